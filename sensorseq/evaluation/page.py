@@ -55,7 +55,7 @@ class PagePart:
 
     @classmethod
     def of(cls, model: SensorLSTMClassifier, windows: WindowSet, name: str) -> "PagePart | None":
-        """Predict one part of the windows; return None if it is empty."""
+        """Predict one part of the windows; return None if there are no windows to show."""
         if windows.split is None or windows.y is None or not (windows.split == name).any():
             return None
         part = windows.part(name)

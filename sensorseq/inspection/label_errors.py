@@ -55,7 +55,7 @@ class SuspectRecording:
 
     group: Any  # the recording, an element of `groups`
     given: Any  # the label in question
-    likelier: Any  # the class that most of these windows look like
+    likelier: Any  # the class that most windows with this label look like
     n_windows: int  # number of windows of the recording with this label
     share: float  # fraction of these windows that look like `likelier`, above 0.5
     score: float  # how much better `likelier` fits these windows on average, in nats

@@ -364,7 +364,7 @@ def check_levels(train: Measures, validation: Measures | None) -> Iterator[Findi
     """Yield channels whose level differs more between the parts than between groups of a part.
 
     Windows of one recording are similar, so the shift must be larger if there are no groups. If the
-    means over groups agree, single groups may still be far off, so their distances are checked.
+    means over groups agree, single groups may still be far off, so distances are checked next.
     """
     if validation is None or validation.n_channels != train.n_channels:
         return

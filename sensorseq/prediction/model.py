@@ -256,7 +256,9 @@ class TrainedModel(Predictor):
     ) -> DecisionStream:
         """Return a stream that classifies samples; see `SensorLSTMClassifier.stream`."""
         if isinstance(sample_rate_hz, Mapping):
-            raise ArgumentError("sample_rate_hz must be a single number: the model has one sensor.")
+            raise ArgumentError(
+                "sample_rate_hz must be a single number, because the model has one sensor."
+            )
         return DecisionStream(
             self,
             sample_rate_hz,

@@ -142,7 +142,7 @@ class TrainedRanges:
 
     @classmethod
     def learn(cls, X: NDArray[Any], lengths: Ints) -> "TrainedRanges":
-        """Return the ranges of unscaled windows (n, t, c) with `lengths` (n,) valid steps."""
+        """Return the ranges of unscaled windows (n, t, c), given their numbers of valid steps."""
         squares, peak, count = np.zeros(X.shape[2]), np.zeros(X.shape[2]), 0
         for rows, length in _blocks(lengths, X.shape[2]):
             part = X[rows, :length].astype(np.float64)

@@ -31,10 +31,11 @@ async def serve(
 ) -> None:
     """Classify the samples of each connection with a separate stream, until cancelled.
 
-    A decision is a line of JSON as written by `write_decisions`, plus ``late_s``, the time since
-    the arrival of the last sample needed for the decision. If the data of a connection cannot be
-    read, the connection gets a line with ``"error"`` and is closed; the other connections continue.
-    When a robot's data end, its stream is flushed.
+    A decision is a line of JSON as written by `write_decisions`, but with ``late_s`` instead of
+    ``compute_s``. The value ``late_s`` is the time since the arrival of the last sample needed for
+    the decision. If the data of a connection cannot be read, the connection gets a line with
+    ``"error"`` and is closed; the other connections continue. When a robot's data end, its stream
+    is flushed.
 
     Parameters
     ----------
