@@ -1,4 +1,4 @@
-"""Label checks and intervals by group for all scores, and the calibration error."""
+"""Checks of predictions, intervals from resampled groups, and the calibration error."""
 
 from typing import Any, NamedTuple
 
@@ -22,8 +22,8 @@ def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
         if label not in names:
             raise InputError(
                 f"label {label!r} is not one of the classes of the model:"
-                f" {', '.join(map(str, names))}.{nearest_label(label, names)} Remove those windows,"
-                " or train a model on them."
+                f" {', '.join(map(str, names))}.{nearest_label(label, names)} Remove the windows"
+                " with this label, or train a model on them."
             )
 
 
@@ -138,13 +138,14 @@ def calibration_error(
     """Measure the gap between the probability of the predicted class and the accuracy.
 
     Windows are sorted by that probability p into bins of equal size. The plain estimate of a bin's
-    squared error is the square of the mean of ``p - right``. It is too high by the variance of that
-    mean, which is larger with fewer windows. This function instead averages only products of the
-    errors of *two different windows*, whose expectation is the squared error itself. If p is
-    constant within a bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With
-    `groups`, the two windows come from different groups. Predictions for one recording tend to be
-    right or wrong together, so products within a recording would count this as miscalibration. If
-    no bin has windows of two groups, the result is NaN.
+    squared error is the square of the mean of ``p - right``, where ``right`` is 1 for a correct
+    prediction and 0 otherwise. This estimate is too high by the variance of the mean, which is
+    larger with fewer windows. This function instead averages only products of the errors of *two
+    different windows*, whose expectation is the squared error itself. If p is constant within a
+    bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With `groups`, the two windows
+    come from different groups. Predictions for one recording tend to be right or wrong together, so
+    products within a recording would count this as miscalibration. If no bin has windows of two
+    groups, the result is NaN.
 
     Parameters
     ----------
@@ -185,7 +186,7 @@ def calibration_error(
     group = np.arange(len(labels)) if group is None else group
     confidence = rows.max(axis=1)
     right = names[rows.argmax(axis=1)] == labels
-    # A fixed order makes the result bit-identical for any order of the windows.
+    # Sorting makes the result bit-identical for any order of the windows.
     order = np.lexsort((right, confidence, group))
     confidence, right = confidence[order], right[order].astype(np.float64)
     drawn_groups, group_index = np.unique(group[order], return_inverse=True)

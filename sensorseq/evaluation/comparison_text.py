@@ -16,7 +16,7 @@ DRIVE_HEADS = ("% of time", "F1 (%)", "delay (s)", "false switches/h")
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Return an evaluation as text: scores, baselines, confusions, recordings and notes."""
+    """Return an evaluation as text: scores, baselines, confusion matrix, recordings and notes."""
     model = comparison.model
     blocks = [wrapped(comparison.protocol)]
     blocks.append(scores_text(model))
@@ -34,7 +34,7 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def describe_drives(drives: DriveEvaluation) -> str:
-    """Format the scores of drives as lines of text."""
+    """Describe how the scores of drives were computed."""
     return (
         f"Scores over time for {plural(drives.n_recordings, 'recording')} with several classes. The"
         f" vote is over {drives.n_votes} windows, and smoothing uses {drives.predicted.smooth}. F1"

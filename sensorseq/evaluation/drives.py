@@ -87,7 +87,7 @@ def evaluate_drives(
     Parameters
     ----------
     windows : WindowSet or SensorWindows
-                        Windows with labels, recordings and start times.
+        Windows with labels, recordings and start times.
     probability : ndarray of shape (n, k)
     classes : ndarray of shape (k,)
     smoothing : Smoothing, optional

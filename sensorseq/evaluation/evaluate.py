@@ -45,8 +45,8 @@ def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
     """Choose the windows on the grid of ``hop_s`` from windows cut with ``train_hop_s``.
 
     If the windows' configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are
-    chosen. Within a segment of one label without gaps, these are the windows that would be cut
-    without ``train_hop_s``. An `InputError` is raised if windows on the grid are missing.
+    chosen. Within a segment of one label without gaps, the chosen windows are those that would be
+    cut without ``train_hop_s``. An `InputError` is raised if windows on the grid are missing.
     """
     options = PreparationOptions.recorded(windows.provenance)
     window_s, train_hop_s = options.window_s, options.train_hop_s
@@ -134,7 +134,7 @@ def _on_grid(
 
 
 def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> tuple[str, ...]:
-    """Return a note if recordings outside the train part have no overlapping windows."""
+    """Return a note if recordings outside the train part have windows only every `hop_s`."""
     if windows.split is None or train_hop_s > hop_s:
         return ()
     ids = np.asarray(windows.recording_id)
@@ -352,7 +352,7 @@ def _refuse_seen(seen: Sequence[str], test: WindowSet | SensorWindows) -> None:
     some = ", ".join(seen[:3]) + (" ..." if len(seen) > 3 else "")
     by_time = PreparationOptions.recorded(test.provenance).split_by == "time"
     advice = (
-        "These windows are split by time, so every recording is in each part. Use"
+        "These windows are split by time, so every part contains every recording. Use"
         " --include-seen to score later parts of the same recordings; to test on new"
         " recordings, prepare with --split-by group."
         if by_time

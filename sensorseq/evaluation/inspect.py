@@ -182,7 +182,8 @@ def inspect_recordings(
         entry contains the ``error``. ``n_errors`` is the number of errors, and ``odd`` lists
         irregularities, the most important first.
     list of RecordingFacts
-        Facts about each label span; robot logs are included only if their messages are read.
+        Facts about each label span, or about the recording if it has none; robot logs are included
+        only if their messages are read.
     """
     refuse_prepared(
         Path(path),
@@ -500,7 +501,7 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
             f"  --channels '{examples[0][0]}'" if examples else "  (there are no numeric channels)"
         )
         lines += [
-            wrapped(f"All arrays together are not one recording: {reason}") for reason in reasons
+            wrapped(f"All arrays together do not make a recording: {reason}") for reason in reasons
         ]
     return lines
 

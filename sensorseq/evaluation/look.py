@@ -29,7 +29,7 @@ MOST_DECADES = 8.0  # largest range of power density in a plot
 
 
 def make_look(result: Mapping[str, Any], facts: Sequence[RecordingFacts], *, title: str) -> str:
-    """Return a self-contained HTML page in light and dark colors, readable without scripts.
+    """Return a self-contained HTML page with a light and a dark theme, readable without scripts.
 
     `result` and `facts` come from `inspect_recordings` or `inspect_windows`. To stay within
     `MOST_BYTES`, the page draws fewer recordings, then fewer channels.

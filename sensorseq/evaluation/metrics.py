@@ -131,7 +131,8 @@ def score_predictions(
     y : array-like of shape (N,)
         True labels.
     probability : array-like of shape (N, K)
-        Probability of each class, or any other score; the class with the highest one is predicted.
+        Probability of each class, or any other score. The class with the highest value is
+        predicted.
     classes : array-like of shape (K,)
         Labels of the columns.
     recording_id, groups : array-like of shape (N,), optional
@@ -201,11 +202,12 @@ def compare(
 ) -> dict[str, ScoreDifference]:
     """Return the scores of `first` minus those of `second`, with paired intervals and tests.
 
-    Both are scored on the same resampled groups, so the difficulty of a resample cancels out. The
-    test is a permutation test that exchanges the two classifiers' predictions in whole groups (P.
-    I. Good, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005, section 3.2). It is
-    exact if the predictions differ in at most 13 groups; otherwise, it uses 10,000 random
-    permutations. If the predictions differ in n groups, the p-value is at least ``2 / 2**n``.
+    Both classifiers are scored on the same resampled groups, so the difficulty of a resample
+    cancels out. The test is a permutation test that exchanges the two classifiers' predictions in
+    whole groups (P. I. Good, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005,
+    section 3.2). The test is exact if the predictions differ in at most 13 groups; otherwise, it
+    uses 10,000 random permutations. If the predictions differ in n groups, the p-value is at least
+    ``2 / 2**n``.
     """
     a, b = first.group_confusion, second.group_confusion
     if a.shape != b.shape or not np.array_equal(a.sum(axis=2), b.sum(axis=2)):

@@ -1,4 +1,4 @@
-"""Make an HTML page about a fit: verdict, causes, next steps, scores, confusions, recordings."""
+"""Make an HTML page about a fit: verdict, next steps, scores, confusion matrix and examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class PagePart:
 
     @classmethod
     def of(cls, model: SensorLSTMClassifier, windows: WindowSet, name: str) -> "PagePart | None":
-        """Predict one part of the windows; return None if it is empty."""
+        """Predict one part of the windows; return None if there are no windows to show."""
         if windows.split is None or windows.y is None or not (windows.split == name).any():
             return None
         part = windows.part(name)
@@ -84,13 +84,13 @@ def make_page(
     command: Command | None = None,
     scores_first: bool = False,
 ) -> str:
-    """Return a self-contained HTML page in light and dark colors, readable without scripts.
+    """Return a self-contained HTML page with a light and a dark theme, readable without scripts.
 
     The examples are windows of `part`. After a fit, these are the validation windows, which were
     also used to choose the epoch; the page states this. Without `comparison`, the scores are also
     computed on these windows. `command` converts changed arguments to the command line of another
-    fit; without `command`, the arguments are shown as Python. `scores_first` is for pages that are
-    not about the fit.
+    fit; without `command`, the arguments are shown as Python. `scores_first` puts the scores first,
+    for pages that are not about the fit.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""
@@ -165,15 +165,18 @@ def _scores(
 def _validation_caution(model: SensorLSTMClassifier) -> str:
     uses = []
     if model.early_stopping or model.restore_best:
-        uses.append("selected the best epoch")
+        uses.append("select the best epoch")
     if model.features_.candidates:
-        uses.append("determined the weights of the features")
+        uses.append("determine the weights of the features")
     advice = "Use sensorseq evaluate to score test recordings."
     if model.refitted_:
         advice = f"The scored networks were not trained on these windows. {advice}"
     if not uses:
         return advice
-    return f"These windows also {' and '.join(uses)}, so the scores are slightly inflated. {advice}"
+    return (
+        f"These windows were also used to {' and '.join(uses)}, so the scores are slightly"
+        f" inflated. {advice}"
+    )
 
 
 def _baselines(comparison: Comparison) -> list[list[str]]:
@@ -325,7 +328,7 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
         "words": f"For each class, three {part.name} windows{seconds}: the most confident correct"
         " one, the least confident correct one, and a misclassified one. All channels have the same"
         " scale, and each has its own row. The darker a time interval is, the more the decision"
-        " depends on it. The caption names the channel that counts most, with its percentage."
+        " depends on it. The caption names the most important channel and its percentage."
         + (
             f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
             if cut

@@ -434,7 +434,7 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
 
 
 def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
-    """Return the fraction of time with each label, largest first."""
+    """Format the fractions of time with the most frequent labels, largest first."""
     seconds: dict[str, float] = {}
     for span in spans:
         label = str(span["label"])
@@ -445,7 +445,7 @@ def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
 
 
 def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -> str:
-    """Return a self-contained HTML page in light and dark colors, readable without scripts.
+    """Return a self-contained HTML page with a light and a dark theme, readable without scripts.
 
     The predictions must come from `predict_recordings` with `with_facts=True`.
     """

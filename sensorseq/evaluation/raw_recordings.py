@@ -1,4 +1,4 @@
-"""Read raw recordings in the way that a model's training windows were prepared, and replay them."""
+"""Read raw recordings in the same way as a model's training recordings, and replay them."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ def _may_be_csv(path: Path) -> bool:
 
 
 def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> list[RecordingSource]:
-    """List the recordings at a path; for a file of one sensor, also find the files of the others.
+    """List the recordings at a path; for one sensor's file, also find the other sensors' files.
 
     If the model tolerates missing sensors, patterns without a match are ignored.
     """
@@ -138,7 +138,7 @@ def read_recording(
 def samples_of_recording(
     model: AnyModel, path: Path, time_column: str | None, speed: float
 ) -> Iterator[AnySamples]:
-    """Replay a recording in small steps, `speed` times as fast; a `speed` of 0 does not wait."""
+    """Replay a recording in small steps at `speed` times real time; 0 means without waiting."""
     plans, reading = plans_of(model, None, ReadOptions(time_column=time_column))
     if path.is_dir() and not (path / "metadata.yaml").is_file():  # a bag is a folder with this file
         raise InputError(f"{path}: is a folder; give one recording to --replay.")

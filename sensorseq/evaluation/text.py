@@ -59,7 +59,7 @@ def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
 
 
 def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
-    """Describe the inputs of the linear layer and the training windows."""
+    """Describe the features of a fit, and the windows that its final networks were trained on."""
     sentences, choice = [], model.features_
     if choice.candidates:
         alone, together = choice.candidates[0], choice.candidates[-1]
@@ -77,8 +77,8 @@ def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
         )
     elif model.refitted_ and not model.model_.used_networks:
         sentences.append(
-            "The LSTM adds nothing to the features here, so the features decide alone. They were"
-            " fitted on all windows except the test part."
+            "The LSTM adds nothing to the features here, so the features decide alone. The"
+            " features were fitted on all windows except the test part."
         )
     elif model.refitted_:
         sentences.append(
@@ -103,7 +103,7 @@ def describe_sensors(model: "SensorFusionClassifier") -> list[str]:
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """Wrap text to 80 columns; all lines but the first are indented."""
+    """Wrap text to 80 columns; lines after the first are indented further."""
     return textwrap.fill(
         printable(text),
         WIDTH,
@@ -233,7 +233,7 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling from below"
             f" {resampled:g} Hz adds no high frequencies, and the network may classify by their"
-            f" absence: use --sample-rate-hz {lowest:.4g}, or leave the slow recordings out."
+            f" absence. Use --sample-rate-hz {lowest:.4g}, or leave the slow recordings out."
         )
 
 

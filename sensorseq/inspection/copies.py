@@ -10,7 +10,8 @@ from sensorseq.prediction.outside import Floats, Ints
 
 Keys = NDArray[np.uint64]
 
-# Above this number, features are projected at random, which changes distances by a few percent.
+# More features than this are projected onto random directions, which changes distances by a few
+# percent.
 _MOST_FEATURES = 512
 _PROJECTED = 256
 _BLOCK_VALUES = 16_000_000  # number of similarities in memory at the same time: 64 MB

@@ -56,7 +56,7 @@ class ChannelFacts:
     still_value: float
     others_move: bool  # other channels vary during the longest segment, or do not exist
     far: Floats  # largest deviations from the median, descending
-    spectrum: Floats  # log10 of the power density, on an even grid from 0 to half the rate
+    spectrum: Floats  # log10 of the power density, evenly spaced from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time
 
     @property

@@ -23,10 +23,10 @@ from sensorseq.training.labels import draw_entropy
 from sensorseq.windows import WindowSet
 
 LEAST_WINDOWS = 3  # minimum number of windows of a label needed to judge a recording
-_SHOWN, _SHOWN_RECORDINGS = 10, 5  # number of rows in a printed table
+_SHOWN, _SHOWN_RECORDINGS = 10, 5  # maximum numbers of windows and recordings that are printed
 _SMALLEST = 1e-9  # smallest probability used in logarithms
-# A class with this probability counts as likely even if the mean of the class is higher. The mean
-# of an easy class is near 1, which would be too strict a limit.
+# A class with this probability counts as likely even if the mean probability of the class is
+# higher. The mean probability of an easy class is near 1, which would be too strict a limit.
 _SURE = 0.7
 # Overall class frequencies count as this many windows in the label counts of a recording.
 _PRIOR = 1.0
@@ -35,7 +35,7 @@ OTHER_FOLDS = 5  # number of folds for a classifier whose fit makes no out-of-fo
 
 
 class Classifier(Protocol):
-    """A classifier given by the user: from scikit-learn, from this package, or a custom class."""
+    """A classifier given by the user, from scikit-learn, this package or elsewhere."""
 
     classes_: NDArray[Any]
 
@@ -55,7 +55,7 @@ class SuspectRecording:
 
     group: Any  # the recording, an element of `groups`
     given: Any  # the label in question
-    likelier: Any  # the class that its windows look like
+    likelier: Any  # the class that most windows with this label look like
     n_windows: int  # number of windows of the recording with this label
     share: float  # fraction of these windows that look like `likelier`, above 0.5
     score: float  # how much better `likelier` fits these windows on average, in nats
@@ -134,7 +134,7 @@ class LabelErrors:
 def judge_labels(
     probability: Floats, target: Ints, classes: NDArray[Any], groups: NDArray[Any] | None
 ) -> LabelErrors:
-    """Rank windows by how likely their label is wrong, given out-of-fold probabilities (n, K)."""
+    """Rank windows by how suspicious their label is, given out-of-fold probabilities (n, K)."""
     every, n_classes = np.arange(len(target)), len(classes)
     log_p = np.log(np.maximum(probability, _SMALLEST))
     alone = together = _weigh([log_p], target)
@@ -172,7 +172,7 @@ def judge_labels(
 
 
 def _weigh(scores: list[Floats], target: Ints) -> Floats:
-    """Return the probabilities of the weighted sum of scores that minimizes the log-loss."""
+    """Return class probabilities from the sum of scores, weighted to minimize the log-loss."""
     stacked = np.stack(scores)
     weights, _ = fit_stack(stacked, target, np.ones(len(target)))
     return np.asarray(softmax(np.tensordot(weights, stacked, 1), axis=1))
@@ -221,10 +221,10 @@ def find_label_errors(
     n_folds: int | None = None,
     random_state: Any = None,
 ) -> LabelErrors:
-    """Rank windows by how likely their label is wrong.
+    """Rank windows by how likely it is that their label is wrong.
 
-    Every window is judged by models that were trained without it and without its group. Nothing is
-    removed or changed: look at the first rows, and correct the wrong labels.
+    Every window is judged by models that were trained without it and without its group. No window
+    or label is changed. Look at the first rows, and correct the wrong labels.
 
     Parameters
     ----------
@@ -269,10 +269,10 @@ def find_label_errors(
     Notes
     -----
     The score follows confident learning [1]_: the probability of the given label is compared with
-    the mean probability of all windows with this label. A class of which the model is never certain
-    therefore does not fill the top of the table. `n_estimated` counts windows whose likeliest class
-    is not the label. Only classes with a probability of at least 0.7, or at least the class's mean,
-    are considered.
+    the mean probability of all windows with this label. A class about which the model is never
+    certain therefore does not fill the top of the table. `n_estimated` counts windows whose
+    likeliest class is not the label. Only classes with a probability of at least 0.7, or at least
+    the class's mean, are considered.
 
     The labels of the other windows in the group are a second opinion. The weight of this opinion
     minimizes the log-loss on the given labels, so the weight is high if each recording has one

@@ -39,9 +39,9 @@ _CLOSE = 1e-4
 class LeakageReport:
     """The result of `find_leakage`, which is true if there is a leak; print it for a summary.
 
-    Each of `findings` is one kind of leak with all its occurrences. The `severity` of a finding is
-    ``"leak"``, or ``"warning"`` if the fact may be intended. `count` is the number of affected
-    windows, recordings, groups or files, and `where` contains the first few of them as
+    Each of `findings` covers all occurrences of one kind of leak. The `severity` of a finding is
+    ``"leak"``, or ``"warning"`` if the fact may be intended or a coincidence. `count` is the number
+    of affected windows, recordings, groups or files, and `where` contains the first few of them as
     ``examples``. An example window has ``row``, ``part``, ``recording_id`` and ``start_s``, and
     these keys with the prefix ``other_`` for the window that it matches. An example recording or
     group has ``recording_id`` or ``group``, and ``parts``. If constant channels reveal the class,
@@ -110,13 +110,13 @@ def find_leakage(
     windows : WindowSet
         All windows. Checks that lack information are skipped and listed in the report.
     split : array-like of shape (n_windows,), optional
-        Part ``"train"``, ``"validation"`` or ``"test"`` of each window, or ``""`` to leave it out.
+        Part of each window: ``"train"``, ``"validation"``, ``"test"``, or ``""`` for none of them.
         The default is the windows' own split, unless `folds` are given.
     sample_indices : array-like of int, optional
         Rows that a balancer chose for training.
     scaler : Scaler, mapping or fitted ChannelScaler, optional
         The scaler for these windows: the scaler itself, its `to_dict`, or an object with
-        ``scaler_``. If the windows are already scaled, their current values are checked.
+        ``scaler_``. Leave it out if the windows are already scaled; their values are then checked.
     folds : iterable of pairs of array-like of int, optional
         Rows for training and for testing, as a splitter yields them.
 
@@ -125,7 +125,7 @@ def find_leakage(
     WindowError
         If `split`, `folds` or `sample_indices` do not match the windows.
     ArgumentError
-        If `scaler` is not a scaler.
+        If `scaler` is not a scaler of these channels, or `split` and `folds` are both given.
 
     Notes
     -----
@@ -151,7 +151,7 @@ def find_leakage(
             checks.check_sample_indices(sample_indices)
     else:
         checks.not_checked.append(
-            "leaks between parts, the scaler and the chosen rows, because the windows have no"
+            "the scaler, the chosen rows and leaks between parts, because the windows have no"
             " split; give split or folds."
         )
     checks.check_labels()
@@ -331,7 +331,7 @@ class _Checks:
     def check_near_duplicates(self) -> None:
         origin = self.recording if self.recording is not None else self.windows.groups
         if origin is None:
-            self.not_checked.append("near-duplicates: no recording_id to compare across.")
+            self.not_checked.append("near-duplicates: neither recording_id nor groups.")
             return
         if len(np.unique(origin)) < 4:
             self.not_checked.append("near-duplicates: fewer than four recordings to compare.")
@@ -341,9 +341,9 @@ class _Checks:
         self._add_if_above_chance("near_duplicates", origin, search)
 
     def _search_each(self, search: _Search) -> tuple[_Pairs, int]:
-        """Search the training part and earlier held-out parts for windows of each held-out part.
+        """Match the windows of each held-out part with training and with earlier held-out parts.
 
-        Return the pairs of matching windows, and the number of windows that were searched for.
+        Return the pairs of matching windows, and the number of held-out windows compared.
         """
         pairs: _Pairs = []
         n_searched = 0
@@ -365,7 +365,7 @@ class _Checks:
         n_matched = sum(len(rows) for _, rows, _ in pairs)
         if not n_matched:
             return
-        # If training recordings match each other nearly as often as held-out windows match them,
+        # If windows of different training recordings match nearly as often as held-out windows do,
         # the matches are coincidences, because the signals have only a few shapes or values.
         by_chance = max(
             _chance(search, origin, view.train[self.is_finite[view.train]]) for view in self.views

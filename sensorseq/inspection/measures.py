@@ -110,7 +110,7 @@ class Measures:
         return Finding(kind, {"n_train": len(self), **values}, where)
 
     def row_names(self, places: Ints) -> list[int]:
-        """Return the indices of these windows in the X given to `fit`."""
+        """Return the indices, in the X given to `fit`, of the windows at `places`."""
         rows = self.windows.rows
         names: list[int] = (places if rows is None else rows[places]).tolist()
         return names

@@ -15,8 +15,8 @@ from sensorseq.prediction.windows import Windows
 # Minimum number of different values in a window; with fewer, two windows may be equal by chance.
 LEAST_VALUES = 8
 MANY = 0.05  # above this fraction of the windows, a finding is severe
-SHARE = 0.25  # minimum overlap, as a fraction of a window; the network gains little from less
-TOLERATED = 0.05  # tolerated fraction of windows, because a sensor at rest may repeat its values
+SHARE = 0.25  # minimum overlap, as a fraction of a window; a smaller one helps the network little
+TOLERATED = 0.05  # tolerated fraction of overlapping windows; a sensor at rest may repeat values
 _ROWS = 128  # maximum number of validation windows that are compared
 _SURE = 5  # number of matches needed for signals with only a few levels
 _USUAL = 0.5  # a segment in more than half of the training windows is periodic, not a duplicate
@@ -131,7 +131,7 @@ def count_shared(train: Windows, held_out: Windows) -> tuple[int, int]:
 
 
 def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
-    """Return held-out rows, the training row that each overlaps, and the number compared."""
+    """Return held-out rows, the training row that each overlaps, and how many were compared."""
     places = np.arange(0, len(held_out), -(-len(held_out) // _ROWS))
     rows = held_out.take(places)
     X, every, among = np.asarray(rows.X, np.float32), np.arange(len(rows)), np.arange(len(train))
@@ -147,7 +147,7 @@ def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
     tolerated = TOLERATED * len(rows)
     if len(overlapping) < 2 or len(overlapping) <= tolerated:
         return nothing
-    # In a signal with few levels, segments match by chance, even if one is reversed in time.
+    # In a signal with few levels, segments match by chance, even reversed in time.
     back = X.copy()
     for window, length in zip(back, rows.lengths, strict=True):
         window[:length] = window[:length][::-1].copy()

@@ -143,7 +143,7 @@ def _check_units(rows: Rows) -> Odd:
 
 
 def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find values that are not measurements on one scale; group channels with equal findings."""
+    """Find channels whose values are not all measurements on one scale; group equal findings."""
     together: dict[tuple[Any, ...], list[OddValues]] = defaultdict(list)
     for odd in find_odd_values([recording.odd_values for recording in facts]):
         together[odd.kind, *sorted(odd.figures)].append(odd)
@@ -297,7 +297,7 @@ def limits_of(rows: Rows) -> tuple[float, float]:
 
 
 def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find classes with few groups, and classes that the group, time, duration or rate reveals."""
+    """Find classes with similar names or few groups, or revealed by group, time, length or rate."""
     facts = [recording for recording in facts if recording.label is not None]
     labels = np.array([recording.label for recording in facts])
     groups_of = {str(k): {r.group for r in facts if r.label == k} for k in np.unique(labels)}

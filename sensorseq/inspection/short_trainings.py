@@ -99,7 +99,7 @@ def run_trial(
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> ShortTraining:
     """Train with changed `arguments`; `prepare` may first change the module."""
-    if fit.arguments["scale"] == PHYSICAL:  # arrays carry no rated channel values
+    if fit.arguments["scale"] == PHYSICAL:  # arrays have no rated values of channels
         arguments = {**arguments, "scale": "standard"}
     callbacks = None if stop is None else [stop]
     trial = fit.changed({**arguments, "random_state": seed, "callbacks": callbacks})
@@ -144,7 +144,7 @@ def train_until(
 
 
 def relative_work(arguments: Mapping[str, Any], n_channels: int) -> float:
-    """Return the work per timestep and window, relative to a layer with H = 64, C = 1."""
+    """Return the work per timestep and window in units of `_REFERENCE_WORK`, but at least 1."""
     hidden, directions = arguments["hidden_size"], 2 if arguments["bidirectional"] else 1
     inputs = [n_channels] + [hidden * directions] * (arguments["num_layers"] - 1)
     work = sum(4 * hidden * (hidden + n) * directions for n in inputs)
@@ -174,7 +174,7 @@ def plant(
     """Return windows of ``cos(t)`` and ``1 - 2 arccos(cos(t)) / pi``, with classes and lengths.
 
     Both waves range from -1 to 1 with the same period and a random phase, so only the shape
-    differs. Each channel lags behind the previous one.
+    differs. Each channel leads the previous one by 0.5 rad.
     """
     rng = np.random.default_rng([seed, n_windows])
     y = np.arange(n_windows) % 2
@@ -245,7 +245,7 @@ _BUDGET = 1_500_000
 
 
 def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
-    """Return the chance of at least the given number of correct votes, and of a perfect result.
+    """Return the chance of at least as many correct votes, and the chance of a perfect result.
 
     This is an exact permutation test over the labels of the held-out recordings in each trial. For
     each trial, `votes` contains the predicted classes and `drawn` the random classes, both of shape

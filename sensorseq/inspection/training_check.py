@@ -71,7 +71,7 @@ def run_checks(
     """Run the checks, or `only` some of them; see `sensorseq.doctor.check_training`."""
     kept = {name: fit.arguments[name] for name in ("early_stopping", "monitor")}
     with warnings.catch_warnings():  # to raise the same errors as `fit`
-        warnings.simplefilter("ignore")  # the checks report these in more detail
+        warnings.simplefilter("ignore")  # the checks give more detail than these warnings
         fit.changed(kept).jobs(X, y, groups=groups, lengths=lengths)
     if isinstance(X, str | os.PathLike):
         X, _ = read_training_file(X)
@@ -193,7 +193,7 @@ def _check_unchanging(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
 def _freeze_running_statistics(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d):
-            # Otherwise, batch statistics and the validation loss change even without a step.
+            # Otherwise, running statistics and validation loss change even without a step.
             part.momentum = 0.0
 
 
@@ -226,7 +226,7 @@ def _check_batch(fit: CheckedFit, windows: Windows, work: float, seed: int) -> O
 
 
 def _check_own_arguments(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
-    """Check that the loss falls with the estimator's own optimizer settings."""
+    """Check that the loss does not rise with the estimator's own optimizer settings."""
     batch = _batch_of(windows, _BATCH)
     if len(np.unique(batch.target)) < 2:
         return NOT_POSSIBLE, Finding("one_target", {"n_windows": len(batch)})

@@ -27,11 +27,11 @@ OUTLIER_SHARE = (0.005, 0.05)
 LEAST_OUTLIERS, LEAST_OUTLIER_WINDOWS = 20, 3
 CLOCK_SHARE = 0.99  # a clock is a straight line in this fraction of the windows
 CLOCK_STRAIGHT = 0.999  # minimum squared correlation of a straight line with the step index
-CLOCK_SLOPE = 0.02  # maximum relative difference between the slopes of a clock
+CLOCK_SLOPE = 0.02  # maximum relative difference of a clock's slopes from their median
 LEAST_STEPS, CLOCK_LEAST_WINDOWS = 5, 10
 SEVERE_CLIP = 0.2  # clipping is severe if it affects this fraction of the values
 CLIPPED_SHARE = 0.03  # least fraction of the values at the minimum, and also at the maximum
-CLIPPED_TIMES = 10  # least count at either extreme, as a multiple of the mean count per value
+CLIPPED_TIMES = 10  # least count at each extreme, as a multiple of the mean count per value
 LEAST_LEVELS = 50  # minimum number of different values; a sensor with fewer has coarse steps
 STILL_SHARE, LEAST_STILL = 0.01, 3  # least fraction and number of windows without variation
 
@@ -280,16 +280,17 @@ def check_label_channels(
 MOST_ROWS = 3  # maximum shift of labels that is tested, in rows
 LEAST_LABELED, MOST_LABELED = 60, 20_000  # minimum and maximum number of windows that are checked
 LEAST_GAIN = 0.15  # minimum gain in accuracy that shows a shift of the labels
-# Maximum accuracy above guessing without the shift, as a fraction of the value with the shift.
+# Maximum gain over guessing without the shift, as a fraction of the gain with the shift.
 NEAR_GUESSING = 0.5
-GAIN_ERRORS = 6.0  # the gain must be this many standard errors
+GAIN_ERRORS = 6.0  # minimum gain in standard errors
 RIDGE = 1e-2  # penalty of the ridge regression, per window
 LEAST_SHIFT_SDS = 0.3  # minimum shift, in training standard deviations; 1 without groups
 SHIFT_ERRORS = 5.0
 LEAST_GROUPS = 5  # minimum number of groups in each part; with fewer, parts differ by chance
 LEAST_WINDOWS = 20  # minimum number of windows in a part without groups
 UNIT_RATIO = 10.0  # minimum ratio of spreads between two clusters of a class's groups
-# minimum distance of validation groups: relative to training groups, and in standard deviations
+# minimum distance of validation groups from the training mean: as a multiple of the distance of
+# training groups, and in standard deviations
 LEAST_APART, LEAST_APART_SDS = 3.0, 0.5
 LEAST_VALIDATION_GROUPS = 3
 
@@ -362,8 +363,8 @@ def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
 def check_levels(train: Measures, validation: Measures | None) -> Iterator[Finding]:
     """Yield channels whose level differs more between the parts than between groups of a part.
 
-    Windows of one recording are similar, so the shift must be larger if there are no groups. Even
-    if the mean over groups is the same in both parts, single groups may be far off.
+    Windows of one recording are similar, so the shift must be larger if there are no groups. If the
+    means over groups agree, single groups may still be far off, so distances are checked next.
     """
     if validation is None or validation.n_channels != train.n_channels:
         return

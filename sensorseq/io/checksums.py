@@ -117,8 +117,8 @@ class CheckedFile(io.FileIO):
         self._sums = np.frombuffer(sums, "<u4")
         self._is_good = bytearray() if verified_pieces is None else verified_pieces
         self._is_good.extend(bytes(max(0, len(self._sums) - len(self._is_good))))
-        # HDF5 reads these pieces to open the file; an error at that time would crash the process at
-        # exit.
+        # HDF5 reads the first piece to open the file; an error at that time would crash the process
+        # at exit.
         all_now = whole and end <= WHOLE_BYTES
         self.check(0, self._size if all_now else min(self._size, _PIECE_BYTES))
 
@@ -127,7 +127,7 @@ class CheckedFile(io.FileIO):
         self.check(0, self._size)
 
     def check(self, begin: int, end: int) -> None:
-        """Verify the pieces that contain these bytes, unless they are already verified."""
+        """Verify the pieces that contain bytes `begin` to `end`, unless already verified."""
         stop = -(-end // self._piece_bytes)
         at = self._is_good.find(0, begin // self._piece_bytes, stop)
         while at >= 0:

@@ -151,7 +151,7 @@ def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
 
 
 def to_jsonable(value: Any, where: str = "description") -> Plain:
-    """Convert a value to JSON values; mark tuples and dictionaries with keys other than strings."""
+    """Convert a value to JSON values; mark tuples, and mappings with keys other than strings."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, _LABEL):

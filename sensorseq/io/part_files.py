@@ -70,7 +70,7 @@ class PartFolder:
                 f"{n_parts} finished recording(s) are kept in {kept}; resume (--resume) continues"
                 " with these recordings, and a run without resume removes them"
             )
-        with suppress(OSError):  # if the folder is not empty, the next run removes the files
+        with suppress(OSError):  # a folder that is not empty is kept for the next run
             if self._is_done:  # also removes files that an abandoned worker wrote after `discard`
                 self._remove(".tmp", ".lock", _SUFFIX)
             self.path.rmdir()

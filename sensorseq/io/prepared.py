@@ -40,7 +40,7 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
 
 
 FORMAT = "sensorseq.windows"
-SENSORS_FORMAT = "sensorseq.sensors"  # each sensor has a group with the layout of a file
+SENSORS_FORMAT = "sensorseq.sensors"  # each sensor has a group, laid out like a file of one sensor
 VERSION = 2  # files of this or a later version end with their checksums
 
 
@@ -64,8 +64,8 @@ def write_windows(
     scaler : mapping of str to ndarray, optional
         Statistics fitted on the training windows, as returned by `Scaler.to_dict`.
     sample_indices : array-like of int, optional
-        Sorted positions of the training windows on which a model is fitted, balanced if that was
-        requested.
+        Sorted positions of the training windows on which a model is fitted, balanced if balancing
+        was requested.
     """
     write_window_blocks(
         path,
@@ -184,7 +184,7 @@ def read_sensor_windows(path: str | os.PathLike[str], sensors: Iterable[str]) ->
 
 
 def sensors_in(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the names of the sensors in a prepared file; the list is empty for a single sensor."""
+    """Return the names of the sensors in a prepared file; empty if it has only one sensor."""
     try:
         PreparedFile(path, whole=False).close()
     except _SeveralSensorsError as error:
@@ -202,7 +202,7 @@ def _read(
 
 
 class PreparedFile:
-    """An open prepared file; windows are read on request, and everything else on opening.
+    """An open prepared file; samples are read on request, and facts about windows on opening.
 
     Use it as a context manager. `stored` contains all windows, but their samples stay in the file.
     `scaler` contains the statistics for `Scaler.from_dict`. `sample_indices` contains the positions
@@ -249,9 +249,9 @@ class PreparedFile:
         return len(self.stored)
 
     def verify(self) -> None:
-        """Verify everything not yet read; damage or missing checksums raise an error."""
+        """Verify everything not yet verified; raise an error if the file is damaged."""
         if self._checked is None:
-            raise PreparedFileError(f"{self.path}: has no checksums; prepare it again.")
+            raise PreparedFileError(f"{self.path}: was opened without verification.")
         self._checked.verify()
 
     def record(self) -> dict[str, Any]:

@@ -38,8 +38,9 @@ class Decisions(NamedTuple):
 class RecordingDecision(NamedTuple):
     """One label for all windows of a recording.
 
-    `probability` is the mean probability of the label, `probabilities` has the mean of every class
-    in the order of `classes_`, and `vote_share` is the fraction of windows with this label.
+    `probability` is the mean probability of the label, `probabilities` has the mean probability of
+    every class in the order of `classes_`, and `vote_share` is the fraction of windows for which
+    this label is the most probable.
     """
 
     recording_id: Any
@@ -54,8 +55,9 @@ class Abstention(NamedTuple):
     """A threshold, its requirements, and its results on the windows used to choose it.
 
     Windows whose highest probability is below `threshold` get no label. With a confidence of
-    `confidence`, at most a fraction `error_rate` of the labels is wrong. `coverage` is the fraction
-    of the windows that got a label, and `error` is the fraction of these labels that are wrong.
+    `confidence`, at most a fraction `error_rate` of the labels is wrong. Of the windows used to
+    choose the threshold, the fraction `coverage` got a label; `error` is the fraction of these
+    labels that are wrong.
     """
 
     threshold: float
@@ -310,7 +312,7 @@ def answered_windows(
 ) -> list[Optional[bool]]:
     """Return whether each window gets a label; an EMPTY window never does.
 
-    Without a threshold, the answer is None for windows that are not EMPTY.
+    Without a threshold, the result is None for windows that are not EMPTY.
     """
     if threshold is None:
         return [False if lack == EMPTY else None for lack in lacks.tolist()]

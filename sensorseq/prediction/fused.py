@@ -1,4 +1,4 @@
-"""FusedModel: the trained models of several sensors, joined for windows and for streams."""
+"""FusedModel: the trained models of several sensors, which classify windows or streams together."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -178,8 +178,9 @@ class SensorStream:
     """Classify samples of several sensors; see `SensorFusionClassifier.stream`.
 
     A decision is due when the windows of all sensors are complete. If sensors may be missing, a
-    decision is also due when any sensor has samples from later than the end of the window plus
-    `latency_s` and `max_wait_s`. Push samples in chunks shorter than `max_wait_s`.
+    decision is also due when all missing sensors have a later window, or when any sensor has a
+    sample more than `latency_s` plus `max_wait_s` after the end of the window. Push samples in
+    chunks shorter than `max_wait_s`.
 
     Attributes
     ----------
@@ -190,11 +191,11 @@ class SensorStream:
     hop_s, latency_s : float
         As in a DecisionStream; `latency_s` is the longest latency of all sensors.
     n_dropped : int
-        Number of windows without a decision, because a required sensor was missing.
+        Number of windows that got no decision because a required sensor was missing.
     n_late : int
-        Number of sensor windows that were complete only after the decision about their time.
+        Number of windows of single sensors that were completed too late for the decision.
     on_outside : callable or None
-        As in a DecisionStream, but called once for each sensor; channel names have the form
+        As in a DecisionStream, but called once per sensor; channel names have the form
         ``sensor: channel``.
     """
 
@@ -234,8 +235,8 @@ class SensorStream:
         slops = [stream.slop_s for stream in self.sensors.values()]
         if None in slops:
             raise InputError(
-                "the model was trained on arrays, so it cannot determine which windows of its"
-                " sensors belong together; prepare recordings with native_rates=True."
+                "the windows of the model's sensors were not prepared together, so it is unknown"
+                " which windows belong together; prepare recordings with native_rates=True."
             )
         self._slop_s = max(float(slop) for slop in slops if slop is not None)
         self.latency_s = max(stream.latency_s for stream in self.sensors.values())
@@ -324,7 +325,7 @@ class SensorStream:
         return decisions
 
     def _is_late(self, row: Mapping[str, StreamDecision]) -> bool:
-        """Test whether each sensor that is absent from the row has a later decision or is lost."""
+        """Test whether to stop waiting: absent sensors have later decisions, or time is up."""
         start_s = min(decision.start_s for decision in row.values())
         lacking = [name for name in self.sensors if name not in row]
         if all(any(name in later for later in self._rows[1:]) for name in lacking):

@@ -21,8 +21,8 @@ _MOST_IN_TABLE = 10  # maximum number of sensors; the table has a row for each p
 class Fusion:
     """The sensors of a model, in order, and the weights of their logits.
 
-    `weights` has a row (n_sensors,) for each sensor alone, and for each pattern of present sensors
-    for which the fit had enough windows; a pattern is a string of zeros and ones.
+    `weights` maps a pattern of present sensors, a string of zeros and ones, to a row (n_sensors,).
+    It has a row for each sensor alone, and for each pattern for which the fit had enough windows.
     """
 
     sensors: tuple[str, ...]
@@ -60,9 +60,10 @@ class Fusion:
         """Return the logits (n, K) of windows from the logits of their sensors (n_sensors, n, K).
 
         `lacks` (n, n_sensors) is COMPLETE, DOUBTFUL or EMPTY for each sensor's window; see `gaps`.
-        Windows without any sensor get zeros. If the fit had too few windows with the present
-        sensors, each of them gets the weight that it has alone, divided by the number of present
-        sensors. The sum of the logits is then at most as certain as the most certain sensor.
+        Windows without any sensor get zeros. If the fit had too few windows with exactly the
+        present sensors, the weight of each present sensor is its weight alone, divided by the
+        number of present sensors. The sum of the logits is then at most as certain as the most
+        certain sensor.
         """
         return np.asarray(np.einsum("ns,snk->nk", self.weights_for(lacks), logits))
 
@@ -87,7 +88,7 @@ class Fusion:
         return np.asarray(alone / pattern.sum())
 
     def weight_table(self) -> NDArray[np.float64]:
-        """Return the weights (2^n, n) for an export; bit s of a row's index is set for sensor s."""
+        """Return the weights (2^n, n) for an export; bit s of a row's index means sensor s."""
         n = len(self.sensors)
         if n > _MOST_IN_TABLE:
             raise InputError(

@@ -1,4 +1,4 @@
-"""FeatureHead: the linear layer on features, and the weight of the LSTM's logits."""
+"""FeatureHead: the features' part of a model's logits, and the weight of the LSTM's logits."""
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
@@ -51,7 +51,7 @@ class FeatureChoice:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "FeatureChoice":
-        """Restore from the result of `to_dict`; raise a TypeError if a value has a wrong type."""
+        """Restore from the result of `to_dict`; raise a TypeError if a value has the wrong type."""
         candidates = tuple(Candidate(**fields) for fields in stored["candidates"])
         choice = cls(**{**stored, "names": tuple(stored["names"]), "candidates": candidates})
         texts = [*choice.names, choice.reason, *(candidate.name for candidate in candidates)]
@@ -116,7 +116,7 @@ class FeatureHead:
         }
 
     def description(self) -> dict[str, Any]:
-        """Return everything except arrays for a model file."""
+        """Return everything for a model file except the arrays."""
         return {
             "lstm_weight": self.lstm_weight,
             "choice": self.choice.to_dict(),

@@ -61,7 +61,7 @@ def stream_of(
     if smooth != "none":
         raise ArgumentError(
             f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of several"
-            " sensors with sequence.LagSmoother."
+            " sensors with sensorseq.sequence.smoothing.LagSmoother."
         )
     rates_hz: Any = rates
     return model.stream(rates_hz, **gaps)
@@ -122,7 +122,7 @@ class SampleParser:
         return {"n_unreadable": self.n_unreadable}
 
     def parts(self, data: bytes, *, whole: bool = False) -> list[Samples]:
-        """Return the samples of `feed` as a list of arguments for a stream's `push`."""
+        """Return the result of `feed` in a list, because `SensorParser.parts` returns a list."""
         return [self.feed(data, whole=whole)]
 
     def feed(self, data: bytes, *, whole: bool = False) -> Samples:
@@ -179,7 +179,7 @@ class SampleParser:
         return self._columns if self._time is None else [*self._columns, self._time]
 
     def _row(self, line: bytes) -> list[float] | None:
-        """Return a line's channels, then its time, or None for a header or unreadable line."""
+        """Return a line's values, with the time last; None unless the line is a readable sample."""
         self._n_lines += 1
         fields = [field.strip(b' \t\r\n"') for field in line.split(b",")]
         if self._columns is None:
@@ -227,7 +227,7 @@ class SampleParser:
         unit = unit_in_name(time_name or "") or "s"
         if unit not in UNITS:
             raise InputError(
-                f"the time column{self._of_sensor} {time_name!r} seems to be in {unit!r}; send"
+                f"the time column {time_name!r}{self._of_sensor} seems to be in {unit!r}; send"
                 " seconds, or a column named like time_ms, time_us or time_ns."
             )
         self._ticks_per_s = UNITS[unit]
@@ -360,8 +360,8 @@ def rates_of(texts: Sequence[str] | None) -> float | dict[str, float] | None:
 def _number_of(field: bytes) -> float | None:
     """Return the number in a field, NaN for an empty field, or None for any other text.
 
-    Words for missing numbers, such as NA, and digits outside ASCII count as numbers only in files.
-    In a stream, such text is more likely the result of damage.
+    Words for missing numbers, such as NA, and digits outside ASCII are accepted only in files. In a
+    stream, such text is more likely the result of damage.
     """
     return parse_number(field.decode("ascii", "replace")) if field else np.nan
 

@@ -1,4 +1,4 @@
-"""TrainedModel: everything that a fit has learned, with predictions that need only numpy."""
+"""TrainedModel: a trained classifier of one sensor's windows, with all that it needs to predict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -78,7 +78,8 @@ class TrainedModel(Predictor):
         Number of steps of 2-D input (n, t), which later input must match; None allows windows of
         any length.
     feature_names : list of str or None
-        Column names of a DataFrame, which are the channels, or the steps of 2-D input.
+        Column names of the DataFrames given to `fit`. The columns are channels or, if the input was
+        2-D, steps.
     n_timesteps : int or None
         Length of the windows of the fit.
     had_lengths : bool
@@ -162,7 +163,7 @@ class TrainedModel(Predictor):
     # From windows to logits
 
     def read(self, X: Any, lengths: ArrayLike | None = None, name: str = "X") -> Windows:
-        """Read windows, and check that they were prepared in the same way as in the fit."""
+        """Read windows; raise an error if they were prepared differently from training windows."""
         refuse_path(X)
         refuse_sensors(X)
         if isinstance(X, WindowSet):
@@ -196,12 +197,12 @@ class TrainedModel(Predictor):
         return joined if self.head is None else self.head.join(joined, X, lengths)
 
     def without_failed(self, windows: Windows) -> tuple[Windows, NDArray[np.int8]]:
-        """Replace failed channels of windows with NaN; also return `lacks` (see `gaps`)."""
+        """Return windows in which failed channels are NaN, and their `lacks` (see `gaps`)."""
         is_doubtful = np.zeros(len(windows), bool)
         if self.missing == "outside" and self.ranges is not None:
             reasons = self.compared(windows).reasons
             is_stuck, is_out = reasons == STUCK, np.isin(reasons, OUT_OF_RANGE)
-            # A single channel may be stuck, but a wrong scale usually affects all channels.
+            # One stuck channel leaves the others usable; a wrong scale usually affects all of them.
             is_doubtful = is_out.any(axis=1) | self.ranges.are_mostly(is_stuck)
             failed = (is_stuck | is_out)[:, None]
             windows = replace(windows, X=np.where(failed, np.nan, windows.X))
@@ -255,7 +256,9 @@ class TrainedModel(Predictor):
     ) -> DecisionStream:
         """Return a stream that classifies samples; see `SensorLSTMClassifier.stream`."""
         if isinstance(sample_rate_hz, Mapping):
-            raise ArgumentError("sample_rate_hz must be a single number: the model has one sensor.")
+            raise ArgumentError(
+                "sample_rate_hz must be a single number, because the model has one sensor."
+            )
         return DecisionStream(
             self,
             sample_rate_hz,
@@ -311,9 +314,9 @@ class TrainedModel(Predictor):
 def read_trained(
     arrays: Mapping[str, NDArray[Any]], take: TakeField, networks: Sequence[Network]
 ) -> TrainedModel:
-    """Return the model in a file, or raise a ValueError or TypeError if it is inconsistent.
+    """Return the model in a file, or raise a ValueError or TypeError if the file is inconsistent.
 
-    `take` returns a field of the description if it has the given type.
+    `take` returns a field of the description, or raises an error if the field has another type.
     """
     parameters = take("parameters", dict)
     max_timesteps = parameters["max_timesteps"]

@@ -1,4 +1,4 @@
-"""TrainedRanges: the extremes of training windows, to compare other windows with."""
+"""TrainedRanges: ranges of the training windows, with which other windows are compared."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ FEWEST_STEPS = 8  # shortest window whose spread is used
 _VALUES, _SPREAD, _SHARE, _BANDS = 0, 1, 2, slice(3, 3 + N_BANDS)
 # The margin of values is a fraction of their range; the other margins are in decades.
 _MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]
-_STILL = -4.0  # a channel is constant below this log10 of its spread relative to training
+_STILL = -4.0  # channels with at most this log10 of their spread relative to training are constant
 _ROUNDING = 1e-12  # rounding error of a spread, relative to the values
-STUCK, OUT_OF_RANGE = "constant", ("spread", "values")  # reasons for a failed sensor
+STUCK, OUT_OF_RANGE = "constant", ("spread", "values")  # reasons that indicate a failed channel
 _LEAST_POWER = 1e-6  # smaller fractions of power are replaced by this value
 
 
@@ -79,7 +79,7 @@ class OutsideWindows:
         return f"<OutsideWindows: {self.n_outside} of {len(self.reasons)}>"
 
     def _repr_html_(self) -> str:
-        """Return an HTML table of the windows outside the ranges of each channel, with reasons."""
+        """Return an HTML table: how many windows are outside each channel's ranges, and why."""
         rows = [
             [name, str(int((self.reasons[:, c] != "").sum())), ", ".join(kinds)]
             for c, name in enumerate(self.channels)
@@ -142,7 +142,7 @@ class TrainedRanges:
 
     @classmethod
     def learn(cls, X: NDArray[Any], lengths: Ints) -> "TrainedRanges":
-        """Return the ranges of unscaled windows (n, t, c) with `lengths` (n,) valid steps."""
+        """Return the ranges of unscaled windows (n, t, c), given their numbers of valid steps."""
         squares, peak, count = np.zeros(X.shape[2]), np.zeros(X.shape[2]), 0
         for rows, length in _blocks(lengths, X.shape[2]):
             part = X[rows, :length].astype(np.float64)
@@ -203,7 +203,7 @@ class TrainedRanges:
     def restore(
         cls, arrays: Mapping[str, NDArray[Any]], n_channels: int | None = None
     ) -> "TrainedRanges | None":
-        """Rebuild the ranges from `arrays`; return None if a file does not contain any."""
+        """Rebuild the ranges from `arrays`; return None if `arrays` contains no ranges."""
         if not any(name.startswith("ranges.") for name in arrays):
             return None
         low, high, scale = (arrays[f"ranges.{name}"] for name in ("low", "high", "scale"))

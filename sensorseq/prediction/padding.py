@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, warn_caller
 
-_MOST_CHECKED = 512  # number of shorter windows that are checked, evenly spread over the array
+_MOST_CHECKED = 512  # maximum number of shorter windows that are checked, evenly spaced
 _LEAST_RUN = 3  # a shorter run of equal steps is not padding
 _MOST_EXCESS = 2  # maximum number of signal steps next to the padding that may be equal to it
 _OTHER_UNIT = 1.5  # minimum ratio of the true to the given lengths that suggests another unit
@@ -65,7 +65,7 @@ def check_padding(
         warn_caller(
             f"{lengths_name} are not in steps: in {len(rows)} shorter windows of {name}, the"
             f" padding begins after {ratio:.3g} times as many steps as {lengths_name} count. At"
-            f" most the first {int(n_valid.max())} steps of each window are read: give"
+            f" most the first {int(n_valid.max())} steps of each window are read, so give"
             f" {lengths_name} in steps, or give {as_list}"
         )
 

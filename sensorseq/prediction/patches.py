@@ -23,9 +23,9 @@ class Patch(NamedTuple):
 
     The inputs of a step are, for each channel, the mean, the variance, the minimum and the maximum,
     and the power in each band of the spectrum (of the samples minus their mean, in a Hann window).
-    A variance or power v becomes ``log(v + SMALLEST_POWER)``. If a window ends within a frame,
-    the window's last sample is repeated. `scaler` then scales each input by its mean and standard
-    deviation over the training windows; None leaves inputs unscaled.
+    A variance or power v becomes ``log(v + SMALLEST_POWER)``. If a window ends within a frame, the
+    window's last sample is repeated to fill the frame. `scaler` then scales each input by its mean
+    and standard deviation over the training windows; None leaves inputs unscaled.
     """
 
     n_samples: int
@@ -59,7 +59,7 @@ class Patch(NamedTuple):
         return window, share
 
     def places(self, n_steps: int) -> NDArray[np.int64]:
-        """Return indices (n_steps, n_samples) of the samples of each step within the window."""
+        """Return the indices, within a window, of each step's samples (n_steps, n_samples)."""
         first = np.arange(n_steps, dtype=np.int64) * self.hop
         return first[:, None] + np.arange(self.n_samples)
 
@@ -135,11 +135,11 @@ class Patch(NamedTuple):
 
 
 def count_steps(n_timesteps: _Count, patch: Patch | None) -> _Count:
-    """Return the number of steps in windows of `n_timesteps`: an integer, array or tensor."""
+    """Return the number of steps in windows of `n_timesteps` samples; both may be arrays."""
     if patch is None:
         return n_timesteps
     beyond: Any = n_timesteps - patch.n_samples
-    more = -(-beyond // patch.hop)  # frames after the first, needed to include the last sample
+    more = -(-beyond // patch.hop)  # frames needed after the first to include the last sample
     n_steps: _Count = 1 + more * (more > 0)
     return n_steps
 

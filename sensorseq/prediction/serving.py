@@ -13,7 +13,7 @@ from sensorseq.prediction.live import AnyParser, AnyStream, address_of, parser_f
 from sensorseq.prediction.stream import StreamDecision
 
 _BLOCK = 1 << 13  # bytes classified at a time, so that no robot occupies a thread for long
-_MOST_WAITING = 32  # while this many blocks of a connection wait, no other block is read
+_MOST_WAITING = 32  # maximum number of blocks of a connection that are read but not yet classified
 MOST_CLIENTS = 64
 _PATIENCE_S = 0.2  # time granted to a connection that is refused, or that does not read its data
 
@@ -31,10 +31,11 @@ async def serve(
 ) -> None:
     """Classify the samples of each connection with a separate stream, until cancelled.
 
-    A decision is a line of JSON as written by `write_decisions`, plus ``late_s``, the time since
-    the arrival of the last sample needed for the decision. If the data of a connection cannot be
-    read, the connection gets a line with ``"error"`` and is closed; the other connections continue.
-    When a robot's data end, its stream is flushed.
+    A decision is a line of JSON as written by `write_decisions`, but with ``late_s`` instead of
+    ``compute_s``. The value ``late_s`` is the time since the arrival of the last sample needed for
+    the decision. If the data of a connection cannot be read, the connection gets a line with
+    ``"error"`` and is closed; the other connections continue. When a robot's data end, its stream
+    is flushed.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ async def serve(
     sample_format, time_column
         As in `parser_for`.
     n_threads : int, default=1
-        Number of streams that are computed at the same time.
+        Maximum number of streams that are computed at the same time.
     max_clients : int, default=64
         Maximum number of simultaneous connections; any further connection gets a line with
         ``"error"`` and is closed.

@@ -32,7 +32,7 @@ class StreamDecision:
     """The decision about one window of a stream.
 
     `start_s` and `end_s` refer to the clock of the samples. `probabilities` contains the
-    probability of every class in the order of `classes_`; `probability` is that of `label`.
+    probability of every class in the order of `classes_`; `probability` belongs to `label`.
     `answered` is True if `probability` reaches the threshold of `fit_abstention`, otherwise False.
     Without a threshold, `answered` is None, or False for a window without any number. `lacks` is 0
     for a complete window, 1 if so much is missing that another sensor should decide, and 2 if the
@@ -88,7 +88,8 @@ class DecisionStream:
         Seconds between the starts of windows.
     latency_s : float
         Delay of a decision after the end of its window, due to filters that look ahead and to
-        smoothing. If the training samples came in packets, each packet also waits for the next one.
+        smoothing. If the training samples came in packets, the wait for the next packet is not
+        included.
     classes : list
         Labels in the order of the probabilities.
     on_outside : callable or None
@@ -185,8 +186,8 @@ class DecisionStream:
             Any number of samples, with the columns of `channels`, in the units of training; a
             DataFrame may have them in any order. NaN is a missing value.
         timestamps_s : array-like of shape (n,), optional
-            Times in seconds. Without times, no sample may be missing, because sample i is at time
-            i / `sample_rate_hz`.
+            Times in seconds. Without times, no sample may be missing, because sample i is assumed
+            to be at time i / `sample_rate_hz`.
 
         Returns
         -------

@@ -45,8 +45,8 @@ class Windows:
     classes : ndarray of shape (K,)
         Labels of the classes; empty without labels.
     weight, groups, recording_id : ndarray of shape (N,), optional
-        Weight of each window in the loss, group of windows that a split keeps together, and
-        recording.
+        Weight of each window in the loss, group of each window (a split keeps groups together), and
+        recording of each window.
     rows : ndarray of shape (N,), int64, optional
         Indices of the windows in the X given to `fit`; None for validation windows that were given
         separately.
@@ -162,7 +162,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class WindowReader:
-    """Windows that `Windows.opened` has opened; `unchecked` returns values that may be NaN."""
+    """Windows that `Windows.opened` has opened; `unchecked` reads values without checking them."""
 
     windows: Windows
     unchecked: Callable[[NDArray[np.int64]], NDArray[Any]]
@@ -260,7 +260,7 @@ def refuse_path(X: Any) -> None:
 
 
 def is_table(X: Any) -> bool:
-    """Test whether X is 2-D, as usual in scikit-learn, but no list of sequences or WindowSet."""
+    """Test whether X is 2-D, as usual in scikit-learn; a list of sequences or WindowSet is not."""
     if isinstance(X, WindowSet) or is_list_of_sequences(X):
         return False
     if hasattr(X, "toarray"):
@@ -366,7 +366,7 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
         )
     try:
         shape = shape_of(X)
-    except ValueError:  # a ragged list; reading it raises an error
+    except ValueError:  # a ragged list, for which `_as_float` raises an error
         return
     if not shape:
         number = " A single number is not a window. Reshape your data." if np.isscalar(X) else ""

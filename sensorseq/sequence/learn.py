@@ -27,7 +27,7 @@ def learn_dwell(
 
     Copies of a window, which have the same start, count only once.
 
-    As a prior, one segment of mean duration is added to each class, and one switch from this class
+    As a prior, one segment of mean duration is added to each class, and one switch from each class
     is divided among the other classes, so that unobserved transitions of a rare class are possible.
     """
     k = len(classes)

@@ -89,5 +89,5 @@ def strip_of(
 
 
 def _color(place: int) -> str:
-    """Return the color of a class; colors that the style sheet lacks have evenly spread hues."""
+    """Return the color of a class; beyond the style sheet's colors, hues are computed."""
     return f"var(--c{place})" if place < _N_COLORS else f"hsl({place * 137.5 % 360:.0f} 60% 50%)"

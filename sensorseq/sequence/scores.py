@@ -103,7 +103,8 @@ def _least_shared_s(predicted: Segment, true: Segment, shared_s: float) -> float
 def _entry(predicted: Sequence[Segment], true: Segment, tolerance_s: float) -> int | None:
     """Return the first predicted segment that detects a true one.
 
-    It has the class of the true segment, and starts within it or at most `tolerance_s` before it.
+    The predicted segment has the true segment's class, and starts within the true segment or at
+    most `tolerance_s` before.
     """
     for at, segment in enumerate(predicted):
         begins = true.start_s - tolerance_s <= segment.start_s < true.end_s

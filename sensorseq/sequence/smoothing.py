@@ -21,8 +21,8 @@ from sensorseq.numeric import stochastic_exponential
 Floats = NDArray[np.float64]
 
 SMOOTH = ("none", "filter", "lag", "viterbi", "marginals")
-"""The basis of each decision: the window alone; all windows so far; all windows so far and the next
-`lag` windows; the likeliest path; or all windows.
+"""The basis of each decision, in this order: the window alone; all windows so far; all windows so
+far and the next `lag` windows; the likeliest path; all windows.
 """
 STREAM_SMOOTH = ("none", "filter", "lag")
 """The kinds of smoothing that wait for at most `lag` later windows."""
@@ -142,9 +142,9 @@ def smoothed(
         Dwell times of the classes, and transitions between them.
     smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
         The windows that are used for each decision: ``"none"``, only the window itself;
-        ``"filter"``, all windows so far; ``"lag"``, also the next `lag` windows; ``"marginals"``,
-        all windows. With ``"viterbi"``, the classes are the likeliest path, and the probabilities
-        are the same as with ``"marginals"``.
+        ``"filter"``, all windows so far; ``"lag"``, all windows so far and the next `lag` windows;
+        ``"marginals"``, all windows. With ``"viterbi"``, the classes are the likeliest path, and
+        the probabilities are the same as with ``"marginals"``.
     lag : int, default=3
         Number of later windows to wait for with ``"lag"``.
     weight : float, default=1.0
@@ -210,7 +210,7 @@ class FixedLag:
     def of(
         cls, smoothing: Smoothing, *, shares: Floats, window_s: float, hop_s: float
     ) -> "FixedLag":
-        """Compute the parameters for windows that start this many seconds apart."""
+        """Compute the parameters for windows that start `hop_s` seconds apart."""
         check_choice("smooth", smoothing.smooth, STREAM_SMOOTH[1:])
         lag, dwell = smoothing.n_later, smoothing.dwell(len(shares), window_s)
         step, weight = dwell.transition(hop_s), window_weight(hop_s, window_s)
@@ -218,7 +218,7 @@ class FixedLag:
 
 
 class LagSmoother:
-    """Fixed-lag smoothing of arriving windows, bit-identical to `smoothed` for all windows.
+    """Fixed-lag smoothing of windows as they arrive, bit-identical to `smoothed` on all of them.
 
     A `lag` of 0 means filtering.
     """
@@ -232,7 +232,7 @@ class LagSmoother:
         self._centers_s: list[float] = []
         self._rows: list[tuple[Floats, Floats]] = []  # likelihoods and filtered probabilities
         self._steps: list[Floats] = []
-        self._due = 0  # number of these windows that have been decided
+        self._due = 0  # number of windows in `_rows` that have been decided
 
     def push(self, center_s: float, probabilities: ArrayLike) -> list[Floats]:
         """Process the next window; return the smoothed probabilities that are due, oldest first."""
@@ -261,7 +261,7 @@ class LagSmoother:
                 row = row * _backward_lag(e, steps, min(self._lag, len(e)))[0]
             smoothed_rows.append(calibrated(row[None], self._lag)[0])
             self._due += 1
-        done = max(self._due - 1, 0)  # the last decided window is needed for the next one
+        done = max(self._due - 1, 0)  # the last decided window is needed to decide the next one
         self._centers_s, self._rows = self._centers_s[done:], self._rows[done:]
         self._steps, self._due = self._steps[done:], self._due - done
         return smoothed_rows
@@ -274,7 +274,7 @@ def _power(p: Floats, exponent: float) -> Floats:
 
 
 def window_weight(hop_s: float, window_s: float) -> float:
-    """Return the weight of a window: the fraction that its neighbor does not overlap."""
+    """Return a window's weight: its fraction without overlap, but at least `_LEAST_WEIGHT`."""
     return min(1.0, max(round(hop_s / window_s, 6), _LEAST_WEIGHT))
 
 

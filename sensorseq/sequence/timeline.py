@@ -19,7 +19,7 @@ from sensorseq.windows import iter_recordings
 if TYPE_CHECKING:
     from sensorseq.sequence.scores import Segment
 
-_SAME_HOP = 1.5  # windows more than this many hops apart have a gap between them
+_SAME_HOP = 1.5  # windows at most this many hops apart have no gap between them
 
 
 class Span(NamedTuple):
@@ -177,7 +177,7 @@ def timeline_of(
     transitions: ArrayLike | None = None,
     class_shares: ArrayLike | None = None,
 ) -> Timeline:
-    """Return the timeline of windows from probabilities that any classifier has predicted.
+    """Return the timeline of windows from the probabilities predicted by any classifier.
 
     Parameters
     ----------
@@ -193,8 +193,8 @@ def timeline_of(
     hop_s : float, optional
         Seconds between the starts of windows; by default, the median of these intervals.
     smooth, lag
-        As in `smoothing.smoothed`. A window that overlaps its neighbor is weighted by the fraction
-        of it that does not overlap.
+        As in `smoothing.smoothed`. A window that overlaps the next window is weighted by its
+        fraction without overlap, but by at least 0.25.
     mean_dwell_s : float or array-like of shape (k,), optional
         Mean duration of a class: one number for all classes, or one for each class. It must be at
         least the length of a window. By default 60 s, or 5 windows if that is longer. A value that

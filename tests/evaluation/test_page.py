@@ -71,7 +71,7 @@ def test_the_page_of_a_fit_shows_the_validation_part_by_networks_that_have_not_s
     assert not np.array_equal(probability, clf.predict_proba(windows.part("validation")))
     page = make_page(clf, part, title="fit")
     assert "The scored networks were not trained on these windows" in page
-    assert "determined the weights of the features" in page
+    assert "determine the weights of the features" in page
 
 
 def test_the_page_needs_no_other_file(page):
