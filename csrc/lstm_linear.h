@@ -29,8 +29,8 @@
 namespace sensorseq {
 
 // How a call runs its tasks. `run` calls task(context, i) once for every i in [0, n_tasks), on any
-// threads and in any order, and returns when all are done. If `run` is null, the tasks run in order
-// on the calling thread.
+// threads and in any order, and returns when all tasks are done. If `run` is null, the tasks run in
+// order on the calling thread.
 struct Parallel {
   using Task = void (*)(void* context, int64_t index);
   void (*run)(void* pool, int64_t n_tasks, Task task, void* context) = nullptr;
@@ -134,7 +134,7 @@ struct LstmBackward {
 // of windows runs while the tile's state is still in the cache. The caller's function `between`
 // computes the part between the passes, from pooled vectors to their gradients. `between` is called
 // for windows [first, first + n) of one model after their forward pass and before their backward
-// pass, on the thread that runs the model's slot. `between` reads forward.pooled and writes
+// pass, on the thread that processes their slot. `between` reads forward.pooled and writes
 // backward.grad_pooled of these windows.
 template <typename Real>
 struct LstmStep {
@@ -146,18 +146,18 @@ struct LstmStep {
   void* context;
 };
 
-// The number of bytes of workspace that a shape needs on every instruction set. The workspace holds
-// the packed weights and the scratch memory of the tasks; in the forward pass, the scratch memory
-// is O(M * N * H).
+// The number of bytes of workspace that a shape needs, which is the same on every instruction set.
+// The workspace holds the packed weights and the scratch memory of the tasks; in the forward pass,
+// the scratch memory is O(M * N * H).
 size_t lstm_forward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_backward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 
 // Packs the weights and biases of `in` once for many forward calls with the same M, D, C and H. No
-// other members of `in` are read. The layout depends on the instruction set and the build that
-// wrote it. The packed weights begin with a header that names the instruction set and the build,
-// and lstm_forward rejects any other layout. `packed` has lstm_packed_bytes bytes, all of which are
-// written; it must be aligned to 64 bytes in both functions.
+// other members of `in` are read. The layout depends on the instruction set and the version of the
+// format. The packed weights begin with a header that names both, and lstm_forward rejects any
+// other layout. `packed` has lstm_packed_bytes bytes, all of which are written. In both functions,
+// `packed` must be aligned to 64 bytes.
 size_t lstm_packed_bytes(const LstmShape& shape, size_t real_bytes);
 
 template <typename Real>

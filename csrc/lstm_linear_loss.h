@@ -5,8 +5,8 @@
 // Arrays, letters and the rules on bits are as in lstm_linear.h. The gradients of the head are
 // summed like those of the layer, in slots determined by N.
 //
-// The function allocates nothing and throws nothing. The function checks everything before it
-// writes anything.
+// lstm_linear_loss allocates nothing, throws nothing, and checks its arguments before it writes any
+// output.
 #pragma once
 
 #include <cstddef>

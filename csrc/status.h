@@ -13,7 +13,7 @@ enum class Status : int32_t {
   kClassOutOfRange,      // an entry of class_index is not in [0, n_classes)
   kOffsetsOutOfOrder,    // offsets decrease, exceed rows, or make a batch larger than max_batch
   kBatchTooSmall,        // batch norm needs a batch of more than one window
-  kNotPacked,            // packed was not written by lstm_pack of this build
+  kNotPacked,            // packed was not written by this version of lstm_pack
   kPackedOtherwise,      // packed contains weights of a different precision or size
   kPackedForOtherIsa,    // packed was written for an instruction set that is not in use
   kUnknownIsa,           // SENSORSEQ_CPU_ISA names no instruction set of this build
@@ -25,7 +25,7 @@ enum class Status : int32_t {
   kCudaError,            // a CUDA call failed; cuda::ErrorText gives the reason
 };
 
-// A sentence without a full stop, which the caller completes; never null.
+// A sentence without the final period, which the caller adds; never null.
 inline const char* StatusText(Status status) {
   switch (status) {
     case Status::kOk:

@@ -104,8 +104,8 @@ class Backward : Recurrent<M, V> {
       const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
       const auto exists = row < L{} + s.n_windows;
       window[r] = m.ToInt(m.Select(exists, row, L{}));
-      // Calls with sequences have a single list of lengths, and there is no register to spare for
-      // another one.
+      // Calls with sequences have one list of lengths for all models, and there is no register to
+      // spare for a list per model.
       const int64_t* lengths = kHasSequences ? p.lengths : LengthsOf(p.lengths, s, model);
       Bounds(m, lengths, m.ToLong(window[r]), exists, s.n_timesteps, &length[r], &poison[r]);
       longest = m.Select(length[r] > longest, length[r], longest);

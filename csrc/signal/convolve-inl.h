@@ -1,7 +1,7 @@
 // The implementation of PassKernels::convolve on Vec<float>. Included inside the namespace and
 // target region of an instruction set's file, after vector-inl.h and CountAbove; includes nothing.
 
-constexpr int kCountLanes = static_cast<int>(kLanes<float>);  // biases counted side by side
+constexpr int kCountLanes = static_cast<int>(kLanes<float>);  // biases counted at a time
 
 // For each kernel, the 3 of the 9 taps that have the weight 2. Kernels are in lexicographic order.
 struct FixedTaps {
@@ -68,7 +68,7 @@ SENSORSEQ_INLINE void AddChannel(const float* minus, const float* a, const float
 }
 
 // Adds the halves of the lanes of 2 * kStep vectors, then their quarters, and so on. In the end,
-// lane i of rows[0] is the sum of rows[i].
+// lane i of rows[0] is the sum of the lanes of rows[i].
 template <int kStep>
 SENSORSEQ_INLINE void AddLanes(VecBits<float>* rows) {
   if constexpr (kStep > 0) {

@@ -20,7 +20,7 @@ enum class MovingStatistic {
   kMax,
   kRange,  // max - min
   kMeanAbsolute,
-  kLineResidual,  // the last sample minus the value of the window's least-squares line there
+  kLineResidual,  // the last sample minus the least-squares line's value at that sample
 };
 
 // The window at time t consists of the samples t + ahead - window + 1 .. t + ahead that exist, so
