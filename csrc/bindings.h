@@ -50,7 +50,7 @@ inline void CheckCountable(int64_t n_windows, int64_t n_timesteps, int64_t n_cha
   if (!problem.empty()) Fail(problem);
 }
 
-// The number that stands for the CPU where a GPU would be given by its index.
+// The CPU's device number. A GPU's device number is its index.
 constexpr int32_t kCpu = -1;
 
 inline int32_t DeviceOf(const Tensor& tensor) {

@@ -95,7 +95,7 @@ SENSORSEQ_EXPORT void sensorseq_filter_free(sensorseq_filter* filter);
 
 /* The number of rows that sensorseq_filter_push writes for n_samples. If is_last, the number
  * includes the rows up to the end of the signal. A moving statistic ignores the samples of a push
- * with is_last, so push them before. */
+ * with is_last, so push all samples first. */
 SENSORSEQ_EXPORT int32_t sensorseq_filter_rows(sensorseq_filter* filter, int64_t n_samples,
                                                int32_t is_last, int64_t* rows);
 /* x (n_samples, C), which may be null if n_samples is 0; y (rows, C). Only resampling accepts

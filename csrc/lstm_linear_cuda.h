@@ -62,7 +62,7 @@ Status lstm_forward(const LstmForward<float>& args, const Options& options);
 Status lstm_backward(const LstmBackward<float>& args, const Options& options);
 
 // Information about CUDA in this build and on this machine. Loading the library makes no CUDA call;
-// only these functions and the passes do.
+// only these functions and the passes make any.
 struct Device {
   int32_t major = 0, minor = 0;  // compute capability
   int32_t n_multiprocessors = 0;

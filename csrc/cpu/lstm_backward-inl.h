@@ -1,8 +1,8 @@
 // The backward kernel: processes a tile of windows from the last step to the first in one
 // direction. kernels-inl.h includes this file after lstm_forward-inl.h. This file includes nothing.
 //
-// The kernel collects up to kBlockEntries entries. An entry is the gate gradients of one row and
-// timestep, together with the inputs of these gates. One product without transposes then adds the
+// The kernel collects up to kBlockEntries entries. An entry consists of the gate gradients of one
+// row and timestep and the inputs of these gates. One product without transposes then adds the
 // contributions of all entries to the slot's weight gradients. tanh(c) is neither saved nor
 // recomputed, because h = o tanh(c) implies o (1 - tanh(c)^2) = o - h^2 / o.
 

@@ -42,7 +42,7 @@ struct CompetitionPlan {
   int64_t n_rounds, n_channels;
   const int32_t* dilations;       // (n_rounds)      at least 1
   const int32_t* is_difference;   // (n_rounds)      0 for the first rounds, 1 for the others
-  const int32_t* kernels;         // (n_rounds, 84) by group: k, or -1 - k for minus kernel k
+  const int32_t* kernels;         // (n_rounds, 84) by group: k, or -1 - k for the negative of k
   const int32_t* channel_counts;  // (n_rounds, 12)  channels of each group, 1 or more
   const int32_t* channels;        // concatenated, each in [0, n_channels)
 };

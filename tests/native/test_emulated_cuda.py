@@ -18,8 +18,8 @@ FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 UNDEFINED = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
 CHECKED = ["-fsanitize=address", *UNDEFINED]
 PROGRAMS = ("variants", "bits", "schedules", "bad_values")
-# programs that are run on a mutant until one fails, for hidden sizes with one CTA and with a
-# cluster
+# programs that are run on a mutant until a program fails, for hidden sizes with one CTA and with
+# a cluster
 SHORT = (
     ("arithmetic",),
     ("bits", "5"),
@@ -46,7 +46,7 @@ def compile_all(jobs):
 
 
 def calls(folder, *flags, csrc=None):
-    """Return jobs that compile the kernels' bodies; if given, `csrc` is a copy of that folder."""
+    """Return jobs that compile the kernels' bodies, from the folder `csrc` if it is given."""
     flags = [*([f"-I{csrc}"] if csrc else []), *flags]
     return [
         (HERE / "emulated_calls.cpp", folder / "calls.o", flags),
@@ -85,7 +85,7 @@ def build_fast(folder):
     compile_all(
         [
             (HERE / "emulator.cpp", folder / "emulator.o", ["-O2"]),
-            # faults are thrown on the stacks of fibers, which AddressSanitizer does not know
+            # faults are thrown on the stacks of fibers, which AddressSanitizer does not support
             (HERE / "test_emulator.cpp", folder / "test_emulator.o", ["-O1", *UNDEFINED]),
             *((HERE / f"test_emulated_{p}.cpp", folder / f"{p}.o", ["-O1"]) for p in PROGRAMS),
             *calls(folder, "-O1"),
