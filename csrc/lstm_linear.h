@@ -5,9 +5,9 @@
 // C channels, H hidden size, D directions, K classes, P width of the pooled vector (D*H, for
 // meanmax 2*D*H). Blocks of 4H are ordered i, f, g, o (gates.h). Real is float or double.
 //
-// The functions allocate nothing and throw nothing. Calls that share no written pointer may run on
-// several threads at the same time. No output may overlap an input unless the comment on the output
-// allows it.
+// The functions allocate nothing and throw nothing. Calls may run on several threads at the same
+// time if no call writes to memory that another call uses. No output may overlap an input unless
+// the comment on the output allows it.
 //
 // Bits: the values of one row (logits, hidden, h_n, c_n, grad_x, grad_h_0, grad_c_0) are
 // accumulated in an order that depends only on H and C, so they do not depend on the batch, the
@@ -42,7 +42,7 @@ struct Parallel {
     // The number of multiply-adds per step and gate from which sharing pays if there are fewer
     // tiles than threads.
     int64_t min_work = int64_t(1) << 14;
-    // Longer than any wait for a running thread, but shorter than a time slice.
+    // A time longer than any wait for a running thread, but shorter than a time slice.
     int64_t long_wait_us = 500;
     // Threads stop sharing when long waits take at least this percentage of the time.
     int64_t long_waits_percent = 25;
@@ -100,8 +100,8 @@ struct LstmForward {
   Real* saved;
   void* workspace;  // lstm_forward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
-  // The result of lstm_pack. If it is given, the weights and biases of `in` are not read and may be
-  // null. If `packed` is null, the call packs the weights.
+  // The result of lstm_pack. If `packed` is given, the weights and biases of `in` are not read and
+  // may be null. If `packed` is null, the call packs the weights.
   const void* packed = nullptr;
 };
 

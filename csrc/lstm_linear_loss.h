@@ -18,7 +18,8 @@
 namespace sensorseq {
 
 // The loss of one window, with the target t_k = 1 - s + s / K for its class and s / K for the other
-// classes, where s is the label smoothing. The loss of a batch is sum(weight * loss) / windows.
+// classes, where s is the label smoothing. The loss of a batch is sum(weight * loss) / number of
+// windows.
 enum class Loss : int32_t {
   kCrossEntropy = 0,  // -sum_k t_k log p_k
   kFocal,             // -sum_k t_k (1 - p_k)^2 log p_k

@@ -96,7 +96,7 @@ class ThreadPool::Worker {
   template <typename F>
   void Sleep(F ready) {
     std::unique_lock<std::mutex> lock(mutex_);
-    ++n_asleep_;  // must precede ready(), as Change writes the job before it reads n_asleep_
+    ++n_asleep_;  // must precede ready(), because Change writes the job, then reads n_asleep_
     if (!ready()) changed_.wait(lock);
     --n_asleep_;
   }

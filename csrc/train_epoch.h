@@ -17,7 +17,7 @@
 //
 // Bits: on one instruction set, the result of a model depends only on the model's own arguments.
 // The result does not depend on the other models, the threads, n_lanes, the division of steps into
-// calls, or the statistics recorded.
+// calls, or whether margins are recorded.
 #pragma once
 
 #include <cstddef>

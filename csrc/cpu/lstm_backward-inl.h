@@ -1,5 +1,5 @@
 // The backward kernel: processes a tile of windows from the last step to the first in one
-// direction. kernels-inl.h includes this file after lstm_forward-inl.h. This file includes nothing.
+// direction. Included by kernels-inl.h after lstm_forward-inl.h; includes nothing.
 //
 // The kernel collects up to kBlockEntries entries. An entry consists of the gate gradients of one
 // row and timestep and the inputs of these gates. One product without transposes then adds the
@@ -17,9 +17,9 @@ constexpr int64_t kGateBlock = kBlockEntries * kGates * kLanes<Real> + 6 * kVect
 template <typename Real>
 constexpr int64_t kChainBlocks = 32 / kLanes<Real> > 0 ? 32 / kLanes<Real> : 1;
 
-// Adds to out[r] what some blocks of units contribute to grad_gates[r] @ panel, for kWidth vectors
-// of a panel of `width` vectors. The blocks form complete chains, and the first chain overwrites
-// out[r].
+// Computes what some blocks of units contribute to grad_gates[r] @ panel, for kWidth vectors of a
+// panel of `width` vectors, and adds it to out[r]. The blocks form complete chains. The first chain
+// of a layer overwrites out[r] instead.
 template <typename Real, int kRows, int kWidth>
 inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Blocks& blocks,
                          const Real* grad_gates, Real* out, int64_t out_stride) {
@@ -52,7 +52,7 @@ inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Bloc
             }
           }
         };
-        if (n_units == V) {  // the compiler sees a constant count
+        if (n_units == V) {  // so that the compiler sees a constant count
           Add(V);
         } else {
           Add(n_units);
@@ -93,7 +93,7 @@ inline void PanelsForRows(const Real* packed, int64_t n_vectors, const Blocks& v
         PanelProduct<Real, kRows, 3>(weights, width, H, blocks, grad_gates, to, out_stride);
         break;
       default:
-        if (width == kPanelVectors) {  // the compiler sees a constant count
+        if (width == kPanelVectors) {  // so that the compiler sees a constant count
           PanelProduct<Real, kRows, 4>(weights, kPanelVectors, H, blocks, grad_gates, to,
                                        out_stride);
         }

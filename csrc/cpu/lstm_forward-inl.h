@@ -1,5 +1,5 @@
-// The forward kernel: processes a tile of windows step by step in one direction. kernels-inl.h
-// includes this file after tile-inl.h. This file includes nothing.
+// The forward kernel: processes a tile of windows step by step in one direction. Included by
+// kernels-inl.h after tile-inl.h; includes nothing.
 
 // The packed weights are [unit block][h, x, 1][gate][lane], with one contiguous group of cache
 // lines per input; the last group holds the bias. Padded units have zero weights and bias, so they

@@ -1,7 +1,7 @@
 // Loops over a model's flat buffers: the update rules of update-inl.h, the average of the weights,
-// and the squared norm. kernels-inl.h includes this file after update-inl.h. This file includes
-// nothing. The compiler vectorizes these plain loops for the instruction set, but it fuses no
-// multiplication with an addition and reorders no sum, so all instruction sets give the same bits.
+// and the squared norm. Included by kernels-inl.h after update-inl.h; includes nothing. The
+// compiler vectorizes these plain loops for the instruction set, but it fuses no multiplication
+// with an addition and reorders no sum, so all instruction sets give the same bits.
 
 // Sums values[i]^2 in a fixed order, with partial sums that suit vectors.
 template <typename Real>

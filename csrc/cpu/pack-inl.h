@@ -1,5 +1,5 @@
 // Converts weights to the layout of the kernels, and weight gradients back to torch's layout.
-// kernels-inl.h includes this file after activations-inl.h. This file includes nothing.
+// Included by kernels-inl.h after activations-inl.h; includes nothing.
 
 template <typename Real>
 SENSORSEQ_INLINE int64_t UnitBlocks(int64_t hidden_size) {

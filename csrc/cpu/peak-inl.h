@@ -1,5 +1,5 @@
 // Measures a core's peak rate of multiply-adds for benchmarks, with chains in registers that access
-// no memory. kernels-inl.h includes this file last. This file includes nothing.
+// no memory. Included last by kernels-inl.h; includes nothing.
 
 // Enough chains to hide the latency of a multiply-add, but few enough to fit, with the factor, into
 // 16 registers.

@@ -1,5 +1,5 @@
 // The tasks that the functions of lstm_linear.h run: packing weights, processing tiles and summing
-// slots. kernels-inl.h includes this file after head-inl.h. This file includes nothing.
+// slots. Included by kernels-inl.h after head-inl.h; includes nothing.
 
 template <typename Real>
 SENSORSEQ_INLINE Real* Zeroed(Real* values, int64_t n) {
@@ -172,7 +172,7 @@ struct Slot {
 };
 
 // Computes one member's share of the backward pass of tiles of a slot, like ForwardSome. One member
-// computes the head's gradients of the slot; if that member has left the team, the first member
+// computes the slot's gradients of the head; if that member has left the team, the first member
 // does.
 template <typename Real, typename SavedOf>
 inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,

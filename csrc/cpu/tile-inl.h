@@ -1,5 +1,5 @@
-// The rows that are processed together, and the inputs and outputs of one step. kernels-inl.h
-// includes this file after pack-inl.h. This file includes nothing.
+// The rows that are processed together, and the inputs and outputs of one step. Included by
+// kernels-inl.h after pack-inl.h; includes nothing.
 //
 // The rows of a tile are ordered by length, longest first, so that a step works only on the leading
 // rows, which have not ended yet.

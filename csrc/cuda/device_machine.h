@@ -12,7 +12,7 @@
 
 namespace sensorseq::cuda {
 
-// kCtas is the size of the cluster, whose x dimension counts the CTAs of a tile.
+// kCtas is the number of CTAs in a cluster, which processes one tile.
 template <int kCtas>
 class DeviceMachine {
  public:

@@ -18,7 +18,7 @@ struct TrainParams {
 
   int64_t* step;                                         // (M)  steps taken by this call
   int64_t* n_windows;                                    // (M)  windows of this step
-  int64_t* lengths;                                      // (M, B)  -1 if a row is outside the data
+  int64_t* lengths;                                      // (M, B)  -1 if a row is invalid
   float* x;                                              // (M or 1, B, T, C)
   float* recurrent_mask;                                 // (M, B, D, H); null without dropout
   float *pooled, *features, *grad_pooled;                // (M, B, P)

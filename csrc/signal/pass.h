@@ -11,7 +11,7 @@ enum class Map { kAsIs = 0, kForward = 1, kInverse = 2 };  // x; (x - a) / b; x 
 
 // Maps n values. Value i has center[i % period] and scale[i % period]. Arithmetic is in double, and
 // the result is rounded once. Returns whether all values written are finite. `in` and `out` have n
-// values and overlap nothing.
+// values and do not overlap.
 template <typename Real, typename Out>
 using MapLoop = bool (*)(const Real* in, const double* center, const double* scale, int64_t period,
                          int64_t n, Out* out);

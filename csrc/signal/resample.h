@@ -13,7 +13,7 @@ namespace signal {
 
 // The values assumed before the first sample and after the last.
 enum class Edge : int32_t {
-  kMirror,  // x[-k] = x[k]: the samples in reverse, repeatedly
+  kMirror,  // x[-k] = x[k]; beyond its length, the signal is mirrored again
   kHold,    // x[-k] = x[0]
   kOdd,     // x[-k] = 2 x[0] - x[k], which continues a straight line
 };
@@ -31,9 +31,9 @@ class AlignedDoubles {
   double* data_;
 };
 
-// A filter given at `up` times the input's rate that keeps every `down`-th output. The time of
-// output m is m * down / up input samples. The value of output m is the sum over k of taps[k] * u[m
-// * down + delay - k], where u[i * up] = x[i] and all other values of u are 0.
+// A filter whose taps are given at `up` times the input's rate. Every `down`-th output is kept. The
+// time of output m is m * down / up input samples. The value of output m is the sum over k of
+// taps[k] * u[m * down + delay - k], where u[i * up] = x[i] and all other values of u are 0.
 class PolyphaseTaps {
  public:
   // taps (n_taps): finite, n_taps >= 1; up, down in [1, 2^20]; delay >= 0, in samples of u.
@@ -78,9 +78,9 @@ class PolyphaseTaps {
   AlignedDoubles natural_;  // (up, n_phase_taps), the taps without padding; only for interpolation
 };
 
-// A filter given at `n_phases` times the input's rate, with linear interpolation between taps. The
-// time of output m is m / ratio input samples, which need not be an integer. Each output is divided
-// by the sum of its taps, so that a constant passes unchanged.
+// A filter whose taps are given at `n_phases` times the input's rate, with linear interpolation
+// between taps. The time of output m is m / ratio input samples, which need not be an integer. Each
+// output is divided by the sum of its taps, so that a constant passes unchanged.
 class TableTaps {
  public:
   // taps (n_taps): finite, n_taps odd and >= 2 * n_phases - 1, with time 0 at the center; ratio >

@@ -358,7 +358,7 @@ void CheckActivations(const Kernels& kernels) {
   }
 }
 
-// Inference needs memory for windows, not for timesteps.
+// The workspace for inference grows with the windows, but not with the timesteps.
 void CheckMemory() {
   LstmShape shape;
   shape.n_windows = 40;

@@ -462,7 +462,8 @@ class Search {
     return true;
   }
 
-  // Lets each message in transit arrive, each in a state of its own. Returns whether there is one.
+  // Adds a state for each message in transit, in which this message has arrived. Returns whether
+  // any message is in transit.
   bool Deliver(const State& now) {
     bool any = false;
     for (int to = 0; to < V::kCtas; ++to) {
