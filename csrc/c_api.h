@@ -65,8 +65,8 @@ SENSORSEQ_EXPORT void sensorseq_lstm_free(sensorseq_lstm* layer);
 
 /* x (N, T, C). `hidden` (N, T, D*H), zero beyond lengths, and `logits` (N, K) are written, each
  * unless it is null. h and c (N, D, H) contain the initial state and receive the state after the
- * last step; if both are null, the initial state is zero. The results have the same bits as those
- * of the torch operators for any n_threads. */
+ * last step; either may be null, and is then initially zero. The results have the same bits as
+ * those of the torch operators for any n_threads. */
 SENSORSEQ_EXPORT int32_t sensorseq_lstm_forward(const sensorseq_lstm* layer, const void* x,
                                                 const int64_t* lengths, int64_t n_windows,
                                                 int64_t n_timesteps, int64_t n_threads, void* h,

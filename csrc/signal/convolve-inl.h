@@ -104,7 +104,8 @@ SENSORSEQ_INLINE void ShareTile(const float* outputs, int64_t n, const float* bi
   __builtin_memcpy(shares, &share, kBiases * sizeof(float));
 }
 
-// Computes the fractions for the n_biases biases that remain after full tiles, at most kBiases.
+// Computes the fractions for the n_biases biases that remain after full tiles; n_biases is at most
+// kBiases.
 template <int kBiases>
 SENSORSEQ_INLINE void ShareRest(const float* outputs, int64_t n, const float* biases,
                                 int64_t n_biases, float* shares) {

@@ -258,7 +258,7 @@ class MovingWindow::LoopOver : public Loop {
 
   void Push(const double* x, int64_t n_samples, double* y) override {
     const int64_t n_rows = n_ready(n_samples);
-    const int64_t n_skipped = n_samples - n_rows;  // times whose window is still incomplete
+    const int64_t n_skipped = n_samples - n_rows;  // the first samples, which complete no window
     while (static_cast<int64_t>(inverses_.size()) <= std::min(window_, n_seen_ + n_samples)) {
       inverses_.push_back(1.0 / static_cast<double>(inverses_.size()));
     }

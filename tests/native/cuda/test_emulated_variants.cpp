@@ -40,7 +40,7 @@ struct Squares {
   int n = 0;
 };
 std::map<std::string, Squares> g_squares[2];
-double g_worst[2];  // ratios to 2^-11 and to float's error
+double g_worst[2];  // largest errors, relative to 2^-11 and to float's error
 
 void CheckBudgets(const std::string& what) {
   for (bool is_exact : {false, true}) {
