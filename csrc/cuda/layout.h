@@ -51,7 +51,7 @@ constexpr float kHalfLimit = 65504.0f;
 // compensates for the loss.
 constexpr float kTruncation = 4.3e-8f;
 
-// The size of the smallest kernel for H hidden units, or 0 if there is none.
+// The number of units of the smallest kernel with room for H hidden units, or 0 if none has room.
 SENSORSEQ_HD constexpr int PaddedHidden(int64_t hidden_size) {
   int padded = kMinHidden;
   while (padded < hidden_size && padded < kMaxHidden) padded *= 2;

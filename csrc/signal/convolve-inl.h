@@ -67,8 +67,8 @@ SENSORSEQ_INLINE void AddChannel(const float* minus, const float* a, const float
   }
 }
 
-// Adds the halves of the lanes of 2 * kStep vectors, then their quarters, and so on. In the end,
-// lane i of rows[0] is the sum of the lanes of rows[i].
+// Sums the lanes of each of 2 * kStep vectors: first the two halves are added, then their quarters,
+// and so on. In the end, lane i of rows[0] is the sum of the lanes of rows[i].
 template <int kStep>
 SENSORSEQ_INLINE void AddLanes(VecBits<float>* rows) {
   if constexpr (kStep > 0) {

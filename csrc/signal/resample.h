@@ -163,7 +163,7 @@ class StreamFilter {
   Edge edge_;
   const FirKernels& kernels_;
   int64_t n_front_;     // number of entries of a row before sample 0
-  int64_t capacity_;    // number of entries of a row for samples
+  int64_t capacity_;    // number of usable entries of a row
   int64_t row_stride_;  // in doubles
   AlignedDoubles rows_;
   std::vector<double> sums_;  // (kBatch, n_channels)

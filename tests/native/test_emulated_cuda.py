@@ -85,7 +85,7 @@ def build_fast(folder):
     compile_all(
         [
             (HERE / "emulator.cpp", folder / "emulator.o", ["-O2"]),
-            # faults are thrown on the stacks of fibers, which AddressSanitizer does not support
+            # faults are thrown on the stacks of fibers, which AddressSanitizer does not know
             (HERE / "test_emulator.cpp", folder / "test_emulator.o", ["-O1", *UNDEFINED]),
             *((HERE / f"test_emulated_{p}.cpp", folder / f"{p}.o", ["-O1"]) for p in PROGRAMS),
             *calls(folder, "-O1"),
