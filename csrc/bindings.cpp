@@ -1,6 +1,7 @@
-// The operators for torch: their schemas, and their implementation on the CPU. Only the files named
-// bindings* include torch. These files use only torch's stable ABI, so one binary works with every
-// later version of torch and with every Python version.
+// The operators for torch: their schemas, and their implementation on the CPU. Only bindings.cpp,
+// bindings_cuda.cpp and their headers include torch. They use only torch's stable ABI, so a binary
+// works with the torch version it was built with, with every later one, and with every Python
+// version.
 #include <atomic>
 #include <optional>
 #include <string>
@@ -44,8 +45,8 @@ void* Workspace(size_t bytes) {
   return block;
 }
 
-// Runs the tasks on as many threads as torch would use now, but not on torch's own threads: they
-// spin for milliseconds after each parallel region and do not survive a fork.
+// Runs the tasks on as many threads as torch would use now, but not on torch's own threads, because
+// those spin for milliseconds after each parallel region and do not survive a fork.
 void RunParallel(void*, int64_t n_tasks, Parallel::Task task, void* context) {
   ThreadPool::Instance().Run(torch::stable::get_num_threads(), n_tasks, task, context);
 }
@@ -80,7 +81,7 @@ Sizes SavedSizes(const LstmShape& s, bool save_state) {
   return {s.n_models, s.n_directions, s.n_windows, SavedRows(s.n_timesteps), Padded(s.hidden_size)};
 }
 
-// Calls f with a null pointer of the C++ type that corresponds to the tensor's dtype.
+// Calls f with a null pointer to the C++ type that corresponds to the tensor's dtype.
 template <typename F>
 void ForDtype(const Tensor& tensor, F f) {
   if (tensor.scalar_type() == ScalarType::Float) {

@@ -50,14 +50,15 @@ inline void CheckCountable(int64_t n_windows, int64_t n_timesteps, int64_t n_cha
   if (!problem.empty()) Fail(problem);
 }
 
-// The device of a tensor: the CPU, or the index of a GPU.
+// The CPU's device number. A GPU's device number is its index.
 constexpr int32_t kCpu = -1;
 
 inline int32_t DeviceOf(const Tensor& tensor) {
   return tensor.is_cpu() ? kCpu : tensor.get_device_index();
 }
 
-// Raises an error unless the tensor has this shape and dtype and is on the device of x, `device`.
+// Raises an error unless the tensor has this shape and dtype, is contiguous, and is on `device`,
+// the device of x.
 inline void CheckTensor(const Tensor& tensor, const char* name, const Sizes& sizes,
                         ScalarType dtype, int32_t device = kCpu) {
   const IntHeaderOnlyArrayRef actual = tensor.sizes();
@@ -104,7 +105,8 @@ Real* MutableData(const Tensor& tensor) {
   return tensor.numel() == 0 ? nullptr : static_cast<Real*>(tensor.data_ptr());
 }
 
-// The input tensors that both ops and both passes share, which the struct keeps alive and checks.
+// The input tensors that the forward and backward ops share. The struct keeps the tensors alive and
+// checks them.
 struct Arguments {
   Tensor x;
   MaybeTensor lengths;
@@ -187,7 +189,7 @@ inline Sizes StateSizes(const LstmShape& s) {
 }
 
 // Allocates a tensor on the device of `like`. Calls the function of torch's shim directly because
-// the dispatcher takes several times as long, and a call has five outputs.
+// the dispatcher takes several times as long, and each op allocates several outputs.
 inline Tensor Empty(const Tensor& like, const Sizes& sizes, int32_t dtype) {
   Sizes strides(sizes.size());
   uint64_t stride = 1;  // may overflow for an empty tensor, whose strides do not matter

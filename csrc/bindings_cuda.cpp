@@ -1,5 +1,6 @@
-// The operators on a GPU. This file is compiled if nvcc compiled the kernels. This file works with
-// any torch, because functions that only a torch with CUDA has are weak symbols.
+// The operators on a GPU, if nvcc compiled the kernels, and otherwise only functions that report
+// that CUDA is missing. The binary also works with a torch without CUDA, because the only function
+// that such a torch lacks is a weak symbol.
 #ifdef SENSORSEQ_HAS_CUDA
 
 #include <torch/csrc/stable/accelerator.h>
@@ -32,8 +33,8 @@ void* CurrentStream(int32_t device) {
   return stream;
 }
 
-// Uses torch's own guard, because any other guard would initialize the previous device when it
-// restores it, even if nothing has run on that device yet.
+// Uses torch's own guard, because any other guard would initialize the previous device when
+// restoring it, even if nothing has run on that device yet.
 torch::stable::accelerator::DeviceGuard GuardOf(const Tensor& x) {
   return torch::stable::accelerator::DeviceGuard(x.get_device_index());
 }

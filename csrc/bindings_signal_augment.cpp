@@ -1,4 +1,5 @@
-// Passes numpy arrays to signal/augment.h; numpy's own C library draws the normal numbers.
+// Passes numpy arrays to signal/augment.h; numpy's own C library draws the normally distributed
+// numbers.
 #include <numpy/random/distributions.h>
 #include <pybind11/stl.h>
 

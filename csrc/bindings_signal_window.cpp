@@ -31,8 +31,9 @@ bool IsDense(const py::array& array) {
          (array.flags() & py::array::c_style) == py::array::c_style;
 }
 
-// Treats the windows of x, which are (T, C) blocks, as windows of one signal with the given start
-// samples. Windows that overlap in memory therefore need no copy if each of them is dense.
+// Treats the windows of x, which are (T, C) blocks, as windows of one signal that begin at the
+// samples in `starts`. Windows that overlap in memory therefore need no copy if each of them is
+// dense.
 template <typename Real>
 struct Blocks {
   explicit Blocks(const py::array& x) : array(x) {

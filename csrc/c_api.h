@@ -65,8 +65,8 @@ SENSORSEQ_EXPORT void sensorseq_lstm_free(sensorseq_lstm* layer);
 
 /* x (N, T, C). `hidden` (N, T, D*H), zero beyond lengths, and `logits` (N, K) are written, each
  * unless it is null. h and c (N, D, H) contain the initial state and receive the state after the
- * last step; if both are null, the initial state is zero. The results have the same bits as those
- * of the torch operators for any n_threads. */
+ * last step; either may be null, and is then initially zero. The results have the same bits as
+ * those of the torch operators for any n_threads. */
 SENSORSEQ_EXPORT int32_t sensorseq_lstm_forward(const sensorseq_lstm* layer, const void* x,
                                                 const int64_t* lengths, int64_t n_windows,
                                                 int64_t n_timesteps, int64_t n_threads, void* h,
@@ -94,7 +94,8 @@ SENSORSEQ_EXPORT int32_t sensorseq_sections_make(const double* sections, int64_t
 SENSORSEQ_EXPORT void sensorseq_filter_free(sensorseq_filter* filter);
 
 /* The number of rows that sensorseq_filter_push writes for n_samples. If is_last, the number
- * includes the rows up to the end of the signal. */
+ * includes the rows up to the end of the signal. A moving statistic ignores the samples of a push
+ * with is_last, so push all samples first. */
 SENSORSEQ_EXPORT int32_t sensorseq_filter_rows(sensorseq_filter* filter, int64_t n_samples,
                                                int32_t is_last, int64_t* rows);
 /* x (n_samples, C), which may be null if n_samples is 0; y (rows, C). Only resampling accepts
@@ -103,15 +104,17 @@ SENSORSEQ_EXPORT int32_t sensorseq_filter_push(sensorseq_filter* filter, int32_t
                                                const void* x, int64_t n_samples, int32_t is_last,
                                                void* y);
 SENSORSEQ_EXPORT int32_t sensorseq_filter_reset(sensorseq_filter* filter);
-/* How far an output looks ahead, in input samples, and the instruction set in use. */
+/* How far an output of a resampling filter looks ahead, in input samples, and the instruction set
+ * in use. For other filters, the functions return 0 and an empty string. */
 SENSORSEQ_EXPORT double sensorseq_filter_latency(const sensorseq_filter* filter);
 SENSORSEQ_EXPORT const char* sensorseq_filter_isa(const sensorseq_filter* filter);
 
 /* ---- Windows; see signal/window.h and random_convolutions.h. ---- */
 
-/* Copies windows of values (S, C) to out (N, T, C): (value - center) / scale if these two arrays,
- * of shape (C), are given. Writes to `given` and `overflown` the positions of the first value that
- * is not finite before and after scaling, or -1. */
+/* Copies windows of values (S, C) to out (N, T, C). If center (C) and scale (C) are given, writes
+ * (value - center) / scale, or value * scale + center if `inverse`. Writes to `given` and
+ * `overflown` the positions of the first values that are not finite before and after scaling, or
+ * -1. */
 SENSORSEQ_EXPORT int32_t sensorseq_map_windows(int32_t real_bytes, int32_t out_bytes,
                                                int64_t n_samples, int64_t n_windows,
                                                int64_t n_timesteps, int64_t n_channels,

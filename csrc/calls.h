@@ -13,9 +13,10 @@
 
 namespace sensorseq {
 
-// Returns a description of the problem if a size is negative, or if the saved state and the
-// workspace need more bytes than 64 bits can count; otherwise returns an empty string. Arrays
-// without channels or models may have any other sizes. `n_layers` counts the layers of all models.
+// Returns a description of the problem if n_windows or n_timesteps is negative, or if the saved
+// state and the workspace need more bytes than 64 bits can count; otherwise returns an empty
+// string. If there are no channels and no models, the other sizes are not limited. `n_layers`
+// counts the layers of all models.
 inline std::string CountProblem(int64_t n_windows, int64_t n_timesteps, int64_t n_channels,
                                 int64_t hidden_size, double n_layers) {
   if (n_windows < 0 || n_timesteps < 0) {

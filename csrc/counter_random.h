@@ -1,6 +1,6 @@
-// Random numbers that depend only on where they are used, not on earlier draws. The dropout mask
-// therefore does not depend on the thread count, on the other models or on how steps are divided
-// into calls. Any language with 64-bit integers can reproduce the mask.
+// Random numbers that depend only on the seed and on where they are used, not on earlier draws. The
+// dropout mask therefore does not depend on the thread count, on the other models or on how steps
+// are divided into calls. Any language with 64-bit integers can reproduce the mask.
 //
 // Element i of a site is output i of SplitMix64 (Steele, Lea and Flood, "Fast Splittable
 // Pseudorandom Number Generators", 2014) started at Mix(Mix(Mix(seed) + step) + site).

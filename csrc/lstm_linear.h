@@ -5,9 +5,9 @@
 // C channels, H hidden size, D directions, K classes, P width of the pooled vector (D*H, for
 // meanmax 2*D*H). Blocks of 4H are ordered i, f, g, o (gates.h). Real is float or double.
 //
-// The functions allocate nothing and throw nothing. Calls that share no written pointer may run on
-// several threads at the same time. No output may overlap an input unless the comment on the output
-// allows it.
+// The functions allocate nothing and throw nothing. Calls may run on several threads at the same
+// time if no call writes to memory that another call uses. No output may overlap an input unless
+// the comment on the output allows it.
 //
 // Bits: the values of one row (logits, hidden, h_n, c_n, grad_x, grad_h_0, grad_c_0) are
 // accumulated in an order that depends only on H and C, so they do not depend on the batch, the
@@ -29,8 +29,8 @@
 namespace sensorseq {
 
 // How a call runs its tasks. `run` calls task(context, i) once for every i in [0, n_tasks), on any
-// threads and in any order, and returns when all are done. If `run` is null, the tasks run in order
-// on the calling thread.
+// threads and in any order, and returns when all tasks are done. If `run` is null, the tasks run in
+// order on the calling thread.
 struct Parallel {
   using Task = void (*)(void* context, int64_t index);
   void (*run)(void* pool, int64_t n_tasks, Task task, void* context) = nullptr;
@@ -42,7 +42,7 @@ struct Parallel {
     // The number of multiply-adds per step and gate from which sharing pays if there are fewer
     // tiles than threads.
     int64_t min_work = int64_t(1) << 14;
-    // Longer than any wait for a running thread, but shorter than a time slice.
+    // A time longer than any wait for a running thread, but shorter than a time slice.
     int64_t long_wait_us = 500;
     // Threads stop sharing when long waits take at least this percentage of the time.
     int64_t long_waits_percent = 25;
@@ -100,8 +100,8 @@ struct LstmForward {
   Real* saved;
   void* workspace;  // lstm_forward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
-  // The result of lstm_pack. If it is given, the weights and biases of `in` are not read and may be
-  // null. If `packed` is null, the call packs the weights.
+  // The result of lstm_pack. If `packed` is given, the weights and biases of `in` are not read and
+  // may be null. If `packed` is null, the call packs the weights.
   const void* packed = nullptr;
 };
 
@@ -134,7 +134,7 @@ struct LstmBackward {
 // of windows runs while the tile's state is still in the cache. The caller's function `between`
 // computes the part between the passes, from pooled vectors to their gradients. `between` is called
 // for windows [first, first + n) of one model after their forward pass and before their backward
-// pass, on the thread that runs the model's slot. `between` reads forward.pooled and writes
+// pass, on the thread that processes their slot. `between` reads forward.pooled and writes
 // backward.grad_pooled of these windows.
 template <typename Real>
 struct LstmStep {
@@ -146,18 +146,18 @@ struct LstmStep {
   void* context;
 };
 
-// The number of bytes of workspace that a shape needs on every instruction set. The workspace holds
-// the packed weights and the scratch memory of the tasks; in the forward pass, the scratch memory
-// is O(M * N * H).
+// The number of bytes of workspace that a shape needs, which is the same on every instruction set.
+// The workspace holds the packed weights and the scratch memory of the tasks; in the forward pass,
+// the scratch memory is O(M * N * H).
 size_t lstm_forward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_backward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 
 // Packs the weights and biases of `in` once for many forward calls with the same M, D, C and H. No
-// other members of `in` are read. The layout depends on the instruction set and the build that
-// wrote it. The packed weights begin with a header that names the instruction set and the build,
-// and lstm_forward rejects any other layout. `packed` has lstm_packed_bytes bytes, all of which are
-// written; it must be aligned to 64 bytes in both functions.
+// other members of `in` are read. The layout depends on the instruction set and the version of the
+// format. The packed weights begin with a header that names both, and lstm_forward rejects any
+// other layout. `packed` has lstm_packed_bytes bytes, all of which are written. In both functions,
+// `packed` must be aligned to 64 bytes.
 size_t lstm_packed_bytes(const LstmShape& shape, size_t real_bytes);
 
 template <typename Real>

@@ -2,16 +2,16 @@
 // in the structs points to memory of the current device; the structs themselves are on the host.
 // Only float is supported. Nothing here waits for the device: a call queues kernels on the stream
 // and returns, so it can be captured in a CUDA graph. Neither framework types nor CUDA types appear
-// here; a stream is passed as its pointer.
+// here; a stream is passed as a void pointer.
 //
 // Bits: the values of one row are accumulated in an order that depends only on the kernel variant
 // for H and C. Weight gradients are summed in slots determined by N and T, and the slots are then
-// added in order. Results therefore repeat bit for bit, and do not depend on the batch, on M, or on
-// the division of time into chunks.
+// added in order. All results therefore repeat bit for bit, and the values of one row do not depend
+// on the batch, on M, or on the division of time into chunks.
 //
-// If the device finds a value that the host would have rejected (a length outside 0..T, or a weight
-// beyond the range of the products' factors), the results of the row or the model become NaN.
-// Nothing is read or written out of bounds, and no wrong result looks right.
+// If the device finds an invalid value (a length outside 0..T, or a weight beyond the range of the
+// products' factors), the results of the row or the model become NaN. Nothing is read or written
+// out of bounds, and no wrong result looks right.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +22,8 @@
 
 namespace sensorseq::cuda {
 
-// The precision of the products with h inside the layer. Everything else, including sums, is float
-// in both precisions.
+// The precision of the products with weight_hh and h inside the layer. Everything else, including
+// sums, is float in both precisions.
 enum class Precision : int32_t {
   kFp16x3 = 0,  // weights and h are sums of two halves, with three products: the error of float
   kFp16 = 1,    // weights and h are one half each: the error of TF32, 2^-11
@@ -47,8 +47,8 @@ constexpr int64_t kMaxChannels = 16;
 // function of the shape, the precision and is_projected; it needs no GPU.
 Status IsServed(const LstmShape& shape, const Options& options);
 
-// The number of floats in LstmForward::saved and LstmBackward::saved, which are in the GPU's own
-// order and aligned to 64 bytes.
+// The number of floats in LstmForward::saved and LstmBackward::saved, which the kernels arrange in
+// their own order and which are aligned to 64 bytes.
 int64_t SavedFloats(const LstmShape& shape, const Options& options);
 
 size_t forward_workspace_bytes(const LstmShape& shape, const Options& options);
@@ -61,8 +61,8 @@ Status lstm_forward(const LstmForward<float>& args, const Options& options);
 // grad_x is written only if is_projected.
 Status lstm_backward(const LstmBackward<float>& args, const Options& options);
 
-// Information about CUDA in this build and on this machine. No CUDA call is made before the first
-// call of one of these functions.
+// Information about CUDA in this build and on this machine. Loading the library makes no CUDA call;
+// only these functions and the passes make any.
 struct Device {
   int32_t major = 0, minor = 0;  // compute capability
   int32_t n_multiprocessors = 0;

@@ -5,8 +5,8 @@
 // Arrays, letters and the rules on bits are as in lstm_linear.h. The gradients of the head are
 // summed like those of the layer, in slots determined by N.
 //
-// The function allocates nothing and throws nothing. The function checks everything before it
-// writes anything.
+// lstm_linear_loss allocates nothing, throws nothing, and checks its arguments before it writes any
+// output.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,8 @@
 namespace sensorseq {
 
 // The loss of one window, with the target t_k = 1 - s + s / K for its class and s / K for the other
-// classes, where s is the label smoothing. The loss of a batch is sum(weight * loss) / windows.
+// classes, where s is the label smoothing. The loss of a batch is sum(weight * loss) / number of
+// windows.
 enum class Loss : int32_t {
   kCrossEntropy = 0,  // -sum_k t_k log p_k
   kFocal,             // -sum_k t_k (1 - p_k)^2 log p_k

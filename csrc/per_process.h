@@ -9,7 +9,7 @@
 
 namespace sensorseq {
 
-// Whether this process was forked from one that had loaded this library.
+// Whether this process was forked from a process that had loaded this library.
 inline std::atomic<bool> is_forked_child{false};
 
 template <typename T>

@@ -11,9 +11,9 @@ enum class Status : int32_t {
   kLengthOutOfRange,     // an entry of lengths is below 0 or above n_timesteps
   kRowOutOfRange,        // a row of a batch or its crop is outside the data
   kClassOutOfRange,      // an entry of class_index is not in [0, n_classes)
-  kOffsetsOutOfOrder,    // offsets decrease, exceed rows, or make a batch larger than max_batch
+  kOffsetsOutOfOrder,    // offsets decrease, exceed n_rows, or make a batch larger than max_batch
   kBatchTooSmall,        // batch norm needs a batch of more than one window
-  kNotPacked,            // packed was not written by lstm_pack of this build
+  kNotPacked,            // packed was not written by this version of lstm_pack
   kPackedOtherwise,      // packed contains weights of a different precision or size
   kPackedForOtherIsa,    // packed was written for an instruction set that is not in use
   kUnknownIsa,           // SENSORSEQ_CPU_ISA names no instruction set of this build
@@ -21,11 +21,11 @@ enum class Status : int32_t {
   kNotServedHiddenSize,  // no CUDA kernel supports so many units in this precision
   kNotServedChannels,    // more channels than a CUDA kernel multiplies, and x is not projected
   kNotServed,            // no CUDA kernel of this build serves the shape
-  kNoCluster,            // the GPU is too small for the kernel; nothing was launched
+  kNoCluster,            // the GPU cannot run clusters as large as the kernel needs
   kCudaError,            // a CUDA call failed; cuda::ErrorText gives the reason
 };
 
-// A sentence without a full stop, which the caller completes; never null.
+// A sentence without the final period, which the caller adds; never null.
 inline const char* StatusText(Status status) {
   switch (status) {
     case Status::kOk:

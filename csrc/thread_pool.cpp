@@ -96,7 +96,7 @@ class ThreadPool::Worker {
   template <typename F>
   void Sleep(F ready) {
     std::unique_lock<std::mutex> lock(mutex_);
-    ++n_asleep_;  // must precede ready(), as Change writes the job before it reads n_asleep_
+    ++n_asleep_;  // must precede ready(), because Change writes the job, then reads n_asleep_
     if (!ready()) changed_.wait(lock);
     --n_asleep_;
   }
@@ -110,8 +110,8 @@ class ThreadPool::Worker {
 
   static Job kTaken;
 
-  // One thread waits for changes of job_ and n_asleep_ and another thread writes them, so both have
-  // a cache line of their own.
+  // One thread waits for changes of job_ and n_asleep_ and another thread writes them, so the two
+  // variables share a cache line of their own.
   alignas(64) std::atomic<Job*> job_{nullptr};
   std::atomic<int32_t> n_asleep_{0};  // 2 if one thread falls asleep before the other has woken up
   std::mutex mutex_;
@@ -120,7 +120,8 @@ class ThreadPool::Worker {
 
 ThreadPool::Job ThreadPool::Worker::kTaken{nullptr, nullptr, 0};
 
-// Takes up to n free workers and starts new ones if too few are free. Returns a list.
+// Starts workers until the pool has n, then takes up to n workers that are free. Returns these as a
+// list, or null if none is free.
 ThreadPool::Worker* ThreadPool::Lease(int64_t n) {
   const std::lock_guard<std::mutex> lock(mutex_);
   while (n_workers_ < n) {

@@ -246,8 +246,8 @@ class Step {
                          static_cast<uint64_t>(step_count_), site);
   }
 
-  // Multiplies `values` by elements [first, first + n) of the site's mask. Each pass draws these
-  // elements again, with the same result.
+  // Multiplies `values` by elements [first, first + n) of the dropout mask of the layer's output.
+  // Each pass draws these elements again, with the same result.
   void Drop(int64_t layer, int64_t first, int64_t n, Real* values) const {
     const double probability = hyper_[kDropout];
     if (probability == 0.0) return;
@@ -345,7 +345,7 @@ class Step {
     return args;
   }
 
-  // Does the work that follows the backward pass of a layer.
+  // Applies the dropout of the layer's input to the gradient of this input.
   void AfterBackward(int64_t l, const LstmBackward<Real>& args) const {
     if (l > 0) Drop(l - 1, 0, B_ * s_.n_timesteps * args.shape.n_channels, args.grad_x);
   }
@@ -588,7 +588,7 @@ struct Context {
   const TrainKernels<Real>& kernels;
   size_t lane_bytes;
   std::atomic<int64_t> next_model{0};
-  std::atomic<int32_t> status{0};  // the first status other than kOk
+  std::atomic<int32_t> status{0};  // the status of a step that failed, if any
 };
 
 // Takes one model after another until none is left, and runs all steps of each model.

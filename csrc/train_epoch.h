@@ -12,12 +12,12 @@
 // steps together, S steps, and Q parameters of a model. A first size of M' is M, or 1 if all models
 // share the array. Real is float or double; losses, norms and statistics are computed in double.
 //
-// The function allocates nothing and throws nothing. The function checks everything before it
-// writes anything.
+// train_epoch allocates nothing, throws nothing, and checks its arguments before it writes any
+// output.
 //
 // Bits: on one instruction set, the result of a model depends only on the model's own arguments.
 // The result does not depend on the other models, the threads, n_lanes, the division of steps into
-// calls, or the statistics recorded.
+// calls, or whether margins are recorded.
 #pragma once
 
 #include <cstddef>
@@ -83,7 +83,7 @@ constexpr const char* kHyperNames[kHyperColumns] = {"momentum",
 // Columns of `statistics`, measured before a step's update. All are NaN for a step without windows.
 enum Statistic : int {
   kLoss = 0,      // weighted loss of the batch, without penalties
-  kLossVariance,  // variance of the windows' weighted losses, divided by the number of windows
+  kLossVariance,  // variance of the windows' weighted losses; the divisor is their number
   kAccuracy,      // fraction of windows whose largest logit is that of their class
   kGradNorm,      // global norm of the gradient, including L1, before clipping
   kStatisticColumns
@@ -113,8 +113,8 @@ struct TrainShape {
 // Parameters of a model: for each layer and each direction, weight_ih (4H, inputs), weight_hh (4H,
 // H), bias_ih (4H), bias_hh (4H); then the norm's weight (P) and bias (P) if there is one; then
 // weight_out (K, P), bias_out (K). The order is that of sensorseq.nn.LSTMLinear.parameters(). There
-// are two biases, as in torch, because a single summed bias would have other moments and be clipped
-// differently.
+// are two biases, as in torch, because a single summed bias would have other optimizer state and be
+// clipped differently.
 int64_t ParameterCount(const TrainShape& shape);
 
 // Rows of optimizer state per model: sgd 1 (momentum_buffer), adam and adamw 3 (exp_avg,

@@ -6,9 +6,9 @@
 // A step is a fixed sequence of kernels that read the index of the step from the device, so a call
 // can make one CUDA graph and launch it for each step.
 //
-// Bits: the guarantees of train_epoch.h hold for the kernel variant for H, C and T, and results
-// repeat bit for bit. The bits differ from those on the CPU, because sums are taken in a different
-// order and the gradient slots cover different windows.
+// Bits: the guarantees of train_epoch.h hold within one kernel variant, which H, C and T determine,
+// and results repeat bit for bit. The bits differ from those on the CPU, because sums are taken in
+// a different order and the gradient slots cover different windows.
 //
 // The caller checks rows, offsets, crops, classes and lengths while they are on the host; see
 // CheckValues. Wrong values on the device make the model's head NaN, and nothing is read or written
@@ -28,7 +28,8 @@ Status IsServed(const TrainShape& shape, const Options& options);
 
 size_t train_epoch_workspace_bytes(const TrainShape& shape, const Options& options);
 
-// `running` and `parallel` are not read, and n_lanes is 1: all models train at the same time.
+// `running` and `parallel` are not read. n_lanes has no effect, because all models train at the
+// same time.
 Status train_epoch(const TrainEpoch<float>& args, const Options& options);
 
 }  // namespace sensorseq::cuda

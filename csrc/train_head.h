@@ -9,7 +9,7 @@
 
 namespace sensorseq {
 
-// The training functions of a kernel row for float or double.
+// The training functions of a row of the kernel table, for float or double.
 inline const TrainKernels<float>& KernelsFor(const Kernels& k, float) { return k.train_f32; }
 inline const TrainKernels<double>& KernelsFor(const Kernels& k, double) { return k.train_f64; }
 

@@ -28,7 +28,7 @@ SENSORSEQ_HD Real ClipValue(Real bound, Real grad) {
   return grad < -bound ? -bound : grad;
 }
 
-// The weight of the parameters after step n = 1, 2, ... in their average.
+// The weight that the average gives to the parameters after step n = 1, 2, ...
 SENSORSEQ_HD double FreshShare(double decay, int64_t step) {
   const double n = static_cast<double>(step), most = (1.0 + n) / (10.0 + n);
   return 1.0 - (decay < most ? decay : most);

@@ -1,5 +1,5 @@
-// sigmoid and tanh on Vec. Included by an ISA file after vector-inl.h and its own primitives;
-// includes nothing.
+// sigmoid and tanh on Vec. Included first by kernels-inl.h, after vector-inl.h and the ISA file's
+// primitives; includes nothing.
 //
 // For float, e^x = 2^n e^f with n = round(x log2(e)) and f = x - n ln(2), where ln(2) is split into
 // two parts (Cody and Waite). e^f = 1 + f + f^2 r(f), where r is the polynomial of degree 4 that

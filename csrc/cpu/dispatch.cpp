@@ -120,7 +120,8 @@ BackwardLayout LayoutBackward(const LstmShape& s) {
   layout.grad_pooled_offset = layout.heads_offset + n_tasks * layout.head_stride;
   layout.scratch_offset =
       layout.grad_pooled_offset + (s.n_classes > 0 ? Aligned(s.n_models * s.n_windows * P) : 0);
-  // Padding follows the gate gradients of each block of units; a block has at least 2 units.
+  // Padding follows the gate gradients of each block of units. There are at most padded / 2 blocks,
+  // because a block has at least 2 units.
   const int64_t gates = kGates * kBlockEntries * padded + padded / 2 * 6 * kVectorPadding;
   layout.scratch_stride = Aligned(kBackwardScratch * kTileRows * padded + kTileRows * columns +
                                   gates + kBlockEntries * width);

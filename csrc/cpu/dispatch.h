@@ -134,7 +134,7 @@ inline int64_t GroupTiles(const LstmShape& s) {
   while (n > 1 && n * of_tile > kGroupReals) --n;
   return n;
 }
-// Number of tasks that pack the weights of one direction.
+// Number of tasks that pack the weights of one direction of a model.
 inline int64_t PackParts(const LstmShape& s) { return s.hidden_size < 128 ? 1 : 8; }
 // Number of tiles in progress at a time.
 inline int64_t TilesAtOnce(const LstmShape& s) {

@@ -1,5 +1,5 @@
-// The linear head over pooled vectors. Included by an ISA file after lstm_backward-inl.h; includes
-// nothing.
+// The linear head over pooled vectors. Included by kernels-inl.h after lstm_backward-inl.h;
+// includes nothing.
 
 // logits[k] = features . weight[k] + bias[k], summed in a fixed order.
 template <typename Real>

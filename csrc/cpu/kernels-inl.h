@@ -1,7 +1,7 @@
 // Includes the kernels and fills one row of the table. This file is SENSORSEQ_BODIES of
 // kernels.cpp.
 
-// clang-format off: each file uses the one above it
+// clang-format off: each file uses the files above it
 #include "cpu/activations-inl.h"
 #include "cpu/pack-inl.h"
 #include "cpu/tile-inl.h"
@@ -14,7 +14,7 @@
 #include "cpu/peak-inl.h"
 // clang-format on
 
-// constexpr, so that no code of this region runs when the library is loaded
+// constexpr, so that no code for this instruction set runs when the library is loaded
 constexpr Row kRow = {
     SENSORSEQ_ISA_NAME,
     &IsSupported,

@@ -1,10 +1,10 @@
 // The backward kernel: processes a tile of windows from the last step to the first in one
-// direction. Included by an ISA file after lstm_forward-inl.h; includes nothing.
+// direction. Included by kernels-inl.h after lstm_forward-inl.h; includes nothing.
 //
-// The kernel collects up to kBlockEntries gate gradients, each for a row and timestep, and the
-// inputs of these gates. One product without transposes then adds the contributions of all entries
-// to the slot's weight gradients. tanh(c) is neither saved nor recomputed: because h = o tanh(c), o
-// (1 - tanh(c)^2) = o - h^2 / o.
+// The kernel collects up to kBlockEntries entries. An entry consists of the gate gradients of one
+// row and timestep and the inputs of these gates. One product without transposes then adds the
+// contributions of all entries to the slot's weight gradients. tanh(c) is neither saved nor
+// recomputed, because h = o tanh(c) implies o (1 - tanh(c)^2) = o - h^2 / o.
 
 // The size of the gate gradients of one block of units, [entry][gate][lane], with padding that puts
 // corresponding lines of different blocks into different cache sets.
@@ -12,14 +12,14 @@ template <typename Real>
 constexpr int64_t kGateBlock = kBlockEntries * kGates * kLanes<Real> + 6 * kVectorPadding;
 
 // The number of blocks of units whose products are summed in registers before the sum is added to
-// memory. A chain has about 128 products. With a single chain of all 4H products, the error was up
-// to 3 times torch's.
+// memory. These blocks form a chain of about 128 products. With a single chain of all 4H products,
+// the error was up to 3 times torch's.
 template <typename Real>
 constexpr int64_t kChainBlocks = 32 / kLanes<Real> > 0 ? 32 / kLanes<Real> : 1;
 
-// Adds to out[r] what some blocks of units contribute to grad_gates[r] @ panel, for kWidth vectors
-// of a panel of `width` vectors. The blocks form complete chains, and the first chain overwrites
-// out[r].
+// Computes what some blocks of units contribute to grad_gates[r] @ panel, for kWidth vectors of a
+// panel of `width` vectors, and adds it to out[r]. The blocks form complete chains. The first chain
+// of a layer overwrites out[r] instead.
 template <typename Real, int kRows, int kWidth>
 inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Blocks& blocks,
                          const Real* grad_gates, Real* out, int64_t out_stride) {
@@ -52,7 +52,7 @@ inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Bloc
             }
           }
         };
-        if (n_units == V) {  // the compiler sees a constant count
+        if (n_units == V) {  // so that the compiler sees a constant count
           Add(V);
         } else {
           Add(n_units);
@@ -70,7 +70,7 @@ inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Bloc
   }
 }
 
-// Computes vectors [begin, end) of the n_vectors of a product.
+// Computes the range `vectors` of the n_vectors vectors of a product.
 template <typename Real, int kRows>
 inline void PanelsForRows(const Real* packed, int64_t n_vectors, const Blocks& vectors, int64_t H,
                           const Blocks& blocks, const Real* grad_gates, Real* out,
@@ -93,7 +93,7 @@ inline void PanelsForRows(const Real* packed, int64_t n_vectors, const Blocks& v
         PanelProduct<Real, kRows, 3>(weights, width, H, blocks, grad_gates, to, out_stride);
         break;
       default:
-        if (width == kPanelVectors) {  // the compiler sees a constant count
+        if (width == kPanelVectors) {  // so that the compiler sees a constant count
           PanelProduct<Real, kRows, 4>(weights, kPanelVectors, H, blocks, grad_gates, to,
                                        out_stride);
         }
@@ -154,8 +154,8 @@ inline void WeightProductForSome(int64_t n_columns, const Real* inputs, int64_t 
   }
 }
 
-// The number of products that are summed in a register before the sum is added to memory. With runs
-// of 96, the error was up to twice torch's.
+// The number of products that are summed in a register before the sum is added to memory. With 96
+// products, the error was up to twice torch's.
 constexpr int64_t kRunEntries = SENSORSEQ_RUN_ENTRIES;
 
 // The number of columns of a block's weight gradients that stay in the first-level cache while all
@@ -232,7 +232,7 @@ class BackwardTile {
                 blocks_.end == UnitBlocks<Real>(hidden_size) ? n_vectors_ : blocks_.end};
   }
 
-  // `saved_memory` is unchanged since the forward pass.
+  // `saved_memory` is the tile's saved state as the forward pass wrote it.
   void Begin(const LstmBackward<Real>& call, int64_t of_model, int64_t of_direction,
              const TileRows& of_rows, const Blocks& of_blocks, const Real* saved_memory,
              Real* scratch, Real* of_slot) {
@@ -340,7 +340,7 @@ class BackwardTile {
   // Called once all threads have added the entries.
   void DropEntries() { n_entries_ = 0; }
 
-  // The number of inputs of a gate: h, x and 1.
+  // The number of inputs of a gate: the values of h and x, and the 1 for the bias.
   int64_t InputWidth() const { return args_->shape.hidden_size + args_->shape.n_channels + 1; }
   const Blocks& blocks() const { return blocks_; }
   const Blocks& vectors() const { return vectors_; }
@@ -386,8 +386,8 @@ class BackwardTile {
     return args_->grad_x + (row + t) * s.n_channels;
   }
 
-  // Initializes the row's running gradients from the gradients of the pooled vector and the final
-  // states.
+  // Initializes the row's gradients of h and c from the gradients of the pooled vector and the
+  // final states.
   void BeginRow(int64_t r) const {
     const LstmShape& s = args_->shape;
     const int64_t H = s.hidden_size, P = PooledSize(s), at = r * stride_;
@@ -421,8 +421,8 @@ class BackwardTile {
   }
 };
 
-// Adds the entries of all due tiles to the weight gradients of the member's blocks, one panel of
-// columns after the other and, within a panel, tile by tile.
+// Adds the entries of all due tiles to the weight gradients of the member's blocks, one run of
+// columns after the other and, within a run, tile by tile.
 template <typename Real, typename IsDue>
 inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
                        Team::Member& member) {

@@ -1,8 +1,8 @@
-// The forward kernel: processes a tile of windows step by step in one direction. Included by an ISA
-// file after tile-inl.h; includes nothing.
+// The forward kernel: processes a tile of windows step by step in one direction. Included by
+// kernels-inl.h after tile-inl.h; includes nothing.
 
 // The packed weights are [unit block][h, x, 1][gate][lane], with one contiguous group of cache
-// lines per product; the last group is the bias. Padded units have zero weights and bias, so they
+// lines per input; the last group holds the bias. Padded units have zero weights and bias, so they
 // stay exactly 0 and no hot loop needs a mask.
 template <typename Real>
 SENSORSEQ_INLINE int64_t PackedBlockSize(int64_t H, int64_t C) {
@@ -97,8 +97,8 @@ SENSORSEQ_INLINE void Pool(const ForwardStep<Real>& step, int64_t row, int64_t a
   if (step.sum != nullptr) Store(step.sum + at, Load(step.sum + at) + h);
   if (step.largest == nullptr) return;
   const Vec<Real> largest = Load(step.largest + at);
-  // Of equal values, the one at the earliest timestep counts; a reversed direction reaches it last.
-  // NaN exceeds every number, as in torch.
+  // Of equal values, the one at the earliest timestep counts; a reversed direction reaches that
+  // timestep last. NaN exceeds every number, as in torch.
   const VecBits<Real> is_larger = step.is_reversed
                                       ? (h >= largest) | (h != h)
                                       : (h > largest) | ((h != h) & (largest == largest));
@@ -125,7 +125,7 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
       saved = step.saved + ((block + b) * step.saved_rows + first) * kSavedValues * V;
     }
     // One loop computes c and the next loop computes h, so that the work on one row hides the
-    // latencies of another.
+    // latencies of the other rows.
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       Real* c = step.c + (first + r) * step.stride + column;
@@ -158,9 +158,9 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
   }
 }
 
-// If there are few rows, several blocks are computed at a time, because one block has too few sums
-// to hide a product's latency. Every other step takes the blocks in reverse order: the weights that
-// the previous step read last are still in the first-level cache, and are read first.
+// If there are few rows, two blocks are computed at a time, because one block has too few sums to
+// hide a product's latency. Every other step takes the blocks in reverse order, because the weights
+// that the previous step read last are still in the first-level cache.
 template <typename Real, int kRows>
 inline void ForwardRows(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                         const Blocks& blocks) {
@@ -187,7 +187,7 @@ inline void ForwardSomeRows(const Real* packed, const ForwardStep<Real>& step, i
 
 // The forward pass of a tile, for a thread that computes the units of `blocks` (all units, or the
 // thread's share in a team). Threads share the scratch memory, but the only value that a thread
-// reads from other threads is h, as PrepareFactors leaves it.
+// reads from other threads is the previous step's h.
 template <typename Real>
 class ForwardTile {
  public:
@@ -325,7 +325,8 @@ class ForwardTile {
   }
 };
 
-// The number of blocks in a panel of weights. A group of rows processes this many blocks at a time.
+// The number of blocks of units in a panel of weights, which all rows use before the next panel is
+// read.
 constexpr int64_t kPanelBlocks = SENSORSEQ_REGISTER_ROWS < 6 ? 1 : kShareBlocks;
 
 // Given tiles that Begin has set up, runs their forward passes side by side. In each step, a panel

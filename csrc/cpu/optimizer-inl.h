@@ -1,7 +1,7 @@
 // Loops over a model's flat buffers: the update rules of update-inl.h, the average of the weights,
-// and the squared norm. Included by an ISA file after both vector-inl.h and update-inl.h; includes
-// nothing. The compiler vectorizes these plain loops for the instruction set. The compiler
-// contracts no multiply-add and reorders no sum, so all instruction sets give the same bits.
+// and the squared norm. Included by kernels-inl.h after update-inl.h; includes nothing. The
+// compiler vectorizes these plain loops for the instruction set, but it fuses no multiplication
+// with an addition and reorders no sum, so all instruction sets give the same bits.
 
 // Sums values[i]^2 in a fixed order, with partial sums that suit vectors.
 template <typename Real>
@@ -23,7 +23,8 @@ inline double SumOfSquares(const Real* values, int64_t n) {
   return sums[0];
 }
 
-// Runs step `step` (1, 2, ...) of one model. grads, parameters: (n); state: (StateRows, n).
+// Runs the optimizer's step number `step` (1, 2, ...) for one model. grads, parameters: (n); state:
+// (StateRows, n).
 template <typename Real>
 inline void Update(Optimizer optimizer, const double* hyper, double learning_rate, int64_t step,
                    int64_t n, const Real* grads, Real* parameters, Real* state) {

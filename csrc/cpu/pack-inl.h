@@ -1,5 +1,5 @@
 // Converts weights to the layout of the kernels, and weight gradients back to torch's layout.
-// Included by an ISA file after activations-inl.h; includes nothing.
+// Included by kernels-inl.h after activations-inl.h; includes nothing.
 
 template <typename Real>
 SENSORSEQ_INLINE int64_t UnitBlocks(int64_t hidden_size) {
@@ -11,13 +11,13 @@ struct Blocks {
   int64_t begin, end;
 };
 
-// The range of n blocks that belongs to part `index` of n_parts.
+// The range of blocks that belongs to part `index` if n blocks are divided into n_parts parts.
 SENSORSEQ_INLINE Blocks PartOf(int64_t n, int64_t index, int64_t n_parts) {
   return {index * n / n_parts, (index + 1) * n / n_parts};
 }
 
-// Packs columns [0, n) of kLanes rows that are `row_stride` apart; only n_rows of the rows exist.
-// Column k goes to packed + k * kGates * kLanes.
+// Packs columns [0, n) of kLanes rows that are `row_stride` apart; only the first n_rows rows
+// exist. Column k goes to packed + k * kGates * kLanes.
 template <typename Real>
 inline void PackColumns(const Real* rows, int64_t row_stride, int64_t n_rows, int64_t n,
                         Real* packed) {

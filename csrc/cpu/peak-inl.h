@@ -1,5 +1,5 @@
 // Measures a core's peak rate of multiply-adds for benchmarks, with chains in registers that access
-// no memory. Included by an ISA file after MulAdd; includes nothing.
+// no memory. Included last by kernels-inl.h; includes nothing.
 
 // Enough chains to hide the latency of a multiply-add, but few enough to fit, with the factor, into
 // 16 registers.
@@ -10,8 +10,8 @@ inline int64_t MultiplyAddFlops(int64_t repeats) {
 #pragma GCC unroll 16
   for (int i = 0; i < kPeakChains; ++i) chains[i] = Broadcast(static_cast<float>(i + 1));
   // The factor is too small to change a chain, so there is neither overflow nor a subnormal number,
-  // which would be slow. A sum replaces its addend, as in ARM's instruction, and no two products
-  // are the same.
+  // which would be slow. Each sum overwrites its addend, as ARM's instruction does, and no two
+  // products are the same.
   volatile float tiny = 1e-20f;  // volatile, so that the compiler cannot see that nothing changes
   const Vec<float> factor = Broadcast(static_cast<float>(tiny));
   for (int64_t repeat = 0; repeat < repeats; ++repeat) {

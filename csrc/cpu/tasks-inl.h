@@ -1,5 +1,5 @@
-// The tasks of the functions of lstm_linear.h: they pack weights, process tiles and sum slots.
-// Included by an ISA file after head-inl.h; includes nothing.
+// The tasks that the functions of lstm_linear.h run: packing weights, processing tiles and summing
+// slots. Included by kernels-inl.h after head-inl.h; includes nothing.
 
 template <typename Real>
 SENSORSEQ_INLINE Real* Zeroed(Real* values, int64_t n) {
@@ -172,7 +172,8 @@ struct Slot {
 };
 
 // Computes one member's share of the backward pass of tiles of a slot, like ForwardSome. One member
-// computes the slot's head; if that member has left the team, the first member takes its place.
+// computes the slot's gradients of the head; if that member has left the team, the first member
+// does.
 template <typename Real, typename SavedOf>
 inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,
                          Real* scratch, SavedOf saved_of, Team::Member& member) {
@@ -236,7 +237,7 @@ inline bool BackwardGroup(const LstmBackward<Real>& args, int64_t model, int64_t
   return BackwardSome(args, model, first, end, scratch, SavedOf, member);
 }
 
-// Calls tile(model, t) for the tiles of one slot of all models.
+// Calls tile(model, t) for the tiles of one slot. `index` counts the slots of all models.
 template <typename F>
 SENSORSEQ_INLINE void ForTilesOfSlot(const LstmShape& s, int64_t index, F tile) {
   const int64_t n_slots = SlotCount(s), slot = index % n_slots;
@@ -263,7 +264,7 @@ inline void BackwardTeamTask(void* context, Team::Member& member) {
 }
 
 // Sums, in order, the slots of one direction and one block of units of a model, and writes the
-// gradients in torch's layout. The task of the first block also writes the head's gradients.
+// gradients in torch's layout. The task of a model's first block also writes the head's gradients.
 template <typename Real>
 inline void BackwardSumTask(void* context, int64_t index) {
   constexpr int64_t V = kLanes<Real>;

@@ -47,7 +47,7 @@ void Team::Join(void* self, int64_t) {
   team.task_(team.context_, member);
 }
 
-// The first member counts the others that arrive in time.
+// Called by the first member. Returns how many members arrive in time, including the first.
 int64_t Team::CountMembers() {
   const auto end = Clock::now() + kPatience;
   while (n_joined_ < n_wanted_ && Clock::now() < end) Relax();

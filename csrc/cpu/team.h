@@ -53,10 +53,10 @@ class Team {
   const Parallel::Sharing sharing_;
   const Task task_;
   void* const context_;
-  alignas(64) std::atomic<int64_t> n_joined_{0};  // kClosed after the members are counted
+  alignas(64) std::atomic<int64_t> n_joined_{0};  // at least kClosed once members are counted
   std::atomic<int64_t> n_members_{0};             // 0 until then
-  // The number of times that a member has called Wait. The counter has a cache line that no other
-  // member writes, so that each wait needs a single transfer between cores.
+  // The number of times that a member has called Wait. The counter has a cache line to itself,
+  // which no other member writes, so that each wait needs a single transfer between cores.
   struct alignas(64) Waits {
     std::atomic<int64_t> n{0};
   };

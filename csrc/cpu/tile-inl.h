@@ -1,5 +1,5 @@
-// The rows that are processed together, and the inputs and outputs of one step. Included by an ISA
-// file after pack-inl.h; includes nothing.
+// The rows that are processed together, and the inputs and outputs of one step. Included by
+// kernels-inl.h after pack-inl.h; includes nothing.
 //
 // The rows of a tile are ordered by length, longest first, so that a step works only on the leading
 // rows, which have not ended yet.
@@ -58,7 +58,8 @@ SENSORSEQ_INLINE int64_t ShareCount(int64_t hidden_size) {
   return (UnitBlocks<Real>(hidden_size) + kShareBlocks - 1) / kShareBlocks;
 }
 
-// Calls some(first, n) for evenly sized groups of rows whose sums all fit in registers.
+// Calls some(first, n) for groups of rows whose sums all fit in registers. The sizes of the groups
+// differ by at most one row.
 template <typename F>
 SENSORSEQ_INLINE void ForRegisterRows(int64_t n_rows, F some) {
   int64_t n_groups = (n_rows + SENSORSEQ_REGISTER_ROWS - 1) / SENSORSEQ_REGISTER_ROWS;
@@ -126,8 +127,8 @@ inline void CopyPadded(const Real* from, int64_t n, const Blocks& columns, Real*
   }
 }
 
-// Saved state of a tile: [step][unit block][row][i, f, g, o, c, h][lane], then for each row the
-// earliest timesteps that attain the pooled maximum.
+// Saved state of a tile: [step][unit block][row][i, f, g, o, c, h][lane], then, for each row and
+// unit, the earliest timestep that attains the maximum.
 template <typename Real>
 struct SavedTile {
   Real* steps;  // null: not saved
@@ -143,8 +144,8 @@ struct SavedTile {
                                     : reinterpret_cast<Bit<Real>*>(
                                           saved + n_rows * s.n_timesteps * kSavedValues *
                                                       Padded(s.hidden_size))) {}
-  // Clears the values that no step writes even in rows of full length, so that equal inputs give
-  // equal tensors.
+  // Clears the values that no step writes, so that equal inputs give equal tensors if all rows have
+  // full length.
   void ClearPadding(const LstmShape& s) const {
     if (steps == nullptr) return;
     Real* end = reinterpret_cast<Real*>(largest_at);

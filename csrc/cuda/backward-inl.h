@@ -7,8 +7,8 @@
 //     at a barrier of the CTA.
 //   Product: the warp computes dh of the step before. If one CTA has the entire layer, the warp
 //     computes dh of its own units. In a cluster, the warp computes what the CTA's own gates
-//     contribute to 16 * kTilesPerWarp units and sends the contribution to the owner of the units,
-//     which adds the contributions of all ranks in rank order.
+//     contribute to 16 * kTilesPerWarp units and sends the contributions to the owners of the
+//     units, which add the contributions of all ranks in rank order.
 //
 // The gradients of one group and row are scaled by a common power of two that brings the largest to
 // between 1024 and 2047. The scaling is undone when the products of the group's 32 gradients are
@@ -30,7 +30,7 @@ constexpr int kLargestExponent = 10;
 template <typename V>
 struct BackwardShared {
   uint32_t grads, scales, partials, weights, ring, total;
-  // Bytes of one step and group. Each lane has 8 gates, 2 cells and 2 gradients of h.
+  // Bytes in the ring for one step and group. Each lane has 8 gates, 2 cells and 2 gradients of h.
   static constexpr uint32_t kGroupSlot = kLanes * kSavedWords * 4;
   static constexpr uint32_t kSlot = V::kGroupsPerWarp * kGroupSlot;
   SENSORSEQ_HD constexpr BackwardShared()
@@ -104,8 +104,8 @@ class Backward : Recurrent<M, V> {
       const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
       const auto exists = row < L{} + s.n_windows;
       window[r] = m.ToInt(m.Select(exists, row, L{}));
-      // Calls with sequences have a single list of lengths, and there is no register to spare for
-      // another one.
+      // Calls with sequences have one list of lengths for all models, and there is no register to
+      // spare for a list per model.
       const int64_t* lengths = kHasSequences ? p.lengths : LengthsOf(p.lengths, s, model);
       Bounds(m, lengths, m.ToLong(window[r]), exists, s.n_timesteps, &length[r], &poison[r]);
       longest = m.Select(length[r] > longest, length[r], longest);
@@ -349,7 +349,7 @@ class Backward : Recurrent<M, V> {
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) Take(step, own, fresh[own]);
     } else {
-      // The address from which the owner of the units reads this CTA's partial sums.
+      // The address from which an owner of the units reads this CTA's partial sums.
       const U at = PartialAt(buffer ^ 1, rank, FirstGroupSent<V>(warp));
       SENSORSEQ_UNROLL
       for (int i = 0; i < 2 * V::kTilesPerWarp; ++i) {

@@ -1,6 +1,6 @@
 // Implements lstm_linear_cuda.h and train_epoch_cuda.h: checks the arguments and queues the kernels
-// on the caller's stream. If a call has more than a few training steps, a step becomes a graph that
-// is launched for each step.
+// on the caller's stream. If a call has more than a few training steps, one step is captured as a
+// graph, which is launched for each step after the first.
 #include <cuda_runtime.h>
 
 #include "calls-inl.h"
@@ -110,8 +110,8 @@ class StepGraph {
 Status IsServed(const LstmShape& s, const Options& options) {
   if (s.hidden_size > kMaxHidden) return Status::kNotServedHiddenSize;
   if (!options.is_projected && s.n_channels > kMaxChannels) return Status::kNotServedChannels;
-  // The limits are those of a grid and of 32-bit step numbers; steps are fetched up to a block
-  // ahead.
+  // The limits are those of a grid's dimensions and of 32-bit step numbers, which run up to one
+  // input block beyond the last step.
   if (s.n_models * s.n_directions > 65535 || s.n_timesteps > INT32_MAX - kMostInputBlock ||
       TileCount(s.n_windows) > INT32_MAX / 16) {
     return Status::kInvalidShape;

@@ -1,4 +1,4 @@
-// Describes this machine's GPUs and their errors, and prepares a device for a kernel.
+// Describes this machine's GPUs and their errors, and prepares kernels for a device.
 #include <cuda_runtime.h>
 
 #include <mutex>
@@ -69,7 +69,7 @@ cudaError_t Ready(const void* kernel, int n_ctas, int threads, uint32_t shared_b
 
 Status ToStatus(cudaError_t code) {
   if (code == cudaSuccess) return Status::kOk;
-  (void)cudaGetLastError();  // otherwise the next launch would report it again
+  (void)cudaGetLastError();  // otherwise the next launch would report the error again
   last_error = code;
   return code == cudaErrorInvalidClusterSize ? Status::kNoCluster : Status::kCudaError;
 }

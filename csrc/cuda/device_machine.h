@@ -12,7 +12,7 @@
 
 namespace sensorseq::cuda {
 
-// kCtas is the size of the cluster, whose x dimension counts the CTAs of a tile.
+// kCtas is the number of CTAs in a cluster, which processes one tile.
 template <int kCtas>
 class DeviceMachine {
  public:
@@ -358,7 +358,7 @@ class DeviceMachine {
 
   SENSORSEQ_BODY uint32_t Remote(uint32_t at, int rank) const {
     // Only the start address is mapped, so that one register per CTA suffices for everything sent
-    // to it.
+    // to that CTA.
     uint32_t start;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(start) : "r"(base_), "r"(rank));
     return start + at;

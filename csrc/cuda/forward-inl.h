@@ -1,5 +1,6 @@
 // The forward pass of one direction of a tile of 8 windows, by one CTA or a cluster. The weights
-// stay in registers as the A operand of the tensor cores, and the CTAs exchange h in every step.
+// stay in registers and shared memory as the A operand of the tensor cores, and the CTAs exchange h
+// in every step.
 //
 // In each step, a warp goes through six phases.
 //   Input: the warp reads z = x_t W_ih + bias of its cells, two per lane, from the ring before h
@@ -12,8 +13,8 @@
 //
 // A warp's ring contains the input's contribution to the gates of the warp's own cells for a block
 // of 8 or 4 steps. Projected input is fetched into the ring one step at a time. Otherwise, the warp
-// multiplies x by W_ih for an entire block: the 32 independent sums of 4 steps hide latencies that
-// the sums of a single step would not hide.
+// multiplies x by W_ih for an entire block, because the 32 independent sums of 4 steps hide
+// latencies that the sums of a single step would not hide.
 //
 // Two buffers suffice. A warp that writes to a buffer in step t has waited for all of h_{t-1}, and
 // every warp of every CTA sends its part of h_{t-1} only after its product has read that buffer.
@@ -198,14 +199,14 @@ class Forward : Recurrent<M, V> {
     return p.recurrent_mask == nullptr ? value : value * LoadOr(p.recurrent_mask, at, has, 1.0f);
   }
 
-  // Returns NaN if a half cannot represent the value. Infinity would saturate a gate, and the
-  // result would look right. From the second step on, |h| <= 1, so only the mask can exceed the
-  // range.
+  // Returns NaN if the scaled value exceeds the range of a half. Infinity would saturate a gate,
+  // and the result would look right. From the second step on, |h| <= 1, so only the mask can exceed
+  // the range.
   SENSORSEQ_BODY F InRange(const F& value) {
     return m.Select(m.Abs(value) > F{} + kHalfLimit / kStateScale, F{} + __builtin_nanf(""), value);
   }
 
-  // Packs the lane's h of its two rows as halves: first the rounded values, then the remainders.
+  // Packs the lane's h for its two rows as halves: first the rounded values, then the remainders.
   SENSORSEQ_BODY void PackOwn() {
     SplitHalves<V::kPlanes>(m, h[0] * mask[0], h[1] * mask[1], packed_h);
   }
@@ -247,8 +248,8 @@ class Forward : Recurrent<M, V> {
     own_x = shared.x + warp * shared.of_warp;
   }
   // Fetches a block of steps and stores them in processing order, which in direction 1 is the
-  // reverse of the order in memory. Reads nothing beyond the row. A row may have more words than an
-  // int can count.
+  // reverse of the order in memory. Reads nothing beyond the row. Offsets are 64-bit, because a row
+  // may have more words than an int can count.
   SENSORSEQ_BODY void PrefetchBlock(int step) {
     if (step < n_steps && s.n_channels > 0) {
       const auto C = static_cast<uint32_t>(s.n_channels);

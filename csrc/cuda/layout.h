@@ -51,7 +51,7 @@ constexpr float kHalfLimit = 65504.0f;
 // compensates for the loss.
 constexpr float kTruncation = 4.3e-8f;
 
-// The size of the smallest kernel for H hidden units, or 0 if there is none.
+// The number of units of the smallest kernel with room for H hidden units, or 0 if none has room.
 SENSORSEQ_HD constexpr int PaddedHidden(int64_t hidden_size) {
   int padded = kMinHidden;
   while (padded < hidden_size && padded < kMaxHidden) padded *= 2;
@@ -76,7 +76,7 @@ struct ForwardVariant {
   // Fragments of a warp, in the order (plane, k-step, tile); those that do not fit into registers
   // are read from shared memory in every step.
   static constexpr int kFragments = kPlanes * kKSteps * 2;
-  // The largest number of fragments with which the kernel compiles without a spill.
+  // The largest number of fragments in registers with which the kernel compiles without a spill.
   static constexpr int kMost = kPlanes == 1 ? 32 : 28;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
@@ -112,14 +112,15 @@ struct BackwardVariant {
   static constexpr int kWarps = kSpread.warps, kThreads = kWarps * kLanes;
   static constexpr int kTilesPerWarp = kSpread.tiles_per_warp, kKSteps = kSpread.k_steps;
   static constexpr int kFragments = kSpread.fragments;
-  // the largest number of fragments with which the kernel compiles without a spill
+  // The largest number of fragments in registers with which the kernel compiles without a spill.
   static constexpr int kMost = kTilesPerWarp >= 4 ? 19 : 24;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
 };
 
 // The exponent of the power of two that scales a number, given as its bits, to [2^exponent,
-// 2^(exponent + 1)). The exponent for 0 is 0. Non-finite numbers stay non-finite at any scale.
+// 2^(exponent + 1)). The result is at most 100, and 0 for zero and subnormal numbers. Non-finite
+// numbers stay non-finite at any scale.
 SENSORSEQ_HD constexpr int ScaleExponent(uint32_t bits, int exponent) {
   const int biased = static_cast<int>((bits >> 23) & 255u);
   if (biased == 0) return 0;
@@ -204,8 +205,8 @@ SENSORSEQ_HD constexpr int64_t InputWeightFloats(int64_t n_channels) {
 SENSORSEQ_HD constexpr int InputRowFloats(int block, int n_channels) {
   return (block * n_channels / 4 | 1) * 4;
 }
-// For each step, the input's contribution to a warp's gates is [first or second row of the
-// lane][lane][4 gates].
+// For each step, the input's contribution to a warp's gates is stored as [first or second row of
+// the lane][lane][4 gates].
 constexpr uint32_t kRingSlotBytes = 2 * kFragmentBytes;
 
 // Shared memory begins with the barriers.
@@ -253,10 +254,10 @@ SENSORSEQ_HD constexpr uint32_t Parity(int step) {
 }
 
 // The saved state of one model, direction and tile has a block for every step and group. The block
-// contains the gates, which the backward pass replaces by their gradients, c after the step, and h
-// before the step as words of two halves, one word per plane. After all blocks, the state contains
-// the step of each cell's maximum, [group][lane][2]. Each block has three parts with four floats of
-// each lane side by side, for the lane's two rows:
+// contains the gates, c after the step, and h before the step as words of two halves, one word per
+// plane. The backward pass writes gradients in place of the gates. After all blocks, the state
+// contains the step of each cell's maximum, [group][lane][2]. Each block has three parts with four
+// floats of each lane side by side, for the lane's two rows:
 //   i0 i1 f0 f1    g0 g1 o0 o1    c0 c1 h h
 constexpr int kSavedWords = 12;
 constexpr int kSavedPart = kLanes * 4;

@@ -1,5 +1,5 @@
-// Arithmetic of a lane that several kernels share. The machine M is the device or the tests'
-// emulator, in which F, I, U and L are vectors with one value per lane.
+// Arithmetic on a lane's values that several kernels share. The machine M is the device or the
+// tests' emulator, in which F, I, U and L are vectors with one value per lane.
 #pragma once
 
 #include "layout.h"
@@ -21,8 +21,8 @@
 namespace sensorseq::cuda {
 
 constexpr float kLog2E = 1.44269504f;
-// Powers of 2 are limited to 2^40: the product of three still fits into a float, and 2^-40 is
-// negligible beside 1.
+// Powers of 2 are limited to 2^40, because the product of three then still fits into a float, and
+// 2^-40 is negligible beside 1.
 constexpr float kExponentLimit = 40.0f;
 // coefficients of tanh(x) / x in powers of x^2, fitted for |x| <= 0.5; relative error 1e-8
 constexpr float kTanh3 = -0.333331496f, kTanh5 = 0.133259878f, kTanh7 = -0.0530529395f,
@@ -67,7 +67,7 @@ SENSORSEQ_BODY void Bounds(M& m, const int64_t* lengths, const typename M::L& wi
 }
 
 // Splits two values into words of two halves, one word per plane. The halves of all planes add up
-// to the values.
+// to the values, except for rounding in the last plane.
 template <int kPlanes, typename M>
 SENSORSEQ_BODY void SplitHalves(M& m, const typename M::F& low, const typename M::F& high,
                                 typename M::U words[kPlanes]) {

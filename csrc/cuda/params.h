@@ -52,7 +52,7 @@ struct ForwardParams {
   const float *h_0, *c_0, *recurrent_mask;
   const float *weight_out, *bias_out;
   float *hidden, *h_n, *c_n, *pooled, *logits, *saved;
-  int32_t* arrived;  // (M, tiles) numbers of a tile's CTAs that have pooled; zeros before and after
+  int32_t* arrived;  // (M, tiles) how many CTAs of a tile have pooled; zeros before and after
 };
 
 struct BackwardParams {
@@ -86,8 +86,8 @@ struct WeightGradParams {
   float* slots;  // (slots, M, D, 4H, H), or (slots, M, D, 4H, C + 1) with the bias last
 };
 
-// out[i] = sum over slots of slots[slot][i], for each of M D rows of `width` values. Columns of the
-// slots from n_columns on go to `bias` instead.
+// Sums the slots in order. Each slot has n_rows rows of n_columns values, whose sums go to `out`.
+// If has_bias, each row has one more value, whose sum goes to `bias`.
 struct SumSlotsParams {
   const float* slots;
   int64_t n_slots, n_rows, n_columns;  // n_rows: M D 4H, or M K

@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
 
 // Like TaskKernel, but each slot of each model, or of each direction of a model, has
 // Body::Warps(sizes) warps. Body::Slots(sizes) is the number of slots, and Body::Models(sizes) is
-// the number of models or directions.
+// the number of models, or of directions of all models.
 template <typename Body>
 __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
     SlotKernel(const typename Body::Params p) {

@@ -90,8 +90,8 @@ struct OfStep {
   using Params = TrainParams;
 };
 
-// Gathers windows, lengths and the recurrent mask of the step, and zeros the arrays in which the
-// step takes a maximum.
+// Gathers windows, lengths and the recurrent mask of the step, and zeros `largest`, in which the
+// step takes maxima.
 struct Gather : OfStep {
   SENSORSEQ_HD static int64_t Chunks(const Sizes& s) {
     const int64_t of_x = SliceCount(s.n_timesteps * s.n_channels);
@@ -145,8 +145,9 @@ struct Gather : OfStep {
   }
 
  private:
-  // Returns the number of steps to train on in a row's window, or -1 if there is no such window.
-  // `from` receives the position of the first of these steps among the steps of one model's data.
+  // Returns the number of steps to train on in a row's window, or -1 if the window, its crop, class
+  // or length is out of range. `from` receives the position of the first of these steps among the
+  // steps of one model's data.
   SENSORSEQ_HD static int64_t Find(const TrainParams& p, int64_t model, int64_t row,
                                    int64_t* from) {
     const TrainShape& s = p.call.shape;

@@ -30,7 +30,7 @@ struct TrainSpace {
   float *h_n, *c_n, *saved, *hidden_slots, *input_slots, *head_slots;
 };
 
-// If `block` is null, only the shape in `args` is read.
+// If `block` is null, `args` needs only a shape.
 inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, void* block,
                          TrainSpace* space) {
   const TrainShape& shape = args.shape;

@@ -18,7 +18,7 @@ struct TrainParams {
 
   int64_t* step;                                         // (M)  steps taken by this call
   int64_t* n_windows;                                    // (M)  windows of this step
-  int64_t* lengths;                                      // (M, B)  -1 if a row is outside the data
+  int64_t* lengths;                                      // (M, B)  -1 if a row is invalid
   float* x;                                              // (M or 1, B, T, C)
   float* recurrent_mask;                                 // (M, B, D, H); null without dropout
   float *pooled, *features, *grad_pooled;                // (M, B, P)
@@ -30,7 +30,7 @@ struct TrainParams {
   double* squares;                                       // (M, slices)  sums of squared gradients
   double* norm;                                          // (M)  norm of the gradient
   uint32_t* largest;                                     // (M, D)
-  const float *hidden_slots, *input_slots, *head_slots;  // of SumSlotsParams
+  const float *hidden_slots, *input_slots, *head_slots;  // of WeightGradParams and HeadGradParams
 };
 
 // The number of parameters or copied elements per warp. This number affects the bits of the

@@ -16,7 +16,8 @@ namespace sensorseq::cuda {
 constexpr int kGradExponent = 12;  // exponent of a call's largest gate gradient after scaling
 constexpr int kColumnGroups = 4;   // column groups per warp
 
-// The range of steps that a warp sums over, and the lengths of a tile.
+// The lengths and windows of a lane's two rows of a tile, and the number of steps of the tile's
+// longest row.
 template <typename M>
 struct TileSteps {
   typename M::I length[2];
@@ -60,7 +61,7 @@ SENSORSEQ_HD int64_t SlotCount(const Sizes& s) {
   return TileSlots(s.n_windows) * TimeSlots(s.n_timesteps);
 }
 
-// Gradients of weight_hh. A warp computes a block of 32 rows (the gates of one group) by 8
+// Gradients of weight_hh. A warp computes a block of 32 rows (the gates of one group) by 8 *
 // kColumnGroups units.
 template <int kPlanes>
 struct HiddenGrad {
@@ -158,8 +159,8 @@ struct HiddenGrad {
   }
 };
 
-// Gradients of weight_ih and the bias, in float. A warp sums one group's gates by a block of
-// channels. The warps of a group are neighbors because they read the same gradients.
+// Gradients of weight_ih and the bias, in float. A warp computes the sums of one group's gates for
+// one block of channels. The warps of a group are neighbors because they read the same gradients.
 struct InputGrad {
   using Params = WeightGradParams;
   static constexpr int kBlock = 4;  // channels

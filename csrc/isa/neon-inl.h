@@ -32,8 +32,8 @@ SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c)
   return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 }
 
-// Returns a if a is smaller (larger), otherwise b. If either is NaN, the result is therefore b, as
-// with minps and maxps on x86.
+// Min (Max) returns a if a is smaller (larger), otherwise b. If either is NaN, the result is
+// therefore b, as with minps and maxps on x86.
 SENSORSEQ_INLINE Vec<float> Min(Vec<float> a, Vec<float> b) {
   const uint32x4_t smaller = vcltq_f32((float32x4_t)a, (float32x4_t)b);
   return (Vec<float>)vbslq_f32(smaller, (float32x4_t)a, (float32x4_t)b);

@@ -1,7 +1,7 @@
 // Vec<Real>: one register of SENSORSEQ_VECTOR_BYTES bytes, built on the compiler's vector
 // extension, so that one source serves every width. This file includes nothing. It is included
-// inside the namespace and target region of an ISA file, which then defines MulAdd, Min, Max,
-// RoundToInt and ScaleByPowerOfTwo.
+// inside the namespace and target region of an ISA file, which then defines MulAdd, Min, Max and
+// the other primitives that differ between processors.
 
 template <typename Real>
 struct VecOf;

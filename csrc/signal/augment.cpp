@@ -159,7 +159,7 @@ class Augmenter {
     for (int64_t c = 0; c < C_; ++c) image[c] = noise_sd_[how_.mirror_order[c]];
     std::copy_n(image.data(), C_, noise_sd_.data());
   }
-  // Rotates by a uniform angle about an axis that is uniform on the sphere (Rodrigues' formula).
+  // Rotates by a random angle about a random axis, both uniformly distributed (Rodrigues' formula).
   void Rotate() {
     constexpr double kPi = 3.14159265358979323846;
     Philox random = Random(signal::Change::kRotation);

@@ -64,7 +64,7 @@ struct AugmentWindows {
 
 // Changes the valid steps of x (N, T, C) in place, on n_threads threads including this one.
 // Computes in double. Returns the position in x of the first valid value that is not finite, or -1.
-// If x has a valid value that is not finite, x must no longer be used.
+// If there is such a value, x may be partly changed and must no longer be used.
 template <typename Real>
 int64_t Augment(const Augmentation& how, const AugmentWindows& windows, int64_t n_threads, Real* x);
 

@@ -1,7 +1,7 @@
 // The implementation of PassKernels::convolve on Vec<float>. Included inside the namespace and
 // target region of an instruction set's file, after vector-inl.h and CountAbove; includes nothing.
 
-constexpr int kCountLanes = static_cast<int>(kLanes<float>);  // biases counted side by side
+constexpr int kCountLanes = static_cast<int>(kLanes<float>);  // biases counted at a time
 
 // For each kernel, the 3 of the 9 taps that have the weight 2. Kernels are in lexicographic order.
 struct FixedTaps {
@@ -67,8 +67,8 @@ SENSORSEQ_INLINE void AddChannel(const float* minus, const float* a, const float
   }
 }
 
-// Adds the halves of the lanes of 2 * kStep vectors, then their quarters, and so on. In the end,
-// lane i of rows[0] is the sum of rows[i].
+// Sums the lanes of each of 2 * kStep vectors: first the two halves are added, then their quarters,
+// and so on. In the end, lane i of rows[0] is the sum of the lanes of rows[i].
 template <int kStep>
 SENSORSEQ_INLINE void AddLanes(VecBits<float>* rows) {
   if constexpr (kStep > 0) {
@@ -104,7 +104,8 @@ SENSORSEQ_INLINE void ShareTile(const float* outputs, int64_t n, const float* bi
   __builtin_memcpy(shares, &share, kBiases * sizeof(float));
 }
 
-// Computes the fractions for the n_biases biases that remain after full tiles, at most kBiases.
+// Computes the fractions for the n_biases biases that remain after full tiles; n_biases is at most
+// kBiases.
 template <int kBiases>
 SENSORSEQ_INLINE void ShareRest(const float* outputs, int64_t n, const float* biases,
                                 int64_t n_biases, float* shares) {

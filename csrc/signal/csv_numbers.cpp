@@ -40,7 +40,8 @@ bool PassOver(const char** at, const char* end) {
   return true;
 }
 
-// Moves *at to the end of its line if the line has n_commas commas and no quotes.
+// Moves *at to the end of its line. Returns whether the rest of the line has n_commas commas and
+// neither quotes nor carriage returns.
 bool PassOverLine(const char** at, const char* end, int64_t n_commas) {
   const char* p = *at;
   const char* stop = static_cast<const char*>(std::memchr(p, '\n', end - p));

@@ -5,8 +5,9 @@
 constexpr int kSize = static_cast<int>(kLanes<double>);
 constexpr int kTile = 8;  // enough sums to hide the latency of fused multiply-adds on two ports
 
-// Adds the halves of the lanes of 2 * kStep vectors, then their quarters, and so on, in the order
-// of SumOfLanes. In the end, lane i of rows[0] is the sum of rows[i].
+// Sums the lanes of each of 2 * kStep vectors in the order of SumOfLanes: first the two halves are
+// added, then their quarters, and so on. In the end, lane i of rows[0] is the sum of the lanes of
+// rows[i].
 template <int kStep>
 SENSORSEQ_INLINE void AddHalves(Vec<double>* rows) {
   if constexpr (kStep > 0) {
@@ -127,8 +128,8 @@ SENSORSEQ_INLINE void KeepInRegister(Vec<double>& v) {
 #endif
 }
 
-// Computes kPhases outputs for each of kVectors vectors of successive samples. Each lane computes
-// the outputs of its own sample.
+// Computes kPhases outputs for each sample in kVectors vectors of successive samples. Each lane
+// computes the outputs of its own sample.
 template <int kVectors, int kPhases>
 SENSORSEQ_INLINE void InterpolateTile(const FirInterpolation& args, int64_t channel, int64_t sample,
                                       int64_t phase) {

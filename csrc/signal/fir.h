@@ -41,7 +41,7 @@ struct FirInterpolation {
   int64_t n_outputs, n_channels, up, n_taps;
   const double* taps;  // (up, n_taps)
   int64_t phase;       // of output 0
-  int64_t first;       // first sample of output 0, minus phase / up
+  int64_t first;       // first entry of output 0, minus phase / up
   const double* rows;  // (n_channels, row_stride); up to kInterpolationReach more entries are read
   int64_t row_stride;  // in doubles
   double* sums;        // (n_outputs, n_channels)  written; overlaps nothing

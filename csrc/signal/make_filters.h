@@ -66,8 +66,8 @@ inline PolyphaseFilter MakePolyphase(const double* taps, int64_t n_taps, int64_t
 inline TableFilter MakeTable(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
                              int64_t n_channels, const std::string& edge_name,
                              const FirKernels& kernels) {
-  // The upper bound is that of a polyphase filter. Below 2^-32, positions would exceed 64-bit
-  // integers.
+  // The upper bound is that of a polyphase filter. With a ratio below 2^-32, positions would exceed
+  // 64-bit integers.
   constexpr double kMinRatio = 0x1p-32, kMaxRatio = static_cast<double>(kMaxTerm);
   RequireTaps(taps, n_taps);
   const Edge edge = EdgeOf(edge_name);

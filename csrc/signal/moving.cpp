@@ -38,7 +38,7 @@ V Higher(V a, V b) {
 struct Count {
   double n, inverse;  // the inverse is 0 if n is 0
 };
-// Looks up inverses, because successive divisions would take most of the time.
+// Looks up inverses, because divisions would take most of the time.
 struct Counts {
   const double* inverses;  // inverses of 0, 1, ... samples
   Count operator[](int64_t n) const { return {static_cast<double>(n), inverses[n]}; }
@@ -54,7 +54,7 @@ struct Counts {
 template <typename V>
 struct Center {
   V total = {};
-  // Returns n times the distance of the new sample from the mean of the n samples before it.
+  // Returns n times the distance of the new sample from the mean of the n samples added before it.
   V Add(V x, V anchor, Count before) {
     const V above = x - anchor;
     const V distance = before.n * above - total;
@@ -223,7 +223,8 @@ class Blocks {
 
   std::vector<V> block_;
   Summary so_far_;  // of the block
-  // The ends of the previous block, and those of the last block once Finish has been called.
+  // The summaries of the ends of the previous block, and of the last block once Finish has been
+  // called.
   std::vector<Summary> previous_, ends_;
   V previous_anchor_ = {};
 };
@@ -257,7 +258,7 @@ class MovingWindow::LoopOver : public Loop {
 
   void Push(const double* x, int64_t n_samples, double* y) override {
     const int64_t n_rows = n_ready(n_samples);
-    const int64_t n_skipped = n_samples - n_rows;  // times whose window is still incomplete
+    const int64_t n_skipped = n_samples - n_rows;  // the first samples, which complete no window
     while (static_cast<int64_t>(inverses_.size()) <= std::min(window_, n_seen_ + n_samples)) {
       inverses_.push_back(1.0 / static_cast<double>(inverses_.size()));
     }

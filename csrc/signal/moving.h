@@ -2,9 +2,9 @@
 //
 // Time is divided into blocks as long as the window, starting at the first sample. A window then
 // consists of the end of one block and the beginning of the next. The summaries of these two parts,
-// each made by adding samples, are joined (van Herk 1992; Gil and Werman 1993 for minima). Nothing
-// is ever subtracted, so rounding errors do not accumulate, and a result does not depend on the
-// chunks of the stream.
+// each made by adding samples, are joined (van Herk 1992; Gil and Werman 1993 for minima). No
+// sample is ever removed from a summary, so rounding errors do not accumulate, and a result does
+// not depend on the chunks of the stream.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ enum class MovingStatistic {
   kMax,
   kRange,  // max - min
   kMeanAbsolute,
-  kLineResidual,  // the last sample minus the value of the window's least-squares line there
+  kLineResidual,  // the last sample minus the least-squares line's value at that sample
 };
 
 // The window at time t consists of the samples t + ahead - window + 1 .. t + ahead that exist, so

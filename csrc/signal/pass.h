@@ -1,6 +1,5 @@
-// The inner loops of window.h and moments.h, which read each value once, and of
-// random_convolutions.h. The loops give the same bits on every instruction set: no operations are
-// fused, and sums have a fixed order.
+// The inner loops of window.h, moments.h and random_convolutions.h. The loops give the same bits on
+// every instruction set, because no operations are fused and sums have a fixed order.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +11,7 @@ enum class Map { kAsIs = 0, kForward = 1, kInverse = 2 };  // x; (x - a) / b; x 
 
 // Maps n values. Value i has center[i % period] and scale[i % period]. Arithmetic is in double, and
 // the result is rounded once. Returns whether all values written are finite. `in` and `out` have n
-// values and overlap nothing.
+// values and do not overlap.
 template <typename Real, typename Out>
 using MapLoop = bool (*)(const Real* in, const double* center, const double* scale, int64_t period,
                          int64_t n, Out* out);
@@ -25,7 +24,7 @@ using SpreadLoop = bool (*)(const Real* x, int64_t n_channels, int64_t n_steps, 
 
 // Moments of n >= 1 values minus `shift`: their mean, and m2 about this mean.
 struct Reduced {
-  double mean, m2, low, high;  // low and high of the values without the shift
+  double mean, m2, low, high;  // low and high are those of the unshifted values
 };
 
 constexpr int64_t kFixedKernels = 84;       // the number of ways to choose 3 of 9 taps
@@ -48,7 +47,8 @@ struct DilatedKernels {
   int64_t n_biases;               // of each kernel
   const float* biases;            // (n_kernels, n_biases)
   float* shares;                  // (n_kernels, n_biases)  written
-  // (n_steps + kConvolutionMargin) written: outputs of the last kernel, or of each competing rival
+  // (n_steps + kConvolutionMargin) written: the outputs of the last kernel. If kernels compete,
+  // each of the kRivals rivals has such a row.
   float* outputs;
 };
 

@@ -28,10 +28,10 @@ class Philox {
     has_half_ = true;
     return static_cast<uint32_t>(both);
   }
-  // Returns a number that is uniform in [0, 1).
+  // Returns a number that is uniformly distributed in [0, 1).
   double NextDouble() { return static_cast<double>(Next64() >> 11) * 0x1p-53; }
-  // Returns a number that is uniform in [0, most], without bias (Lemire, "Fast Random Integer
-  // Generation in an Interval", 2019).
+  // Returns an integer that is uniformly distributed in [0, most], without bias (Lemire, "Fast
+  // Random Integer Generation in an Interval", 2019).
   uint32_t NextUpTo(uint32_t most) {
     if (most == 0) return 0;
     if (most == UINT32_MAX) return Next32();

@@ -37,7 +37,7 @@ class Workspace {
     outputs_ = minus_ + minus;
   }
 
-  // Copies the differences between the n + 1 steps of a window.
+  // Copies the n differences between adjacent steps of a window of n + 1 steps.
   void TakeDifferences(const float* window, int64_t n) {
     Place(n, [&](int64_t t, int64_t c) {
       return window[(t + 1) * n_channels_ + c] - window[t * n_channels_ + c];

@@ -2,8 +2,8 @@
 // (Dempster, Schmidt, Webb, "MiniRocket: a very fast (almost) deterministic transform for time
 // series classification", KDD 2021).
 //
-// A kernel has 9 taps that are `dilation` steps apart: three with weight 2 and six with weight -1.
-// The output of a kernel at step t is the sum, over the channels of its combination in their order,
+// A kernel has 9 taps that are `dilation` steps apart: three (a, b and c) with weight 2 and six
+// with weight -1. The output of a kernel at step t is the sum, over the kernel's channels in order,
 // of (((-x[t] - x[t-4d] - x[t-3d] - .. - x[t+4d]) + 3 x[t+(a-4)d]) + 3 x[t+(b-4)d]) + 3 x[t+(c-4)d]
 // in float, added from left to right, where x is 0 before its first and after its last valid step.
 // The bits of an output therefore do not depend on the instruction set, the batch or the thread.
@@ -37,19 +37,19 @@ const char* PlanError(const ConvolutionPlan& plan, int64_t n_channel_indices, in
 
 // Rounds in which the same kernels compete in groups of 7: Hydra (Dempster, Schmidt, Webb, "Hydra:
 // competing convolutional kernels for fast and accurate time series classification", DMKD 2023). A
-// round has a dilation, and reads a window or the differences between its steps.
+// round has a dilation, and reads a window or the differences between its adjacent steps.
 struct CompetitionPlan {
   int64_t n_rounds, n_channels;
   const int32_t* dilations;       // (n_rounds)      at least 1
   const int32_t* is_difference;   // (n_rounds)      0 for the first rounds, 1 for the others
-  const int32_t* kernels;         // (n_rounds, 84) by group: k, or -1 - k for the negative kernel
+  const int32_t* kernels;         // (n_rounds, 84) by group: k, or -1 - k for the negative of k
   const int32_t* channel_counts;  // (n_rounds, 12)  channels of each group, 1 or more
   const int32_t* channels;        // concatenated, each in [0, n_channels)
 };
 
 const char* PlanError(const CompetitionPlan& plan, int64_t n_channel_indices);
 
-// (N, T, C) dense; steps at and beyond a window's length are not read.
+// Dense windows (N, T, C). Steps at and beyond a window's length are not read.
 struct ConvolvedWindows {
   int64_t n_windows, n_timesteps, n_channels;
   const float* x;
@@ -59,9 +59,9 @@ struct ConvolvedWindows {
 };
 
 // Writes, for each window and bias, the fraction of a kernel's outputs that exceed the bias. If the
-// sum of the dilation's index and the kernel is even, the fraction is taken over all valid steps.
-// Otherwise, the fraction is taken over the steps whose 9 taps are all valid, or over all valid
-// steps if there are no such steps. A window without steps gets zeros.
+// sum of the dilation's index and the kernel's index is even, the fraction is taken over all valid
+// steps. Otherwise, the fraction is taken over the steps whose 9 taps are all valid, or over all
+// valid steps if there are no such steps. A window without steps gets zeros.
 //
 // `out` is (N, total number of biases). Windows are distributed among n_threads threads, including
 // this one. Returns the position in x of the first valid value that is NaN or infinite, or -1. If x

@@ -79,7 +79,8 @@ int64_t PolyphaseTaps::n_outputs_of(int64_t n_samples) const {
   return CeilDiv(n_samples * up_, down_);
 }
 
-// Groups outputs with the same taps.
+// Describes n outputs from `first` on. Outputs with the same taps become neighbors, so entry i is
+// output first + place[i].
 void PolyphaseTaps::Fill(int64_t first, int64_t n, int64_t base, FirOutput* outputs,
                          int64_t* place) const {
   int64_t sample = newest_of(first) - base, phase = (first * down_ + delay_) % up_;
@@ -167,7 +168,8 @@ int64_t TableTaps::n_outputs_within(int64_t n_samples) const {
 }
 
 int64_t TableTaps::n_outputs_of(int64_t n_samples) const {
-  // An output at the time of the next sample does not count, regardless of rounding.
+  // An output at the time of the first sample after the signal does not count, regardless of
+  // rounding.
   const auto n = static_cast<int64_t>(std::ceil(static_cast<double>(n_samples) * ratio_ - 1e-9));
   return n_samples > 0 ? std::max(n, n_outputs_within(n_samples)) : 0;
 }

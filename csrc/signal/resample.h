@@ -13,7 +13,7 @@ namespace signal {
 
 // The values assumed before the first sample and after the last.
 enum class Edge : int32_t {
-  kMirror,  // x[-k] = x[k]: the samples in reverse, repeatedly
+  kMirror,  // x[-k] = x[k]; beyond its length, the signal is mirrored again
   kHold,    // x[-k] = x[0]
   kOdd,     // x[-k] = 2 x[0] - x[k], which continues a straight line
 };
@@ -31,28 +31,28 @@ class AlignedDoubles {
   double* data_;
 };
 
-// A filter given at `up` times the input's rate that keeps every `down`-th output. The time of
-// output m is m * down / up input samples. The value of output m is the sum over k of taps[k] * u[m
-// * down + delay - k], where u[i * up] = x[i] and all other values of u are 0.
+// A filter whose taps are given at `up` times the input's rate. Every `down`-th output is kept. The
+// time of output m is m * down / up input samples. The value of output m is the sum over k of
+// taps[k] * u[m * down + delay - k], where u[i * up] = x[i] and all other values of u are 0.
 class PolyphaseTaps {
  public:
   // taps (n_taps): finite, n_taps >= 1; up, down in [1, 2^20]; delay >= 0, in samples of u.
   PolyphaseTaps(const double* taps, int64_t n_taps, int64_t up, int64_t down, int64_t delay,
                 const FirKernels& kernels);
 
-  // Whether the samples that output 0 needs before the first one are mirror images of samples that
-  // have arrived by then.
+  // Whether the samples that output 0 needs before the signal's first sample are mirror images of
+  // samples that have arrived by then.
   bool looks_ahead_as_far_as_back() const { return n_before() <= newest_of(0); }
   double latency_samples() const { return static_cast<double>(delay_) / static_cast<double>(up_); }
   int64_t n_taps() const { return n_padded_; }  // maximum number of taps per output, in full blocks
   int64_t n_before() const { return n_before_; }        // samples before the first that have a tap
-  int64_t n_after() const { return delay_ / up_ + 1; }  // maximum number of samples after the last
+  int64_t n_after() const { return delay_ / up_ + 1; }  // maximum number needed after the last
   int64_t newest_of(int64_t output) const { return (output * down_ + delay_) / up_; }
   int64_t n_outputs_within(int64_t n_samples) const;  // outputs that need no later sample
   int64_t n_outputs_of(int64_t n_samples) const;      // outputs of a signal of n_samples
 
   static constexpr int64_t kBatch = 512;   // outputs interpolated together
-  static constexpr int64_t kMaxDots = 64;  // other outputs computed together, in any order
+  static constexpr int64_t kMaxDots = 64;  // outputs otherwise computed together, in any order
   static constexpr bool kHasTotals = false;
   // The number of outputs from `first` on that are best computed together, at most kBatch.
   int64_t n_together(int64_t first) const;
@@ -74,13 +74,13 @@ class PolyphaseTaps {
   int64_t n_padded_, n_before_;
   int64_t period_;       // outputs until phase and shift repeat; 1 if that takes kMaxDots or more
   AlignedDoubles rows_;  // (up, n_shifts, n_padded), each phase's taps from the last to the first
-  std::vector<FirOutput> outputs_;  // (up, n_shifts) output 0 for each phase and shift
-  AlignedDoubles natural_;  // (up, n_phase_taps), the taps without padding; only if down is 1
+  std::vector<FirOutput> outputs_;  // (up, n_shifts) outputs whose newest sample is sample 0
+  AlignedDoubles natural_;  // (up, n_phase_taps), the taps without padding; only for interpolation
 };
 
-// A filter given at `n_phases` times the input's rate, with linear interpolation between taps. The
-// time of output m is m / ratio input samples, which need not be an integer. Outputs are divided by
-// the sum of the weights, so that a constant passes unchanged.
+// A filter whose taps are given at `n_phases` times the input's rate, with linear interpolation
+// between taps. The time of output m is m / ratio input samples, which need not be an integer. Each
+// output is divided by the sum of its taps, so that a constant passes unchanged.
 class TableTaps {
  public:
   // taps (n_taps): finite, n_taps odd and >= 2 * n_phases - 1, with time 0 at the center; ratio >
@@ -163,7 +163,7 @@ class StreamFilter {
   Edge edge_;
   const FirKernels& kernels_;
   int64_t n_front_;     // number of entries of a row before sample 0
-  int64_t capacity_;    // number of entries of a row for samples
+  int64_t capacity_;    // number of usable entries of a row
   int64_t row_stride_;  // in doubles
   AlignedDoubles rows_;
   std::vector<double> sums_;  // (kBatch, n_channels)

@@ -1,7 +1,7 @@
 // Includes the kernels and fills one row of the table. This file is SENSORSEQ_BODIES of
 // signal_kernels.cpp.
 
-// clang-format off: each file uses the one above it
+// clang-format off: each file uses files above it
 #include "signal/fir-inl.h"
 #include "signal/convolve-inl.h"
 #include "signal/compete-inl.h"

@@ -1,5 +1,5 @@
 // Copies windows from a signal or from existing windows, and maps each value to (x - center) /
-// scale in the same pass over memory.
+// scale, or back, in the same pass over memory.
 #pragma once
 
 #include <cstdint>

@@ -109,7 +109,7 @@ inline Problem MakeProblem(uint32_t seed, int64_t n_models, int64_t lanes) {
   return p;
 }
 
-// The outputs of a call, each array in an allocation of exactly its size.
+// The outputs of a call. Each array of reals ends where its allocation ends.
 template <typename Real>
 struct Written {
   Exact<Real> parameters, state, average, running, margins;
@@ -126,8 +126,9 @@ struct Written {
         step_count(p.shape.n_models, 0) {}
 };
 
-// The inputs of a call, each array in an allocation of exactly its size, and the call itself. The
-// call continues from the outputs of an earlier call, `Written`.
+// The inputs of a call, and the call itself. Each array of reals ends where its allocation ends.
+// The call reads and writes the arrays of `Written`, so it continues from an earlier call that
+// wrote them.
 template <typename Real>
 struct Call {
   Exact<Real> x, weight;

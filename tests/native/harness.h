@@ -1,4 +1,4 @@
-// Shared by the native tests: counters of failures, arrays that end where their allocation ends,
+// Shared by the native tests: a counter of failures, arrays that end where their allocation ends,
 // and threads that run tasks in a different order than a loop would.
 #pragma once
 
@@ -65,8 +65,8 @@ inline void RunOnThreads(void* pool, int64_t n_tasks, Parallel::Task task, void*
   for (std::thread& thread : threads) thread.join();
 }
 
-// Uses these threads in different ways: each thread takes tiles of windows in turn; all threads
-// share every step, even a small one; or their team ends early.
+// Uses these threads in one of three ways, which alternate: each thread takes tiles of windows in
+// turn; all threads share every step, even a small one; or their team ends early.
 inline Parallel OnThreads(int64_t* pool = nullptr) {
   static int call = 0;
   call = (call + 1) % 3;

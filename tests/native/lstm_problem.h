@@ -115,7 +115,7 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
   forward.parallel = parallel;
   const Workspace forward_space(lstm_forward_workspace_bytes(s, sizeof(Real)));
   forward.workspace = forward_space.data;
-  // the contract forbids allocations, except for the caller's threads
+  // the contract forbids allocations, except those of the caller's threads
   auto Run = [&](const char* what, auto call) {
     const int64_t before = g_allocations;
     const Status status = call();
@@ -213,7 +213,7 @@ inline Problem MakeProblem(std::mt19937& random, const LstmShape& shape, Lengths
   if (shape.pooling == Pooling::kNone || options) p.grad_hidden = Draw(M * N * T * D * H, 1);
   p.has_lengths = lengths != Lengths::kNone;
   for (int64_t n = 0; p.has_lengths && n < N; ++n) {
-    // of four rows in a tile, one ends immediately, one after one step, and one never
+    // of four rows in a tile, one ends immediately, one after one step, and one after all T steps
     const int64_t mixed[] = {int64_t(random() % (T + 1)), 0, T < 1 ? T : 1, T};
     const int64_t length = lengths == Lengths::kZero   ? 0
                            : lengths == Lengths::kFull ? T

@@ -130,7 +130,8 @@ inline ResultIn<Real> RunIn(const Problem& problem) {
         }
       }
 
-      // the gradient of every h, by direction and timestep, summed over everything that reads the h
+      // the gradient of every h, by direction and step, from everything that reads h except the
+      // next step
       Array grad_h(D * length * H, 0), grad_pooled(P, 0);
       Real* pooled = r.pooled.data() + (m * N + n) * P;
       std::vector<int64_t> largest_at(D * H, -1);

@@ -173,7 +173,8 @@ void CheckModels(const std::string& name, const Problem& p) {
 }
 
 // Each chunk runs forward from the states of the previous one, and then backward from the gradients
-// of the next one. The second direction starts at the end, so there is only one direction.
+// of the next one. Only one direction is tested, because the second direction starts at the end of
+// the window.
 template <typename Real>
 void CheckChunks(const std::string& name, const Problem& p, std::mt19937& random) {
   const LstmShape& s = p.shape;
@@ -257,7 +258,7 @@ void CheckSlots(const std::string& name, const Problem& p) {
   }
 }
 
-// Omitted outputs change no other output.
+// Omitting an output changes no other output.
 template <typename Real>
 void CheckWanted(const std::string& name, const Problem& p) {
   const Result whole = Run<Real>(p);
@@ -356,8 +357,7 @@ bool KeepsSubnormals() {
   return product != 0.0f;
 }
 
-// A thread that waits for the others sees their earlier writes, and the others see those of this
-// thread.
+// After Wait, every member of a team sees what the other members wrote before they called Wait.
 void CheckTeam() {
   constexpr int64_t kSteps = 50;
   struct Written {
@@ -402,8 +402,8 @@ void CheckSubnormals() {
         for (bool kept : keeps) Check(kept == (wanted == Subnormals::kKept), name + " in a task");
         Check(KeepsSubnormals() == (callers == Subnormals::kKept), name + " and back");
       }
-      // a thread that is started inside a task has the mode that this thread had before the first
-      // guard
+      // a thread that is started inside a task has the mode that the calling thread had before the
+      // first guard
       bool starts_keeping = false;
       Parallel pool;
       pool.pool = &starts_keeping;

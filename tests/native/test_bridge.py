@@ -14,7 +14,7 @@ pytestmark = pytest.mark.native
 
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-O0", "-Wall", "-Wextra", "-Werror"]
-# flags of the emulator that replaces the GPU; the original emulator is linked, too
+# flag of the emulator that replaces the GPU; the original emulator is linked, too
 AS_DEVICE = "-Demulator=device"
 EMULATOR, PROGRAM = bridge_mutants.EMULATOR, bridge_mutants.PROGRAM
 

@@ -18,8 +18,8 @@ FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 UNDEFINED = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
 CHECKED = ["-fsanitize=address", *UNDEFINED]
 PROGRAMS = ("variants", "bits", "schedules", "bad_values")
-# programs that are run on a mutant until one fails, for hidden sizes with one CTA and with a
-# cluster
+# programs that are run on a mutant until a program fails, for hidden sizes with one CTA and with
+# a cluster
 SHORT = (
     ("arithmetic",),
     ("bits", "5"),
@@ -46,7 +46,7 @@ def compile_all(jobs):
 
 
 def calls(folder, *flags, csrc=None):
-    """Return jobs that compile the kernels' bodies; if given, `csrc` is a copy of that folder."""
+    """Return jobs that compile the kernels' bodies, from the folder `csrc` if it is given."""
     flags = [*([f"-I{csrc}"] if csrc else []), *flags]
     return [
         (HERE / "emulated_calls.cpp", folder / "calls.o", flags),

@@ -1,7 +1,7 @@
 // Compares csrc/cpu with a reference in double, without torch and without Python, on every
-// instruction set of this machine. Built with AddressSanitizer and UBSan: every array ends where
-// its allocation ends and begins misaligned; sentinels surround the outputs; and elements that must
-// not be read contain NaN.
+// instruction set of this machine. Built with AddressSanitizer and UBSan. Every array ends where
+// its allocation ends and begins misaligned, a sentinel precedes every output, and elements that
+// must not be read contain NaN.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -58,8 +58,8 @@ void SameBits(const std::string& name, Exact<Real>& a, Exact<Real>& b) {
   }
 }
 
-// A limit for the rounding of Real over the longest chain of sums. A wrong index causes errors that
-// are orders of magnitude larger.
+// A limit for the rounding errors of Real over the longest chain of sums. A wrong index causes
+// errors that are orders of magnitude larger.
 template <typename Real>
 double Tolerance() {
   return sizeof(Real) == 8 ? 1e-11 : 2e-4;
@@ -127,9 +127,9 @@ void CheckCases(const std::string& isa, int64_t lanes) {
   for (int64_t H : {int64_t(1), lanes - 1, lanes, lanes + 1, 2 * lanes + 3}) {
     for (int64_t C : {int64_t(1), lanes, lanes + 1}) {
       for (int64_t N : {int64_t(0), int64_t(1), B - 1, B, B + 1}) {
-        for (int64_t T : {0, 1, 2, 41}) {  // 41 fills a second block of gate gradients from N = 5
+        for (int64_t T : {0, 1, 2, 41}) {  // 41 fills a second block of gate gradients if N >= 5
           LstmShape shape;
-          // `turn` advances by one with each round over the 20 pairs of N and T, so that every pair
+          // `turn` skips a number after each round over the 20 pairs of N and T, so that every pair
           // is combined with every pooling and both numbers of models and directions
           const int64_t i = n_cases++, turn = i + i / 20;
           shape.n_models = 1 + turn % 2;
@@ -227,7 +227,8 @@ void CheckStatesInPlace(const std::string& isa) {
   Compare(isa + " c_n in place of c_0", c, expected.c_n, Tolerance<Real>());
 }
 
-// Without memory, every step has the same h, so the gradient of the maximum goes to the first step.
+// If the forget gate is 0 and weight_hh is zero, every step has the same h, so the gradient of the
+// maximum goes to the first step.
 template <typename Real>
 void CheckEqualMaxima(const std::string& isa, int64_t lanes) {
   std::mt19937 random(3);
@@ -357,7 +358,7 @@ void CheckActivations(const Kernels& kernels) {
   }
 }
 
-// Inference needs memory for windows, not for timesteps.
+// The workspace for inference grows with the windows, but not with the timesteps.
 void CheckMemory() {
   LstmShape shape;
   shape.n_windows = 40;

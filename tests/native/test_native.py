@@ -27,13 +27,14 @@ SIGNAL_PROGRAMS = (
     "test_signal_convolutions",
     "test_signal_augment",
 )
-THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the other programs use only one thread
-# seeds of test_emulated_epoch that cover every size, pooling, optimizer and precision
+# test_bits covers the threads of test_lstm; the other programs that are left out use one thread
+THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])
+# arguments of test_emulated_epoch; the seeds cover every size, pooling, optimizer and precision
 FEW_STEPS = ("2", "4", "6", "9", "11", "poison")
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="**/*.cpp"):
-    """Compile the core, or the files of it that match `of`, once, and every program with it."""
+    """Compile the core once, or only its files that match `of`, and link every program with it."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
     core = [p for p in sorted((ROOT / "csrc").glob(of)) if not p.name.startswith("bindings")]
@@ -83,7 +84,7 @@ def threaded(built_once):
 
 @pytest.fixture(scope="module")
 def aarch64(built_once):
-    """Build programs for ARM with the flags of setup.py; return the emulator and the programs."""
+    """Build programs for ARM with the flags of setup.py; return the emulator and their folder."""
     emulator = find_emulator()
     compiler = os.environ.get("CXX_AARCH64", "aarch64-linux-gnu-g++")
     flags = ["-O3", "-fno-math-errno", "-static"]
@@ -111,7 +112,7 @@ def test_the_epoch_engine_descends_along_the_slope_of_its_loss_and_touches_nothi
 
 
 def build_emulated_steps(folder, *flags):
-    """Compile the emulated GPU's training steps with `flags`, and their reference without flags."""
+    """Compile the emulated GPU's steps with `flags`, and the CPU's without optimization."""
     here = ROOT / "tests" / "native"
     cuda = here / "cuda"
     core = [p for p in (ROOT / "csrc").rglob("*.cpp") if p.parent.name != "signal"]

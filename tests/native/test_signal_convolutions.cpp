@@ -188,7 +188,7 @@ void CheckWins(int64_t T, int64_t C) {
   }
   for (int64_t n = 0; n < N; ++n) steps[n] = n == 0 ? T : static_cast<double>(random() % (T + 1));
   for (int64_t i = 0; i < N * T * C; ++i) {
-    // integers, so that ties occur; later values must not be read
+    // integers, so that ties occur; values beyond a window's length must not be read
     values[i] = i / C % T < steps[i / C / T] ? std::round(normal(random)) : std::nan("");
   }
   Exact<int32_t> dilations(Array{1, 3, 1, 8}), series(Array{0, 0, 1, 1}), of(kernels),

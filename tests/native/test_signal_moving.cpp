@@ -1,6 +1,6 @@
 // Compares moving statistics with their definition, which is computed in long double from the
-// samples of each window alone. Tests any chunks, the edges of blocks, and streams shorter than a
-// window. Every array ends where its allocation ends.
+// samples of each window alone. Tests chunks of any size, the edges of blocks, and streams shorter
+// than a window. Every array ends where its allocation ends.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

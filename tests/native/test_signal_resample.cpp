@@ -1,6 +1,6 @@
 // Compares the streamed filters with a plain loop over the definition, on every instruction set,
-// with any chunks, any number of channels, and signals shorter than the filter. Every array ends
-// where its allocation ends. With the argument "threads", several filters run concurrently.
+// with chunks of any size, any number of channels, and signals shorter than the filter. Every array
+// ends where its allocation ends. With the argument "threads", several filters run concurrently.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -16,8 +16,8 @@
 #include "signal/resample.h"
 #include "signal/signal_kernels.h"
 
-// Counts allocations: see Run. It is not inlined, because GCC would warn of a mismatched pair of
-// new and free.
+// Counts allocations: see Run. It is not inlined, because GCC would otherwise warn about a
+// mismatched pair of new and free.
 __attribute__((noinline)) void* operator new(size_t bytes) {
   ++harness::g_allocations;
   void* data = std::malloc(bytes > 0 ? bytes : 1);

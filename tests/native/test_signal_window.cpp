@@ -275,7 +275,7 @@ void CheckAllMoments() {
   }
 }
 
-// Checks every instruction set and every remainder after whole vectors.
+// Checks every instruction set and every remainder after complete vectors.
 void CheckTheSameBits() {
   const auto table = sensorseq::signal::AllSignalKernels();
   const auto& plain = table.rows[table.n_rows - 1]->pass;

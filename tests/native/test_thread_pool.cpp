@@ -1,5 +1,5 @@
-// The thread pool runs every task once: with exceptions, in nested or concurrent calls, and after a
-// fork.
+// Tests that the thread pool runs every task once, even in nested and concurrent calls and after a
+// fork, and that an exception reaches the caller.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,7 +27,8 @@ void Run(int64_t n_threads, int64_t n_tasks, F f) {
       n_threads, n_tasks, [](void* f, int64_t i) { (*static_cast<F*>(f))(i); }, &f);
 }
 
-// Plain integers, not atomic ones: the caller and later tasks must see a task's writes.
+// Counts with plain integers, not atomic ones, because the caller and later tasks must see a task's
+// writes.
 void CheckCounts(int64_t n_threads, int64_t n_tasks, int64_t pause_us) {
   std::vector<int64_t> counts(static_cast<size_t>(n_tasks));
   for (int64_t call = 1; call <= 3; ++call) {

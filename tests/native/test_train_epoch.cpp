@@ -1,6 +1,7 @@
-// csrc/train_epoch.cpp without torch and without Python, on every instruction set of this machine:
-// the engine steps along the gradient of the loss that it reports, with any options, and models
-// have the same bits together and alone. Built with AddressSanitizer and UBSan.
+// Tests csrc/train_epoch.cpp without torch and without Python, on every instruction set of this
+// machine. With any options, the engine must step along the gradient of the loss that it reports,
+// and a model must have the same bits together with others and alone. Built with AddressSanitizer
+// and UBSan.
 #include <cstring>
 
 #include "cpu/dispatch.h"
@@ -10,7 +11,7 @@ namespace {
 
 using namespace epoch_problem;
 
-// The penalty is included in the gradient, but not in the reported loss.
+// The L1 penalty, which is included in the gradient but not in the reported loss.
 double Penalty(const Problem& p, const Array& parameters) {
   const TrainShape& s = p.shape;
   double sum = 0;
@@ -189,7 +190,8 @@ void CheckFlatPasses(const Kernels& kernels, const TrainKernels<Real>& ours,
 
 }  // namespace
 
-// With the argument "threads", only the multithreaded tests run, for ThreadSanitizer.
+// With the argument "threads", CheckSlope, which uses one thread, is left out to save time under
+// ThreadSanitizer.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   const KernelTable table = AllKernels();

@@ -1,5 +1,5 @@
 // The bridge test with the emulator on both sides: bridge_on_host [launches]. Prints the test's
-// rows.
+// rows as JSON.
 #include <cstdio>
 #include <cstdlib>
 #include <exception>

@@ -20,8 +20,8 @@ void Forward(const LstmForward<float>& args, const cuda::Options& options,
 void Backward(const LstmBackward<float>& args, const cuda::Options& options,
               const emulator::Options& schedule);
 
-// Each function is for one precision. The functions are compiled in separate files, which halves
-// the compile time.
+// Each function is for one precision. The precisions are compiled separately, which halves the
+// compile time.
 template <int kPlanes>
 void ForwardIn(const LstmForward<float>& args, const cuda::Options& options,
                const emulator::Options& schedule);

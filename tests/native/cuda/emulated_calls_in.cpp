@@ -1,5 +1,5 @@
 // The variants of one precision, EMULATED_PLANES, for the hidden sizes whose sum is
-// EMULATED_HIDDEN, or for all sizes.
+// EMULATED_HIDDEN, or for all sizes if EMULATED_HIDDEN is 0.
 #include "emulated_calls.h"
 #include "emulated_queue.h"
 

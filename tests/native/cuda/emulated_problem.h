@@ -73,7 +73,7 @@ struct CallOutputs {
         grad_c_0(h_n.size()),
         grad_weight_out(s.n_models * s.n_classes * PooledSize(s)),
         grad_bias_out(s.n_models * s.n_classes) {}
-  // Calls f(name, array) for each array that is written.
+  // Calls f(name, array) for each output except `saved`.
   template <typename G>
   void ForEach(G f) {
     f("hidden", hidden);

@@ -17,7 +17,8 @@ namespace emulator {
 
 using namespace sensorseq::cuda;
 
-// If `kPlanes` or `kHiddens` (a sum of hidden sizes) is given, only its variants are compiled.
+// Compiles only the variants with kPlanes planes, unless kPlanes is 0, and with the hidden sizes
+// whose sum is kHiddens, unless kHiddens is 0.
 template <int kPlanes = 0, int kHiddens = 0>
 class QueueOf {
   template <int planes, int hidden>

@@ -1,7 +1,7 @@
-// A host machine for the kernels of csrc/cuda. Their bodies compile against it unchanged, but each
-// value is 32 numbers, one for each lane. Warps run as fibers that yield at random, and messages
-// between CTAs arrive late and out of order. The machine checks for behavior that hardware leaves
-// undefined:
+// A host machine for the kernels of csrc/cuda. The kernels' bodies compile against this machine
+// unchanged, but each value is 32 numbers, one for each lane. Warps run as fibers that yield at
+// random, and messages between CTAs arrive late and out of order. The machine checks for behavior
+// that hardware leaves undefined:
 //
 //   - races on shared memory: between warps, between a message and a warp, and between lanes of a
 //     warp without a __syncwarp in between
@@ -17,8 +17,8 @@
 // for each of its phases in turn, __syncthreads waits forever for a warp that has left, and an
 // mbarrier that messages use needs a fence.
 //
-// The operands of an MMA follow the PTX manual's fragments. It is an assumption, still to be tested
-// on hardware, that an MMA sums exactly and then truncates.
+// The operands of an MMA follow the PTX manual's fragments. The machine assumes that an MMA sums
+// exactly and then truncates, which is still to be tested on hardware.
 #pragma once
 
 #include <array>
@@ -127,8 +127,8 @@ class Machine {
   // Lane l gets word l of the 8 x 8 matrix whose transpose is in the lanes.
   static U TransposeMatrix(const U& x);
 
-  // Work of each lane, as a function of the lane's index, with the last lane first. Sums over
-  // lanes.
+  // Functions that run each lane's work, given the lane's index, with the last lane first, and
+  // functions that sum over lanes.
   template <typename G>
   static auto PerLane(const G& g) {
     std::array<decltype(g(int64_t{})), kLanes> r;
@@ -170,7 +170,7 @@ class Machine {
     StoreGlobalFloatsIf(True(), base, at, value);
   }
   void StoreGlobalPair(float* base, const L& at, const F& x, const F& y);
-  // Four words at a time; `at` counts quads.
+  // Four words at a time; `at` counts groups of four words.
   static void LoadGlobalQuadIf(const B& on, U word[4], const void* base, const L& at);
   static void LoadGlobalQuad(U word[4], const void* base, const L& at) {
     LoadGlobalQuadIf(True(), word, base, at);
@@ -286,7 +286,7 @@ class Machine {
   void WriteWords(const B& on, const U& at, const U* words, int n);
 
   static uint32_t Bits(int lane) { return lane == kAllLanes ? 0xffffffffu : 1u << lane; }
-  // Whether a single lane makes the accesses by `lanes` and by `lane`, one of which is a write.
+  // Whether the accesses by `lanes` and by `lane`, one of which is a write, are all by one lane.
   static bool IsOneLane(uint32_t lanes, int lane) {
     return lane != kAllLanes && (lanes & ~Bits(lane)) == 0;
   }

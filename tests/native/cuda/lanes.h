@@ -7,8 +7,8 @@ namespace emulator {
 
 constexpr int kLanes = 32;
 
-// Operations are compiled once, in emulator.cpp: if they were inlined, the bodies would take
-// minutes to compile.
+// Operations are compiled once, in emulator.cpp, because the bodies would take minutes to compile
+// if the operations were inlined.
 template <typename T>
 struct Lanes {
   T of[kLanes] = {};

@@ -1,19 +1,20 @@
 // Checks the protocols by which the CTAs of a cluster exchange h and partial sums (Run of
 // forward-inl.h and of backward-inl.h), on small clusters, in every order in which warps may run
-// and messages may arrive. The emulator runs the kernels themselves, but only some of these orders.
+// and messages may arrive. The emulator runs the kernels themselves, but only in some of these
+// orders.
 //
 // A warp is represented by a list of the actions that other warps can notice, in the order of Run.
-// If Run changes, change the list, too. Products, cells and the warp's own rings are omitted. A
-// warp writes the number of the step that will read it, so that a read detects whether it happened
-// too early or too late. All 8 rows of a tile take part in every step until the longest one ends,
-// and all CTAs of a cluster have the same tile, so n_steps is the same for all of them, and no
-// row's length appears here.
+// If Run changes, change the list, too. Products, cells and the warp's own rings are omitted. The
+// data that a warp writes are the number of the step that will read them, so that a read detects
+// whether it happened too early or too late. All 8 rows of a tile take part in every step until the
+// longest one ends, and all CTAs of a cluster have the same tile, so n_steps is the same for all of
+// them, and no row's length appears here.
 //
-// Memory is sequentially consistent here: the emulator's clocks and the hardware must show that
-// fences and proxies suffice. The words that a warp sends to one CTA in one step arrive together.
-// This simplification hides no fault if no byte arrives before its barrier is armed, which is
-// checked. A barrier then completes with the last byte and not before, so a read that is wrong
-// because of a single byte is wrong here, too.
+// Memory is sequentially consistent here, so only the emulator's clocks and the hardware can show
+// that fences and proxies suffice. The words that a warp sends to one CTA in one step arrive
+// together. This simplification hides no fault if no byte arrives before its barrier is armed,
+// which is checked. A barrier then completes with the last byte and not before, so a read that is
+// wrong because of a single byte is wrong here, too.
 //
 // Each planted fault must be found; otherwise the search would prove nothing.
 #include <cstdint>
@@ -141,7 +142,7 @@ using Program = std::vector<Op>;
 
 int BarrierOf(int step) { return step & 1; }
 
-// The actions of warp `warp` of CTA `rank`.
+// The lists of actions of all warps.
 template <typename V>
 struct Programs {
   Pass pass;
@@ -237,7 +238,7 @@ struct Programs {
       if (plant != Plant::kSendBeforeWait && plant != Plant::kSendBeforeRead) Send();
       if (plant == Plant::kExpectAfterSend && warp == 0 && step > 0) p.push_back(Expect(step));
     }
-    if (n > 0 && plant != Plant::kNoLastWait) {  // the first step's dh needs it
+    if (n > 0 && plant != Plant::kNoLastWait) {  // grad_h_0 needs this wait
       Wait(warp, n, &p);
       p.push_back({Act::kReadPartials, n});
     }
@@ -410,7 +411,7 @@ class Search {
       case Act::kInitBarrier:
         *barrier = {0, static_cast<int8_t>(op.value), 0};
         break;
-      case Act::kFillState:  // the CTA's warps divide the groups among them
+      case Act::kFillState:  // the CTA's warps divide the groups among themselves
         for (int g = warp; g < kAll; g += V::kWarps) s.inbox[cta][0][g] = 0;
         break;
       case Act::kWait:
@@ -461,7 +462,8 @@ class Search {
     return true;
   }
 
-  // Returns whether a message is in transit; any of them may arrive.
+  // Adds a state for each message in transit, in which this message has arrived. Returns whether
+  // any message is in transit.
   bool Deliver(const State& now) {
     bool any = false;
     for (int to = 0; to < V::kCtas; ++to) {
@@ -594,7 +596,7 @@ void LayoutIsAsAssumed() {
 }  // namespace
 
 int main(int argc, char**) {
-  if (argc > 1) {  // takes 400 MB for states; reaches second phases of both barriers
+  if (argc > 1) {  // takes 400 MB for states; reaches the second phase of both barriers
     Holds<4, 1>(Pass::kForward, {5});
     return harness::Finish();
   }

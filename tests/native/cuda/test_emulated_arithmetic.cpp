@@ -30,7 +30,7 @@ void CheckCells(Machine& m) {
   for (int n = 0; n < 4000; ++n) {
     F x, c, i, f, g, o, c_new, h_new;
     for (int l = 0; l < kLanes; ++l) {
-      // values with exponents from 2^-20 to 2^4, of either sign
+      // absolute values from 2^-20 to 2^4, of either sign
       const float size = std::exp2(static_cast<float>((n * 32 + l) % 24013) / 24013 * 24 - 20);
       x[l] = n % 2 == 0 ? size : -size;
       c[l] = 0;

@@ -1,5 +1,5 @@
-// If only the device sees values that the host would have refused, the row or the model becomes
-// NaN, everything else keeps its bits, and nothing is accessed out of bounds.
+// Checks invalid values that only the device sees. The row or the model must become NaN, everything
+// else must keep its bits, and nothing may be accessed out of bounds.
 #include "emulated_problem.h"
 
 using namespace emulated;
@@ -55,7 +55,8 @@ void CheckStates(const std::string& what, const Call& call, CallOutputs& out, Ca
   CheckRows(what + ": grad_c_0", out.grad_c_0, good.grad_c_0, n, is_bad);
 }
 
-// Checks that each weight gradient of a model with a bad row contains NaN.
+// Checks that each weight gradient of a bad model contains NaN, and that the other models' keep
+// their bits.
 template <typename Bad>
 void CheckGrads(const std::string& what, const Call& call, CallOutputs& out, CallOutputs& good,
                 Bad is_bad) {

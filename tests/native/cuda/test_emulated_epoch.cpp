@@ -10,7 +10,7 @@ namespace {
 using namespace epoch_problem;
 namespace cuda = sensorseq::cuda;
 
-// Wide layers are left out: they take a long time to compile and have separate tests.
+// Wide layers are left out, because they take a long time to compile and have separate tests.
 using SmallQueue = emulator::QueueOf<0, 64>;
 
 bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precision precision,
@@ -37,7 +37,8 @@ bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precis
   return true;
 }
 
-// Steps with different sizes for each model, one of them empty and one with a single window.
+// Draws a problem whose steps have different sizes for each model, one of them empty and one with a
+// single window.
 Problem Draw(uint32_t seed, int64_t n_models) {
   epoch_problem::Draw draw(seed);
   Problem p;
@@ -49,7 +50,7 @@ Problem Draw(uint32_t seed, int64_t n_models) {
   s.n_models = n_models;
   s.n_windows = 17;
   p.has_crops = seed % 2 == 0;
-  s.n_data_timesteps = is_large ? 4 : seed % 16 == 4 ? 70 : 7;  // 70 steps take two slots
+  s.n_data_timesteps = is_large ? 4 : seed % 16 == 4 ? 70 : 7;  // 70 steps take several slots
   s.n_timesteps = p.has_crops ? s.n_data_timesteps - 2 : s.n_data_timesteps;
   s.n_channels = seed % 5 == 0 ? 6 : 1 + draw.Below(3);
   s.hidden_size = hidden_sizes[seed % 4];
@@ -183,7 +184,8 @@ void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<d
   Check(difference <= (is_exact ? 5e-6 : 1e-2), what + " off by " + std::to_string(difference));
 }
 
-// Compares each model separately, because errors are relative to a model's own scale.
+// Compares the outputs of a call with those of the CPU: each array in one comparison, and each
+// statistic of each step and model.
 void CheckAgainstCpu(uint32_t seed, cuda::Precision precision) {
   const bool is_exact = precision == cuda::Precision::kFp16x3;
   const int64_t n_models = seed % 3 == 0 ? 1 : 3;
@@ -233,7 +235,7 @@ void CheckModels(uint32_t seed) {
     Emulate(single, 0, 1, precision, seed + 1, alone);
     Emulate(single, 1, 3, precision, seed + 2, alone);
     const std::string what = "seed " + std::to_string(seed) + ": a model alone, ";
-    // rows of a shared list keep the positions that they have together with other models
+    // a model's rows have the same positions alone as together with other models
     Check(SameBits(together.parameters, m * alone.parameters.size(), alone.parameters),
           what + "parameters");
     Check(SameBits(together.state, m * alone.state.size(), alone.state), what + "state");
@@ -244,7 +246,8 @@ void CheckModels(uint32_t seed) {
   }
 }
 
-// A model with values that the host would have refused is NaN; the others keep their bits.
+// Checks that a model with values that the host would have refused becomes NaN, and that the other
+// models keep their bits.
 void CheckPoison() {
   Problem based = Draw(8, 3);  // with crops, and separate rows for each model
   based.has_lengths = true;

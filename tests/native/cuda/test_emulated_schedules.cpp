@@ -1,4 +1,4 @@
-// Small calls with every cluster size run in the emulator under many schedules: there must be no
+// Runs small calls with every cluster size in the emulator under many schedules. There must be no
 // fault, and the bits must be the same whichever CTA or warp is delayed.
 #include <map>
 
@@ -36,7 +36,7 @@ uint64_t Digest(CallOutputs& out) {
 
 }  // namespace
 
-// Arguments: the percentage of the schedules, the hidden sizes (all by default).
+// Arguments: the percentage of the schedules to run, and the hidden sizes (all by default).
 int main(int argc, char** argv) {
   const int percent = argc > 1 ? std::atoi(argv[1]) : 100;
   struct Variant {

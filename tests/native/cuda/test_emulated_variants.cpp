@@ -1,8 +1,8 @@
 // Compares the CUDA kernels in the emulator with the double reference, for every class of hidden
 // size and both precisions. The allowed error of each array, over all cases of a size (as in
 // tests/support/budget.py), is twice the error of the same reference in float for fp16x3, and twice
-// the rounding of a half, 2^-11, for fp16. A single case and a single element may be off by more,
-// but a wrong index is off by far more.
+// the rounding of a half, 2^-11, for fp16. The error of a single case or a single element may be
+// larger, but a wrong index would cause a far larger error.
 #include <map>
 #include <string_view>
 
@@ -27,7 +27,7 @@ Distance DistanceOf(const Real* ours, const Array& truth) {
     worst = d <= worst ? worst : d;  // a NaN is kept
     most = std::max(most, std::fabs(truth[i]));
   }
-  // a few sums may cancel
+  // if there are only a few elements, all of them may cancel
   if (truth.size() < 8) size = std::max(size, 1.0 * truth.size()), most = std::max(most, 1.0);
   return {std::sqrt(square / (size > 0 ? size : 1)), worst / (most > 0 ? most : 1)};
 }
@@ -40,7 +40,7 @@ struct Squares {
   int n = 0;
 };
 std::map<std::string, Squares> g_squares[2];
-double g_worst[2];  // ratios to 2^-11 and to float's error
+double g_worst[2];  // largest errors, relative to 2^-11 and to float's error
 
 void CheckBudgets(const std::string& what) {
   for (bool is_exact : {false, true}) {
@@ -81,7 +81,8 @@ struct Comparison {
   }
 };
 
-// The gates' gradients give the gradients of weight_ih and the bias, and are zero beyond lengths.
+// Checks that the gates' gradients give the gradients of weight_ih and the bias, and that they are
+// zero beyond lengths.
 template <typename Compare>
 void CheckGateGrads(const Problem& p, float* gates, const Result& truth,
                     const reference::ResultIn<float>& plain, const Compare& compare) {
@@ -216,7 +217,7 @@ void TrySpecial(std::mt19937& random, int hidden) {
   for (double& value : p.bias) value = std::fmin(std::fmax(value * 400, -4), 4);
   Try(p, exact, {}, 7, name + "gates near their bounds");
   // for larger values, a gate equals its bound in float, and its gradient is only rounding; beyond
-  // 2^40, exponents are clamped
+  // 2^40, powers of 2 are clamped
   Asks forward;
   forward.gradients = false;
   for (double factor : {5.0, 20.0}) {
@@ -226,7 +227,8 @@ void TrySpecial(std::mt19937& random, int hidden) {
   }
 }
 
-// The truncation of an MMA is compensated: the error of many positive products has no bias.
+// Checks that the truncation of an MMA is compensated, so that the mean error of many positive
+// products is near zero.
 void CheckTruncation(std::mt19937& random) {
   LstmShape s;
   s.n_windows = 8;
@@ -240,8 +242,8 @@ void CheckTruncation(std::mt19937& random) {
   std::fill(p.mask.begin(), p.mask.end(), 1);
   std::fill(p.c_0.begin(), p.c_0.end(), 0);
   for (double& value : p.h_0) value = Draw();
-  // all gates except the cell's are 1/2, so c is half of its tanh. The sums cover two octaves,
-  // because the compensation is rounded to one unit in the last place or to zero
+  // all gates except the cell gate are 1/2, so c is half of the cell gate. The sums cover two
+  // octaves, because the compensation is rounded to one unit in the last place or to zero
   for (int64_t i = 0; i < 4 * H * H; ++i) {
     const double size = std::exp2(-6 - 2.0 * static_cast<double>(i / H % H) / H);
     p.weight_hh[i] = i / H / H == kCellGate ? static_cast<float>(Draw() * size) : 0;
@@ -269,7 +271,7 @@ void CheckTruncation(std::mt19937& random) {
 
 }  // namespace
 
-// Arguments: a factor for the number of cases, the hidden sizes (all by default).
+// Arguments: a factor for the number of cases, and the hidden sizes (all by default).
 int main(int argc, char** argv) {
   const int factor = argc > 1 ? std::atoi(argv[1]) : 1;
   std::vector<int> sizes;

@@ -368,7 +368,7 @@ void Messages() {
       }
     }
   }
-  // a message does not release a plain store; only an arrival in its own CTA would
+  // a message does not release a plain store; only an arrival in the store's own CTA would
   Faults("a store that only a message follows", 2, 2,
          [](Machine& m) {
            if (m.Warp() == 0) {
@@ -413,7 +413,7 @@ void Messages() {
 }
 
 void Globals() {
-  // each CTA's warps store, and the last CTA reads all
+  // one warp of each CTA stores, and the last CTA reads all
   auto Last = [](bool syncs, bool is_fresh) {
     return [=](Machine& m) {
       const L at = m.ToLong(kLane);
@@ -487,7 +487,8 @@ void Instructions() {
     }
   }
   Check(n_wrong == 0, "mma.m16n8k16");
-  // movmatrix.trans, ldmatrix.x4 and stmatrix.trans: lane l has row l / 4, columns 2 (l % 4), + 1
+  // movmatrix.trans, ldmatrix.x4 and stmatrix.trans: lane l has row l / 4 and columns 2 (l % 4) and
+  // 2 (l % 4) + 1
   U x;
   for (int l = 0; l < 32; ++l) {
     const auto row = static_cast<uint32_t>(l / 4), column = static_cast<uint32_t>(l % 4 * 2);
