@@ -138,8 +138,8 @@ class _Weights(ctypes.Structure):
 class LstmLayer:
     """One LSTM layer on numpy arrays, optionally with pooling over time and a linear head.
 
-    The results are bit-identical for any batch and any number of threads. Several threads may use
-    the same layer. The weights are arranged for the processor only once.
+    A window's results are bit-identical in any batch and with any number of threads. Several
+    threads may use the same layer. The weights are arranged for the processor only once.
 
     Parameters
     ----------

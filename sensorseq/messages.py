@@ -110,15 +110,15 @@ _PHRASES = {
         " group; if windows were copied, remove the copies. }"
     ),
     "give_groups": (
-        "Give groups= with the recording of each window. In a search, cross-validation or pipeline,"
-        " first call sklearn.set_config(enable_metadata_routing=True), then pass groups to it."
+        "Give groups= with the recording of each window. For a search, cross-validation or"
+        " pipeline, first call sklearn.set_config(enable_metadata_routing=True)."
     ),
     "moves": "{column:series} moves +-{noise:.3f} nats per epoch over the second half",
     "like": (
         "{n:#validation window} move like {like} independent ones (R = {ratio:.1f}, p = {p:.3f})"
     ),
     "whether": (
-        "Whether recordings flip as blocks or the model moves as a whole cannot be determined"
+        "It cannot be determined whether recordings flip as blocks or the model moves as a whole"
     ),
     "of_groups": "R_g = {group_ratio:.1f}, p = {group_p:.3f}",
     "kept_epoch": "The weights kept are those of epoch {epoch} of {n_epochs}",

@@ -347,7 +347,7 @@ def _read_window_set(
             'X already has a split, but the folds are drawn here; give X.part("train").'
         )
     if lengths is not None:
-        raise InputError("a WindowSet has its own lengths; leave lengths=None.")
+        raise InputError("a WindowSet has its own lengths; omit lengths.")
     if groups is not None:
         windows = replace(windows, groups=check_groups("groups", groups, len(windows)))
     y = windows.y if y is None else y

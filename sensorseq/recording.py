@@ -26,7 +26,7 @@ GAP_PERIODS = 10.0
 """By default, a step of more than this many sample periods between two samples is a gap."""
 MOST_STEPS = 1 << 22
 """Maximum number of steps between timestamps from which a median is computed."""
-_KEPT_STEPS = 1 << 16  # if there are more steps, they are computed again in each pass, in blocks
+_KEPT_STEPS = 1 << 16  # more steps than this are not stored, but computed again for each pass
 _FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
 SAME_PERIOD = 0.03
 """A clock's period and the time per sample count as equal up to this relative difference."""

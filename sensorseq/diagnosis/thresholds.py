@@ -55,8 +55,9 @@ SURELY_BELOW_Z = 3.0  # errors within a recording are correlated, so 1.645 would
 # 77 % with 8, 87 % with 10, and 95 % with 16. If the model moves as much as the recordings do, the
 # test detects it in 97 % of runs with 4 groups.
 MIN_GROUPS = 10
-# With few windows, half of them select a worse epoch than all of them would: in simulations,
-# 20 windows gave accuracies 7 points too low.
+# `cross_fit` chooses the best epoch on half of the windows, which is worse than a choice on all of
+# them if there are few: in simulations with 20 windows, the accuracy of the best epoch came out 7
+# points too low.
 MIN_UNITS_TO_SCORE = 60
 # Windows move together if R or R_g (ratios of variances) is above this and significantly above 1.
 EXCESS_RATIO = 1.5

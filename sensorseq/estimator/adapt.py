@@ -227,7 +227,7 @@ class LinearPart:
         self.products = 1.0 + np.sum(products, axis=0)  # the bias has the constant feature 1
 
     def gain(self, class_index: NDArray[np.int64], folds: Sequence[Fold]) -> NDArray[np.float64]:
-        """Return the decrease in each window's log-loss when the window is in the test fold."""
+        """Return by how much a change fitted without a window's fold lowers its log-loss."""
         changed = self.logits.copy()
         for fit, test in folds:
             dual = self.solve(class_index, fit)

@@ -251,7 +251,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         are called for every network.
     warm_start : bool, default=False
         Whether to continue from the weights and the scaling of the last fit, or of a loaded model,
-        with a new optimizer. The models on `features` are kept unchanged.
+        with a new optimizer. The models fitted on `features` are kept unchanged.
     checkpoint : str or path, optional
         Model file that is written after each epoch that improves `monitor`, or after every epoch if
         `monitor` needs validation windows and there are none. It contains only the LSTM (for an

@@ -434,7 +434,7 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
 
 
 def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
-    """Format the fractions of time with the most frequent labels, largest first."""
+    """Format the labels that take the most time, with their fractions of the time."""
     seconds: dict[str, float] = {}
     for span in spans:
         label = str(span["label"])

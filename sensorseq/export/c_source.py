@@ -137,7 +137,7 @@ def describe_accuracy(accuracy: Accuracy) -> str:
     """Return the accuracy as text, for the header and the table."""
     seen = ", which the final model learned from" if accuracy.is_seen else ""
     return (
-        f"{100 * accuracy.rounded:.2f} % (as trained {100 * accuracy.trained:.2f} %) on"
+        f"{100 * accuracy.rounded:.2f} % (before rounding {100 * accuracy.trained:.2f} %) on"
         f" {accuracy.n_windows} {accuracy.part} windows{seen}"
     )
 

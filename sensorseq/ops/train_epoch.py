@@ -533,9 +533,10 @@ def dropout_mask(
 ) -> NDArray[np.float64]:
     """Return the dropout factors, each of which is 0 or ``1 / (1 - probability)``.
 
-    The numbers equal those of csrc/counter_random.h: element i, in row-major order, is output i of
-    SplitMix64 (Steele, Lea, Flood, *Fast Splittable Pseudorandom Number Generators*, 2014) started
-    at ``mix(mix(mix(seed) + step) + site)``, where `step` counts the steps before this one.
+    The factors equal those of csrc/counter_random.h. The random number for element i, in row-major
+    order, is output i of SplitMix64, started at ``mix(mix(mix(seed) + step) + site)``. `step` is
+    the number of earlier steps. SplitMix64 was published by Steele, Lea and Flood, *Fast Splittable
+    Pseudorandom Number Generators*, 2014.
     """
     start = np.array([seed & (2**64 - 1)], dtype=np.uint64)
     start = mix(mix(mix(start) + np.uint64(step)) + np.uint64(site))

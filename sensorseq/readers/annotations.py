@@ -59,8 +59,9 @@ def label_studio_rows(table: Path, root: Path) -> list[dict[str, str]]:
     for row in rows:
         if task_of.setdefault(row["path"], row["at"]) != row["at"]:
             raise RecordingError(
-                f"{table}: {task_of[row['path']]} and {row['at']} both label {row['path']}; rename"
-                " one of the files, or export only one of the tasks."
+                f"{table}: {task_of[row['path']]} and {row['at']} both label {row['path']}."
+                " If the tasks are for different files, give the files different names; otherwise,"
+                " export only one of the tasks."
             )
     if not rows:
         raise RecordingError(f"{table}: has no tasks with labels.")

@@ -399,8 +399,8 @@ def _all_numbers(paths: list[Path]) -> list[str]:
 
 def _no_such(where: Path, name: str, numbers: Sequence[str]) -> RecordingError:
     return RecordingError(
-        f"{where}: no channel {name!r} in its messages; it has {listed(numbers) or 'no numbers'}."
-        + did_you_mean(name, numbers)
+        f"{where}: no channel {name!r} in its messages; it has"
+        f" {listed(numbers) or 'no numeric channels'}." + did_you_mean(name, numbers)
     )
 
 

@@ -445,7 +445,7 @@ class Start:
 
     @torch.no_grad()
     def load_model(self, trainer: EpochTrainer, model: int) -> None:
-        """Load the optimizer's state into a model of a native trainer."""
+        """Load the optimizer's state and the step count into one model of a native trainer."""
         native = self.snapshot.state["native"]
         for row, values in native["optimizer"].items():
             trainer.state[model, row].copy_(values)
