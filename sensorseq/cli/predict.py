@@ -51,14 +51,14 @@ def predict(
         Option(metavar="S", help="Seconds between window starts [default: as in training]."),
     ] = None,
     table: Annotated[
-        Path | None, Option("--csv", metavar="CSV", help="Write the spans as a table.")
+        Path | None, Option("--csv", metavar="CSV", help="Write the segments as a table.")
     ] = None,
     absolute_time: Annotated[
         bool,
         Option("--absolute-time", help="In --csv, write time stamps, not seconds since the start."),
     ] = False,
     label_studio: Annotated[
-        Path | None, Option(metavar="JSON", help="Write the spans as predictions for Label Studio.")
+        Path | None, Option(metavar="JSON", help="Write the segments as predictions for Label Studio.")
     ] = None,
     html: Annotated[
         Path | None, Option(metavar="HTML", help="Write a page with the classes over the signals.")
