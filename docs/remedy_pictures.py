@@ -2,7 +2,7 @@
 
     python docs/remedy_pictures.py [--only dropout]
 
-Prints the numbers that the pages quote: the median over the seeds, and the range.
+The script prints the numbers that the pages quote: the median over the seeds, and the range.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def _surface_windows() -> Any:
 
 
 def surfaces(seed: int, n_robots: int = 4, every: int = 2) -> Data:
-    """Return windows of 5 s on six surfaces: training on some of ten robots, validation on four."""
+    """Return windows of six surfaces, for training on some robots and validation on four."""
     windows = _surface_windows()
     robots = np.unique(windows.groups)
     train = np.flatnonzero(np.isin(windows.groups, robots[:n_robots]))[::every]
