@@ -407,7 +407,7 @@ def simulate_motion(
         side_slip = side_slip + step_s * (pull - scrub) / robot.carcass_mass_kg
         carcass = carcass + step_s * (sideways[step] - side_slip)
 
-        # The ground's resistance at the present position.
+        # The resistance of the ground at the robot's position.
         grade, tufts = _interpolate(distance, slope, drag)
         rolling = (surface.rolling_resistance + tufts + sinkage) * _smooth_sign(vehicle, 0.01)
         turning = 2.0 * robot.half_wheelbase_m / robot.track_m * scrub
