@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         add("model", type=Path, help="model file from sensorseq")
         add("--smooth", choices=smooth, default=default)
         add("--lag", type=int, default=3, help="number of windows that --smooth lag waits for")
-        add("--mean-dwell-s", type=float, help="mean duration of a segment of one class in seconds")
+        add("--mean-dwell-s", type=float, help="mean duration of a segment in seconds")
         add("--time-column", help="column of time stamps in seconds [time]")
         add("--strict", action="store_true", help="refuse windows unlike the training windows")
         add("--quiet", action="store_true")
