@@ -268,7 +268,7 @@ def windows(real: Real) -> plt.Figure:
     bottom.set_yticks(
         [-row - 0.15 for row in range(4)], ["whole", "majority 0.8", "centre", "last"]
     )
-    bottom.set(xlabel="s", title="windows of 2 s every second, coloured by their label")
+    bottom.set(xlabel="s", title="windows of 2 s every second, colored by their label")
     return figure
 
 
@@ -384,7 +384,7 @@ def leakage(real: Real) -> plt.Figure:
     axis.set(
         xlabel="seconds from a test window to the nearest training window of its recording",
         ylabel="test windows",
-        title="windows of 5 s overlap by half: neighbours share half their samples",
+        title="windows of 5 s overlap by half, so neighbors share half of their samples",
     )
     axis.legend(loc="upper center")
     return figure
@@ -409,7 +409,7 @@ def streaming(real: Real) -> plt.Figure:
     axis.plot(clock, recording.values[:, 0], color=BEFORE, lw=0.6, label="motor current, 50 Hz")
     axis.plot(t, offline[:, -1], color=AFTER, label="rms of a second at 25 Hz, offline")
     axis.plot(at_s, late[:, -1], color=THIRD, label="the same samples, when available on the robot")
-    mark = int(8.6 * slow)  # an instant at which the curve rises or falls
+    mark = int(8.6 * slow)  # a time at which the curve is steep
     level, latency_s = offline[mark, -1], resampler.latency_s + stream.latency_s
     axis.annotate(
         "", (t[mark] + latency_s, level), (t[mark], level), arrowprops={"arrowstyle": "->"}

@@ -51,7 +51,7 @@ def windows(example: ModuleType) -> plt.Figure:
 
 
 def curves(example: ModuleType) -> plt.Figure:
-    """Draw the loss of fixed training windows and the validation accuracy of whole fits."""
+    """Draw the loss of fixed training windows and the validation accuracy of complete fits."""
     case = example.draw_case()
     figure, axes = plt.subplots(2, 3, figsize=(8.4, 4.0), sharex=True, sharey="row")
     for (name, (change, color)), (above, below) in zip(FITS.items(), axes.T, strict=True):

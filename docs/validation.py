@@ -71,7 +71,7 @@ def main(folder: str | None) -> None:
         errors.append(row)
         print(
             f"seed {seed}: accuracy {clf.score(test):.3f}, temperature {clf.temperature_:.2f},"
-            f" calibration error {row[0]:.3f} without, {row[1]:.3f} with"
+            f" calibration error {row[0]:.3f} without calibration, {row[1]:.3f} with"
         )
         for warned in caught:
             print(f"  {warned.message}")
@@ -91,9 +91,9 @@ def main(folder: str | None) -> None:
         if pairs:
             coverage, wrong = np.array(pairs).T
             print(
-                f"error_rate={rate}: {len(pairs)} of {N_SEEDS} found a threshold; it answered"
-                f" {np.median(coverage):.0%}, wrong {np.median(wrong):.1%} (median), above"
-                f" {rate} in {(wrong > rate).sum()}"
+                f"error_rate={rate}: a threshold was found with {len(pairs)} of {N_SEEDS} seeds;"
+                f" median: {np.median(coverage):.0%} answered, {np.median(wrong):.1%} wrong;"
+                f" more than {rate} wrong with {(wrong > rate).sum()} of these seeds"
             )
 
 

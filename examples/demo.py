@@ -26,7 +26,7 @@ BASELINES = {
 
 
 def main():
-    """Run all steps and print each of them."""
+    """Run all steps and print their results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("demo_output"))
     output = parser.parse_args().output

@@ -1,4 +1,4 @@
-"""Why do the loss and the accuracy of my LSTM jump about? A case study, from question to repair.
+"""Why do the loss and the accuracy of my LSTM jump around? A case study, from question to repair.
 
 The question was about 98 windows of 100 steps with one channel, six classes and one-hot labels. An
 LSTM with over 200 000 parameters was trained with RMSprop at a constant rate, without clipping, for
@@ -20,7 +20,7 @@ from sensorseq import SensorLSTMClassifier, find_label_errors
 
 N_STEPS = 100
 N_UNITS = 222  # over 200 000 parameters
-NOISE = 0.25  # standard deviation; it is about 0.7 for the waves
+NOISE = 0.25  # standard deviation; the waves have about 0.7
 FAMILIES = ("cosine", "arccos of a cosine", "square", "sawtooth", "damped", "chirp")
 ASKED = {
     "pooling": "last",
@@ -206,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(), help="folder for the page")
     parser.add_argument("--quick", action="store_true", help="smaller network, fewer epochs")
-    parser.add_argument("--seed", type=int, default=0, help="of windows and weights (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
@@ -224,7 +224,7 @@ def main() -> None:
         clf = SensorLSTMClassifier(**{**small, "batch_size": batch_size})
         compare(f"batches of {batch_size}", clf, windows, budget)
 
-    print("\n6. CASES IN WHICH BOTH ANSWERS ARE CORRECT\n")
+    print("\n6. TWO CASES WITH A KNOWN FAULT\n")
     hot = SensorLSTMClassifier(**{**small, "batch_size": 2, "learning_rate": 1e-2})
     compare("batches of 2 at ten times the rate", hot, windows, budget)
     y, rows = flip_labels(windows.y, 0.15)

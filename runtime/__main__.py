@@ -27,7 +27,7 @@ from sensorseq_runtime.recording import Channel, Recording
 from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH
 from sensorseq_runtime.sequence.timeline import spans_as_csv
 
-# reading options that training logs may have used and that this CSV reader does not support
+# options with which training logs may have been read, but which this CSV reader does not support
 _UNUSUAL = ("time_unit", "encoding", "delimiter", "decimal", "no_header", "names")
 _UNUSUAL += ("recording_column", "pair")
 _models: dict[str, TrainedModel] = {}  # loaded models by path, inherited by worker processes
@@ -62,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         add = command.add_argument
         add("model", type=Path, help="model file from sensorseq")
         add("--smooth", choices=smooth, default=default)
-        add("--lag", type=int, default=3, help="later windows that --smooth lag waits for")
-        add("--mean-dwell-s", type=float, help="mean duration of a class in seconds")
+        add("--lag", type=int, default=3, help="number of windows that --smooth lag waits for")
+        add("--mean-dwell-s", type=float, help="mean duration of a segment in seconds")
         add("--time-column", help="column of time stamps in seconds [time]")
         add("--strict", action="store_true", help="refuse windows unlike the training windows")
         add("--quiet", action="store_true")
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="CSV with a header")
     predict.add_argument("--hop-s", type=float, help="seconds between window starts")
-    predict.add_argument("--csv", type=Path, help="write the spans to this CSV file")
+    predict.add_argument("--csv", type=Path, help="write the segments to this CSV file")
     predict.add_argument("--json", action="store_true", help="print one line of JSON for each log")
     predict.set_defaults(run=_predict)
     of = {"action": "append", "metavar": "[NAME=]HZ"}
@@ -117,7 +117,7 @@ def _stream(options: argparse.Namespace) -> None:
     decisions = make()
     parser = live.parser_for(decisions, options.format, options.time_column)
     if options.tcp is not None:
-        import asyncio  # takes longer to import than a model to load
+        import asyncio  # importing asyncio takes longer than loading a model
 
         from sensorseq_runtime.prediction.serving import serve
 
@@ -181,7 +181,7 @@ def _reading(model: TrainedModel) -> Mapping[str, Any]:
 
 
 def _predict_log(options: argparse.Namespace, path: Path) -> tuple[list[Any], list[str]]:
-    """Return the spans of a log, in seconds since its start, and the notes to print."""
+    """Return the segments of a log, in seconds since its start, and the notes to print."""
     model = _models[str(options.model)]
     recording = _read(path, model, options)
     windows = prediction_plan(model.preparation, options.hop_s).prepare([recording])

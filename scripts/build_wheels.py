@@ -37,10 +37,10 @@ def main() -> None:
     parser.add_argument(
         "--torch-python", default=sys.executable, help="interpreter with torch; builds _ops"
     )
-    parser.add_argument("--pythons", nargs="*", help="one wheel for each [default: all]")
+    parser.add_argument("--pythons", nargs="*", help="interpreters to build for [default: all]")
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
     parser.add_argument("--cuda", action="store_true", help="build the CUDA part as well")
-    parser.add_argument("--machines", nargs="*", choices=MACHINES, help="[default: all possible]")
+    parser.add_argument("--machines", nargs="*", choices=MACHINES, help="[default: all buildable]")
     parser.add_argument("--runtime", action="store_true", help="build only the runtime")
     options = parser.parse_args()
     machines = options.machines or [
@@ -249,7 +249,7 @@ def check(python: str, wheel: Path, folder: Path) -> None:
 
 
 def compile_or_link(arguments: list[str]) -> int:
-    """Compile with GCC, or link a library for old systems as GCC would for this one.
+    """Compile with GCC, or link a library as GCC would, but for old systems.
 
     `_ops` shares libstdc++ with torch, because exceptions pass between the two; the other libraries
     do not share it.

@@ -3,11 +3,11 @@
     mutants.py draw MUTANTS.json [REGEX]      # draws forty faults, none that matches REGEX
     mutants.py run MUTANTS.json RESULTS.json  # runs the package's tests against each fault
 
-Draw the mutants once, and run the same file on each commit. A mutant is found again by its line,
-its function and the neighboring lines, and is "gone" if its line no longer exists. The tests of
-sensorseq/X are in tests/X, and the tests of files outside the packages are tests/test_*.py. They
-run with the marks of `make test`. The first failing test kills the mutant. Faults are planted in a
-clone of the commit, with the compiled extensions of this tree.
+Draw the faults (mutants) once, and run the same file on each commit. A mutant is found again by its
+line, its function and the neighboring lines, and is "gone" if its line no longer exists. The tests
+of sensorseq/X are in tests/X, and the tests of files outside the packages are tests/test_*.py. All
+tests run with the marks of `make test`. The first failing test kills the mutant. Faults are planted
+in a clone of the commit, with the compiled extensions of this tree.
 """
 
 import ast

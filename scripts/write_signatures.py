@@ -276,7 +276,7 @@ def stale() -> dict[Path, str]:
 def main() -> int:
     """Write or check all files and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="Only fail if a file is outdated.")
+    parser.add_argument("--check", action="store_true", help="Fail if a file is outdated.")
     check = parser.parse_args().check
     changed = stale()
     for path, text in changed.items():

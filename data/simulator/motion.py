@@ -105,7 +105,7 @@ class Surface:
         Tufts: rate, mean extra resistance relative to the weight, and length. A tuft only pushes
         the wheel back.
     slip_sinkage : float, default=0
-        Additional rolling resistance at full slip, at which the wheels dig in.
+        Additional rolling resistance at full slip, because the wheels dig in.
     sinkage_length_m : float, default=0.3
         Rolling distance over which the sinkage builds up.
     """
@@ -236,7 +236,7 @@ def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tup
 
 
 def ramp(wanted: Array, rise_per_s: float, fall_per_s: float) -> Array:
-    """Follow `wanted` from 0 with a slope of at most `rise` away from 0 and `fall` toward 0."""
+    """Follow `wanted` from 0, at most `rise_per_s` away from 0 and `fall_per_s` toward 0."""
     ramped = np.empty_like(wanted)
     value = 0.0
     for step, goal in enumerate(wanted.tolist()):
@@ -256,8 +256,8 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
     n_points, spacing_m = N_POINTS, SPACING_M
     length_m = n_points * spacing_m
     n_per_m = np.fft.rfftfreq(n_points, spacing_m)
-    # One-sided spectral density of the slope, which is (2 pi n)^2 times the elevation's. It starts
-    # at 0.05 cycles/m, the lower limit of ISO 8608 for off-road vehicles.
+    # One-sided spectral density of the slope: (2 pi n)^2 times that of the elevation. The density
+    # starts at 0.05 cycles/m, the lower limit of ISO 8608 for off-road vehicles.
     used = n_per_m >= 0.05
     density = np.zeros_like(n_per_m)
     density[used] = (
@@ -407,7 +407,7 @@ def simulate_motion(
         side_slip = side_slip + step_s * (pull - scrub) / robot.carcass_mass_kg
         carcass = carcass + step_s * (sideways[step] - side_slip)
 
-        # The ground's resistance at the present position.
+        # The resistance of the ground at the robot's position.
         grade, tufts = _interpolate(distance, slope, drag)
         rolling = (surface.rolling_resistance + tufts + sinkage) * _smooth_sign(vehicle, 0.01)
         turning = 2.0 * robot.half_wheelbase_m / robot.track_m * scrub

@@ -1,6 +1,6 @@
 // Classify samples from stdin with an exported model. Each line of CSV is a sample, with its channels
-// in the order of sensorseq_channel_names. Prints a line for each window: its label, then the
-// probability of each class.
+// in the order of sensorseq_channel_names. The program prints a line for each window: its label, then
+// the probability of each class.
 //
 //   sensorseq export terrain.safetensors --format c -o model
 //   gcc -std=c99 -O2 -c model/sensorseq_model.c -o sensorseq_model.o

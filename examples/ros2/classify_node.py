@@ -5,7 +5,7 @@
 The node needs ROS 2 and `pip install sensorseq_runtime-*.whl`. Channels have the names that
 `sensorseq prepare` gives them, such as ``/imu/data.angular_velocity.x``. Each decision is published
 on ``~/decisions`` as JSON: its label, the probabilities, the times of its window, and its delay.
-A topic that is silent for `silent_s` is reported there, too, once a second until it resumes.
+A topic without messages for `silent_s` is also reported there, once a second until it resumes.
 """
 
 import json
@@ -46,7 +46,7 @@ class ClassifyNode(Node):
         for sensor, own in sensors.items():
             if not all("." in name for name in own.channels):
                 names = ", ".join(own.channels)
-                raise ValueError(f"channels {names} are not TOPIC.FIELD; train on bags of ROS 2.")
+                raise ValueError(f"channels {names} are not TOPIC.FIELD; train on ROS 2 bags.")
             topics = {name.split(".", 1)[0] for name in own.channels}
             if len(topics) > 1:
                 raise ValueError(
