@@ -292,7 +292,7 @@ STUDIES: dict[str, Study] = {
             "l1=0.003": {"l1": 0.003},
         },
         left="val_loss",
-        right=("fraction of weights below 0.01", near_zero),
+        right=("share of weights below 0.01", near_zero),
         common={"max_epochs": 60},
         title=WRONG,
     ),
@@ -473,7 +473,7 @@ def reliability() -> plt.Figure:
         middle, low, high = np.median(errors[name]), min(errors[name]), max(errors[name])
         right.hlines(middle, place - 0.25, place + 0.25, color=color, lw=2.5)
         print(f"  calibration error  {name:20s} {middle:.3g} [{low:.3g}, {high:.3g}]")
-    left.set(xlabel="probability of the label chosen", ylabel="fraction of correct predictions")
+    left.set(xlabel="probability of the label chosen", ylabel="share that is right")
     left.set(xlim=(0.3, 1), ylim=(0, 1), title=f"{WRONG}, 2000 windows to test")
     right.set(xlim=(-0.6, 1.6), ylim=(0, None), xticks=[], xlabel="one dot for each seed")
     right.set(ylabel="calibration error")

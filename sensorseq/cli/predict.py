@@ -58,7 +58,8 @@ def predict(
         Option("--absolute-time", help="In --csv, write time stamps, not seconds since the start."),
     ] = False,
     label_studio: Annotated[
-        Path | None, Option(metavar="JSON", help="Write the segments as predictions for Label Studio.")
+        Path | None,
+        Option(metavar="JSON", help="Write the segments as predictions for Label Studio."),
     ] = None,
     html: Annotated[
         Path | None, Option(metavar="HTML", help="Write a page with the classes over the signals.")
