@@ -1,6 +1,6 @@
 """Measures how smoothing the classes of windows over time helps in drives over several surfaces.
 
-    bench_drives.py --borealtc FOLDER              # 20 draws on each of five folds, twice
+    bench_drives.py --borealtc FOLDER              # 20 draws on each of five folds, for two seeds
     bench_drives.py --borealtc FOLDER --quick      # one fold, two draws; nothing is written
 
 Three sets, in windows of 5 s: BorealTC's motor currents and speeds, BorealTC's IMU, and the

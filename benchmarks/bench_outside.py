@@ -134,7 +134,7 @@ def changed(X: Floats, channel: Any, values: Any) -> Floats:
 
 
 def make_detectors(train: Floats) -> dict[str, Any]:
-    """Return, by method, a function that marks windows (n, t, c) unlike those in training."""
+    """Return, for each method, a function that marks windows (n, t, c) unlike those in training."""
 
     def full(X: Floats) -> NDArray[np.int64]:
         return np.full(len(X), X.shape[1])

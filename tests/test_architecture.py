@@ -1,4 +1,4 @@
-"""Imports follow the layers, and each heavy library is imported in few places only."""
+"""Imports follow the layers, and each heavy library is imported in only a few places."""
 
 import ast
 import functools
@@ -200,7 +200,7 @@ def untyped(node, name):
 
 
 def untyped_crossings(trees):
-    """Yield untyped objects that one package imports from another; `trees` maps names to trees."""
+    """Yield untyped objects that one package imports from another; `trees` has modules by name."""
     package = {module: module.split(".")[1] if "." in module else "" for module in trees}
     crossing = {
         (imported.module.split(".")[1], alias.name)

@@ -339,7 +339,7 @@ class Probe {
     m_.SyncWarp();
     SENSORSEQ_UNROLL
     for (int i = 0; i < 4; ++i) {
-      // the second value may be larger or smaller than the first; the last word gets one value only
+      // the second value may be larger or smaller than the first; the last word gets only one value
       m_.AtomicMaxBits(arrays_.result_bits, ResultsAt(kAtomicMax) + i, m_.Abs(In(i)));
       if (i < 3) {
         m_.AtomicMaxBits(arrays_.result_bits, ResultsAt(kAtomicMax) + i, m_.Abs(In(i + 1)));

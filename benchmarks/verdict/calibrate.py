@@ -135,8 +135,8 @@ def _range(runs: Sequence[Evidence], name: str) -> list[int]:
 def _joint(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
     """Return, for each loss, two edges and the fractions of runs that exceed both edges.
 
-    The ratio of the two edges is that of the 95 % quantiles. A common factor is chosen so that one
-    healthy run in a hundred exceeds both edges.
+    The edges, one in nats and one relative, are the 95 % quantiles of healthy runs times a common
+    factor, which is chosen so that one healthy run in a hundred exceeds both edges.
     """
     rows = []
     losses = ("running loss", "fixed-subset loss", "validation loss")

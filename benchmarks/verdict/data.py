@@ -146,7 +146,7 @@ def draw(
     name : str
         One of `GENERATED` or `MEASURED`.
     seed : int
-        Seed of windows, split and choice.
+        Seed of the windows that are generated, or of the split and the choice of measured windows.
     n_train, n_val : int
         Requested number of windows; a measured set may have fewer.
     hard : bool, default=False
@@ -271,7 +271,7 @@ def _surfaces() -> LabeledWindows:
 
 
 def _motions() -> LabeledWindows:
-    # The file does not name the persons, so every recording is its own group.
+    # The file does not identify people, so every recording is its own group.
     series, labels, _ = read_series("BasicMotions", None)
     return cut(series, labels, range(len(series)), 100, 100)
 

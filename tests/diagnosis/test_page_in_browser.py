@@ -400,7 +400,7 @@ def test_without_scripts_everything_is_readable_and_no_button_is_shown(browser, 
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     browser.get(path.as_uri())
-    # so the style sheet, not the script, opens folded parts
+    # As many pages are printed as without scripts, so the style sheet opens the folded parts.
     assert count_printed_pages(browser) == unfolded
 
 

@@ -133,7 +133,7 @@ def test_a_model_that_moves_as_a_whole_is_found():
     assert {"loss_moves", "shares_grouped"} <= set(kinds(reports[0]))
 
 
-# --- the gates ----------------------------------------------------------------------------------
+# --- conditions for an alarm --------------------------------------------------------------------
 
 
 def test_noise_in_one_third_of_the_run_is_not_lasting_noise():

@@ -52,7 +52,7 @@ def set_limits(monkeypatch):
 
 @pytest.fixture
 def refit_jobs(monkeypatch):
-    """The training runs after the one on the training part, recorded as they begin."""
+    """Record the training runs that follow the run on the training part."""
     jobs, train_jobs = [], refit.train_jobs
     monkeypatch.setattr(refit, "train_jobs", lambda given: jobs.extend(given) or train_jobs(given))
     return jobs
@@ -772,7 +772,7 @@ def test_an_lstm_that_adds_nothing_is_left_out(n_models):
     windows = rng.normal(size=(60, 16, 2))
     windows[:, :, 0] += 9 * y[:, None]  # this difference remains after scaling
     clf = small(features="summary", n_models=n_models).fit(windows, y, groups=np.arange(60) // 3)
-    assert len(clf.modules_) == n_models  # they are kept for the curve and the report
+    assert len(clf.modules_) == n_models  # the networks are kept for the curve and the report
     assert head_of(clf).lstm_weight == 0
     assert clf.refitted_  # the features have learned from all windows
     assert clf.features_.n_folds == 3

@@ -51,7 +51,7 @@ def changed(c, values):
 
 
 def ramps(x):
-    """Straight lines of the usual size without noise, so that the upper bands are empty."""
+    """Straight lines of the usual size, without noise, so that high frequency bands are empty."""
     return np.linspace(-5, 5, x.shape[1]) * np.ones((len(x), 1))
 
 

@@ -83,7 +83,7 @@ def make_evidence(history, n_val):
 
 
 def make_curves(swing, seed=0, n_epochs=12):
-    """Make losses by epoch, of the run (A) and of other settings (B); B varies by `swing` nats."""
+    """Make losses by epoch for the run (A) and for other settings (B); B varies by `swing` nats."""
     rng = np.random.default_rng(seed)
     run = 0.6 - 0.001 * np.arange(N_EPOCHS) + 0.1 * rng.normal(size=N_EPOCHS)
     other = 0.6 - 0.006 * np.arange(n_epochs) + swing * rng.normal(size=n_epochs)
