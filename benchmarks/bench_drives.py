@@ -11,10 +11,10 @@ and then cut into windows, so windows across a joint are also classified and sco
 the pieces have a geometric or uniform distribution or are fixed, with a mean drawn from 30 s to 180
 s. The hidden Markov model is given this mean times a factor drawn log-uniformly from 1/2 to 2.
 
-The model is compared with simple methods: single windows, the mean probability over the last
-windows or over the surrounding windows (with the delay of the fixed lag), and the majority vote.
-The method was chosen on the folds of BorealTC with `random_state=0`; the results are from other
-random states.
+The model is compared with single windows, with the mean probability over the last windows or over
+the surrounding windows (with the delays of the model's fixed lags), and with majority votes. The
+method was chosen on the folds of BorealTC with `random_state=0`; the results are from other random
+states.
 
 Scores are computed as in ``sensorseq evaluate`` (see `sensorseq.sequence.scores`), with the exact
 times of the joints. The 95 % intervals over all draws assume a normal distribution; the intervals
@@ -119,7 +119,7 @@ def read_surfaces() -> Signals:
 def draw_drive(
     rng: np.random.Generator, signals: Signals, fold: Ints, how: str, one_group: bool
 ) -> tuple[Floats, list[Piece], float]:
-    """Return samples, pieces and the mean length in seconds; `one_group` uses one group only."""
+    """Return samples, pieces and their mean length in seconds; `one_group` draws from one group."""
     mean_s, rate = float(rng.uniform(SHORTEST_S, LONGEST_S)), signals.rate_hz
     groups = [rng.choice(fold)] if one_group else fold
     recordings = [recording for recording in signals.recordings if recording[1] in groups]

@@ -18,7 +18,7 @@ The reported part has four folds of all recordings, but only recordings that are
 are tested; two of the folds contain them. The robots of the reported part have seed 61. Methods:
 
 - ``ours``: `TrainedRanges`, which `SensorLSTMClassifier.outside` uses;
-- ``min/max``: marks a window if any value is below or above all values of the channel in training;
+- ``min/max``: the range of each channel in training; a window with any value outside is marked;
 - ``forest``: scikit-learn's IsolationForest, with its defaults, on mean, standard deviation and
   range.
 """
@@ -113,7 +113,7 @@ def simulated_split(part: str, *, is_other: bool) -> Split:
 
 
 def planted(split: Split) -> Iterator[tuple[str, Floats]]:
-    """Yield the windows of each fault."""
+    """Yield the name of each fault and the test windows with this fault."""
     X, channels = split.test.X, range(split.test.X.shape[2])
     yield "none", X
     for c in channels:
@@ -127,7 +127,7 @@ def planted(split: Split) -> Iterator[tuple[str, Floats]]:
 
 
 def changed(X: Floats, channel: Any, values: Any) -> Floats:
-    """Return the windows with one channel's values replaced."""
+    """Return a copy of the windows with the values of some channels replaced."""
     changed = X.copy()
     changed[:, :, channel] = values
     return changed

@@ -50,7 +50,7 @@ def list_resets(
     twin: Mapping[str, Any] | None = None,
     cause: str = "",
 ) -> list[Reset]:
-    """Return the resets that change something; learning rates and widths are raised and lowered.
+    """Return distinct resets of a run; learning rates and widths are raised and lowered.
 
     Parameters
     ----------

@@ -340,7 +340,7 @@ class Prepared(Parser):
 
 
 class PreparedInPieces(Prepared):
-    """A prepared file read like a large one: pieces are verified when read, the file at the end."""
+    """A prepared file, read like a large one: each piece is verified when it is read."""
 
     def seeds(self, folder):
         from sensorseq.io import checksums
