@@ -200,7 +200,7 @@ def untyped(node, name):
 
 
 def untyped_crossings(trees):
-    """Yield untyped objects that one package imports from another; `trees` has modules by name."""
+    """Yield untyped objects imported across packages; `trees` has each module's syntax tree."""
     package = {module: module.split(".")[1] if "." in module else "" for module in trees}
     crossing = {
         (imported.module.split(".")[1], alias.name)

@@ -28,7 +28,7 @@ def flat(slope=0.0):
 
 
 def steady(speed_m_s, duration_s, robot, yaw_rate_rad_s=0.0):
-    """Accelerate from a standstill like the robot, then keep a constant speed and yaw rate."""
+    """Accelerate from a standstill as the robot does, then keep a constant speed and yaw rate."""
     slope = robot.acceleration_m_s2 / abs(speed_m_s)
     ramped = ramp(np.ones(round(duration_s / STEP_S)), slope, slope)
     return speed_m_s * ramped, yaw_rate_rad_s * ramped

@@ -193,7 +193,7 @@ def test_a_window_gets_the_same_prediction_in_any_batch():
 
 
 def test_the_logits_are_the_sum_of_their_parts():
-    """The LSTM's logits, the linear layer on features, and the factors, written out."""
+    """Write out the sum of the LSTM's weighted logits and the linear layers on features."""
     clf = small(features=["summary", averages], refit=None).fit(X, Y, groups=GROUPS)
     head = head_of(clf)
     scaled = clf.scaler_.transform(NEW)
@@ -264,7 +264,7 @@ def test_the_kind_that_helps_is_chosen(good, monkeypatch):
 
 
 def test_nothing_useful_keeps_the_order_of_the_lstm():
-    """All models are wrong on left-out windows, so no weight is above 0; predict still works."""
+    """All models are wrong on left-out windows, so weights would be 0; predict still works."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     windows = rng.normal(size=(60, 12, 1)) + 2 * y[:, None, None]

@@ -1,4 +1,4 @@
-"""Supervision of workers that give right or wrong results, hang or die; here, by stand-ins."""
+"""Supervision of workers (here, stand-ins) that give right or wrong results, hang or die."""
 
 import re
 import sys

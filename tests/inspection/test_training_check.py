@@ -139,7 +139,7 @@ def cross_entropy(logits, target):
 
 @pytest.fixture
 def few_steps(monkeypatch):
-    """Make a batch learnable in fewer steps."""
+    """Give the check fewer steps in which to learn a batch."""
     monkeypatch.setattr(training_check, "_BATCH_STEPS", 60)
 
 

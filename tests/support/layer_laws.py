@@ -108,7 +108,7 @@ class Problem:
     """Random arguments for a variant, in float64 on the CPU; each run casts and moves them.
 
     Numbers are rounded to `given`, so that the inputs are exact in every precision. bfloat16 suits
-    all precisions, but then TF32 need not round the inputs, as it must round users' numbers.
+    all precisions, but TF32 then does not round the inputs, although it rounds most users' inputs.
     """
 
     def __init__(self, variant, seed=0, n_classes=3, scale=0.4, given=torch.bfloat16):
