@@ -15,7 +15,7 @@ in each channel or pair of channels in turn. Sets:
 In each class of BorealTC, every second recording is for development. Margins and measures were
 chosen with ``--part development``: four folds of the development recordings, and robots of seed 51.
 The reported part has four folds of all recordings, but only recordings that are not for development
-are tested; two of the folds contain them. The robots of the reported part have seed 61. Methods:
+are tested; only two of the folds have any. The robots of the reported part have seed 61. Methods:
 
 - ``ours``: `TrainedRanges`, which `SensorLSTMClassifier.outside` uses;
 - ``min/max``: the range of each channel in training; a window with any value outside is marked;

@@ -134,7 +134,7 @@ def smooth_speed(time_s):
 
 
 def peer_solution(surface, robot, yaw_rate, end_s):
-    """Solve the equations of the same machine, as one system, with scipy to a tolerance of 1e-9."""
+    """Solve the robot's equations with scipy, as one system, to a tolerance of 1e-9."""
     half = robot.mass_kg / 2
     weight, lever = half * GRAVITY_M_S2, robot.wheel_radius_m / robot.gear_ratio
     ohm = robot.resistance_ohm * (1 + 0.0039 * (robot.winding_temperature_c - 20))

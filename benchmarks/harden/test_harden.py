@@ -1,4 +1,4 @@
-"""Tests that changes take effect, checksums are repaired, and missing parts are reported."""
+"""Tests of the hardening programs: changed files, repaired checksums, and missing parts."""
 
 import json
 import random
