@@ -19,9 +19,9 @@ states.
 Scores are computed as in ``sensorseq evaluate`` (see `sensorseq.sequence.scores`), with the exact
 times of the joints. The 95 % intervals over all draws assume a normal distribution; the intervals
 of the gain over single windows are based on paired differences. The calibration error is the mean
-difference between the probability and the fraction of windows that are classified correctly, over
-ten bins with equal numbers of windows; it is computed for the probability of each window and for
-the probability of each span. In drives, all classes are equally frequent; `recorded` is the
+absolute difference between the probability and the fraction of windows that are classified
+correctly, over ten bins with equal numbers of windows; it is computed for the probability of each
+window and for the probability of each span. In drives, all classes are equally frequent; `recorded` is the
 accuracy for the class frequencies of all recordings, computed from the recall of each class.
 """
 

@@ -63,7 +63,7 @@ class Split(NamedTuple):
 
 
 def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSet]:
-    """Cut the same signals with time stamps that run at different speeds."""
+    """Return, by speed, the windows of the signals with time stamps that run at this speed."""
     windows_by_speed = {}
     for name, factor in SPEEDS.items():
         stretched = [replace(r, timestamps_s=r.timestamps_s * factor) for r in recordings]

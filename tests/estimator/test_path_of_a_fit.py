@@ -123,7 +123,7 @@ ROADS = {
 
 @pytest.mark.filterwarnings("ignore")
 def test_windows_of_all_inputs_together_take_few_stops_to_the_native_call(path, monkeypatch):
-    """Stops are counted over all kinds of input together, because most are common to several."""
+    """Stops are counted over all kinds of input together, because the kinds share most stops."""
     every = {}
     for road, (classifier, given, y, keywords) in ROADS.items():
         if road == "streamed file":

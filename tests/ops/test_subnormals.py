@@ -29,7 +29,7 @@ def _threads(request):
 
 @pytest.fixture(params=[False, True], ids=["kept", "flushed"])
 def flushes(request, _threads):
-    """Return whether the calling thread flushes subnormal numbers to zero."""
+    """Set whether this thread flushes subnormal numbers to zero, and return this setting."""
     if not torch.set_flush_denormal(request.param):
         pytest.skip("torch cannot flush subnormal numbers on this processor")
     yield request.param
