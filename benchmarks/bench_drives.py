@@ -21,8 +21,9 @@ times of the joints. The 95 % intervals over all draws assume a normal distribut
 of the gain over single windows are based on paired differences. The calibration error is the mean
 absolute difference between the probability and the fraction of windows that are classified
 correctly, over ten bins with equal numbers of windows; it is computed for the probability of each
-window and for the probability of each span. In drives, all classes are equally frequent; `recorded` is the
-accuracy for the class frequencies of all recordings, computed from the recall of each class.
+window and for the probability of each span. In drives, all classes are equally frequent;
+`recorded` is the accuracy for the class frequencies of all recordings, computed from the recall of
+each class.
 """
 
 import argparse

@@ -400,7 +400,7 @@ def logged():
 
 @pytest.fixture(scope="module")
 def evenly_logged():
-    """Simulate recordings without jitter, with a gain of 10, a noiseless sensor and an offset."""
+    """Simulate without jitter: a gain of 10, no sensor noise, and an offset without noise."""
     quiet = replace(Robot(), sensor_noise_a=0.0)
     off = replace(quiet, sensor_gain=1.1, sensor_offset_a=0.05)
     robots = [replace(Robot(), sensor_gain=10.0), quiet, off]
