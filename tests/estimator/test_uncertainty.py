@@ -1,4 +1,4 @@
-"""Probabilities can be calibrated, lead to abstention, and be combined for each recording."""
+"""Probabilities are calibrated, decide on abstention, and are combined for each recording."""
 
 import pickle
 
