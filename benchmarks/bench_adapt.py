@@ -41,7 +41,7 @@ from simulate import Robot, draw_robot, simulate_fleet
 COUNTS = (1, 5, 20)
 FLEETS = {"same fleet": (21, False), "other kind": (31, True)}
 N_ROBOTS, FIRST_ROBOT = 7, 4  # the settings were chosen on robots 0 to 3
-N_FOLDS, FIRST_FOLD = 5, 2  # and on folds 0 and 1
+N_FOLDS, FIRST_FOLD = 5, 2  # the settings were chosen on folds 0 and 1
 FEWEST = 16  # a recording with fewer windows is never left out
 L2_SP, STEPS, RATE = 1e-2, 100, 1e-3
 Logits = np.ndarray
@@ -204,7 +204,7 @@ def all_layers(model: Any, few: WindowSet) -> Any:
 
 
 def few_alone(few: WindowSet) -> Any:
-    """Train a new model on the few windows, without validation if each class has only one."""
+    """Train a new model on the few windows, without validation if a class has fewer than five."""
     counts = np.unique(few.y, return_counts=True)[1]
     alone = SensorLSTMClassifier(random_state=0)
     if counts.min() < 5:

@@ -1,4 +1,4 @@
-"""Counts the instructions of one decision on aarch64 in an emulator, and times a decision here.
+"""Counts the instructions of a decision on emulated aarch64; times a decision on this machine.
 
     make test-arm                          # makes the wheel and root file system in build/arm
     bench_arm.py                           # prints a table, writes results/arm.json
@@ -105,7 +105,7 @@ def models(n_steps: int) -> dict[str, SensorLSTMClassifier]:
 
 
 def measure(path: Path, n_steps: int, plugin: Path) -> dict[str, Any]:
-    """Count the instructions of a decision on aarch64, and time it here."""
+    """Count the instructions of a decision on aarch64, and time a decision on this machine."""
     counts = [count(path, n_steps, n, plugin) for n in (FEW, FEW + MORE)]
     command = [sys.executable, "-c", TIMED, path, str(n_steps)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -22,8 +22,8 @@ and the sides are timed alternately in one process. The rows compare:
 
 GFLOP/s count the operations in the LSTM's matrix products: 2 * 4H * (H + C) for each valid step in
 a forward pass, and three times as many in training. The rates are compared with the peak
-multiply-add rate of the threads that torch uses and with torch's sgemm rate on these threads. Both
-are measured in the same rounds.
+multiply-add rate of the threads that torch uses and with torch's sgemm rate on these threads. All
+rates are measured in the same rounds.
 """
 
 import argparse

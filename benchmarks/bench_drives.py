@@ -1,6 +1,6 @@
 """Measures how smoothing the classes of windows over time helps in drives over several surfaces.
 
-    bench_drives.py --borealtc FOLDER              # 20 draws on each of five folds, twice
+    bench_drives.py --borealtc FOLDER              # 20 draws on each of five folds, for two seeds
     bench_drives.py --borealtc FOLDER --quick      # one fold, two draws; nothing is written
 
 Three sets, in windows of 5 s: BorealTC's motor currents and speeds, BorealTC's IMU, and the
@@ -11,18 +11,19 @@ and then cut into windows, so windows across a joint are also classified and sco
 the pieces have a geometric or uniform distribution or are fixed, with a mean drawn from 30 s to 180
 s. The hidden Markov model is given this mean times a factor drawn log-uniformly from 1/2 to 2.
 
-The model is compared with simple methods: single windows, the mean probability over the last
-windows or over the surrounding windows (with the delay of the fixed lag), and the majority vote.
-The method was chosen on the folds of BorealTC with `random_state=0`; the results are from other
-random states.
+The model is compared with single windows, with the mean probability over the last windows or over
+the surrounding windows (with the delays of the model's fixed lags), and with majority votes. The
+method was chosen on the folds of BorealTC with `random_state=0`; the results are from other random
+states.
 
 Scores are computed as in ``sensorseq evaluate`` (see `sensorseq.sequence.scores`), with the exact
 times of the joints. The 95 % intervals over all draws assume a normal distribution; the intervals
 of the gain over single windows are based on paired differences. The calibration error is the mean
-difference between the probability and the fraction of windows that are classified correctly, over
-ten bins with equal numbers of windows; it is computed for the probability of each window and for
-the probability of each span. In drives, all classes are equally frequent; `recorded` is the
-accuracy for the class frequencies of all recordings, computed from the recall of each class.
+absolute difference between the probability and the fraction of windows that are classified
+correctly, over ten bins with equal numbers of windows; it is computed for the probability of each
+window and for the probability of each span. In drives, all classes are equally frequent;
+`recorded` is the accuracy for the class frequencies of all recordings, computed from the recall of
+each class.
 """
 
 import argparse
@@ -119,7 +120,7 @@ def read_surfaces() -> Signals:
 def draw_drive(
     rng: np.random.Generator, signals: Signals, fold: Ints, how: str, one_group: bool
 ) -> tuple[Floats, list[Piece], float]:
-    """Return samples, pieces and the mean length in seconds; `one_group` uses one group only."""
+    """Return samples, pieces and their mean length in seconds; `one_group` draws from one group."""
     mean_s, rate = float(rng.uniform(SHORTEST_S, LONGEST_S)), signals.rate_hz
     groups = [rng.choice(fold)] if one_group else fold
     recordings = [recording for recording in signals.recordings if recording[1] in groups]

@@ -6,7 +6,7 @@ and ``recordings`` draws another class for complete recordings of BorealTC's mot
 the fraction of wrong labels among the first n rows, where n labels are wrong.
 
 - ``ours``: `sensorseq.find_label_errors` with the default classifier.
-- ``ours, no groups' labels``: the same probabilities, but not the labels of the recording's other
+- ``ours, no groups' labels``: the same probabilities, without the labels of the recording's other
   windows.
 - ``group alone``: only the labels of the recording's other windows.
 - ``cleanlab, ours``: cleanlab's three scores, computed from our out-of-fold probabilities.

@@ -5,7 +5,7 @@
 
 Windows of 0.8 s from the IMU, one every 8 ms: 452,795 windows of 100 x 6 values for training and
 validation, 1.09 GB. Each fit runs in its own process, and the two kinds of fit alternate. The
-memory is the increase of the peak over the peak after the imports.
+memory is the peak of the process minus its peak after the imports.
 """
 
 import argparse

@@ -15,10 +15,10 @@ in each channel or pair of channels in turn. Sets:
 In each class of BorealTC, every second recording is for development. Margins and measures were
 chosen with ``--part development``: four folds of the development recordings, and robots of seed 51.
 The reported part has four folds of all recordings, but only recordings that are not for development
-are tested; two of the folds contain them. The robots of the reported part have seed 61. Methods:
+are tested; only two of the folds have any. The robots of the reported part have seed 61. Methods:
 
 - ``ours``: `TrainedRanges`, which `SensorLSTMClassifier.outside` uses;
-- ``min/max``: marks a window if any value is below or above all values of the channel in training;
+- ``min/max``: the range of each channel in training; a window with any value outside is marked;
 - ``forest``: scikit-learn's IsolationForest, with its defaults, on mean, standard deviation and
   range.
 """
@@ -63,7 +63,7 @@ class Split(NamedTuple):
 
 
 def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSet]:
-    """Cut the same signals with time stamps that run at different speeds."""
+    """Return, by speed, the windows of the signals with time stamps that run at this speed."""
     windows_by_speed = {}
     for name, factor in SPEEDS.items():
         stretched = [replace(r, timestamps_s=r.timestamps_s * factor) for r in recordings]
@@ -113,7 +113,7 @@ def simulated_split(part: str, *, is_other: bool) -> Split:
 
 
 def planted(split: Split) -> Iterator[tuple[str, Floats]]:
-    """Yield the windows of each fault."""
+    """Yield the name of each fault and the test windows with this fault."""
     X, channels = split.test.X, range(split.test.X.shape[2])
     yield "none", X
     for c in channels:
@@ -127,14 +127,14 @@ def planted(split: Split) -> Iterator[tuple[str, Floats]]:
 
 
 def changed(X: Floats, channel: Any, values: Any) -> Floats:
-    """Return the windows with one channel's values replaced."""
+    """Return a copy of the windows with the values of some channels replaced."""
     changed = X.copy()
     changed[:, :, channel] = values
     return changed
 
 
 def make_detectors(train: Floats) -> dict[str, Any]:
-    """Return, by method, a function that marks windows (n, t, c) unlike those in training."""
+    """Return, for each method, a function that marks windows (n, t, c) unlike those in training."""
 
     def full(X: Floats) -> NDArray[np.int64]:
         return np.full(len(X), X.shape[1])

@@ -49,7 +49,7 @@ PLAIN = {  # a training run of the LSTM alone, without any remedy
 
 
 def fit(data: ProblemData, seed: int, **arguments: Any) -> Any:
-    """Fit a small network; `fit` contains additional arguments for the method `fit`."""
+    """Fit a small network; `fit` names additional arguments of the method `fit`."""
     fit_arguments = {name: data.fit_arguments[name] for name in arguments.pop("fit", ())}
     estimator = SensorLSTMClassifier(**{**PLAIN, **arguments}, random_state=seed)
     with warnings.catch_warnings():

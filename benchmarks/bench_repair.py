@@ -130,7 +130,7 @@ def search(parts: DrawnParts, run: Fit, seconds: float, seed: int) -> tuple[Sett
 
 
 def _seen(run: Fit, parts: DrawnParts) -> float:
-    """Return the accuracy on the validation windows, the only accuracy that a user knows."""
+    """Return the validation accuracy, the only accuracy that a user knows; 0 for a diverged run."""
     if not hasattr(run.classifier, "module_"):
         return 0.0
     predicted = run.classifier.predict(parts.validation.X, parts.validation.lengths)

@@ -99,7 +99,7 @@ def main() -> int:
         work, part = verdict_calibrate.calibrate, "calibration"
         conclude("verdict_calibration", plans[part], folder, work, partial=options.quick)
     if "judge" in what:
-        # Only rates on the test part may be quoted: the thresholds were chosen on the other part.
+        # Quote only rates on the test part: the thresholds were chosen on the calibration part.
         part = "calibration" if options.part == "calibration" else "test"
         partial = options.quick or part != "test"
         conclude("verdict", plans[part], folder, verdict_rates.judge, partial=partial)

@@ -25,7 +25,7 @@ MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def cpu_table(results: dict) -> str:
-    """Return the geometric mean and the lowest ratio of each kind; each shape is in the file."""
+    """Return the geometric mean and the lowest ratio of each kind; the file has every shape."""
     rows = [row for row in results["rows"] if not row["what"].startswith("subnormals kept")]
     threads = sorted({row["threads"] for row in rows})
     kinds = list(dict.fromkeys(row["what"] for row in rows))
@@ -49,7 +49,7 @@ def cpu_table(results: dict) -> str:
 
 
 def fit_table(results: dict) -> str:
-    """Return each peer's time as a multiple of that of `fit`, as a mean over batch sizes."""
+    """Return each peer's time divided by the time of `fit`, averaged over batch sizes."""
     rows = [row for row in results["rows"] if row["what"] == "fit"]
     threads, batches = (sorted({row[name] for row in rows}) for name in ("threads", "batch"))
     peers = list(dict.fromkeys(row["peer"] for row in rows))
@@ -73,7 +73,7 @@ def fit_table(results: dict) -> str:
 
 
 def preprocessing_table(results: dict) -> str:
-    """Return each preprocessing row's float64 ratio to each peer, by number of channels."""
+    """Return the float64 ratios of preprocessing steps to each peer, by number of channels."""
     rows = [row for row in results["rows"] if row["dtype"] == "float64"]
     lines = ["| | against | 1 channel | 6 channels |", "|---|---|---|---|"]
     for what, against in dict.fromkeys((row["what"], row["against"]) for row in rows):
@@ -387,7 +387,7 @@ def level_table(results: dict) -> str:
 
 
 def remedies_table(results: dict) -> str:
-    """Return the effect of each remedy's first setting in pairs of runs; mark unclear effects."""
+    """Return the effect of each remedy's first setting in pairs of runs, and unclear effects."""
     lines = ["| on | from | to | measured | without | with | difference | seeds |"]
     lines.append("|---" * 8 + "|")
     shown = set[str]()

@@ -1,4 +1,4 @@
-"""Imports follow the layers, and each heavy library is imported in few places only."""
+"""Imports follow the layers, and each heavy library is imported in only a few places."""
 
 import ast
 import functools
@@ -123,7 +123,7 @@ def test_imports_point_downwards_and_heavy_libraries_have_one_home():
 
 
 def test_files_import_one_another_one_way():
-    """Imports for types only and imports in functions also count; exports of a package do not."""
+    """Type-only imports and imports in functions count, too; a package's re-exports do not."""
     paths = sorted((ROOT / "sensorseq").rglob("[a-z_]*.py"))
     names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
     known = {name for name in names.values() if not name.endswith("__init__")}
@@ -200,7 +200,7 @@ def untyped(node, name):
 
 
 def untyped_crossings(trees):
-    """Yield untyped objects that one package imports from another; `trees` maps names to trees."""
+    """Yield untyped objects imported across packages; `trees` has each module's syntax tree."""
     package = {module: module.split(".")[1] if "." in module else "" for module in trees}
     crossing = {
         (imported.module.split(".")[1], alias.name)

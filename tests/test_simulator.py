@@ -28,7 +28,7 @@ def flat(slope=0.0):
 
 
 def steady(speed_m_s, duration_s, robot, yaw_rate_rad_s=0.0):
-    """Accelerate from standstill with the robot's ramp, then keep a constant speed and yaw rate."""
+    """Accelerate from a standstill as the robot does, then keep a constant speed and yaw rate."""
     slope = robot.acceleration_m_s2 / abs(speed_m_s)
     ramped = ramp(np.ones(round(duration_s / STEP_S)), slope, slope)
     return speed_m_s * ramped, yaw_rate_rad_s * ramped
@@ -134,7 +134,7 @@ def smooth_speed(time_s):
 
 
 def peer_solution(surface, robot, yaw_rate, end_s):
-    """Solve the equations of the same machine, as one system, with scipy to a tolerance of 1e-9."""
+    """Solve the robot's equations with scipy, as one system, to a tolerance of 1e-9."""
     half = robot.mass_kg / 2
     weight, lever = half * GRAVITY_M_S2, robot.wheel_radius_m / robot.gear_ratio
     ohm = robot.resistance_ohm * (1 + 0.0039 * (robot.winding_temperature_c - 20))
@@ -400,7 +400,7 @@ def logged():
 
 @pytest.fixture(scope="module")
 def evenly_logged():
-    """Simulate recordings without jitter, with a gain of 10, a noiseless sensor and an offset."""
+    """Simulate without jitter: a gain of 10, no sensor noise, and an offset without noise."""
     quiet = replace(Robot(), sensor_noise_a=0.0)
     off = replace(quiet, sensor_gain=1.1, sensor_offset_a=0.05)
     robots = [replace(Robot(), sensor_gain=10.0), quiet, off]

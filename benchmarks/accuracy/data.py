@@ -5,7 +5,7 @@ packages.
 
 - A, B, C: windows of 5 s from BorealTC's five terrains; A has the motors (6.5 Hz), B has the IMU,
   and C has both at the IMU's 100 Hz, with each motor value held until the next one. Peers get each
-  stream of C at its original rate. No recording is divided between folds; there are three splits
+  sensor of C at its original rate. No recording is divided between folds; there are three splits
   into five folds each.
 - watch: windows of 100 samples from an IMU on the wrist; each of the ten people is one fold.
 - surfaces: the SIMULATED recordings of this package; no robot is divided between folds.

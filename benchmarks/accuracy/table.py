@@ -164,7 +164,7 @@ def overall(cells: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
 
 
 def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rank the methods that completed all sets that ours completed, for robots and for shapes."""
+    """Rank the methods that completed all sets of our method, for robots and for shapes."""
     rows = []
     for kind, members in (("robots", ROBOTS), ("shapes", SHAPES)):
         scores = {
@@ -189,7 +189,7 @@ def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def incomplete(cells: list[dict[str, Any]]) -> list[str]:
-    """Return a line for each cell with missing fits."""
+    """Return a line for each set and method with missing fits."""
     return [
         f"{c['task']} {c['method']}: {c['n_fits']} of {c['n_expected']} fits"
         for c in cells

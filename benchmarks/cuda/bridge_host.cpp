@@ -305,7 +305,7 @@ class Manual {
       Want(kFresh + i, lane, on ? AsBits(Float(other_rank, 4, other)) : 0);
     }
 
-    // a line of words, read 128 bytes into the quads: the quads of lanes 8 to 15
+    // a line of words that begins at byte 128 of the quads contains the quads of lanes 8 to 15
     Want(kSharedQuad, lane, Word(warp_, lane % 4, 8 + lane / 4));
     for (int i = 0; i < 4; ++i) {
       Want(kSharedQuad + 1 + i, lane, Word(warp_, i, other));
@@ -322,7 +322,7 @@ class Manual {
     }
     Want(kCopyWord, lane, other > 12 ? Word(warp_, 0, lane) : 0);
 
-    // stored by the first half of the lanes, two words each
+    // the first half of the lanes stored two words each
     for (int i = 0; i < 3; ++i) {
       Want(i == 0 ? kSyncCta : kArrive + i - 1, lane,
            AsBits(Float(other_warp, 2 * i + other % 2, other / 2)));

@@ -25,9 +25,9 @@ enum class Rule {
 // Columns: name, number of results, description, rule, allowed difference from the PTX manual.
 //
 // The allowed difference is slightly larger than the manual's relative tolerance: 2^-22 for ex2,
-// 2^-23 for rcp, 2^-11 for tanh. The manual gives no tolerance for an MMA; 17 addends, each
-// truncated twice at a unit of the largest, give 36 with a margin. Wrong operands or lanes cause
-// differences of millions.
+// 2^-23 for rcp, 2^-11 for tanh. The manual gives no tolerance for an MMA. If each of 17 addends is
+// truncated twice at a unit of the largest addend, the difference is at most 34; 36 leaves a
+// margin. Wrong operands or lanes cause differences of millions.
 #define BRIDGE_ROWS(ROW)                                                             \
   ROW(kPlace, 6, "lane, warp, rank, tile, direction, model", kBits, 0)               \
   ROW(kConversions, 5, "conversions of integers", kBits, 0)                          \
@@ -339,7 +339,7 @@ class Probe {
     m_.SyncWarp();
     SENSORSEQ_UNROLL
     for (int i = 0; i < 4; ++i) {
-      // the second value may be larger or smaller than the first; the last word gets one value only
+      // the second value may be larger or smaller than the first; the last word gets only one value
       m_.AtomicMaxBits(arrays_.result_bits, ResultsAt(kAtomicMax) + i, m_.Abs(In(i)));
       if (i < 3) {
         m_.AtomicMaxBits(arrays_.result_bits, ResultsAt(kAtomicMax) + i, m_.Abs(In(i + 1)));

@@ -149,7 +149,7 @@ class Fault:
     base : str
         Kind of the twin; see `draw_twin`.
     of_twin : dict
-        Changes of the data that the twin also has.
+        Changes of the data, which the twin's data also have.
     """
 
     cause: str

@@ -50,7 +50,7 @@ def list_resets(
     twin: Mapping[str, Any] | None = None,
     cause: str = "",
 ) -> list[Reset]:
-    """Return the resets that change something; learning rates and widths are raised and lowered.
+    """Return distinct resets of a run; learning rates and widths are raised and lowered.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def list_resets(
 
 
 def all_defaults(settings: Mapping[str, Any]) -> Settings:
-    """Return the defaults with the same number of epochs."""
+    """Return the defaults with the number of epochs of these settings."""
     return {**DEFAULTS, **FIXED, "max_epochs": settings["max_epochs"]}
 
 

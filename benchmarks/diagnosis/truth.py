@@ -9,7 +9,7 @@ from diagnosis.resets import REPAIRED, SAME, helps, is_calm, repairs
 from verdict.oracle import CLEARLY_LEARNED, movement
 
 Row = Mapping[str, Any]
-MOVES = 0.03  # movement of the accuracy on fresh windows that can be seen in the curve
+MOVES = 0.03  # least movement of the accuracy on fresh windows that is visible in the curve
 FAILS = 0.25  # fraction of the best fit's gain over guessing; a run below it has learned nothing
 
 

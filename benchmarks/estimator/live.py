@@ -1,4 +1,4 @@
-"""Times live samples of six channels at 1 kHz with 50 decisions a second, for bench_estimator.py.
+"""Times a live stream of six channels at 1 kHz with 50 decisions a second, for bench_estimator.py.
 
 One second of signal is pushed in chunks of 20 samples into the stream of a model that classifies
 windows of 1 s at 100 Hz on one thread. The other side calls `predict_proba` once for each of the

@@ -28,7 +28,7 @@ BOUND, MOST = 1000, 20_000_000  # bytes
 
 
 def resident_bytes():
-    """Return the memory of this process that is in RAM."""
+    """Return the resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -340,7 +340,7 @@ class Prepared(Parser):
 
 
 class PreparedInPieces(Prepared):
-    """A prepared file read like a large one: pieces are verified when read, the file at the end."""
+    """A prepared file, read like a large one: each piece is verified when it is read."""
 
     def seeds(self, folder):
         from sensorseq.io import checksums
@@ -488,7 +488,7 @@ def child(name, seconds, seed, folder):
             import sensorseq.readers
             import sensorseq.training  # noqa: F401
     session = Session(name, folder)
-    for data in session.seeds:  # this imports everything; valid files must be accepted
+    for data in session.seeds:  # valid files, which must be accepted; this also imports all modules
         session.run(data)
     if session.state["refused"] == len(session.seeds) or session.state["findings"]:
         print(f"{name}: good files are refused", file=sys.stderr)

@@ -23,8 +23,8 @@ from common.results_file import RESULTS, commit, write_results  # noqa: E402
 
 # command, number of trials or seconds, limit in minutes, and description
 PARTS = {
-    "ASan, UBSan": ("sanitizers.py asan --seconds", 180, 12, "calls of the operators are drawn"),
-    "TSan": ("sanitizers.py tsan --seconds", 120, 10, "calls from two threads are drawn"),
+    "ASan, UBSan": ("sanitizers.py asan --seconds", 180, 12, "operators get random arguments"),
+    "TSan": ("sanitizers.py tsan --seconds", 120, 10, "operators are called from two threads"),
     "parsers": ("parsers.py --seconds", 20, 13, "changed files of every kind are read"),
     "kills": (
         "kills.py --kills",

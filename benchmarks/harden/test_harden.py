@@ -1,4 +1,4 @@
-"""Tests that changes take effect, checksums are repaired, and missing parts are reported."""
+"""Tests of the hardening programs: changed files, repaired checksums, and missing parts."""
 
 import json
 import random
@@ -41,13 +41,13 @@ def test_good_files_are_read_and_changed_ones_read_or_refused(name, tmp_path, mo
 
 
 def test_drawn_models_are_loaded_or_refused(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["drawn_calls.py"])  # the module reads a folder from it
+    monkeypatch.setattr(sys, "argv", ["drawn_calls.py"])  # drawn_calls reads a folder from sys.argv
     monkeypatch.setattr(sys, "path", list(sys.path))
     import drawn_calls
 
     for seed in range(20):
         drawn_calls.models(random.Random(seed), n_spoiled=seed % 2)
-    assert drawn_calls.counts["models done"] >= 10  # all that are not spoiled
+    assert drawn_calls.counts["models done"] >= 10  # all models that are not spoiled
     assert drawn_calls.counts["models refused"] > 0
     assert drawn_calls.counts["models when right"] == 0
 

@@ -34,12 +34,12 @@ def row(remedy, problem, without, *variants, lower=(), higher=(), **common):
 
 
 def steep(logits, class_index):
-    """Cross-entropy of the logits times 100, which gives the loss cliffs with large gradients."""
+    """Cross-entropy of 100 times the logits, which gives the loss cliffs with large gradients."""
     return functional.cross_entropy(100 * logits, class_index, reduction="none")
 
 
 def tiny(logits, class_index):
-    """Cross-entropy with gradients a thousand times smaller."""
+    """Cross-entropy divided by 1000, which makes the gradients tiny."""
     return 1e-3 * functional.cross_entropy(logits, class_index, reduction="none")
 
 
@@ -63,7 +63,7 @@ def _log_loss(classifier, X, y):
 
 
 def _memory(classifier, data):
-    """Return log10 of the ratio of the first step's effect on the logits to the last step's."""
+    """Return log10 of the first step's effect on the logits relative to the last step's effect."""
     X = torch.tensor(data.X_val, dtype=torch.float32, requires_grad=True)
     logits = classifier.module_(X)
     (logits[:, 0] - logits[:, 1]).abs().sum().backward()
@@ -99,7 +99,7 @@ MEASURES: dict[str, Callable[[Any, ProblemData], float]] = {
     ].max(),
     "validation accuracy": lambda c, data: c.history_["val_accuracy"][c.best_epoch_ - 1],
     "gap": lambda c, data: _log_loss(c, data.X_val, data.y_val) - _log_loss(c, data.X, data.y),
-    # median change from one epoch to the next in the second half of the run
+    # median absolute change from one epoch to the next in the second half of the run
     "roughness": lambda c, data: np.median(
         np.abs(np.diff(c.history_["val_loss"][c.n_iter_ // 2 :]))
     ),

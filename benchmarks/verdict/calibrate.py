@@ -1,9 +1,9 @@
 """Computes quantiles over healthy runs of each statistic that has a threshold in the verdict.
 
 Here, healthy runs are the plain runs and the noisy but normal controls of the calibration part that
-have clearly learned. A proposed edge is the upper end of the confidence interval of the 99 %
-quantile. The edge is high if there are few runs and falls with more runs. The fraction of faulty
-runs above the edge shows the cost of the edge.
+have clearly learned. The proposed edge (threshold) of a statistic is the upper end of the
+confidence interval of its 99 % quantile. The edge is high if there are few runs and falls with more
+runs. The fraction of faulty runs above the edge shows how many faults the edge detects.
 """
 
 import math
@@ -29,9 +29,9 @@ def statistics_of(run: Evidence) -> dict[str, float]:
     """Return all numbers of a run that may have a threshold.
 
     These are the report's statistics that have a threshold, and the noise of three losses. The
-    noise is computed on two scales, over the epochs after the initial descent and over the second
-    half, from the median and from the mean of second differences, so that an edge can be chosen for
-    each combination.
+    noise is computed in every combination of scale (in nats or relative), epochs (after the initial
+    descent or the second half) and estimator (from the median or the mean of second differences),
+    so that an edge can be chosen for each combination.
     """
     report = report_of(run)
     statistics = {
@@ -135,8 +135,8 @@ def _range(runs: Sequence[Evidence], name: str) -> list[int]:
 def _joint(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
     """Return, for each loss, two edges and the fractions of runs that exceed both edges.
 
-    The ratio of the two edges is that of the 95 % quantiles. A common factor is chosen so that one
-    healthy run in a hundred exceeds both edges.
+    The edges, one in nats and one relative, are the 95 % quantiles of healthy runs times a common
+    factor, which is chosen so that one healthy run in a hundred exceeds both edges.
     """
     rows = []
     losses = ("running loss", "fixed-subset loss", "validation loss")

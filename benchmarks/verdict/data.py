@@ -55,7 +55,7 @@ def _sinusoids(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _autoregressive(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return resonant AR(2) noise with poles of radius 0.95; the class is the poles' angle."""
+    """Return resonant AR(2) noise, poles of radius 0.95; the class determines the poles' angle."""
     shock = rng.standard_normal((len(y), n_steps + 50))
     first, second = 2 * 0.95 * np.cos(0.35 + 0.22 * y), -(0.95**2)
     x = np.zeros_like(shock)
@@ -66,7 +66,7 @@ def _autoregressive(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _chirps(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return sweeps from similar frequencies; the class is the speed and direction of the sweep."""
+    """Return sweeps from similar frequencies; the class determines the speed and the direction."""
     t = np.arange(n_steps)
     start = rng.uniform(0.5, 0.7, (len(y), 1))
     rate = (y[:, None] - 2) * 0.25 / n_steps
@@ -75,7 +75,7 @@ def _chirps(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _pulses(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return pulse trains in two channels; the class is the width and a sign of the pulses."""
+    """Return pulses in two channels; the class determines the width, and the sign in channel 1."""
     t = np.arange(n_steps)
     width = np.array([1.0, 2.5, 5.0])[y % 3][:, None]
     x = np.zeros((len(y), n_steps, 2))
@@ -114,7 +114,7 @@ GENERATED = {
     "replica": Generated(_replica, 6, 100, 0.4),
 }
 MEASURED = ("surfaces", "motions", "vowels", "watch", "borealtc")
-# Noise in standard deviations of the channel; about 60 % of fresh windows are classified correctly.
+# Noise in standard deviations; with it, about 60 % of fresh windows are classified correctly.
 HARD_NOISE = {
     "sinusoids": 1.7,
     "autoregressive": 1.2,
@@ -146,7 +146,7 @@ def draw(
     name : str
         One of `GENERATED` or `MEASURED`.
     seed : int
-        Seed of windows, split and choice.
+        Seed of the windows that are generated, or of the split and the choice of measured windows.
     n_train, n_val : int
         Requested number of windows; a measured set may have fewer.
     hard : bool, default=False
@@ -271,7 +271,7 @@ def _surfaces() -> LabeledWindows:
 
 
 def _motions() -> LabeledWindows:
-    # The file does not name the persons, so every recording is its own group.
+    # The file does not identify people, so every recording is its own group.
     series, labels, _ = read_series("BasicMotions", None)
     return cut(series, labels, range(len(series)), 100, 100)
 

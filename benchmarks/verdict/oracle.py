@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from verdict.runs import Evidence
 
 VOLATILE_RATIO = 2.0  # movement of both series, relative to the healthy twin
-LEAST_MOVEMENT = 0.01  # movement of the accuracy; less is negligible even if it doubled
+LEAST_MOVEMENT = 0.01  # smaller movements of the accuracy are negligible, even if they doubled
 CLEARLY_LEARNED = 0.15  # gain in balanced accuracy over guessing
 
 

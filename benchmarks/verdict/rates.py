@@ -90,7 +90,7 @@ def cluster_interval(alarms: Sequence[bool], clusters: Sequence[Any]) -> tuple[f
 
 
 def report_of(run: Evidence, *, curve_only: bool = False) -> FluctuationReport:
-    """Judge a run again from its history and record, or from its history if `curve_only`."""
+    """Judge a run again from its history and record, or from the history alone if `curve_only`."""
     record = None if curve_only else run.record
     return FluctuationReport.from_history(run.rows, record=record, **run.facts)
 

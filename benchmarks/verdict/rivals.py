@@ -9,9 +9,9 @@ BerkeleyHCI/umlaut, umlaut/heuristics.py.
 Interpretations: AutoTrainer checks every third epoch, as with `checktype="epoch_3"`. Here it
 continues after an alarm, and a single alarm flags the run. The first layer is the input weights of
 the LSTM, the last layer is the weights of the head, and gradients are computed on the first
-training batch. In AutoTrainer's code, "not converged" disables the oscillation rule permanently
-once it is detected; here it disables the rule only while the condition is true, so the oscillation
-rule raises more alarms. The dying-ReLU rule is omitted because no run has a ReLU, and large weights
+training batch. In AutoTrainer's code, a check that finds a run not converged disables the
+oscillation rule permanently; here the rule is disabled only until the run has converged, so it
+raises more alarms. The dying-ReLU rule is omitted because no run has a ReLU, and large weights
 raise no alarm. UMLAUT's rules about code (missing softmax, missing activations, shape and type of
 the input) are omitted because every run here satisfies them; the rule on dropout above 0.5 is only
 in the paper, and no run exceeds 0.5.
@@ -62,7 +62,7 @@ def autotrainer_oscillation(run: Evidence) -> bool:
 
 
 def autotrainer(run: Evidence) -> bool:
-    """All rules of AutoTrainer: bad gradients, slow convergence, oscillation, non-finite loss."""
+    """AutoTrainer's rules: bad gradients, slow convergence, oscillation and non-finite losses."""
     return any(_problem(run, n) for n in _checks(run))
 
 

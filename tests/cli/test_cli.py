@@ -413,7 +413,7 @@ def flat(text):
 def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
     prepared, tmp_path, monkeypatch
 ):
-    with_scale = {"scale": "standard"}  # the user did not type this
+    with_scale = {"scale": "standard"}  # a setting that the user did not type
     monkeypatch.setattr(
         "sensorseq.cli.train.with_scale", lambda given, path: {**given, **with_scale}
     )
@@ -428,7 +428,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
     command = ["train", str(prepared), "-o", str(out), *shlex.split(given)]
     printed = flat(
         succeed(*command, "--report", page, "-q").replace(" \\\n", "\n")
-    )  # these lines belong to a single command
+    )  # the continued lines form a single command
     report = SensorLSTMClassifier.load(out).fluctuation_
     assert report.verdict != "normal"
     first = report.causes[0]

@@ -1,5 +1,5 @@
-// csrc/bindings_cuda.cpp without a GPU: its operators run on CPU tensors over a fake CUDA layer,
-// which computes with the native tests' reference or the CPU's epoch engine, and checks that the
+// Runs the operators of csrc/bindings_cuda.cpp on CPU tensors, over a fake CUDA layer. The fake
+// layer computes with the native tests' reference or the CPU's epoch engine, and checks that the
 // bindings keep the layer's contract.
 #include "../native/reference.h"
 #include "bindings_cuda.cpp"

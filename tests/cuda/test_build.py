@@ -30,7 +30,7 @@ def toolkit():
 
 @pytest.fixture(scope="module")
 def outputs():
-    """Return the output of ptxas; fail if a source is newer than the output."""
+    """Return the output of ptxas; fail if a source was not compiled."""
     if not FACTS["built"]:
         pytest.skip(LEFT_OUT)
     for source in build_cuda.SOURCES:

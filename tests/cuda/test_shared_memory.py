@@ -39,8 +39,8 @@ def test_every_variant_fits_a_multiprocessor(printed):
 
 
 def test_two_ctas_of_the_widest_forward_pass_share_a_multiprocessor(printed):
-    # otherwise 132 multiprocessors, in groups of at most 18, would run only 15 clusters of 8 CTAs
-    # at a time, and a batch of 128 (16 clusters) would take two rounds
+    # If not, the 132 multiprocessors, in groups of at most 18, would run only 15 clusters of 8 CTAs
+    # at a time, and a batch of 128 (16 clusters) would take two rounds.
     registers, shared, reserved = 64 * 1024, 228 * 1024, 1024
     for what in ("C=1", "C=7", "projected"):
         kernel = json.loads(printed)[f"forward<2, 256> {what}"]

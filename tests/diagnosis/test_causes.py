@@ -120,7 +120,7 @@ def test_the_defaults_are_usual():
             {"batch_size": 32},
         ),
         (
-            {"batch_size": None},  # None means all windows of the run
+            {"batch_size": None},  # None means one batch of all windows
             "batch_size: too large",
             "batch_size is None, usually 16 to 64.",
             {"batch_size": 32},
@@ -304,7 +304,7 @@ def test_what_makes_a_calm_curve_rough_is_explained():
 @pytest.mark.parametrize("share", [0.0, 0.35])
 def test_wrong_labels_are_named_for_a_calm_run(share):
     record = healthy_record()
-    # windows with wrong labels, which the network learns as a separate class
+    # the network predicts a different class for windows with wrong labels
     wrong = np.arange(N_TRAIN) < share * N_TRAIN
     record.train_margin[:, wrong] *= -1
     record.fixed_accuracy *= 1 - share

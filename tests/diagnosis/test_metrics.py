@@ -46,8 +46,8 @@ def test_noise_is_not_affected_by_a_few_outlying_epochs():
 
 
 def test_noise_of_a_random_walk_is_the_fraction_in_its_second_differences():
-    # second differences have variance 2 for a random walk (differences of two steps), 6 for white
-    # noise
+    # The second differences of a random walk are differences of two steps and have variance 2.
+    # Second differences of white noise have variance 6.
     walk = np.cumsum(white_noise(20_000))
     assert metrics.high_frequency_noise(walk) == pytest.approx(math.sqrt(2 / 6), rel=0.03)
 
@@ -276,7 +276,7 @@ def test_averaged_weights_save_the_loss_of_the_noise_on_a_parabola():
         average = 0.9 * average + 0.1 * epoch
     loss = 1 + (weights**2).sum(axis=1) / 2
     averaged = 1 + float((average**2).sum() / 2)
-    # the raw loss is 50 * 0.01 / 2; the average's loss is 0.1 / 1.9 times the raw loss
+    # noise adds 50 * 0.01 / 2 to the loss; averaging reduces this to 0.1 / 1.9 of it
     expected = 0.25 * (1 - 0.1 / 1.9)
     excess, (low, high) = metrics.excess_plateau_loss(loss, averaged, 0.9)
     assert excess == pytest.approx(expected, rel=0.1)

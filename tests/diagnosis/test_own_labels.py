@@ -16,7 +16,7 @@ CLASSES = ["ice", "snow", "mud"]
 
 
 def runner(n=400, n_wrong=0, sharpness=4.0, seed=0, **changes):
-    """Return a runner with probabilities of windows numbered from 1000, every fifth held out."""
+    """Return a runner with predictions for windows 1000, 1001, ...; every fifth is held out."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 3, n)
     logits = sharpness * np.eye(3)[truth] + rng.normal(size=(n, 3))

@@ -223,7 +223,7 @@ def test_what_the_page_says_is_what_it_draws(name):
     lowest = int(re.search(r"lowest validation loss: epoch (\d+)", text)[1])
     curve = loss.line("validation")
     assert curve[curve[:, 1].argmin(), 0] == pytest.approx(lowest, abs=0.2)
-    # every epoch of the curve
+    # the curve contains every epoch
     np.testing.assert_allclose(accuracy.line("validation")[:, 0], np.arange(1, 151), atol=0.2)
     drawn, given_ = accuracy.line("validation")[:, 1], report.history["val_accuracy"]
     np.testing.assert_allclose(drawn, 100 * np.array(given_), atol=0.5)

@@ -1,4 +1,4 @@
-"""Logs with a row for each part of the data, ambiguous names of parts, or several runs are read."""
+"""Logs are read that have a row for each part of the data, ambiguous names, or several runs."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A restless fit is probed: its cause is proved, and the estimator is repaired."""
+"""A fluctuating fit is probed: its cause is proved, and the estimator is repaired."""
 
 from dataclasses import replace
 from functools import partial

@@ -21,7 +21,7 @@ from sensorseq.history import History
 from sensorseq.messages import MESSAGES
 
 N_CLASSES = 6
-# kinds of messages whose names the code composes of parts
+# kinds of messages whose names the code composes from parts
 BUILT = {"kept_loss", "kept_accuracy", "class_by_length", "class_by_rate"}
 BUILT |= {"windows_share_samples", "groups_share_samples"}
 

@@ -9,8 +9,8 @@ from sensorseq.diagnosis import metrics
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=1, max_size=6))
 def test_holm_is_the_closed_testing_procedure_of_bonferroni(p_values):
-    # The closure principle gives the expected values: an adjusted p is the largest Bonferroni p of
-    # all subsets of hypotheses that contain the hypothesis.
+    # By the closure principle, the adjusted p of a hypothesis is the largest Bonferroni p of all
+    # subsets of hypotheses that contain this hypothesis.
     names = list(p_values)
     adjusted = metrics.holm(p_values)
     for name in names:

@@ -190,7 +190,7 @@ def test_a_training_run_on_a_slow_machine_is_stopped_and_the_report_says_so(no_z
     runner.run = slow
     report = FluctuationReport("normal", None, (), n_epochs=runner.n_epochs)
     proof = probe.probe_runner(runner, report, 1.0, 200.0, clock=lambda: clock[0])
-    assert ends == [290.0]  # end of the first epoch to exceed 1.5 * 0.95 of the budget
+    assert ends == [290.0]  # the first end of an epoch after 1.5 * 0.95 of the budget
     (trial,) = proof.probes.trials
     assert "the time was up after 29 of 40 epochs" in trial.sentence
     assert "after 29 epochs" in proof.probes.note
@@ -223,7 +223,7 @@ def test_a_far_too_high_rate_is_proved_and_the_proof_survives_json_and_print(no_
 def test_candidates_change_only_settings_that_differ_and_suspected_causes_come_first():
     runner = KnownRunner({})
     causes = suspected("optimizer")
-    # distances: 1.2 decades for hidden_size, 1 for scale
+    # distances from the defaults: 1.2 decades for hidden_size, 1 for scale
     runner.arguments = {**OWN, "scale": None, "hidden_size": 4}
     options = list_candidates(runner, causes)
     assert [one.cause for one in options[:3]] == [SEVERAL, SEVERAL, "optimizer"]
@@ -290,7 +290,7 @@ def test_features_are_tried_first_if_the_run_has_none_and_preferred_to_equally_g
 @pytest.mark.trains
 @pytest.mark.parametrize("form", ["array", "list", "windows", "given apart"])
 def test_features_are_judged_on_windows_that_they_were_not_fitted_on(form):
-    """All settings look bad if the validation labels are swapped, as they must."""
+    """If the validation labels are swapped, all settings must look bad."""
     rng = np.random.default_rng(0)
     y = np.arange(120) % 2
     X = rng.normal(size=(120, 20, 1)).astype(np.float32) + np.where(y, 1.5, -1.5)[:, None, None]

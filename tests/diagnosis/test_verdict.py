@@ -34,9 +34,9 @@ def run_of(
 ):
     """Return the history and record of a run whose loss has a plateau and whose windows flip.
 
-    A window is correct if its score is above 0. The score is the sum of a constant of the window
-    and of random changes of the window (of size `own`), its recording (`block`) and the model
-    (`common`). A fraction `restless` of the windows is correct at random in every epoch.
+    A window is correct if its score is above 0. The score is a constant of the window, plus random
+    changes of the window (of size `own`), of its recording (`block`) and of the model (`common`).
+    A fraction `restless` of the windows is correct at random in every epoch.
     """
     rng = np.random.default_rng(seed)
     t = np.arange(n_epochs)
@@ -133,7 +133,7 @@ def test_a_model_that_moves_as_a_whole_is_found():
     assert {"loss_moves", "shares_grouped"} <= set(kinds(reports[0]))
 
 
-# --- the gates ----------------------------------------------------------------------------------
+# --- conditions for an alarm --------------------------------------------------------------------
 
 
 def test_noise_in_one_third_of_the_run_is_not_lasting_noise():

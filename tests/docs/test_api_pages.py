@@ -19,7 +19,7 @@ MODULES = [
     *("sensorseq.training", "sensorseq.training.callbacks"),
     *("sensorseq.sequence", "sensorseq.sensor_windows", "sensorseq.windows"),
 ]
-# each needs the library that it adapts
+# each adapter module needs the library that it adapts
 ADAPTERS = sorted((ROOT / "sensorseq" / "adapters").glob("[!_]*.py"))
 
 
@@ -42,7 +42,7 @@ def documented_names():
 
 
 def find(dotted):
-    """Return the object that a dotted name denotes, after its module is imported."""
+    """Import the module in a dotted name; return the object with that name."""
     module_name, _, name = dotted.rpartition(".")
     return getattr(importlib.import_module(module_name), name)
 

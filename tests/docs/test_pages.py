@@ -119,7 +119,7 @@ def remedies_drawn():
 def test_every_remedy_has_a_page_in_the_index_and_a_picture_that_the_script_draws():
     pages = {page.stem for page in REMEDIES} - {"README"}
     pictures = {picture.stem: picture for picture in REMEDY_PICTURES.glob("*.png")}
-    # `checkpoints` repairs no curve
+    # the remedy `checkpoints` repairs no curve, so it has no picture
     assert pages - {"checkpoints"} == remedies_drawn() == set(pictures)
     index = (ROOT / "docs" / "remedies" / "README.md").read_text("utf-8")
     for page in pages:

@@ -92,7 +92,7 @@ def test_a_higher_error_rate_or_a_lower_confidence_never_answers_fewer_windows()
 
 
 def test_without_errors_a_binomial_test_determines_how_many_windows_are_needed():
-    """Each starting point gets a third of the 10 %, and 0.95^n is below 0.033 for n >= 67."""
+    """Each of three starting points gets a third of 10 %, and 0.95^n is below 0.033 for n >= 67."""
     for n, is_enough in ((67, True), (66, False)):
         probability = np.linspace(0.5, 1, n)
         chosen = choose_threshold(

@@ -20,7 +20,7 @@ T = 30
 
 
 def robot(n, seed, *, gain=1.0, offset=0.0, shifted=False):
-    """Windows of three classes that differ in level and rate; a robot may exchange two classes."""
+    """Windows of three classes that differ in level and rate; `shifted` raises all rates."""
     rng = np.random.default_rng(seed)
     kind = np.arange(n) % 3
     rate = np.array([0.2, 0.5, 0.9])[kind] + (0.25 if shifted else 0.0)

@@ -23,7 +23,7 @@ def small(**arguments):
 
 
 def report_text(estimator):
-    """Return the text of the report without the durations of the epochs."""
+    """Return the report as plain values, without the durations of the epochs."""
     report = estimator.fluctuation_.to_dict()
     report["history"].pop("duration_s", None)
     return report

@@ -65,7 +65,7 @@ def test_features_are_explained_by_occlusion(with_features):
         {"pooling": "mean"},
         {"pooling": "last", "n_models": 2, "num_layers": 2},
         {"pooling": "meanmax"},  # the step of the maximum changes along the path
-        # trained longer, the network switches from one class to another within 1 % of the path
+        # after longer training, the network changes its class within 1 % of the path
         {"pooling": "last", "hidden_size": 6, "max_epochs": 20, "learning_rate": 0.01},
     ],
 )

@@ -52,7 +52,7 @@ def set_limits(monkeypatch):
 
 @pytest.fixture
 def refit_jobs(monkeypatch):
-    """The training runs after the one on the training part, recorded as they begin."""
+    """Record the training runs that follow the run on the training part."""
     jobs, train_jobs = [], refit.train_jobs
     monkeypatch.setattr(refit, "train_jobs", lambda given: jobs.extend(given) or train_jobs(given))
     return jobs
@@ -193,7 +193,7 @@ def test_a_window_gets_the_same_prediction_in_any_batch():
 
 
 def test_the_logits_are_the_sum_of_their_parts():
-    """The LSTM's logits, the linear layer on features, and the factors, written out."""
+    """Write out the sum of the LSTM's weighted logits and the linear layers on features."""
     clf = small(features=["summary", averages], refit=None).fit(X, Y, groups=GROUPS)
     head = head_of(clf)
     scaled = clf.scaler_.transform(NEW)
@@ -264,7 +264,7 @@ def test_the_kind_that_helps_is_chosen(good, monkeypatch):
 
 
 def test_nothing_useful_keeps_the_order_of_the_lstm():
-    """All models are wrong on left-out windows, so no weight is above 0; predict still works."""
+    """All models are wrong on left-out windows, so weights would be 0; predict still works."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     windows = rng.normal(size=(60, 12, 1)) + 2 * y[:, None, None]
@@ -772,7 +772,7 @@ def test_an_lstm_that_adds_nothing_is_left_out(n_models):
     windows = rng.normal(size=(60, 16, 2))
     windows[:, :, 0] += 9 * y[:, None]  # this difference remains after scaling
     clf = small(features="summary", n_models=n_models).fit(windows, y, groups=np.arange(60) // 3)
-    assert len(clf.modules_) == n_models  # they are kept for the curve and the report
+    assert len(clf.modules_) == n_models  # the networks are kept for the curve and the report
     assert head_of(clf).lstm_weight == 0
     assert clf.refitted_  # the features have learned from all windows
     assert clf.features_.n_folds == 3

@@ -76,7 +76,7 @@ def test_the_end_of_each_recording_is_held_out_if_no_whole_recording_can_be(hop_
     assert len(folds) == 3
     rows = plan.part.rows
     assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(rows)))
-    apart = 2.0 / (hop_s or 1.0)  # a window length, plus one between the parts
+    apart = 2.0 / (hop_s or 1.0)  # the length of a window, and a gap of the same length
     for fit, test in folds:
         for k in range(3):
             mine = [order[part[recording[part] == k]] for part in (rows[fit], rows[test])]

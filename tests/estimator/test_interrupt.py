@@ -13,7 +13,7 @@ from fits import PLAIN, AfterEpoch
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.io.prepared import read_windows, write_windows
 
-ENDLESS = 1_000_000  # number of epochs, so that only the interrupt can end a fit
+ENDLESS = 1_000_000  # so many epochs that only the interrupt can end a fit
 
 
 def interrupt_in_epoch(epoch, command):
@@ -46,7 +46,7 @@ def interrupt_in_epoch(epoch, command):
 
 @pytest.fixture
 def python_takes_interrupts():
-    """A shell that runs tests in the background makes them ignore Ctrl-C."""
+    """Receive Ctrl-C even if a shell that runs tests in the background makes them ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

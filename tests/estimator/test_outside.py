@@ -24,7 +24,7 @@ FAST = {"hidden_size": 4, "max_epochs": 1, "random_state": 0}
 
 
 def make_windows(n, seed, n_steps=40):
-    """Three noisy sines of different amplitudes; speed is constant in every third window."""
+    """Three noisy sines of different amplitudes; the second is constant in every third window."""
     rng = np.random.default_rng(seed)
     t = np.arange(n_steps)[None, :, None]
     X = np.sin(t * rng.uniform(0.1, 1, (n, 1, 3)) + rng.uniform(0, 6, (n, 1, 3)))
@@ -51,7 +51,7 @@ def changed(c, values):
 
 
 def ramps(x):
-    """Straight lines of the usual size without noise, so that the upper bands are empty."""
+    """Straight lines of the usual size, without noise, so that high frequency bands are empty."""
     return np.linspace(-5, 5, x.shape[1]) * np.ones((len(x), 1))
 
 

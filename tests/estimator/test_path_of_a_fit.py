@@ -15,7 +15,7 @@ from sensorseq.io.prepared import write_windows
 ROOT = str(Path(sensorseq.__file__).parent)
 N_WINDOWS, N_TIMESTEPS, N_CHANNELS, BATCH = 100, 30, 3, 16
 LAST = "EpochTrainer.run"  # makes the native call
-MOST_STOPS, MOST_FILES = 56, 22  # the current numbers; a change that needs more must justify them
+MOST_STOPS, MOST_FILES = 56, 22  # the current numbers; a change that raises them needs a reason
 
 
 def holds_windows(value, depth=2):
@@ -123,7 +123,7 @@ ROADS = {
 
 @pytest.mark.filterwarnings("ignore")
 def test_windows_of_all_inputs_together_take_few_stops_to_the_native_call(path, monkeypatch):
-    """Stops are counted over all kinds of input together, because most are common to several."""
+    """Stops are counted over all kinds of input together, because the kinds share most stops."""
     every = {}
     for road, (classifier, given, y, keywords) in ROADS.items():
         if road == "streamed file":

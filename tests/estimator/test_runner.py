@@ -152,7 +152,7 @@ def test_when_the_time_is_up_the_current_epoch_is_finished_and_no_other_run_begi
 
     def is_over():
         asked.append(None)
-        return len(asked) > 2  # time remains when asked before and after the first epoch
+        return len(asked) > 2  # there is time before and after the first epoch
 
     reruns = [Rerun("first", 5), Rerun("late", 5, change={"hidden_size": 3})]
     first, late = runner.run(reruns, is_over)

@@ -381,7 +381,7 @@ def test_a_pickle_refers_to_nothing_in_torch_and_so_needs_no_gpu():
     assert not [name for name in modules if name.startswith("torch")]
     assert {name for name in modules if name.startswith("sensorseq")} == {
         "sensorseq.estimator.classifier",
-        "sensorseq.fluctuation",  # not a module: the format of the report's description
+        "sensorseq.fluctuation",  # not a module but the format of a report's description
     }
 
 

@@ -1,4 +1,4 @@
-"""Probabilities can be calibrated, lead to abstention, and be combined for each recording."""
+"""Probabilities are calibrated, decide on abstention, and are combined for each recording."""
 
 import pickle
 
@@ -191,7 +191,7 @@ def test_the_chosen_threshold_keeps_the_error_rate_on_new_windows():
         kept.append((decisions.label.data != y_new)[decisions.answered].mean() <= 0.15)
         assert clf.abstention_.error_rate == 0.15
         assert clf.abstention_.coverage == pytest.approx(decisions.answered.mean(), abs=0.1)
-    assert np.mean(kept) >= 0.8  # 0.9 is promised; below 0.8 by chance in 4 % of cases
+    assert np.mean(kept) >= 0.8  # 0.9 is promised; by chance, a mean is below 0.8 in 4 % of cases
 
 
 def test_a_new_fit_forgets_the_threshold(abstaining):

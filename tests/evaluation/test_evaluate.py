@@ -56,7 +56,7 @@ def test_a_pattern_that_generalizes_to_new_recordings_is_learned(honest):
 
 @pytest.mark.trains
 def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
-    """A score above chance would mean that recordings were seen, as nothing else can be learned."""
+    """Only recordings can be memorized, so a score above chance would mean a leak between parts."""
     comparison = evaluate_test(small().fit(shuffled), shuffled)
     for scored in (comparison.model, *comparison.baselines.values()):
         low, high = scored.intervals["accuracy"] if scored.n_groups else (0, 1)

@@ -79,7 +79,7 @@ def shaken(classifier, seed):
                 values = rng.normal(scale=1 if tensor.ndim == 1 else 0.5, size=tuple(tensor.shape))
                 # one of the buffers of a batch norm is a variance
                 values = np.abs(values) + 0.1 if tensor.ndim == 1 else values
-                tensor.copy_(torch.from_numpy(values))  # in place, as weights are packed
+                tensor.copy_(torch.from_numpy(values))  # in place, because the weights are packed
     return classifier
 
 

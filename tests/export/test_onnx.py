@@ -138,7 +138,7 @@ def test_boosted_trees_are_in_the_graph(tmp_path, n_classes):
     clf.to_onnx(tmp_path / "model.onnx")
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
     assert "TreeEnsembleRegressor" in kinds
-    for seed in (0, 3):  # also the windows from which the thresholds were learned
+    for seed in (0, 3):  # the thresholds were learned from the windows of seed 0
         X, _ = windows(90, seed=seed)
         assert onnx_difference(clf, tmp_path / "model.onnx", X) <= 1e-5
 

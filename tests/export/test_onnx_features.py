@@ -11,7 +11,7 @@ from sensorseq.features import CompetingKernels, RandomConvolutions
 from sensorseq.features.summary import summary_features
 
 N, T = 119, 120
-LENGTHS = np.arange(1, T)  # 35, 55, 70 ... steps have a frequency on the edge of a band
+LENGTHS = np.arange(1, T)  # with 35, 55, 70 ... steps, a frequency is on the edge of a band
 
 
 def drawn():

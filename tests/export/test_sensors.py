@@ -150,7 +150,7 @@ def test_what_a_graph_of_several_sensors_cannot_do_is_reported(fitted, tmp_path)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Return a prepared file of two sensors, one without samples in a recording, and a model."""
+    """Return a prepared file of two sensors (one ends early in one recording), and a model."""
     folder, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
     for label in range(3):
         (folder / "logs" / f"class_{label}").mkdir(parents=True)

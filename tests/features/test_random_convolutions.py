@@ -32,9 +32,9 @@ def outputs_of(window, dilation, weights):
 
 
 def shares_of(window, arrays, tolerance=0.0):
-    """Return the smallest and the largest possible fractions for a window (t, c) of valid steps.
+    """Return bounds of the fractions of outputs above the biases; all steps (t, c) are valid.
 
-    The two fractions differ if an output differs from a bias by less than the tolerance.
+    The bounds differ if an output differs from a bias by less than the tolerance.
     """
     low, high = [], []
     channels, biases = arrays["channel_indices"], arrays["biases"].astype(np.float64)
@@ -338,7 +338,7 @@ def test_padding_gives_the_features_of_windows_with_zeros_at_the_end():
         np.testing.assert_array_equal(ours.state()["arrays"][name], array)
     features = ours.transform(windows, lengths)
     np.testing.assert_array_equal(features, wanted.transform(with_zeros))
-    # a restored copy gives a window the same features if it is alone and cut to its valid steps
+    # a restored copy gives the same features for a single window, cut to its valid steps
     again = RandomConvolutions.from_state(ours.state())
     for row in range(5):
         alone = again.transform(

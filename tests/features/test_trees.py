@@ -96,7 +96,7 @@ def grown(n, n_classes, seed=0):
 
 
 def cuts(values):
-    """Return the midpoints of neighboring values at the 31 quantiles."""
+    """Return, for each of 31 quantiles, the midpoint of the two values next to it."""
     distinct = np.unique(values)
     place = np.searchsorted(distinct, np.quantile(values, np.arange(1, 32) / 32), side="right")
     place = place[place < len(distinct)]

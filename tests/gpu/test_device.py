@@ -76,7 +76,7 @@ def test_a_step_never_waits_for_the_device(gpu, n_channels):
 @pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
 def test_streams_wait_for_their_own_inputs_and_share_nothing(gpu, hidden_size):
     problems = [Problem(Variant(hidden_size, lengths="mixed"), seed) for seed in range(4)]
-    # x needs no gradient, as below; otherwise torch would multiply x, and the bits might differ
+    # x needs no gradient; otherwise torch would multiply x, and the bits might differ
     plain = [p.arguments(gpu, torch.float32, grad=False)["x"] for p in problems]
     wanted = [
         p.run(ops.lstm_linear, gpu, torch.float32, x=x)

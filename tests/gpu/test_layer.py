@@ -192,7 +192,7 @@ def last_hidden(lstm, x):
         if "primitive" not in str(error):
             raise
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a warning about other flags, which are set, too
+        warnings.simplefilter("ignore")  # flags() also sets other flags, which causes a warning
         with torch.backends.mkldnn.flags(enabled=False):
             return lstm(x)[1][0][-1]
 

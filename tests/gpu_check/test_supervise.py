@@ -1,4 +1,4 @@
-"""Workers that give right or wrong results, hang or die are supervised (here, stand-ins)."""
+"""Supervision of workers (here, stand-ins) that give right or wrong results, hang or die."""
 
 import re
 import sys
@@ -121,7 +121,7 @@ def test_every_kernel_has_a_case_and_short_and_narrow_ones_come_first():
     cases = make_cases()
     assert {case.kernel for case in cases} == ALL_KERNELS
     order = [(case.n_timesteps, case.padded_hidden, case.precision) for case in cases]
-    assert order == sorted(order)  # fp16 needs fewer CTAs than fp16x3
+    assert order == sorted(order)  # fp16 comes before fp16x3, which needs more CTAs
     sizes = {(case.padded_hidden, case.hidden_size) for case in cases}
     assert {(256, 253), (256, 256), (64, 61), (64, 64)} <= sizes
 

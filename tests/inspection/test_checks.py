@@ -19,7 +19,7 @@ def clean(
     n=240, t=30, c=2, seed=0, *, with_groups=True, with_lengths=False, kind="normal", first=0,
     order="mixed",
 ):  # fmt: skip
-    """Return standardized windows of recordings with different levels; each block has one class."""
+    """Return standardized windows of recordings; levels differ between recordings."""
     rng = np.random.default_rng(seed)
     groups = np.arange(n) // max(1, n // 24)
     target = groups % N_CLASSES if order == "blocks" else rng.permutation(np.arange(n) % N_CLASSES)

@@ -35,7 +35,7 @@ def recordings(n=6, n_samples=400, n_channels=2, seed=0, digits=None):
 
 
 def cut(drives, hop, window=T):
-    """Return windows, the recording of each, and the class of each."""
+    """Return windows with their recordings and classes."""
     parts = [make_windows(drive, window, hop) for drive in drives]
     groups = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return np.concatenate(parts), groups, groups % 2

@@ -139,7 +139,7 @@ def cross_entropy(logits, target):
 
 @pytest.fixture
 def few_steps(monkeypatch):
-    """Make a batch learnable in fewer steps."""
+    """Give the check fewer steps in which to learn a batch."""
     monkeypatch.setattr(training_check, "_BATCH_STEPS", 60)
 
 
@@ -216,7 +216,7 @@ def test_recordings_spread_over_groups_are_found_even_without_shared_samples():
     wrong = np.arange(len(y)) % 12
     windows = WindowSet(X=X, y=y, groups=wrong, recording_id=recording.astype(str))
     only = ["groups_share_no_samples", "chance_on_shuffled_labels"]
-    # this was the result of all 64 runs
+    # all of 64 earlier runs had this result
     assert failures(check_training(make(), windows, only=only)) == ["chance_on_shuffled_labels"]
 
 

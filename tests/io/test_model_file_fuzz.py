@@ -276,8 +276,8 @@ def test_a_field_of_a_wrong_type_never_gives_another_error_or_model(read, is_ref
 
 def test_a_description_without_one_of_its_fields_is_refused(read, is_refused):
     arrays, description = read
-    # Versions are only informative. Older files lack the fields of features that were added later:
-    # the report, adaptations, patches and lengths.
+    # The versions are only for information. Older files lack fields that were added later: for the
+    # report, adaptations, patches and lengths.
     later = {"fluctuation", "adaptation", "patch", "n_timesteps"}
     for name in set(description) - {"versions", *later}:
         rest = {key: value for key, value in description.items() if key != name}

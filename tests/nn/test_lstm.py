@@ -23,7 +23,7 @@ def twins(*sizes, dtype=torch.float64, training=True, **options):
 
 
 def run(module, layout, tensors, seed=0):
-    """Return the outputs, the states, and the gradients of a random weighted sum of both."""
+    """Return the outputs, the states, and the gradients of a randomly weighted sum of these."""
     leaves = [t.detach().clone().requires_grad_() for t in tensors]
     x, *states = leaves
     torch.manual_seed(seed)

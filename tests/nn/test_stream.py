@@ -99,7 +99,7 @@ def test_the_state_equals_the_modules_and_a_stream_can_continue_from_it(num_laye
     for ours, theirs in zip(stream.state, expected, strict=True):
         assert torch.equal(ours, theirs)
     for part in stream.state:
-        part.fill_(torch.nan)  # copies: the stream's own state is unchanged
+        part.fill_(torch.nan)  # a copy, so the stream's own state is unchanged
     other = module.stream(3)
     other(y)
     other.state = stream.state

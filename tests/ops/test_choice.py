@@ -1,4 +1,4 @@
-"""The choice of the code for a call, by a table of cases, torch's settings and tracing."""
+"""The choice of the code for a call: a table of cases, torch's settings, and tracing."""
 
 import re
 from pathlib import Path

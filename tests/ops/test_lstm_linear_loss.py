@@ -111,7 +111,7 @@ def fused(arguments, loss="cross_entropy", smoothing=0.0, dtype=torch.float64):
 
 
 def differentiated(mean_loss, logits, leaves):
-    """Mean losses, logits and all gradients of their sum."""
+    """Mean losses, logits, and all gradients of the sum of the mean losses."""
     mean_loss.sum().backward()
     return [mean_loss.detach(), logits.detach(), *gradients(leaves)]
 

@@ -113,7 +113,7 @@ def test_an_instruction_set_of_a_different_processor_is_not_called_unknown():
 @given(
     isa=st.sampled_from(ISAS),
     n_windows=st.sampled_from([0, 1, TILE - 1, TILE, TILE + 1, 8 * TILE + 1]),
-    # 41: the backward pass has a second block of steps, for tiles of 5 rows and more
+    # with 41 steps and tiles of 5 or more rows, the backward pass has a second block of steps
     n_timesteps=st.sampled_from([0, 1, 2, 41]),
     n_channels=st.sampled_from([1, 2, 17]),
     hidden_size=st.sampled_from(HIDDEN_SIZES),

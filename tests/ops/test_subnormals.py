@@ -29,7 +29,7 @@ def _threads(request):
 
 @pytest.fixture(params=[False, True], ids=["kept", "flushed"])
 def flushes(request, _threads):
-    """Return whether the calling thread flushes subnormal numbers to zero."""
+    """Set whether this thread flushes subnormal numbers to zero, and return this setting."""
     if not torch.set_flush_denormal(request.param):
         pytest.skip("torch cannot flush subnormal numbers on this processor")
     yield request.param
@@ -162,8 +162,8 @@ def test_float64_keeps_subnormal_numbers_and_float32_has_zero(isa, dtype, flushe
 
 
 def test_gradients_that_vanish_are_finite_and_as_accurate_as_torchs(isa):
-    # over 64 times 16 seeds, the errors of the arrays are 0.3 to 0.6 of the allowed error on
-    # average, and for each array, 1 is at least 5 standard deviations from that average
+    # Over 64 sets of 16 seeds, the mean error of an array is 0.3 to 0.6 of the allowed error. For
+    # each array, the allowed error is at least 5 standard deviations above the mean.
     pairs = []
     for seed in range(16):
         lstm, linear, x, y = make_problem(torch.float32, 500, seed=seed)

@@ -17,7 +17,7 @@ moto_server = pytest.importorskip("moto.server", reason="moto[server] is not ins
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """Return the address of a bucket, which fsspec finds by environment variables, as for users."""
+    """Return the address of a bucket that fsspec finds through environment variables."""
     server = moto_server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

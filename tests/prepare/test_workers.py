@@ -255,7 +255,7 @@ if __name__ == "__main__":
 
     @pytest.mark.parametrize("address", ["nonsense://x", "?"])
     def test_a_malformed_address_leaves_no_client_half_open(self, address, tmp_path, monkeypatch):
-        # If that client were garbage-collected while another client starts, it would wait forever.
+        # If a half-open client is garbage-collected while another client starts, the process hangs.
         monkeypatch.setattr(distributed, "Client", lambda *_, **__: pytest.fail("a client"))
         with (
             pytest.raises(EnvironmentProblemError, match=re.escape(address)),

@@ -22,7 +22,7 @@ def jittered(n_samples, rate, jitter, seed=0):
     return (np.arange(n_samples) + rng.uniform(-jitter, jitter, n_samples)) / rate
 
 
-# Each `bound` is the largest error of a sine on stamps with a jitter of 0.3 periods at 100 Hz.
+# Each `bound` limits the error of a sine on stamps with a jitter of 0.3 periods at 100 Hz.
 @pytest.mark.parametrize("target", [200.0, 100.0, 40.0, 12.5])
 @pytest.mark.parametrize(("frequency", "bound"), [(2.0, 1e-4), (5.0, 2e-3), (10.0, 0.02)])
 def test_a_sine_on_jittered_stamps_is_that_sine_within_the_bound(target, frequency, bound):

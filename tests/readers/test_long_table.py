@@ -1,4 +1,4 @@
-"""One long table is read like a separate file for each of its recordings."""
+"""One long table gives the same recordings as a separate file for each recording."""
 
 import pickle
 

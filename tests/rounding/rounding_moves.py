@@ -57,7 +57,7 @@ def move_features(seed, values):
 
 
 class Nudge:
-    """The moves of one seed (no moves if it is None) and their log."""
+    """The moves of a seed (no moves if the seed is None) and their log."""
 
     def __init__(self, seed, log):
         self.seed, self.log = seed, log

@@ -1,4 +1,4 @@
-"""Runs tests with different last digits (`pytest --rounding SEED`); see `rounding_moves`.
+"""Runs tests with changed last digits (`pytest --rounding SEED`); see `rounding_moves`.
 
 `--rounding none` moves nothing and records which tests train. With `--rounding-rows FILE`, each
 test writes a line of JSON: its outcome, its training runs and moves, including those of its

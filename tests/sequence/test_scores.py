@@ -50,7 +50,7 @@ def test_counts_equal_those_on_a_grid(true, predicted, tolerance):
             and 2 * len(covered & ticks(other, n)) >= len(covered | ticks(other, n))
             for other in pieces(predicted)
         )
-    # each segment matches only one other
+    # each segment matches at most one other segment
     assert counts.n_found == hits or counts.n_found == hits - 1
     delay, n_switches = 0, 0
     for before, piece in pairwise(pieces(true)):

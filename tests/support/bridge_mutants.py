@@ -173,7 +173,7 @@ OF_EMULATOR = [
             "sums[l / 4 + 8 * (i % 2)][",
         )
     ],
-    # the number is rounded as if sums had twelve bits
+    # the error is as large as if sums were rounded to twelve bits
     [
         BridgeMutant(
             "mma.m16n8k16",

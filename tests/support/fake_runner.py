@@ -46,9 +46,9 @@ class Effect:
 class FakeRunner:
     """Simulates losses as white noise around a level; the name of a rerun determines its effect.
 
-    For reruns with equal settings, `scatter` is the standard deviation of the log noise, in
-    addition to that of white noise of this length, and `wobble` is the standard deviation of the
-    level, in nats.
+    Reruns with equal settings differ: `scatter` is the standard deviation of the log noise (added
+    to the deviation that white noise of this length has), and `wobble` is the standard deviation of
+    the level, in nats.
     """
 
     def __init__(

@@ -61,7 +61,7 @@ def stop_after(n_epochs):
 
 
 def watched():
-    """Return a classifier class, and a list of the windows that it fits and predicts."""
+    """Return a classifier class, and a list of the windows passed to its `fit` and `predict`."""
     seen = []
 
     class Watched(SensorLSTMClassifier):

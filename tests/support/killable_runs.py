@@ -69,6 +69,6 @@ def contents(folder):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # no threads, because a forked process would lack them
+    torch.set_num_threads(1)  # no further threads, because a forked process would lack them
     torch.optim.Adam([torch.zeros(1)])  # imports modules that each run would otherwise import
     serve(train)

@@ -108,7 +108,7 @@ class Problem:
     """Random arguments for a variant, in float64 on the CPU; each run casts and moves them.
 
     Numbers are rounded to `given`, so that the inputs are exact in every precision. bfloat16 suits
-    all precisions, but then TF32 need not round the inputs, as it must round users' numbers.
+    all precisions, but TF32 then does not round the inputs, although it rounds most users' inputs.
     """
 
     def __init__(self, variant, seed=0, n_classes=3, scale=0.4, given=torch.bfloat16):
@@ -179,7 +179,7 @@ class Problem:
 
 
 def framework_lstm(x, weight_ih, weight_hh, bias, *, lengths, recurrent_mask, h_0=None, c_0=None):
-    """Compute ops.lstm with torch.nn.LSTM (packed, model by model), or the reference if masked."""
+    """Compute ops.lstm with torch.nn.LSTM, model by model, or with the reference if masked."""
     if recurrent_mask is not None:
         return reference.lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     n_models, n_directions, _, hidden_size = weight_hh.shape
@@ -256,7 +256,7 @@ def framework_lstm_linear(*, weight_out, bias_out, pooling, lengths, **arguments
 
 @functools.lru_cache(maxsize=4)
 def exact_runs(variant, head, given):
-    """Return problems of a variant and their float64 results: more problems if they are small."""
+    """Return problems of a variant (more if they are small) and their float64 results."""
     values = variant.n_windows * variant.n_models * variant.n_directions * variant.hidden_size
     n_seeds = max(2, min(16, 4096 // values))
     problems = [Problem(variant, seed, given=given) for seed in range(n_seeds)]

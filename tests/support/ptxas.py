@@ -83,7 +83,7 @@ def _demangled(names):
 
 
 def of_build(build_cuda):
-    """Return what the output says about every source of the build, by the source's name."""
+    """Return the parsed output for every source of the build, by the source's name."""
     return {
         source.stem: read((build_cuda.FOLDER / f"{source.stem}.ptxas").read_text())
         for source in build_cuda.SOURCES

@@ -83,7 +83,7 @@ def make_evidence(history, n_val):
 
 
 def make_curves(swing, seed=0, n_epochs=12):
-    """Make losses by epoch, of the run (A) and of other settings (B); B varies by `swing` nats."""
+    """Make losses by epoch for the run (A) and for other settings (B); B varies by `swing` nats."""
     rng = np.random.default_rng(seed)
     run = 0.6 - 0.001 * np.arange(N_EPOCHS) + 0.1 * rng.normal(size=N_EPOCHS)
     other = 0.6 - 0.006 * np.arange(n_epochs) + swing * rng.normal(size=n_epochs)
@@ -192,7 +192,7 @@ NOT_TESTED = (
 
 
 def restless():
-    """Return a strongly fluctuating run with one proved cause and two observed ones, repaired."""
+    """Return the report of a strongly fluctuating run with one proved and two observed causes."""
     history = make_history(0.16, 42)
     report = FluctuationReport.from_history(history, 42, n_train=98, n_classes=6, best_epoch=141)
     return replace(
@@ -214,7 +214,7 @@ def restless():
 
 
 def expected_roughness():
-    """Return a normal run that looks rough because it has few validation windows."""
+    """Return the report of a normal run that looks rough because of few validation windows."""
     history = make_history(0.012, 25, seed=4)
     report = FluctuationReport.from_history(history, 25, n_train=300, n_classes=6, best_epoch=120)
     cause = Cause(
@@ -228,7 +228,7 @@ def expected_roughness():
 
 
 def unproved():
-    """Return a fluctuating run whose probes found no cause."""
+    """Return the report of a fluctuating run whose probes found no cause."""
     full = restless()
     trials = tuple(
         replace(trial, outcome="undecided" if trial.outcome == "confirmed" else trial.outcome)

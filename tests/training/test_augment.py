@@ -11,7 +11,7 @@ from sensorseq.windows import WindowSet
 
 
 def make_windows(n, seed, *, confounded=False):
-    """Two surfaces that differ in ripple; if `confounded`, each has its own sensor."""
+    """Two surfaces that differ in ripple; if `confounded`, each has its own gain."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     phase = rng.uniform(0, 2 * np.pi, (n, 1))
@@ -39,7 +39,7 @@ def test_a_random_gain_removes_the_effect_of_a_gain_confounded_with_the_class():
 
 
 def make_two_sensors(n, seed, *, is_broken=False):
-    """Two sensors of the same signal: the first is clean until it breaks, the second is noisy."""
+    """Two sensors of the same signal: one is clean (or zero if `is_broken`), the other is noisy."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     level = np.where(y, 1.0, -1.0)[:, None]
@@ -59,7 +59,7 @@ def test_a_random_gain_teaches_to_rely_on_every_sensor():
             for augment in (None, {"scaling": 1.0})
         )
         better.append(augmented - plain)
-    assert sum(gain > 0 for gain in better) >= 6  # 64 of 64 seeds, with a median of 0.10
+    assert sum(gain > 0 for gain in better) >= 6  # 64 of 64 seeds gain; median: 0.10
 
 
 def test_both_engines_take_the_same_trajectory_on_augmented_windows():

@@ -40,7 +40,7 @@ def test_outputs_are_those_of_the_module(arguments, n, with_lengths):
     X = X.to(module.linear.weight.dtype)
     lengths = torch.arange(n) % 10 if with_lengths else None
     with torch.no_grad():
-        # Use the same blocks: after a norm, they affect the last bit of torch's linear layer.
+        # Use the same blocks, which affect the last bit of torch's linear layer after a norm.
         blocks = [slice(0, EVALUATION_BATCH), slice(EVALUATION_BATCH, n)][
             : 1 + (n > EVALUATION_BATCH)
         ]

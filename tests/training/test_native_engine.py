@@ -192,7 +192,7 @@ def test_in_single_precision_the_error_is_within_the_budget(name):
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_decay):
-    # Except with averaging, because no step starts from the averaged weights in the module.
+    # With averaging, a change has no effect, because no step starts from the module's weights.
     module = make_module()
     native = NativeEpochs([module], [drawn()], [make_config(ema_decay=ema_decay)], [0])
 

@@ -247,7 +247,7 @@ def test_a_warm_start_keeps_the_patches_of_the_first():
     clf = plain_classifier(patch="auto", max_epochs=1, warm_start=True, random_state=0)
     first = clf.fit(X, Y).patch_
     assert first.n_samples == 8
-    assert clf.fit(2 * X, Y).patch_ is first  # with the scaling that its weights were learned for
+    assert clf.fit(2 * X, Y).patch_ is first  # its weights need the first scaling
 
 
 def test_a_probe_runs_a_fit_again_with_its_patches():

@@ -26,7 +26,7 @@ def is_refused(X, y):
 
 
 def table(signals):
-    """Join pairs of values and a label; return the rows and the label of each row."""
+    """Join signals, which are pairs (values, label); return the rows and the label of each row."""
     return np.concatenate([x for x, _ in signals]), np.repeat(
         [label for _, label in signals], [len(x) for x, _ in signals]
     )

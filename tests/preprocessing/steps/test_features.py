@@ -160,7 +160,7 @@ def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
                 "min": window.min(),
                 "max": window.max(),
             }[statistic]
-            # rms and mean_absolute sum up to 37 numbers as large as the offset.
+            # rms and mean_absolute add at most 37 numbers that are as large as the offset.
             assert abs(float(result[t] - expected)) <= 1e8 * 4 * np.finfo(np.float64).eps
 
 

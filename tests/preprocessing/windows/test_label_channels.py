@@ -103,7 +103,7 @@ def test_the_value_of_one_recording_for_each_class_is_only_suspected():
         assert found.channels == [2]
         assert not found.is_leak
     assert find(y, constant(RECORDING), recording_id=None) is None
-    # One recording of each class is for training; the others show what the value means.
+    # One recording of each class is for training; the other recordings show what the value means.
     split = np.where(RECORDING < 2, "train", "test")
     assert find(y, constant(y), split=split).is_certain
     assert find(y, constant(RECORDING), split=split) is None

@@ -236,7 +236,7 @@ def test_short_can_be_an_error_that_names_the_recording_and_how_long_it_is():
     spanned_one = counting(40, label_spans=spans((0, 30, "ice"), (30, 33, "mud")))
     with pytest.raises(RecordingError, match=r"'run'.*span of 'mud' from 3\.000000 s on"):
         window_recordings([spanned_one], 1.0, short="error")
-    # An empty piece is not too short.
+    # An empty recording does not count as too short.
     windows = window_recordings([recordings[0], counting(0, "none", label="ice")], 1, short="error")
     assert len(windows) == 4
 
