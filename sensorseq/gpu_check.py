@@ -51,7 +51,7 @@ class Result(NamedTuple):
     outcome: str
     """``"passed"``, ``"wrong"``, ``"hung"``, ``"died"`` or ``"not run"``."""
     detail: str
-    """The error closest to its tolerance, the fault, or the worker's last message."""
+    """The error closest to its tolerance, or a description of the failure."""
     seconds: float
 
 
@@ -112,7 +112,7 @@ def check_kernels(
 def _follow(
     worker: "_Worker", cases: Sequence[Case], end: float, silence_s: float
 ) -> Iterator[Result]:
-    """Yield the results from one process, until all cases are done or one hangs or crashes."""
+    """Yield the results from one process, until all cases are done or a case hangs or crashes."""
     number, began = 0, time.monotonic()
     wait_s = max(_START_S, silence_s)
     while number < len(cases):

@@ -170,7 +170,7 @@ def count_epochs(parts: Sequence[str]) -> list[int]:
     """Return the epoch of each row from the parts alone: a repeated part begins a new epoch."""
     blocks = 1 + sum(before != after for before, after in pairwise(parts))
     counts = Counter(parts)
-    if blocks == len(counts) and len(set(counts.values())) == 1:  # one block per part
+    if blocks == len(counts) and len(set(counts.values())) == 1:  # one block of rows for each part
         seen: Counter[str] = Counter()
         epochs = []
         for part in parts:
