@@ -485,7 +485,7 @@ def _has_test_alone(row: Row) -> bool:
 def _merge_entries(
     groups: Mapping[float, _Group], means: Collection[str]
 ) -> tuple[dict[float, Row], set[float], set[str]]:
-    """Return a row for each epoch, the repeated epochs, and columns with several values an epoch."""
+    """Return rows by epoch, the repeated epochs, and the columns with several values per epoch."""
     gathered: dict[float, Row] = {}
     again: set[float] = set()
     several: set[str] = set()

@@ -112,7 +112,7 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 
-# An epoch of runs trained side by side takes about this fraction of the time of a fit's epoch.
+# Duration of an epoch when runs are trained side by side, as a fraction of its duration in the fit.
 PACE = 0.6
 # Budgets of epochs without and with a time limit, as multiples of the fit's epochs. With a time
 # limit, the time usually runs out first.

@@ -253,7 +253,7 @@ class SettingsCandidate:
 def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[SettingsCandidate]:
     """List settings to try that differ from the run's: presets first, then single changes.
 
-    Single changes are sorted by `causes`, and then by how unusual the run's settings are.
+    Single changes follow the order of `causes`; then come those that reset other unusual settings.
     """
     arguments = runner.arguments
     unusual = deviations(arguments, len(runner.train), runner.n_epochs)
@@ -636,7 +636,7 @@ def _rerun(runner: TrialRunner, candidate: SettingsCandidate, n_steps: float) ->
 def _choose(outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the best outcome; None if there is none.
 
-    Instead of another preset, return `FEATURES` or `PRESET` if it is as good.
+    If a preset is best, `FEATURES` or `PRESET` is returned instead if its loss is about as low.
     """
     best = min(outcomes, key=lambda outcome: outcome.score, default=None)
     if best is not None and best.candidate.is_preset:
