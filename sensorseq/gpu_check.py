@@ -149,7 +149,7 @@ def _compare(case: Case, file: Any) -> tuple[bool, str]:
 
 
 class _Worker:
-    """A process that receives a job and prints lines of JSON; leaving the `with` block kills it."""
+    """A process that receives a job and prints lines of JSON; leaving the `with` block ends it."""
 
     def __init__(self, command: Sequence[str], job: dict[str, Any], folder: str) -> None:
         package = Path(__file__).resolve().parents[1]
@@ -311,7 +311,7 @@ def kernels_passed(results: Sequence[Result]) -> frozenset[cuda_kernels.Kernel]:
 
 
 def failed(results: Sequence[Result]) -> dict[str, str]:
-    """Return a description of each case that did not pass, by name."""
+    """Return a description of each case that did not pass, by the name of the case."""
     return {
         result.case.name: f"{result.outcome}, {result.detail}" if result.detail else result.outcome
         for result in results

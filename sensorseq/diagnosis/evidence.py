@@ -149,7 +149,7 @@ class AccuracyVariance(NamedTuple):
 
 
 def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> AccuracyVariance:
-    """Return the variance of an accuracy, and its value if windows or groups were independent."""
+    """Return an accuracy's variance, and the variance if windows or groups were independent."""
     change = _changes(correct)
     n_windows = change.shape[1]
     scale = 2 * n_windows**2
@@ -179,7 +179,7 @@ def common_mode_test(
 
 
 def flip_rates(correct: ArrayLike) -> Floats:
-    """Return each window's number of flips between right and wrong per epoch, shape (n,)."""
+    """Return how often each window flips between right and wrong, per epoch, shape (n,)."""
     return np.asarray(np.abs(_changes(correct)).mean(axis=0))
 
 
@@ -192,7 +192,7 @@ def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
 
 
 class CrossFit(NamedTuple):
-    """The accuracy of the best epoch, chosen on half of the windows and scored on the others."""
+    """The accuracy of the best epoch, chosen on half of the windows and scored on the other half."""
 
     accuracy: float  # on windows that did not take part in the choice
     accuracy_error: float  # its standard error over windows, or over groups

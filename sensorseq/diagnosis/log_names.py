@@ -195,8 +195,8 @@ def recognize(
 ) -> dict[str, str]:
     """Map the name of each column that has a role to that role.
 
-    `columns` maps roles to names, or to None if a role is not present, and takes precedence over
-    the recognition by name.
+    `columns` maps roles to names, or to None for roles to ignore, and takes precedence over the
+    recognition by name.
     """
     names = list(dict.fromkeys(names))
     roles = roles_of(names, columns, rows)

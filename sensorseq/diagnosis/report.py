@@ -164,8 +164,7 @@ class FluctuationReport(ReportContents):
         ArgumentError
             If the history has no epochs, none of the columns needed, or an invalid value.
         InputError
-            If a file has one of these faults or cannot be read, or two of its columns match one
-            role.
+            If a file cannot be read, has such a history, or has two columns that match one role.
 
         Warns
         -----

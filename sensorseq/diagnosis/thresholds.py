@@ -1,11 +1,11 @@
 """All thresholds of the verdict, with the sources of the limits for healthy runs."""
 
-# Calibrated in benchmarks/results/verdict_calibration.json: 252 healthy or noisy-but-normal runs on
-# three simulated data sets, and 216 runs made to fluctuate, each paired with its healthy twin. The
-# noise of both losses, in nats, is measured over the second half of the run. The noise exceeds both
-# limits in 2 % of the healthy and 8 % of the noisy-but-normal runs. Both limits are tested, because
-# each loss alone also reacts to harmless effects: the validation loss to few windows and
-# overconfidence, the training loss to dropout.
+# These limits were calibrated in benchmarks/results/verdict_calibration.json, with 252 healthy or
+# noisy-but-normal runs on three simulated data sets, and 216 runs made to fluctuate, each paired
+# with its healthy twin. The noise of both losses, in nats, is measured over the second half of the
+# run. The noise exceeds both limits in 2 % of the healthy and 8 % of the noisy-but-normal runs.
+# Both limits are tested, because each loss alone also reacts to harmless effects: the validation
+# loss to few windows and overconfidence, the training loss to dropout.
 FIXED_LOSS_NOISE_NATS = 0.022  # limit for fixed training windows, evaluated after each epoch
 LOSS_NOISE_NATS = 0.016  # limit for the running loss; averaging over an epoch reduces noise
 VALIDATION_LOSS_NOISE_NATS = 0.031

@@ -535,8 +535,8 @@ def compare_settings(
 ) -> SettingsComparison:
     """Train with other settings, and compare the results with the run.
 
-    Each network is trained from its initial weights with a compressed schedule. Only cosine decay
-    is tried at the end of the run instead, if there is a suitable snapshot. If the run has no
+    Each network is trained from its initial weights with a compressed schedule. As an exception,
+    cosine decay repeats only the end of the run if there is a suitable snapshot. If the run has no
     features, the defaults plus features come first, with 30 % of the budget. The defaults follow
     with three quarters of the rest, then single changes in the order of `causes`.
     `FluctuationReport.probe` describes which settings are adopted; with `may_calm`, a calmer curve
