@@ -192,7 +192,7 @@ def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
 
 
 class CrossFit(NamedTuple):
-    """The accuracy of the best epoch, chosen on half of the windows and scored on the other half."""
+    """The accuracy of the best epoch, chosen on half of the windows and scored on the rest."""
 
     accuracy: float  # on windows that did not take part in the choice
     accuracy_error: float  # its standard error over windows, or over groups

@@ -489,7 +489,7 @@ class TrainingMonitor:
             Mean loss and accuracy of the validation windows, if you do not log their outputs.
         val_outputs : array or tensor of shape (N, K), or (N,) or (N, 1), optional
             Logits or probabilities for the windows of `y_val`; rows that sum to 1 count as
-            probabilities. A single column contains the values of class 1 of two.
+            probabilities. For two classes, one column for class 1 is enough.
         fixed_outputs : array or tensor of shape (M, K), or (M,) or (M, 1), optional
             Logits or probabilities for the windows of `y_fixed`.
 
@@ -550,7 +550,7 @@ class TrainingMonitor:
 
     @property
     def record(self) -> TrainingRecord:
-        """The logged data as a record, with data from outputs if every epoch has outputs."""
+        """The logged data as a record; results from outputs are included if every epoch has them."""
         n_epochs = len(self.history)
         record = TrainingRecord(epoch_steps=np.zeros(n_epochs + 1, np.int64))
         if self._y_fixed is not None and 0 < len(self._fixed) == n_epochs:

@@ -415,7 +415,7 @@ _MORE = 'report.to_html("report.html") shows the curves and every figure.'
 class _Block(NamedTuple):
     """Lines that are shown together or not at all."""
 
-    rank: int  # if space is short, blocks with a lower rank are kept first
+    rank: int  # if space is short, blocks with a lower rank have priority
     section: int  # the section of the report that contains the block
     lines: list[str]
     counts_as: str = ""  # attribute of the report under which the block is counted if omitted
