@@ -149,7 +149,7 @@ def _compare(case: Case, file: Any) -> tuple[bool, str]:
 
 
 class _Worker:
-    """A process that gets a job and prints lines of JSON; it is killed when the `with` block ends."""
+    """A process that gets a job and prints JSON lines; it is killed when the `with` block ends."""
 
     def __init__(self, command: Sequence[str], job: dict[str, Any], folder: str) -> None:
         package = Path(__file__).resolve().parents[1]

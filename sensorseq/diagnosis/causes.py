@@ -104,7 +104,7 @@ def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
 
 
 def data_fault(causes: Sequence[Cause]) -> Cause | None:
-    """Return the first fault that the data checks found; None if none matters."""
+    """Return the first serious fault that the data checks found, or None."""
     faults = ("data_bug", "distribution_shift")
     by_data = (cause for cause in causes if cause.name in faults and "data" in cause.sources)
     return next((cause for cause in by_data if not cause.is_minor), None)

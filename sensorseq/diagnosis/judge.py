@@ -41,7 +41,8 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
     lines = [*roughness.accuracy_line(verdict), *loss_line]
     if learns_nothing:
-        if generalization_of(learns_nothing) is None:  # a calm curve then means nothing
+        # if nothing is learned, a calm curve means nothing
+        if generalization_of(learns_nothing) is None:
             lines, details = [], movement.statements()
         lines += [*learns_nothing, *recovered, *details, *kept_weights(run), *open_questions(run)]
         return "not_learning", None, lines
