@@ -213,7 +213,7 @@ class _Worker:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        # Do not wait longer, because the process may be stuck in the driver.
+        # Limit the wait, because the process may be stuck in the driver.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5.0)
         until = time.monotonic() + 5.0

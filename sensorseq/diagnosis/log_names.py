@@ -22,7 +22,7 @@ _TEST = {"test", "testing"}
 _PARTS = (_TRAIN, _VALIDATION, _TEST)
 # Further names of parts, which are unambiguous only in a column of parts.
 _ONLY_IN_ROWS = ({"fit", "trn"}, {"validate", "holdout"}, set[str]())
-_FEWEST_OF_TEST = 3  # a test column with fewer values is of a test at the end of the run
+_FEWEST_OF_TEST = 3  # a test column with fewer values comes from a test after training
 _STEPS = {"step", "steps", "batch", "iter", "iteration", "iterations"}
 _NO_MEANING = {"epoch", "metrics"}
 _ACCURACIES = ("binary", "categorical", "sparse_categorical", "multiclass")

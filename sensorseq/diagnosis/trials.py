@@ -226,7 +226,7 @@ class Budget:
         return results
 
 
-PRESET = "the defaults"  # name of the first candidate
+PRESET = "the defaults"  # name of the preset that adds no features
 FEATURES = "the defaults plus features"
 SEVERAL = "unknown"  # cause of a candidate that changes arguments of several causes
 
