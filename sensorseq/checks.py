@@ -240,8 +240,8 @@ def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> No
     others = sorted(counts)
     if labels_way_out:
         way_out = (
-            "To leave this class out, clear its cells if a column labels each sample; if labels"
-            f" come from folders or a manifest, prepare with labels={others}."
+            "To leave this class out, clear the cells with this label if a column labels each"
+            f" sample; if labels come from folders or a manifest, prepare with labels={others}."
         )
     else:
         new = "other" if isinstance(mark, str) else max(others) + 1
@@ -338,7 +338,7 @@ def raise_not_finite(
 ) -> NoReturn:
     """Raise an error that locates the value at this position of the flattened windows.
 
-    If `original` is finite there, the conversion to float32 made the value infinite.
+    If `original` is finite at this position, the conversion to float32 made the value infinite.
     """
     row, step, channel = (int(i) for i in np.unravel_index(position, windows.shape))
     where = f"in window {row}, step {step}, channel {channel}"

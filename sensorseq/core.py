@@ -221,7 +221,7 @@ class LstmLayer:
         c: NDArray[np.floating],
         n_threads: int = 1,
     ) -> NDArray[np.floating]:
-        """Process the steps of `x` from the state in `h` and `c` (N, D*H), and update this state.
+        """Process the steps of `x`, and update the state in `h` and `c`, each of shape (N, D*H).
 
         Return the logits after the last step if pooling is "last", otherwise the hidden states.
         """

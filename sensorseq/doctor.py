@@ -25,10 +25,10 @@ def check_training(
     """Use training runs with known outcomes to tell a bug from a hard problem.
 
     The network of `estimator` must overfit one small batch, distinguish two synthetic wave shapes
-    in windows like yours, stay at chance when each recording gets a random label, and give the same
-    validation loss in every epoch while its weights do not change. The data are checked for common
-    faults: dead channels, a label among the channels, a class that dominates, and windows that
-    share samples across a split.
+    in windows like yours, and stay at chance when each recording gets a random label. As long as
+    the weights do not change, the validation loss must be the same in every epoch. The data are
+    checked for common faults: dead channels, a label among the channels, a class that dominates,
+    and windows that share samples across a split.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class Result(NamedTuple):
     outcome: str
     """``"passed"``, ``"wrong"``, ``"hung"``, ``"died"`` or ``"not run"``."""
     detail: str
-    """The error closest to its tolerance, the fault, or the worker's last message."""
+    """The error closest to its tolerance, or a description of the failure."""
     seconds: float
 
 
@@ -112,7 +112,7 @@ def check_kernels(
 def _follow(
     worker: "_Worker", cases: Sequence[Case], end: float, silence_s: float
 ) -> Iterator[Result]:
-    """Yield the results from one process, until all cases are done or one hangs or crashes."""
+    """Yield the results from one process, until all cases are done or a case hangs or crashes."""
     number, began = 0, time.monotonic()
     wait_s = max(_START_S, silence_s)
     while number < len(cases):
@@ -149,7 +149,7 @@ def _compare(case: Case, file: Any) -> tuple[bool, str]:
 
 
 class _Worker:
-    """A process that receives a job and prints lines of JSON; leaving the `with` block kills it."""
+    """A process that gets a job and prints JSON lines; it is killed when the `with` block ends."""
 
     def __init__(self, command: Sequence[str], job: dict[str, Any], folder: str) -> None:
         package = Path(__file__).resolve().parents[1]
@@ -213,7 +213,7 @@ class _Worker:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        # Do not wait longer, because the process may be stuck in the driver.
+        # Limit the wait, because the process may be stuck in the driver.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5.0)
         until = time.monotonic() + 5.0
@@ -311,7 +311,7 @@ def kernels_passed(results: Sequence[Result]) -> frozenset[cuda_kernels.Kernel]:
 
 
 def failed(results: Sequence[Result]) -> dict[str, str]:
-    """Return a description of each case that did not pass, by name."""
+    """Return a description of each case that did not pass, by the name of the case."""
     return {
         result.case.name: f"{result.outcome}, {result.detail}" if result.detail else result.outcome
         for result in results

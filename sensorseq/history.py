@@ -216,8 +216,8 @@ class TrainingRecord:
     # Shape (E + 1,): the first step of each epoch, and the end of the last epoch.
     epoch_steps: NDArray[np.int64] = field(default_factory=_empty(np.int64, 1))
     # The columns in `STEP_NAMES`, each of shape (S,): number of windows in the batch, learning
-    # rate, loss of the batch (in nats, before the step, in training mode), variance of the losses
-    # of its windows, accuracy, and global gradient norm before clipping.
+    # rate, loss of the batch (in nats, before the step, in training mode), variance of the loss
+    # over the windows of the batch, accuracy, and global gradient norm before clipping.
     steps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     # Shape (S, K): number of windows of each class in each batch.
     class_counts: NDArray[np.int32] = field(default_factory=_empty(np.int32, 0, 0))
@@ -240,8 +240,8 @@ class TrainingRecord:
     val_groups: NDArray[np.int64] | None = None
     val_predicted: NDArray[np.uint16] = field(default_factory=_empty(np.uint16, 0, 0))
     val_margin: NDArray[np.float16] = field(default_factory=_empty(np.float16, 0, 0))
-    # Shape (w,): the indices of the tracked training windows, and their classes. Their margins, of
-    # shape (E, w), are computed in training mode before the step that used the window; they are NaN
+    # Shape (w,): the indices of the tracked training windows, and their classes. Shape (E, w): the
+    # margins of these windows, computed in training mode before the step that used the window; NaN
     # in epochs that did not use the window.
     train_rows: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     train_target: NDArray[np.int64] = field(default_factory=_empty(np.int64))

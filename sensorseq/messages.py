@@ -97,7 +97,7 @@ ODD_VALUES = {
         " `channels`.",
     ),
 }
-"""Kinds of values that are not measurements, most important first: a description and advice."""
+"""Kinds of doubtful values, the most important first, each with a description and advice."""
 
 
 # Phrases that several messages share; `$name` in a message stands for the phrase of that name.
@@ -106,8 +106,8 @@ _PHRASES = {
     **{f"{kind}_advice": advice for kind, (_, advice) in ODD_VALUES.items()},
     "shared_groups": (
         "{torn:?These groups are in both parts: {torn:12}. Keep each group in one part. }{shared:?"
-        "These groups share windows: {shared:12}. If they are one recording, give them the same"
-        " group; if windows were copied, remove the copies. }"
+        "These groups share windows: {shared:12}. If the groups are one recording, merge them; if"
+        " windows were copied, remove the copies. }"
     ),
     "give_groups": (
         "Give groups= with the recording of each window. For a search, cross-validation or"
@@ -118,7 +118,7 @@ _PHRASES = {
         "{n:#validation window} move like {like} independent ones (R = {ratio:.1f}, p = {p:.3f})"
     ),
     "whether": (
-        "It cannot be determined whether recordings flip as blocks or the model moves as a whole"
+        "it cannot be determined whether recordings flip as blocks or the model moves as a whole"
     ),
     "of_groups": "R_g = {group_ratio:.1f}, p = {group_p:.3f}",
     "kept_epoch": "The weights kept are those of epoch {epoch} of {n_epochs}",
@@ -487,8 +487,9 @@ no_history: There is no history: the network was trained elsewhere.
 _OF_FIGURES = """
 [movement]
 movement: $moves; calm runs stay below {edge}.
-movement_unsure: $moves, which is above the {edge} of calm runs, but not significantly.
-movement_leap: $moves, which is above the {edge} of calm runs, but only because of a single leap.
+movement_unsure: $moves, which is above the limit for calm runs, {edge}, but not significantly.
+movement_leap: $moves, which is above the limit for calm runs, {edge}, but only because of a single
+  leap.
 movement_calmed: {column:series} moved +-{before:.3f} nats per epoch at first, and +-{noise:.3f}
   over the second half.
 movement_calm: {column:series} is calm: +-{noise:.3f} nats per epoch over the second half.
@@ -498,8 +499,8 @@ accuracy_within_luck: Validation accuracy moves +-{sd:points} points per epoch; 
 accuracy_beyond_luck: Validation accuracy moves +-{sd:points} points per epoch, {ratio:.1f} times
   the +-{sampling:points} that sampling {n_val} windows can explain.
 training_accuracy_moves: Accuracy on the training windows moves +-{sd:points} points per epoch.
-weights_cost: The noise of the weights costs {excess:.2f} nats of training loss: the average of the
-  last epochs' weights is that much better.
+weights_cost: The noise of the weights costs {excess:.2f} nats of training loss: averaging the
+  weights of the last epochs lowers the loss by this much.
 thrown_off: The training loss leaps up in {epochs:epochs}.
 overfitting_figures: Validation loss was lowest in epoch {epoch} ({lowest:.2f} nats) and ended at
   {end:.2f}, while training loss went from {train_then:.2f} to {train_end:.2f}.
@@ -518,8 +519,8 @@ windows_independent: The windows flip independently of each other (R = {ratio:.1
   with so few windows, this gives +-{sd:points} points.
 windows_restless: {top:percent} % of the windows account for {share:percent} % of all flips:
   borderline or mislabeled windows make the curve rough.
-windows_ungrouped: $like. $whether without groups.
-windows_few_groups: $like. $whether from {n_groups:#group}; at least {least} are needed.
+windows_ungrouped: $like. Without groups, $whether.
+windows_few_groups: $like. With {n_groups:#group}, $whether; at least {least} groups are needed.
 windows_recordings: $like: each recording flips as a block, independently of the others
   ($of_groups).
 windows_model: $like, and different recordings flip together ($of_groups): the model moves as a

@@ -104,7 +104,7 @@ def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
 
 
 def data_fault(causes: Sequence[Cause]) -> Cause | None:
-    """Return the first fault that the data checks found; None if none matters."""
+    """Return the first serious fault that the data checks found, or None."""
     faults = ("data_bug", "distribution_shift")
     by_data = (cause for cause in causes if cause.name in faults and "data" in cause.sources)
     return next((cause for cause in by_data if not cause.is_minor), None)
@@ -545,7 +545,7 @@ def _cause_by_curve(key: str, evidence: str) -> Cause:
 
 
 def describe_stuck_windows(run: Run) -> str | None:
-    """Describe windows that never fit; None unless as far wrong as typical windows are right."""
+    """Describe the training windows that the network never fits; None if they do not matter."""
     record = run.record
     if record is None:
         return None
@@ -558,7 +558,7 @@ def describe_stuck_windows(run: Run) -> str | None:
         return None
     margin = np.where(np.isfinite(margin), margin, math.nan)[late]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a window without a margin has only NaN
+        warnings.simplefilter("ignore", RuntimeWarning)  # nanmean warns of windows without a margin
         mean_margin = _finite(np.nanmean(margin, axis=0))
     stuck = mean_margin < 0
     if not len(mean_margin) or not 0.05 < stuck.mean() < 0.45:

@@ -149,7 +149,7 @@ class AccuracyVariance(NamedTuple):
 
 
 def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> AccuracyVariance:
-    """Return the variance of an accuracy, and its value if windows or groups were independent."""
+    """Return an accuracy's variance, and the variance if windows or groups were independent."""
     change = _changes(correct)
     n_windows = change.shape[1]
     scale = 2 * n_windows**2
@@ -179,7 +179,7 @@ def common_mode_test(
 
 
 def flip_rates(correct: ArrayLike) -> Floats:
-    """Return each window's number of flips between right and wrong per epoch, shape (n,)."""
+    """Return how often each window flips between right and wrong, per epoch, shape (n,)."""
     return np.asarray(np.abs(_changes(correct)).mean(axis=0))
 
 
@@ -192,7 +192,7 @@ def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
 
 
 class CrossFit(NamedTuple):
-    """The accuracy of the best epoch, chosen on half of the windows and scored on the others."""
+    """The accuracy of the best epoch, chosen on half of the windows and scored on the rest."""
 
     accuracy: float  # on windows that did not take part in the choice
     accuracy_error: float  # its standard error over windows, or over groups
@@ -279,12 +279,12 @@ class SteadyNoise:
         return not math.isnan(self.nats)
 
     def exceeds(self, times: float = 1.0) -> bool:
-        """Whether the noise exceeds `times` the limit of healthy runs."""
+        """Whether the noise is more than `times` times the limit of healthy runs."""
         return self.nats > times * self.edge
 
     @property
     def comes_back(self) -> bool:
-        """Whether the noise exceeds `SURE_SHARE` of the limit even without its largest leap."""
+        """Whether the noise without its largest leap exceeds `SURE_SHARE` times the limit."""
         return self.without_largest > limits.SURE_SHARE * self.edge
 
     @property
@@ -478,7 +478,7 @@ class ValidationRoughness:
             run.add("val_accuracy_noise", self.sd, "fraction", edge, floor_is)
             return
         level = float(np.median(accuracy))
-        # The binomial variance vanishes at 0 and 1, so the level stays half a window away.
+        # The binomial variance vanishes at 0 and 1, so keep the level half a window away from both.
         level = min(max(level, 0.5 / run.n_val), 1 - 0.5 / run.n_val)
         self.sampling_sd = metrics.binomial_sd(level, run.n_val)
         floor_is = f"explained by sampling {run.n_val} windows"
@@ -576,9 +576,9 @@ def collect_evidence(
 
     - ``loss``, ``fixed_loss``: ``epoch`` (from 1), ``value``, ``trend`` and ``band``, the
       half-width of a band around the trend that contains 95 % of a healthy run's epochs.
-    - ``val_accuracy``: the same series, but with two half-widths instead of ``band``:
-      ``band_sampling`` for randomly drawn windows, and ``band_independent`` for the validation
-      windows if they flipped independently. Each is None if unknown.
+    - ``val_accuracy``: ``epoch``, ``value``, ``trend`` and two half-widths, ``band_sampling`` for
+      randomly drawn windows, and ``band_independent`` for the actual validation windows if they
+      flipped independently. An unknown half-width is None.
     - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
     """
     evidence: dict[str, Any] = {}

@@ -41,7 +41,8 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
     lines = [*roughness.accuracy_line(verdict), *loss_line]
     if learns_nothing:
-        if generalization_of(learns_nothing) is None:  # without learning, calm means nothing
+        # if nothing is learned, a calm curve means nothing
+        if generalization_of(learns_nothing) is None:
             lines, details = [], movement.statements()
         lines += [*learns_nothing, *recovered, *details, *kept_weights(run), *open_questions(run)]
         return "not_learning", None, lines
@@ -141,10 +142,10 @@ def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Stat
 
 
 def _check_too_small(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
-    """Find a loss below ln 2 per wrong window, the minimum of a cross-entropy in nats."""
+    """Detect a loss that is too small: each wrong window adds at least ln 2 nats to the sum."""
     least = (1 - accuracy) * math.log(2)
-    # In later epochs, overfitting may lower the loss below any value that the accuracy on other
-    # windows allows.
+    # Only early epochs are tested: later, an overfitting network can have a smaller training loss
+    # than the accuracy on other windows allows.
     head = np.flatnonzero(accuracy < limits.MOST_RIGHT)[: limits.MIN_EPOCHS // 2]
     head = head[head < len(loss) // 2]
     if len(head) < limits.FIRST_EPOCHS:
@@ -413,7 +414,7 @@ def constant_accuracy(run: Run) -> list[Statement]:
 
 
 def _is_flat(run: Run) -> bool:
-    """Test whether the loss, if there is one, stays within 2 % after the initial descent."""
+    """Test whether the loss is known and changes by at most 2 % after the initial descent."""
     for name in ("loss", "val_loss"):
         loss = run.settled(name)
         if len(loss) >= limits.MIN_EPOCHS:

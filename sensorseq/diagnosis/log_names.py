@@ -22,7 +22,7 @@ _TEST = {"test", "testing"}
 _PARTS = (_TRAIN, _VALIDATION, _TEST)
 # Further names of parts, which are unambiguous only in a column of parts.
 _ONLY_IN_ROWS = ({"fit", "trn"}, {"validate", "holdout"}, set[str]())
-_FEWEST_OF_TEST = 3  # if there are fewer values, they come from a test at the end of the run
+_FEWEST_OF_TEST = 3  # a test column with fewer values comes from a test after training
 _STEPS = {"step", "steps", "batch", "iter", "iteration", "iterations"}
 _NO_MEANING = {"epoch", "metrics"}
 _ACCURACIES = ("binary", "categorical", "sparse_categorical", "multiclass")
@@ -170,7 +170,7 @@ def count_epochs(parts: Sequence[str]) -> list[int]:
     """Return the epoch of each row from the parts alone: a repeated part begins a new epoch."""
     blocks = 1 + sum(before != after for before, after in pairwise(parts))
     counts = Counter(parts)
-    if blocks == len(counts) and len(set(counts.values())) == 1:  # one block per part
+    if blocks == len(counts) and len(set(counts.values())) == 1:  # one block of rows for each part
         seen: Counter[str] = Counter()
         epochs = []
         for part in parts:
@@ -195,8 +195,8 @@ def recognize(
 ) -> dict[str, str]:
     """Map the name of each column that has a role to that role.
 
-    `columns` maps roles to names, or to None if a role is not present, and takes precedence over
-    the recognition by name.
+    `columns` maps roles to names, or to None for roles to ignore, and takes precedence over the
+    recognition by name.
     """
     names = list(dict.fromkeys(names))
     roles = roles_of(names, columns, rows)

@@ -485,7 +485,7 @@ def _has_test_alone(row: Row) -> bool:
 def _merge_entries(
     groups: Mapping[float, _Group], means: Collection[str]
 ) -> tuple[dict[float, Row], set[float], set[str]]:
-    """Return a row for each epoch, the repeated epochs, and the columns with several values."""
+    """Return rows by epoch, the repeated epochs, and the columns with several values per epoch."""
     gathered: dict[float, Row] = {}
     again: set[float] = set()
     several: set[str] = set()
@@ -528,7 +528,7 @@ def _fill_missing_keys(keys: list[float]) -> list[float]:
 
 
 def _last_run(rows: list[Row], where: str) -> tuple[list[Row], list[str]]:
-    """If a column such as ``fold`` distinguishes several runs, keep the last, and note this."""
+    """If a column such as ``fold`` distinguishes several runs, keep the last run and add a note."""
     epochs = [row.get("epoch", math.nan) for row in rows]
     measured = [frozenset(row.keys() & set(COLUMNS)) for row in rows]
     keys = list(zip(epochs, measured, strict=True))
@@ -542,7 +542,7 @@ def _last_run(rows: list[Row], where: str) -> tuple[list[Row], list[str]]:
         are_apart = all(len({keys[at] for at in run}) == len(run) for run in runs.values())
         starts = {min(epochs[at] for at in run) for run in runs.values()}
         n_epochs = min(len({epochs[at] for at in run}) for run in runs.values())
-        # runs that begin at different epochs are one resumed run
+        # if the runs begin at different epochs, they are parts of one resumed run
         if are_apart and len(runs) > 1 and len(starts) == 1 and n_epochs > 1:
             last = str(rows[-1][name])
             note = (
@@ -589,7 +589,7 @@ def _group_by_epoch(
 
 
 def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> bool:
-    """Test whether a column has at least twice as many steps as validation, as batch values do."""
+    """Detect a column of batch values: it has at least twice as many steps as validation."""
     n_steps, n_validated = (
         sum(not group.keys().isdisjoint(names) for group in groups.values())
         for names in ((name,), ("val_loss", "val_accuracy"))

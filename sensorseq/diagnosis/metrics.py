@@ -318,7 +318,7 @@ def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
     series = check_series(values, 1)
     rising = np.cumsum(_rises(series)[::-1])[::-1]
     spread = _kendall_sd(len(series) - np.arange(len(series), dtype=np.float64))
-    # a suffix of one epoch is always flat, so argmax finds one
+    # a suffix of one epoch is always flat, so argmax finds a flat suffix
     return int(np.argmax(np.abs(rising) <= z * spread))
 
 
@@ -341,7 +341,7 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
     start = np.clip(np.arange(n_epochs) - width // 2, 0, n_epochs - width)
     columns = start[:, None] + np.arange(width)
     offset = (columns - np.arange(n_epochs)[:, None]).astype(np.float64)
-    # Slightly more than the farthest epoch's distance, so that its weight is not zero.
+    # Slightly more than the farthest epoch's distance, so that this epoch's weight is not zero.
     reach = np.abs(offset).max(axis=1, keepdims=True) + 1
     tricube = (1 - (np.abs(offset) / reach) ** 3) ** 3
 
@@ -388,8 +388,8 @@ def burn_in(log_loss: ArrayLike) -> int:
     """Return the number of epochs in the initial descent, in which noise cannot be measured.
 
     The descent ends when the robust slope of the `softened_log` loss over ``max(5, E / 8)`` epochs
-    is half as steep as at first, where E is the number of epochs. The descent has at least
-    ``max(3, 0.1 E)`` and at most ``E / 3`` epochs.
+    is at most half as steep as over the first epochs, where E is the number of epochs. The descent
+    has at least ``max(3, 0.1 E)`` and at most ``E / 3`` epochs.
     """
     series = check_series(log_loss, 0, "log_loss")
     n_epochs = len(series)
@@ -648,7 +648,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 0) -> NullTest:
-    """Test whether units change together: compare the variance of their sum with shifted units.
+    """Test whether units change together more often than randomly shifted units do.
 
     The statistic is ``mean_t(sum_u(d_ut)^2)`` for changes of shape (n_changes, n_units). For the
     null distribution, each unit's series is rotated by its own random offset. The p value is

@@ -535,7 +535,7 @@ def color_of(report: ReportContents) -> str:
 def _cards(
     report: ReportContents, steps: Sequence[NextStep], as_code: Command
 ) -> list[dict[str, Any]]:
-    """Return a card for each cause, without the repairs that a step already contains."""
+    """Return a card for each cause; a card omits a repair that the steps already contain."""
     repeated = {name for step in steps for name in step.arguments}
     cards: list[dict[str, Any]] = []
     rank = 0

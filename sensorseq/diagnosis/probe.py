@@ -112,7 +112,7 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 
-# If runs are trained side by side, an epoch takes about this fraction of its time in the fit.
+# Duration of an epoch when runs are trained side by side, as a fraction of its duration in the fit.
 PACE = 0.6
 # Budgets of epochs without and with a time limit, as multiples of the fit's epochs. With a time
 # limit, the time usually runs out first.
@@ -255,7 +255,7 @@ def regrade(
 
 
 def _proved(cause: Cause, proof: Cause) -> Cause:
-    # The advice for the opposite direction does not apply.
+    # The advice belongs to a different direction than the proved one, so it does not apply.
     if proof.finding and proof.finding != cause.finding:
         cause = replace(cause, finding=proof.finding, advice="", sources={})
     return replace(

@@ -164,8 +164,7 @@ class FluctuationReport(ReportContents):
         ArgumentError
             If the history has no epochs, none of the columns needed, or an invalid value.
         InputError
-            If a file has one of these faults or cannot be read, or two of its columns match one
-            role.
+            If a file cannot be read, has such a history, or has two columns that match one role.
 
         Warns
         -----
@@ -241,12 +240,12 @@ class FluctuationReport(ReportContents):
 
         The network is trained again with other settings, side by side and for fewer epochs: with
         the defaults, and with single changes, such as a lower learning rate. Settings are adopted
-        if the validation loss or accuracy improves by two standard errors over groups (by one for
-        the defaults), while the other of the two gets worse by at most half a standard error. They
-        are also adopted if they halve the movement of a fluctuating loss and make neither the loss
-        nor the accuracy worse. If a single change does as well as the adopted settings, the cause
-        that the change removes is proved. If no settings do better, nothing is adopted. The fit
-        itself stays unchanged.
+        if the validation loss or accuracy improves by two standard errors (by one for the defaults)
+        and neither gets worse by more than half a standard error. Standard errors are computed over
+        groups. Settings are also adopted if they halve the movement of a fluctuating loss and make
+        neither the loss nor the accuracy worse. If a single change does as well as the adopted
+        settings, the cause that the change removes is proved. If no settings do better, nothing is
+        adopted. The fit itself stays unchanged.
 
         Parameters
         ----------
@@ -490,7 +489,7 @@ class TrainingMonitor:
             Mean loss and accuracy of the validation windows, if you do not log their outputs.
         val_outputs : array or tensor of shape (N, K), or (N,) or (N, 1), optional
             Logits or probabilities for the windows of `y_val`; rows that sum to 1 count as
-            probabilities. A single column is for class 1 of two classes.
+            probabilities. For two classes, one column for class 1 is enough.
         fixed_outputs : array or tensor of shape (M, K), or (M,) or (M, 1), optional
             Logits or probabilities for the windows of `y_fixed`.
 
@@ -551,7 +550,7 @@ class TrainingMonitor:
 
     @property
     def record(self) -> TrainingRecord:
-        """The logged data as a record, with data from outputs if every epoch has outputs."""
+        """The logged data as a record; results of outputs are included if every epoch has them."""
         n_epochs = len(self.history)
         record = TrainingRecord(epoch_steps=np.zeros(n_epochs + 1, np.int64))
         if self._y_fixed is not None and 0 < len(self._fixed) == n_epochs:

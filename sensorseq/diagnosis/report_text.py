@@ -231,7 +231,7 @@ def _change(
 
 
 _GENERALIZATION = {"overfitting": "overfits", "not_generalizing": "does not generalize"}
-_LATE = 0.9  # if the best epoch is after this fraction of epochs, more may help
+_LATE = 0.9  # if the best epoch is in the last tenth of the run, more epochs may help
 
 
 @dataclass(frozen=True)
@@ -326,7 +326,7 @@ KEEP = "No step is needed: keep these settings."
 
 
 def _resolution(report: ReportContents) -> str:
-    """Name the smallest gain that these validation windows could detect; empty if unknown."""
+    """State how precisely the validation windows determine the accuracy; empty if unknown."""
     accuracy = np.array(report.history.get("val_accuracy", ()), np.float64)
     late = accuracy[len(accuracy) - max(len(accuracy) // 3, 1) :]
     late = late[np.isfinite(late)]
@@ -415,7 +415,7 @@ _MORE = 'report.to_html("report.html") shows the curves and every figure.'
 class _Block(NamedTuple):
     """Lines that are shown together or not at all."""
 
-    rank: int  # if space is short, blocks with a lower rank are kept first
+    rank: int  # if space is short, blocks with a lower rank have priority
     section: int  # the section of the report that contains the block
     lines: list[str]
     counts_as: str = ""  # attribute of the report under which the block is counted if omitted
@@ -466,7 +466,7 @@ def write_report(
 def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str]]:
     """Choose the blocks that fit, by rank; also return `counts_as` of the omitted blocks."""
     if sum(len(block.lines) for block in blocks) > room:
-        room -= 1  # for the line that counts the omitted blocks
+        room -= 1  # reserve the line that counts the omitted blocks
     shown, left_out = [], []
     for block in sorted(blocks, key=lambda b: b.rank):
         # if a cause was left out, later causes would mislead
@@ -519,7 +519,7 @@ def _code_lines(step: NextStep) -> list[str]:
         code = [one_line, *following.split("\n")] if end else []
         code = [part for part in code or step.code.split("\n") if part and part[0] != "#"]
     lines = []
-    for part in code:  # a command can be pasted with its line breaks
+    for part in code:  # backslashes let a command be pasted with its line breaks
         typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=_WIDTH - 2 * is_command)
         lines += [f"{line} \\" for line in typed[:-1]] + typed[-1:] if is_command else typed
     return lines

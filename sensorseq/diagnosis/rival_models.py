@@ -23,7 +23,7 @@ Report = TypeVar("Report", bound=ReportContents)
 Ints = NDArray[np.int64]
 
 Compared = tuple[Windows, Windows, Ints]  # `train`, `validation` and `rows` of `compare_level`
-MOST_WINDOWS = 1_000  # maximum number of windows per part, for which the rivals take two seconds
+MOST_WINDOWS = 1_000  # maximum number of windows per part; the rivals then take two seconds
 _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 
 

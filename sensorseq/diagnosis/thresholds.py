@@ -1,11 +1,11 @@
 """All thresholds of the verdict, with the sources of the limits for healthy runs."""
 
-# Calibrated in benchmarks/results/verdict_calibration.json: 252 healthy or noisy-but-normal runs on
-# three simulated data sets, and 216 runs made to fluctuate, each paired with its healthy twin. The
-# noise of both losses, in nats, is measured over the second half of the run. The noise exceeds both
-# limits in 2 % of the healthy and 8 % of the noisy-but-normal runs. Both limits are tested, because
-# each loss alone also reacts to harmless effects: the validation loss to few windows and
-# overconfidence, the training loss to dropout.
+# These limits were calibrated in benchmarks/results/verdict_calibration.json, with 252 healthy or
+# noisy-but-normal runs on three simulated data sets, and 216 runs made to fluctuate, each paired
+# with its healthy twin. The noise of both losses, in nats, is measured over the second half of the
+# run. The noise exceeds both limits in 2 % of the healthy and 8 % of the noisy-but-normal runs.
+# Both limits are tested, because each loss alone also reacts to harmless effects: the validation
+# loss to few windows and overconfidence, the training loss to dropout.
 FIXED_LOSS_NOISE_NATS = 0.022  # limit for fixed training windows, evaluated after each epoch
 LOSS_NOISE_NATS = 0.016  # limit for the running loss; averaging over an epoch reduces noise
 VALIDATION_LOSS_NOISE_NATS = 0.031
@@ -33,12 +33,12 @@ SPIKE_SHARE = 0.02  # if more than this fraction of epochs leap, the noise is he
 # probability was 0.002 in simulations
 SPIKE_CHANCE = 0.01
 SPIKE_EDGES = 3.0  # smallest leap that matters, as a multiple of the limit on the noise
-MIN_EPOCHS = 12  # needed after the initial descent; with fewer, noise estimates are off by 40 %
+MIN_EPOCHS = 12  # epochs after the initial descent; with fewer, noise estimates are off by 40 %
 # Accuracy that was once this far above guessing, then fell back to it, has collapsed.
 COLLAPSE_MARGIN = 0.1
 COLLAPSE_EPOCHS = 3
 RECOVERY_EPOCHS = 3  # minimum number of finite epochs after the last non-finite epoch
-RECOVERED_SHARE = 0.1  # maximum fraction of non-finite epochs in a recovered run; one is allowed
+RECOVERED_SHARE = 0.1  # maximum fraction of non-finite epochs; one epoch is always allowed
 UNKNOWN_SIZE_MARGIN = 0.05  # margin above guessing, if the number of windows is unknown
 LATE_START_RISE = 0.05  # a rise of the accuracy by more than this shows learning
 LATE_START_FALL = 0.03  # smallest relative fall of the training loss in a late start
@@ -50,19 +50,19 @@ TREND_RATIO = 1.5  # a change of the noise by up to this factor is reported as "
 ONE_SIDED_95 = 1.645
 ONE_SIDED_99 = 2.326
 SURELY_BELOW_Z = 3.0  # errors within a recording are correlated, so 1.645 would not give 95 %
-# Simulated with 27 epoch-to-epoch changes, 120 windows and a model that moves half as much as the
-# recordings do. The test by groups detects such a model in 31 % of runs with 3 groups, 53 % with 4,
-# 77 % with 8, 87 % with 10, and 95 % with 16. If the model moves as much as the recordings do, the
-# test detects it in 97 % of runs with 4 groups.
+# In simulations with 27 epoch-to-epoch changes and 120 windows, the model moved half as much as the
+# recordings did. The test by groups detected the model in 31 % of runs with 3 groups, 53 % with 4,
+# 77 % with 8, 87 % with 10, and 95 % with 16. When the model moved as much as the recordings, the
+# test detected the model in 97 % of runs with 4 groups.
 MIN_GROUPS = 10
-# `cross_fit` chooses the best epoch on half of the windows, which is worse than a choice on all of
-# them if there are few: in simulations with 20 windows, the accuracy of the best epoch came out 7
-# points too low.
+# `cross_fit` chooses the best epoch on half of the windows. With few windows, this choice is worse
+# than a choice on all of them: in simulations with 20 windows, the accuracy that `cross_fit` gave
+# for the best epoch was 7 points too low.
 MIN_UNITS_TO_SCORE = 60
 # Windows move together if R or R_g (ratios of variances) is above this and significantly above 1.
 EXCESS_RATIO = 1.5
 RESTLESS_WINDOWS = 0.1  # fraction of windows that count as restless: those that flip most
-RESTLESS_SHARE = 0.6  # with this fraction of all flips, these windows make the curve rough
+RESTLESS_SHARE = 0.6  # restless windows with this fraction of all flips make the curve rough
 ONE_CLASS_WINDOWS = 10  # with this many windows, equal predictions are not a coincidence
 # Is a network below the level that the data allow? Two rivals (ridge regression and boosted trees)
 # are tested, each at a significance level of 1 %. With too few groups for a sign test, windows are
@@ -79,7 +79,7 @@ ASSUMED_CLASSES = 20  # if the number of classes is unknown
 SUM_TIMES_GUESS = 2.5
 SUM_TIMES_ACCURACY = 2.0
 TOO_SMALL = 0.8  # a loss below this fraction of ln 2 per wrong window is too small
-MOST_RIGHT = 0.95  # only epochs with a lower accuracy show that a loss is too small
+MOST_RIGHT = 0.95  # only epochs with an accuracy below this show that a loss is too small
 SURE_RISE_Z = 4.0  # smallest rise of the accuracy that shows learning, in standard errors
 # If a flat loss is below this fraction of a constant answer's loss, the network was pretrained.
 BELOW_CONSTANT_ANSWER = 0.8

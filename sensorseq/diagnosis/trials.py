@@ -41,7 +41,8 @@ class Rerun:
 
     If `start` is given, training continues from the snapshot with that index, with the windows in
     a different order and a learning rate that falls to nearly zero along a half cosine. Otherwise,
-    the network is trained from its initial weights, as `fit` would train it with `change`.
+    the network is trained from its initial weights, as `fit` would train it with the arguments in
+    `change`.
     """
 
     name: str  # the change in words
@@ -225,7 +226,7 @@ class Budget:
         return results
 
 
-PRESET = "the defaults"  # name of the first candidate
+PRESET = "the defaults"  # name of the preset that adds no features
 FEATURES = "the defaults plus features"
 SEVERAL = "unknown"  # cause of a candidate that changes arguments of several causes
 
@@ -244,7 +245,7 @@ class SettingsCandidate:
     name: str  # the change in words
     cause: str  # one of `CAUSE_NAMES`, or `SEVERAL`
     change: Mapping[str, Any]
-    finding: str = ""  # the `Cause.finding` that a success would prove; may be empty
+    finding: str = ""  # `finding` of the cause that is proved if the settings help; may be empty
     is_preset: bool = False  # True for the candidates of `_presets`
     ends_run: bool = False  # True to repeat only the end of the run, with a decaying learning rate
 
@@ -252,7 +253,7 @@ class SettingsCandidate:
 def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[SettingsCandidate]:
     """List settings to try that differ from the run's: presets first, then single changes.
 
-    Single changes are sorted by `causes`, and then by how unusual the run's settings are.
+    Single changes follow the order of `causes`; then come those that reset other unusual settings.
     """
     arguments = runner.arguments
     unusual = deviations(arguments, len(runner.train), runner.n_epochs)
@@ -269,7 +270,7 @@ def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Settin
             continue
         owners = {OWNER_OF.get(name, SEVERAL) for name in change}
         candidate = replace(candidate, change=change)
-        if candidate.is_preset and len(owners) == 1:  # such a preset can prove this cause
+        if candidate.is_preset and len(owners) == 1:  # its success can prove that cause
             rate, finding = change.get("learning_rate"), ""
             if rate is not None:
                 finding = "too high" if rate < arguments["learning_rate"] else "too low"
@@ -343,7 +344,7 @@ PRESET_SHARE = 0.75  # fraction of the rest for the defaults; single changes get
 # improve nine of ten runs with random settings (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
 LOSES_SE = 0.5  # if loss or accuracy improves, the other may get worse by this many standard errors
-LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # smallest gain in accuracy (a fraction) and in loss
+LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # smallest gains that count: accuracy (a fraction), loss
 # settings that worsen nothing are adopted if they reduce the movement to at most this fraction
 LEAST_CALMING = 0.5
 ONE_SD = 0.8413  # probability that a normal variable is below its mean plus one standard deviation
@@ -390,7 +391,7 @@ class Outcome:
         return self.movement <= LEAST_CALMING and self.nats >= 0 and not self.loses
 
     def is_as_good(self, best: "Outcome") -> bool:
-        """Whether this loss is at most a standard error above the best outcome's loss."""
+        """Whether this outcome's loss is at most a standard error above the best outcome's loss."""
         return best.nats - self.nats <= best.error
 
     def __str__(self) -> str:
@@ -534,10 +535,10 @@ def compare_settings(
 ) -> SettingsComparison:
     """Train with other settings, and compare the results with the run.
 
-    Settings are trained from initial weights with a compressed schedule, except that cosine decay
-    is tried at the end of the run if there is a suitable snapshot. If the run has no features, the
-    defaults plus features come first, with 30 % of the budget. The defaults follow with three
-    quarters of the rest, then single changes in the order of `causes`.
+    Each network is trained from its initial weights with a compressed schedule. As an exception,
+    cosine decay repeats only the end of the run if there is a suitable snapshot. If the run has no
+    features, the defaults plus features come first, with 30 % of the budget. The defaults follow
+    with three quarters of the rest, then single changes in the order of `causes`.
     `FluctuationReport.probe` describes which settings are adopted; with `may_calm`, a calmer curve
     is enough.
     """
@@ -633,7 +634,10 @@ def _rerun(runner: TrialRunner, candidate: SettingsCandidate, n_steps: float) ->
 
 
 def _choose(outcomes: Sequence[Outcome]) -> Outcome | None:
-    """Return the best outcome; instead of a preset, `FEATURES` or `PRESET` if equally good."""
+    """Return the best outcome; None if there is none.
+
+    If a preset is best, `FEATURES` or `PRESET` is returned instead if its loss is about as low.
+    """
     best = min(outcomes, key=lambda outcome: outcome.score, default=None)
     if best is not None and best.candidate.is_preset:
         for name in (FEATURES, PRESET):
