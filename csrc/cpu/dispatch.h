@@ -43,7 +43,8 @@ struct Kernels {
   // the error.
   void (*sigmoid_f32)(const float* x, float* y, int64_t n);
   void (*tanh_f32)(const float* x, float* y, int64_t n);
-  // Runs `repeats` rounds of multiply-adds at this instruction set's peak rate; returns the flops.
+  // Runs `repeats` rounds of multiply-adds at this instruction set's peak rate. Returns the number
+  // of floating-point operations.
   int64_t (*multiply_add_flops)(int64_t repeats);
 };
 
@@ -56,8 +57,8 @@ inline const Kernels* ActiveKernels(Status* status) { return AllKernels().Active
 // are the same on every instruction set.
 constexpr int64_t kTileRows = 6;
 constexpr int64_t kMaxSlots = 8;
-// The number of gate gradients, each for one timestep of a window, that are collected before they
-// are added to the weight gradients.
+// The number of entries that are collected before their products are added to the weight gradients.
+// An entry is one timestep of a window.
 constexpr int64_t kBlockEntries = 96;
 // The number of scratch arrays of a tile, whose rows have Padded(H) values; see BackwardTile.
 constexpr int64_t kForwardScratch = 8;

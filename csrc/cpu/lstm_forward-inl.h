@@ -329,9 +329,9 @@ class ForwardTile {
 // read.
 constexpr int64_t kPanelBlocks = SENSORSEQ_REGISTER_ROWS < 6 ? 1 : kShareBlocks;
 
-// Given tiles that Begin has set up, runs their forward passes side by side. In each step, a panel
-// of weights serves every row before the next panel is read. Returns whether the member stays in
-// its team.
+// Runs side by side the forward passes of tiles that Begin has set up. In each step, a panel of
+// weights serves every row before the next panel is read. Returns whether the member stays in its
+// team.
 template <typename Real>
 inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                          int64_t hidden_size, Team::Member& member) {

@@ -77,9 +77,9 @@ SENSORSEQ_BODY void SplitHalves(M& m, const typename M::F& low, const typename M
   }
 }
 
-// Adds A B over 16 k to `total`. `b` has two words of each plane; planes are four words apart. With
-// two planes, the small products come first and a plain addition adds the block to `total`. The MMA
-// then truncates once per block, at the magnitude of the block instead of the total.
+// Adds the product A B, a sum over 16 k, to `total`. `b` has two words of each plane; planes are
+// four words apart. With two planes, the small products come first and a plain addition adds the
+// block to `total`. The MMAs then truncate at the magnitude of the block, not of the total.
 template <int kPlanes, typename M>
 SENSORSEQ_BODY void Accumulate(M& m, const typename M::U a[kPlanes][kTileWords],
                                const typename M::U* b, typename M::F total[4]) {
@@ -112,8 +112,9 @@ SENSORSEQ_BODY typename M::F Inverse(M& m, const typename M::F& x) {
   return m.Fma(r, m.Fma(x * -1.0f, r, F{} + 1.0f), r);
 }
 
-// Returns tanh(x). `elsewhere` is the value from exponentials. Near zero, where the exponentials
-// cancel, the result is the odd polynomial of degree 9 that has the smallest relative error.
+// Returns tanh(x). `elsewhere` is tanh(x) computed from exponentials. Near zero, where the
+// exponentials cancel, the result is the odd polynomial of degree 9 that has the smallest relative
+// error.
 template <typename M>
 SENSORSEQ_BODY typename M::F TanhNearZero(M& m, const typename M::F& x,
                                           const typename M::F& elsewhere) {

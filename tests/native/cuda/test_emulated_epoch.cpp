@@ -37,8 +37,8 @@ bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precis
   return true;
 }
 
-// Draws a problem whose steps have different sizes for each model, one of them empty and one with a
-// single window.
+// Draws a problem whose steps have different sizes for each model. Most problems have an empty step
+// and a step with a single window.
 Problem Draw(uint32_t seed, int64_t n_models) {
   epoch_problem::Draw draw(seed);
   Problem p;
