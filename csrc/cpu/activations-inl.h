@@ -45,7 +45,7 @@ SENSORSEQ_INLINE Vec<float> Tanh(Vec<float> x) {
   __builtin_memcpy(&twice, &bits, sizeof(bits));
   const SplitExp e = Exp(Min(Broadcast(40.0f), twice + twice));  // tanh(20) rounds to 1
   const Vec<float> one = Broadcast(1.0f);
-  // e^(2|x|) - 1 without cancellation, so that the relative error is small for small x too
+  // e^(2|x|) - 1 without cancellation, so that the relative error is small even if x is small
   const Vec<float> power = ScaleByPowerOfTwo(one, e.n);
   const Vec<float> m = MulAdd(power, e.p, power - one);
   const Vec<float> t = m / (m + Broadcast(2.0f));

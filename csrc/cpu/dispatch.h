@@ -52,9 +52,9 @@ using KernelTable = IsaTable<Kernels>;
 KernelTable AllKernels();
 inline const Kernels* ActiveKernels(Status* status) { return AllKernels().Active(status); }
 
-// The number of rows of a tile, which are the windows that one task processes together, and the
-// maximum number of slots of weight gradients. Both numbers affect the bits of the results, so they
-// are the same on every instruction set.
+// The number of rows of a tile, and the maximum number of slots of weight gradients. The rows of a
+// tile are the windows that one task processes together. Both numbers affect the bits of the
+// results, so they are the same on every instruction set.
 constexpr int64_t kTileRows = 6;
 constexpr int64_t kMaxSlots = 8;
 // The number of entries that are collected before their products are added to the weight gradients.
@@ -124,8 +124,8 @@ inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   return s.n_windows * s.hidden_size * (s.hidden_size + s.n_channels) >= parallel.sharing.min_work;
 }
 // The number of tiles in a group if state is kept for every step. A group of a narrow layer has up
-// to kMaxSlots tiles, because the slots provide the memory. A group of a wide layer has as many
-// tiles as fit into kGroupReals.
+// to kMaxSlots tiles, because the slots provide the memory. A group of a wide layer has up to
+// kGroupTiles tiles, but no more than fit into kGroupReals.
 inline int64_t GroupTiles(const LstmShape& s) {
   constexpr int64_t kGroupReals = int64_t(1) << 24;
   const int64_t n_tiles = TileCount(s.n_windows),

@@ -442,9 +442,9 @@ inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
   }
 }
 
-// Runs side by side the backward passes of tiles that Begin has set up, like ForwardTiles. If the
-// tiles share a slot, all of them add their entries when one tile's block is full. Otherwise, each
-// tile adds its own entries when its block is full, so that the number of tiles does not affect the
+// Runs the backward passes of several tiles, which Begin has set up, side by side. If the tiles
+// share a slot, all of them add their entries when one tile's block is full. Otherwise, each tile
+// adds its own entries when its block is full, so that the number of tiles does not affect the
 // bits.
 template <typename Real>
 inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,

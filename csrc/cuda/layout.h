@@ -40,9 +40,9 @@ constexpr int kMinHidden = 64;
 constexpr int kMaxHidden = 256;
 
 // The factors of the products are halves. The factors are scaled by powers of two, so that the
-// remainder after the first half of a weight or a state is a normal number. |w| up to 4094 and |h|
-// up to 255 (for initial states and states divided by 1 - dropout) are in range. Values beyond this
-// range become NaN.
+// second half of a weight or a state, which is the remainder after the first half, is a normal
+// number. |w| up to 4094 and |h| up to 255 (for initial states and states divided by 1 - dropout)
+// are in range. Values beyond this range become NaN.
 constexpr float kWeightScale = 16.0f;
 constexpr float kStateScale = 256.0f;
 constexpr float kForwardUnscale = 1.0f / (kWeightScale * kStateScale);

@@ -21,8 +21,8 @@
 namespace sensorseq::cuda {
 
 constexpr float kLog2E = 1.44269504f;
-// Powers of 2 are limited to 2^40, because the product of three then still fits into a float, and
-// 2^-40 is negligible beside 1.
+// Powers of 2 are limited to 2^40, because the product of three of them then still fits into a
+// float, and 2^-40 is negligible beside 1.
 constexpr float kExponentLimit = 40.0f;
 // coefficients of tanh(x) / x in powers of x^2, fitted for |x| <= 0.5; relative error 1e-8
 constexpr float kTanh3 = -0.333331496f, kTanh5 = 0.133259878f, kTanh7 = -0.0530529395f,

@@ -250,7 +250,7 @@ class Machine {
   void FenceBarrierInit() {
     for (Barrier& b : cta_.barriers) b.is_fenced |= b.exists && b.maker == component_;
   }
-  // Only the first lane arrives. The other lanes' accesses happen before its arrival only if a
+  // Only the first lane arrives. The other lanes' accesses happen before this arrival only if a
   // SyncWarp is in between.
   void ArmBarrier(uint32_t at, uint32_t bytes) { ArriveWith(at, bytes); }
   void Arrive(uint32_t at) { ArriveWith(at, 0); }

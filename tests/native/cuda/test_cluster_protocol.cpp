@@ -353,7 +353,7 @@ class Search {
     *slot = static_cast<uint32_t>(states_.size());
   }
   // The slot of a state in the table. A slot contains the state's number, counted from 1, or 0 if
-  // it is free.
+  // the slot is free.
   uint32_t* Slot(const State& s) {
     for (uint64_t at = Hash(s);; ++at) {
       uint32_t* slot = &slots_[at & (slots_.size() - 1)];
@@ -560,7 +560,7 @@ void FindsPlants() {
     Finds(pass, Plant::kFewerSteps, kDeadlock);
     Finds(pass, Plant::kNoClusterSync, kNoBarrier);
   }
-  // in the backward pass a barrier counts one arrival, and no lower count exists
+  // in the backward pass, a barrier counts one arrival, so its count cannot be too low
   Finds(Pass::kForward, Plant::kCountTooLow, kWrongStep);
   Finds(Pass::kForward, Plant::kLastSent, kGone);
   Finds(Pass::kForward, Plant::kArriveBeforeStore, kWrongStep);
