@@ -27,7 +27,7 @@ Distance DistanceOf(const Real* ours, const Array& truth) {
     worst = d <= worst ? worst : d;  // a NaN is kept
     most = std::max(most, std::fabs(truth[i]));
   }
-  // if there are only a few elements, all of them may cancel
+  // if there are only a few elements, cancellation may make all of them small
   if (truth.size() < 8) size = std::max(size, 1.0 * truth.size()), most = std::max(most, 1.0);
   return {std::sqrt(square / (size > 0 ? size : 1)), worst / (most > 0 ? most : 1)};
 }
@@ -82,8 +82,8 @@ struct Comparison {
   }
 };
 
-// Checks that the gates' gradients give the gradients of weight_ih and the bias, and that they are
-// zero beyond lengths.
+// Checks that the gates' gradients give the gradients of weight_ih and the bias, and that the
+// gates' gradients are zero beyond lengths.
 template <typename Compare>
 void CheckGateGrads(const Problem& p, float* gates, const Result& truth,
                     const reference::ResultIn<float>& plain, const Compare& compare) {
