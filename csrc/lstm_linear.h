@@ -11,10 +11,11 @@
 //
 // Bits: the values of one row are its logits, hidden, h_n, c_n, grad_x, grad_h_0 and grad_c_0. They
 // are accumulated in an order that depends only on H and C, so they do not depend on the batch, the
-// thread count or M. Time may be divided into chunks without any effect on them if each chunk gets
-// h_n and c_n of the previous chunk as h_0 and c_0. Weight gradients are summed in min(8, ceil(N /
-// 6)) slots determined by N, or in one slot if H >= 320; the slots are then added in order. These
-// guarantees hold within one instruction set; another instruction set may give different last bits.
+// thread count or M. Time may be divided into chunks without any effect on these values if each
+// chunk gets h_n and c_n of the previous chunk as h_0 and c_0. Weight gradients are summed in
+// min(8, ceil(N / 6)) slots determined by N, or in one slot if H >= 320; the slots are then added
+// in order. These guarantees hold within one instruction set; another instruction set may give
+// different last bits.
 //
 // In float, subnormal numbers are treated as zero on input and output; in double, they are kept.
 // The mode of the calling thread has no effect and is restored after the call (subnormals.h).
@@ -157,8 +158,8 @@ size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 // Packs the weights and biases of `in` once for many forward calls with the same M, D, C and H. No
 // other members of `in` are read. The layout depends on the instruction set and the version of the
 // format. The packed weights begin with a header that names both, and lstm_forward rejects any
-// other layout. `packed` has lstm_packed_bytes bytes, all of which are written. lstm_pack and
-// lstm_forward need a `packed` that is aligned to 64 bytes.
+// other layout. `packed` has lstm_packed_bytes bytes, all of which are written. In lstm_pack and
+// lstm_forward, `packed` must be aligned to 64 bytes.
 size_t lstm_packed_bytes(const LstmShape& shape, size_t real_bytes);
 
 template <typename Real>

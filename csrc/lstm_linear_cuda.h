@@ -33,8 +33,8 @@ struct Options {
   Precision precision = Precision::kFp16x3;
   // Whether the caller has computed the input's contribution to the gates, x W_ih^T + bias, and
   // passes it as x. The shape of x is then (M, N, T, D, H, 4) instead of (Mx, N, T, C), n_channels
-  // is 0, and weight_ih and bias are not read. grad_x, which has the shape of x, receives the
-  // gradients of the gates. The caller computes the gradients of weight_ih and bias.
+  // is 0, and weight_ih and bias are not read. The gradients of the gates are written to grad_x,
+  // which has the shape of x. The caller computes the gradients of weight_ih and bias.
   bool is_projected = false;
   void* stream = nullptr;  // a cudaStream_t
 };

@@ -112,8 +112,8 @@ inline int64_t SlotWindow(int64_t slot, const LstmShape& s) {
 }
 
 // Whether a team processes groups of tiles together, instead of each thread processing its own
-// tiles. True for wide layers. Also true if some threads would have no tile or fewer tiles than
-// others, and sharing the steps pays.
+// tiles. True for wide layers. Also true for other layers if some threads would have no tile or
+// fewer tiles than others, and sharing the steps pays.
 inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   if (IsWide(s)) return true;
   if (TileCount(s.n_windows) > kMaxSlots) return false;  // a slot would have several tiles

@@ -46,7 +46,7 @@ class PolyphaseTaps {
   double latency_samples() const { return static_cast<double>(delay_) / static_cast<double>(up_); }
   int64_t n_taps() const { return n_padded_; }  // maximum number of taps per output, in full blocks
   int64_t n_before() const { return n_before_; }        // samples that taps reach before sample 0
-  int64_t n_after() const { return delay_ / up_ + 1; }  // maximum number needed after the last one
+  int64_t n_after() const { return delay_ / up_ + 1; }  // samples needed after the last, at most
   int64_t newest_of(int64_t output) const { return (output * down_ + delay_) / up_; }
   int64_t n_outputs_within(int64_t n_samples) const;  // outputs that need no later sample
   int64_t n_outputs_of(int64_t n_samples) const;      // outputs of a signal of n_samples

@@ -174,7 +174,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
                       {shape.pooling == Pooling::kNone || i % 2 == 0, i % 7 != 6});
     }
   }
-  // three tiles in a slot, and a long row
+  // three tiles in a slot
   LstmShape shape;
   shape.n_windows = 17 * B + 1;
   shape.n_timesteps = 5;
