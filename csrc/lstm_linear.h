@@ -11,11 +11,11 @@
 //
 // Bits: the values of one row are its logits, hidden, h_n, c_n, grad_x, grad_h_0 and grad_c_0. They
 // are accumulated in an order that depends only on H and C, so they do not depend on the batch, the
-// thread count or M. Time may be divided into chunks without any effect on these values if each
-// chunk gets h_n and c_n of the previous chunk as h_0 and c_0. Weight gradients are summed in
-// min(8, ceil(N / 6)) slots determined by N, or in one slot if H >= 320; the slots are then added
-// in order. These guarantees hold within one instruction set; another instruction set may give
-// different last bits.
+// thread count or M. With one direction, time may be divided into chunks without any effect on
+// these values if each chunk gets h_n and c_n of the previous chunk as h_0 and c_0. Weight
+// gradients are summed in min(8, ceil(N / 6)) slots determined by N, or in one slot if H >= 320;
+// the slots are then added in order. These guarantees hold within one instruction set; another
+// instruction set may give different last bits.
 //
 // In float, subnormal numbers are treated as zero on input and output; in double, they are kept.
 // The mode of the calling thread has no effect and is restored after the call (subnormals.h).
