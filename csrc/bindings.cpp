@@ -18,8 +18,8 @@
 namespace sensorseq {
 namespace {
 
-// Makes the tensor for the saved state of a forward pass, the largest tensor of a training step,
-// with memory from the pool.
+// Makes the tensor for the saved state of a forward pass, with memory from the pool. This tensor is
+// the largest of a training step.
 Tensor EmptySaved(const Tensor& like, const Sizes& sizes) {
   const ScalarType dtype = like.scalar_type();
   Sizes strides(sizes.size());
@@ -161,9 +161,9 @@ Tensor LstmPack(Tensor weight_ih, Tensor weight_hh, Tensor bias) {
   return packed;
 }
 
-// Runs one layer of one model and direction on packed weights, continuing from h and c in place.
-// The op has few arguments and one output, because passing arguments and outputs costs more than
-// the arithmetic of one step of one window.
+// Runs one layer of one model and direction on packed weights, and updates h and c in place. The op
+// has few arguments and one output, because passing arguments and outputs costs more than the
+// arithmetic of one step of one window.
 Tensor RunStream(const Tensor& x, const Tensor& packed, const Tensor* weight_out,
                  const Tensor* bias_out, const Tensor& h, const Tensor& c) {
   const int64_t dim = x.dim();

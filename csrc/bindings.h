@@ -113,9 +113,9 @@ struct Arguments {
   Tensor weight_ih, weight_hh, bias;
   MaybeTensor weight_out, bias_out, h_0, c_0, recurrent_mask;
 
-  // Whether x is the input's contribution to the gates, bias included, with the shape (M, N, T, D *
-  // 4H) and the four gates of each unit side by side. This form of x needs a GPU and a weight_ih
-  // without columns.
+  // Whether x is the input's contribution to the gates, including the bias. The shape of x is then
+  // (M, N, T, D * 4H), with the four gates of each unit side by side. This form of x needs a GPU
+  // and a weight_ih without columns.
   bool IsProjected() const {
     return x.dim() == 4 && weight_ih.dim() == 4 && weight_ih.size(3) == 0 && x.size(3) != 0;
   }

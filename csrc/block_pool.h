@@ -1,5 +1,6 @@
-// Blocks of memory that outlive the tensors made from them. The next training step reuses their
-// pages, because at training sizes the page faults of a fresh block cost as much as the arithmetic.
+// Blocks of memory that outlive the tensors made from them. The next training step reuses these
+// blocks, because at training sizes the page faults of a fresh block cost as much as the
+// arithmetic.
 #pragma once
 
 #include <cstddef>

@@ -42,7 +42,7 @@ inline void Require(bool is_right, const char* sentence) {
   if (!is_right) throw Refusal{SENSORSEQ_BAD_VALUE, sentence};
 }
 
-// The row of the table that this processor uses.
+// Returns the active row of the table; throws if there is none.
 template <typename Row>
 const Row& Serving(const IsaTable<Row>& table) {
   Status status;

@@ -2,8 +2,8 @@
 // dropout mask therefore does not depend on the thread count, on the other models or on how steps
 // are divided into calls. Any language with 64-bit integers can reproduce the mask.
 //
-// Element i of a site is output i of SplitMix64 (Steele, Lea and Flood, "Fast Splittable
-// Pseudorandom Number Generators", 2014) started at Mix(Mix(Mix(seed) + step) + site).
+// Element i of a site gets output i of SplitMix64 (Steele, Lea and Flood, "Fast Splittable
+// Pseudorandom Number Generators", 2014), whose initial state is Mix(Mix(Mix(seed) + step) + site).
 #pragma once
 
 #include <cstdint>

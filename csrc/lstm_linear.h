@@ -9,11 +9,12 @@
 // time if no call writes to memory that another call uses. No output may overlap an input unless
 // the comment on the output allows it.
 //
-// Bits: the values of one row (logits, hidden, h_n, c_n, grad_x, grad_h_0, grad_c_0) are
-// accumulated in an order that depends only on H and C, so they do not depend on the batch, the
-// thread count, M, or the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of the first).
-// Weight gradients are summed in min(8, ceil(N / 6)) slots determined by N, or in one slot if H >=
-// 320; the slots are then added in order. These guarantees hold within one instruction set; another
+// Bits: the values of one row are its logits, hidden, h_n, c_n, grad_x, grad_h_0 and grad_c_0. They
+// are accumulated in an order that depends only on H and C, so they do not depend on the batch, the
+// thread count or M. With one direction, time may be divided into chunks without any effect on
+// these values if each chunk gets h_n and c_n of the previous chunk as h_0 and c_0. Weight
+// gradients are summed in min(8, ceil(N / 6)) slots determined by N, or in one slot if H >= 320;
+// the slots are then added in order. These guarantees hold within one instruction set; another
 // instruction set may give different last bits.
 //
 // In float, subnormal numbers are treated as zero on input and output; in double, they are kept.
@@ -42,11 +43,12 @@ struct Parallel {
     // The number of multiply-adds per step and gate from which sharing pays if there are fewer
     // tiles than threads.
     int64_t min_work = int64_t(1) << 14;
-    // A time longer than any wait for a running thread, but shorter than a time slice.
+    // A wait of at least this time is long. The time exceeds any wait for a running thread, but is
+    // shorter than a time slice.
     int64_t long_wait_us = 500;
     // Threads stop sharing when long waits take at least this percentage of the time.
     int64_t long_waits_percent = 25;
-    // The time without sharing after a thread was kept from running.
+    // For how long threads do not share steps after a thread was kept from running.
     int64_t alone_ms = 500;
   } sharing = {};
 };
@@ -156,8 +158,8 @@ size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 // Packs the weights and biases of `in` once for many forward calls with the same M, D, C and H. No
 // other members of `in` are read. The layout depends on the instruction set and the version of the
 // format. The packed weights begin with a header that names both, and lstm_forward rejects any
-// other layout. `packed` has lstm_packed_bytes bytes, all of which are written. In both functions,
-// `packed` must be aligned to 64 bytes.
+// other layout. `packed` has lstm_packed_bytes bytes, all of which are written. In lstm_pack and
+// lstm_forward, `packed` must be aligned to 64 bytes.
 size_t lstm_packed_bytes(const LstmShape& shape, size_t real_bytes);
 
 template <typename Real>

@@ -9,9 +9,9 @@
 // added in order. All results therefore repeat bit for bit, and the values of one row do not depend
 // on the batch, on M, or on the division of time into chunks.
 //
-// If the device finds an invalid value (a length outside 0..T, or a weight beyond the range of the
-// products' factors), the results of the row or the model become NaN. Nothing is read or written
-// out of bounds, and no wrong result looks right.
+// A value is invalid if it is a length outside 0..T or a weight beyond the range of the products'
+// factors. If the device finds an invalid value, the results of the row or the model become NaN.
+// Nothing is read or written out of bounds, and no wrong result looks right.
 #pragma once
 
 #include <cstddef>
@@ -25,16 +25,16 @@ namespace sensorseq::cuda {
 // The precision of the products with weight_hh and h inside the layer. Everything else, including
 // sums, is float in both precisions.
 enum class Precision : int32_t {
-  kFp16x3 = 0,  // weights and h are sums of two halves, with three products: the error of float
-  kFp16 = 1,    // weights and h are one half each: the error of TF32, 2^-11
+  kFp16x3 = 0,  // weights and h are sums of two halves, with three products; as accurate as float
+  kFp16 = 1,    // weights and h are one half each; as accurate as TF32, with an error of 2^-11
 };
 
 struct Options {
   Precision precision = Precision::kFp16x3;
   // Whether the caller has computed the input's contribution to the gates, x W_ih^T + bias, and
-  // passes it as x: (M, N, T, D, H, 4) instead of (Mx, N, T, C), with the gates innermost. If so,
-  // n_channels is 0, weight_ih and bias are not read, and grad_x, of the same shape, receives the
-  // gradients of the gates. The caller computes the gradients of weight_ih and bias.
+  // passes it as x. The shape of x is then (M, N, T, D, H, 4) instead of (Mx, N, T, C), n_channels
+  // is 0, and weight_ih and bias are not read. The gradients of the gates are written to grad_x,
+  // which has the shape of x. The caller computes the gradients of weight_ih and bias.
   bool is_projected = false;
   void* stream = nullptr;  // a cudaStream_t
 };
@@ -62,7 +62,7 @@ Status lstm_forward(const LstmForward<float>& args, const Options& options);
 Status lstm_backward(const LstmBackward<float>& args, const Options& options);
 
 // Information about CUDA in this build and on this machine. Loading the library makes no CUDA call;
-// only these functions and the passes make any.
+// only these functions and the passes make CUDA calls.
 struct Device {
   int32_t major = 0, minor = 0;  // compute capability
   int32_t n_multiprocessors = 0;

@@ -55,7 +55,7 @@ class SubnormalsGuard {
  private:
 #if defined(__x86_64__)
   static constexpr uint64_t kFlush =
-      1 << 15 | 1 << 6;  // bits FTZ and DAZ of MXCSR: results, operands
+      1 << 15 | 1 << 6;  // bits FTZ (results) and DAZ (operands) of MXCSR
   static uint64_t Read() { return _mm_getcsr(); }
   static void Write(uint64_t control) { _mm_setcsr(static_cast<uint32_t>(control)); }
 #elif defined(__aarch64__)

@@ -62,7 +62,7 @@ struct ThreadPool::Job {
 // threads is asleep at a time.
 class ThreadPool::Worker {
  public:
-  Worker* next = nullptr;  // in a list of the pool or of a lease
+  Worker* next = nullptr;  // the next in a list of the pool or of a lease
 
   void Start() { std::thread(&Worker::Work, this).detach(); }
 

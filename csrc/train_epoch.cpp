@@ -55,8 +55,8 @@ LstmShape KernelShape(const TrainShape& s, int64_t layer, int64_t n_windows) {
   return k;
 }
 
-// Whether a layer's passes run as one fused step. Batch norm needs all windows between the two
-// passes.
+// Whether a layer's passes run as one fused step. With batch norm they do not, because the norm
+// between the two passes needs all windows.
 bool IsFused(const TrainShape& s, int64_t layer) {
   return layer + 1 == s.n_layers && s.head_norm != HeadNorm::kBatch;
 }
@@ -247,7 +247,7 @@ class Step {
   }
 
   // Multiplies `values` by elements [first, first + n) of the dropout mask of the layer's output.
-  // Each pass draws these elements again, with the same result.
+  // The forward and the backward pass draw the same elements.
   void Drop(int64_t layer, int64_t first, int64_t n, Real* values) const {
     const double probability = hyper_[kDropout];
     if (probability == 0.0) return;
@@ -429,8 +429,8 @@ class Step {
   }
 
   // Computes the loss of windows [first, first + n) of a slot from their pooled vectors, and the
-  // gradients of the pooled vectors. The gradients of the norm and the head are added to those of
-  // the slot.
+  // gradients of the pooled vectors. Adds the gradients of the norm and the head to the slot's
+  // gradients.
   void RunHead(int64_t slot, int64_t first, int64_t n) const {
     const int64_t K = s_.n_classes;
     const Real* norm = parameters_ + NormOffset(s_);

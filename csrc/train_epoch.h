@@ -83,7 +83,7 @@ constexpr const char* kHyperNames[kHyperColumns] = {"momentum",
 // Columns of `statistics`, measured before a step's update. All are NaN for a step without windows.
 enum Statistic : int {
   kLoss = 0,      // weighted loss of the batch, without penalties
-  kLossVariance,  // variance of the windows' weighted losses; the divisor is their number
+  kLossVariance,  // variance of the windows' weighted losses; the divisor is the number of windows
   kAccuracy,      // fraction of windows whose largest logit is that of their class
   kGradNorm,      // global norm of the gradient, including L1, before clipping
   kStatisticColumns
@@ -113,8 +113,8 @@ struct TrainShape {
 // Parameters of a model: for each layer and each direction, weight_ih (4H, inputs), weight_hh (4H,
 // H), bias_ih (4H), bias_hh (4H); then the norm's weight (P) and bias (P) if there is one; then
 // weight_out (K, P), bias_out (K). The order is that of sensorseq.nn.LSTMLinear.parameters(). There
-// are two biases, as in torch, because a single summed bias would have other optimizer state and be
-// clipped differently.
+// are two biases, as in torch, because a single summed bias would have a different optimizer state
+// and be clipped differently.
 int64_t ParameterCount(const TrainShape& shape);
 
 // Rows of optimizer state per model: sgd 1 (momentum_buffer), adam and adamw 3 (exp_avg,
@@ -155,8 +155,9 @@ struct TrainEpoch {
   Real* margins;
 
   int64_t first_step, n_steps;  // this call takes steps [first_step, first_step + n_steps)
-  // The number of models trained at a time, 1 to M, each by one thread. If n_lanes is 1, models
-  // train one after the other, and several threads share the tiles of each step.
+  // The number of models trained at a time, 1 to M. If n_lanes is above 1, one thread trains each
+  // model. If n_lanes is 1, models train one after the other, and several threads share the tiles
+  // of each step.
   int64_t n_lanes;
   void* workspace;  // train_epoch_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;

@@ -3,13 +3,13 @@
 //
 // For float, e^x = 2^n e^f with n = round(x log2(e)) and f = x - n ln(2), where ln(2) is split into
 // two parts (Cody and Waite). e^f = 1 + f + f^2 r(f), where r is the polynomial of degree 4 that
-// minimizes the relative error of e^f - 1 (1.7e-8 after rounding to float). Over the entire float
-// range, the error is at most 2.5 ulp for sigmoid above -87 (below -87, sigmoid stays at 1.6e-38)
-// and 2.5 ulp for tanh, whose sign is exact. A dense comparison with double found these errors, and
-// a test checks them. NaN stays NaN; infinities saturate. Multiplying the packed weights by log2(e)
-// would save two instructions, but then the rounding error of each weight would be the same in
-// every step, and gradients through 40 steps had 3 times torch's error. Double, the precision of
-// gradient checks, uses the C library's exp and tanh lane by lane.
+// minimizes the relative error of e^f - 1 (1.7e-8 after rounding to float). The error is at most
+// 2.5 ulp for tanh and, above -87, for sigmoid. Below -87, sigmoid stays at 1.6e-38. The sign of
+// tanh is exact. A dense comparison with double found these error bounds, and a test checks them.
+// NaN stays NaN; infinities saturate. Multiplying the packed weights by log2(e) would save two
+// instructions, but then the rounding error of each weight would be the same in every step, and
+// gradients through 40 steps had 3 times torch's error. Double, the precision of gradient checks,
+// uses the C library's exp and tanh lane by lane.
 
 // e^x as 2^n (1 + p); |x| <= 87 or NaN.
 struct SplitExp {
@@ -18,7 +18,8 @@ struct SplitExp {
 
 SENSORSEQ_INLINE SplitExp Exp(Vec<float> x) {
   const Vec<float> n = RoundToInt(x * Broadcast(1.44269504f));
-  Vec<float> f = MulAdd(n, Broadcast(-0.693359375f), x);  // 9-bit constant: the product is exact
+  // The product is exact, because the constant has only 9 bits.
+  Vec<float> f = MulAdd(n, Broadcast(-0.693359375f), x);
   f = MulAdd(n, Broadcast(2.12194440e-4f), f);
   Vec<float> r = Broadcast(0.00138825225f);
   r = MulAdd(r, f, Broadcast(0.008366514f));
@@ -44,7 +45,7 @@ SENSORSEQ_INLINE Vec<float> Tanh(Vec<float> x) {
   __builtin_memcpy(&twice, &bits, sizeof(bits));
   const SplitExp e = Exp(Min(Broadcast(40.0f), twice + twice));  // tanh(20) rounds to 1
   const Vec<float> one = Broadcast(1.0f);
-  // e^(2|x|) - 1 without cancellation, so that the relative error is small for small x too
+  // e^(2|x|) - 1 without cancellation, so that the relative error is small even if x is small
   const Vec<float> power = ScaleByPowerOfTwo(one, e.n);
   const Vec<float> m = MulAdd(power, e.p, power - one);
   const Vec<float> t = m / (m + Broadcast(2.0f));

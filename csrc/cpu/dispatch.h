@@ -43,7 +43,8 @@ struct Kernels {
   // the error.
   void (*sigmoid_f32)(const float* x, float* y, int64_t n);
   void (*tanh_f32)(const float* x, float* y, int64_t n);
-  // Runs `repeats` rounds of multiply-adds at this instruction set's peak rate; returns the flops.
+  // Runs `repeats` rounds of multiply-adds at this instruction set's peak rate. Returns the number
+  // of floating-point operations.
   int64_t (*multiply_add_flops)(int64_t repeats);
 };
 
@@ -51,13 +52,13 @@ using KernelTable = IsaTable<Kernels>;
 KernelTable AllKernels();
 inline const Kernels* ActiveKernels(Status* status) { return AllKernels().Active(status); }
 
-// The number of rows of a tile, which are the windows that one task processes together, and the
-// maximum number of slots of weight gradients. Both numbers affect the bits of the results, so they
-// are the same on every instruction set.
+// The number of rows of a tile, and the maximum number of slots of weight gradients. The rows of a
+// tile are the windows that one task processes together. Both numbers affect the bits of the
+// results, so they are the same on every instruction set.
 constexpr int64_t kTileRows = 6;
 constexpr int64_t kMaxSlots = 8;
-// The number of gate gradients, each for one timestep of a window, that are collected before they
-// are added to the weight gradients.
+// The number of entries that are collected before their products are added to the weight gradients.
+// An entry is one timestep of a window.
 constexpr int64_t kBlockEntries = 96;
 // The number of scratch arrays of a tile, whose rows have Padded(H) values; see BackwardTile.
 constexpr int64_t kForwardScratch = 8;
@@ -111,8 +112,8 @@ inline int64_t SlotWindow(int64_t slot, const LstmShape& s) {
 }
 
 // Whether a team processes groups of tiles together, instead of each thread processing its own
-// tiles. True for wide layers, and if there are so few tiles that some threads would have none or
-// fewer than others.
+// tiles. True for wide layers. Also true for other layers if some threads would have no tile or
+// fewer tiles than others, and sharing the steps pays.
 inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   if (IsWide(s)) return true;
   if (TileCount(s.n_windows) > kMaxSlots) return false;  // a slot would have several tiles
@@ -123,8 +124,8 @@ inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   return s.n_windows * s.hidden_size * (s.hidden_size + s.n_channels) >= parallel.sharing.min_work;
 }
 // The number of tiles in a group if state is kept for every step. A group of a narrow layer has up
-// to kMaxSlots tiles, because the slots provide the memory. A group of a wide layer has as many
-// tiles as fit into kGroupReals.
+// to kMaxSlots tiles, because the slots provide the memory. A group of a wide layer has up to
+// kGroupTiles tiles, but no more than fit into kGroupReals.
 inline int64_t GroupTiles(const LstmShape& s) {
   constexpr int64_t kGroupReals = int64_t(1) << 24;
   const int64_t n_tiles = TileCount(s.n_windows),

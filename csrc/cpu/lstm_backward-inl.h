@@ -421,8 +421,8 @@ class BackwardTile {
   }
 };
 
-// Adds the entries of all due tiles to the weight gradients of the member's blocks, one run of
-// columns after the other and, within a run, tile by tile.
+// Adds the entries of all tiles for which is_due(t) is true to the weight gradients of the member's
+// blocks. One run of columns is finished for all tiles before the next run begins.
 template <typename Real, typename IsDue>
 inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
                        Team::Member& member) {
@@ -442,10 +442,10 @@ inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
   }
 }
 
-// Given tiles that Begin has set up, runs their backward passes side by side, like ForwardTiles. If
-// the tiles share a slot, all of them add their entries when one tile's block is full. Otherwise,
-// each tile adds its own entries when its block is full, so that the number of tiles does not
-// affect the bits.
+// Runs the backward passes of several tiles, which Begin has set up, side by side. If the tiles
+// share a slot, all of them add their entries when one tile's block is full. Otherwise, each tile
+// adds its own entries when its block is full, so that the number of tiles does not affect the
+// bits.
 template <typename Real>
 inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                           const LstmShape& s, Team::Member& member) {

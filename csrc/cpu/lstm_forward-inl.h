@@ -325,12 +325,12 @@ class ForwardTile {
   }
 };
 
-// The number of blocks of units in a panel of weights, which all rows use before the next panel is
-// read.
+// The number of blocks of units in a panel of weights. All rows use a panel before the next panel
+// is read.
 constexpr int64_t kPanelBlocks = SENSORSEQ_REGISTER_ROWS < 6 ? 1 : kShareBlocks;
 
-// Given tiles that Begin has set up, runs their forward passes side by side. In each step, a panel
-// of weights serves every row before the next panel is read. Returns whether the member stays in
+// Runs the forward passes of several tiles, which Begin has set up, side by side. In each step, all
+// rows use a panel of weights before the next panel is read. Returns whether the member stays in
 // its team.
 template <typename Real>
 inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,

@@ -6,7 +6,7 @@ SENSORSEQ_INLINE int64_t UnitBlocks(int64_t hidden_size) {
   return (hidden_size + kLanes<Real> - 1) / kLanes<Real>;
 }
 
-// A range [begin, end) of blocks of units, of the columns that belong to them, or of other blocks.
+// A range [begin, end), for example of blocks of units, of columns or of vectors.
 struct Blocks {
   int64_t begin, end;
 };
@@ -76,7 +76,7 @@ SENSORSEQ_INLINE int64_t GradientBlockSize(int64_t H, int64_t C) {
   return (H + C + 1) * kGates * kLanes<Real>;
 }
 
-// The counterpart of PackColumns: sums columns [0, n) of one gate of a block of units over n_slots
+// The counterpart of PackColumns for one gate of a block of units. Sums columns [0, n) over n_slots
 // slots that are `slot_stride` apart, and writes the sums to n_rows rows that are `row_stride`
 // apart.
 template <typename Real>

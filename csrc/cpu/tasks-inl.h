@@ -91,8 +91,7 @@ inline bool ForwardGroup(const LstmForward<Real>& args, int64_t model, int64_t f
   return true;
 }
 
-// Calls group(model, first, end) for one group of tiles after the other, until a call returns
-// false.
+// Calls group(model, first, end) for each group of tiles in turn, until a call returns false.
 template <typename F>
 SENSORSEQ_INLINE void ForGroups(const LstmShape& s, int64_t n_together, F group) {
   const int64_t n_tiles = TileCount(s.n_windows);
@@ -171,9 +170,9 @@ struct Slot {
   }
 };
 
-// Computes one member's share of the backward pass of tiles of a slot, like ForwardSome. One member
-// computes the slot's gradients of the head; if that member has left the team, the first member
-// does.
+// Computes one member's share of the backward pass of tiles [first, end), like ForwardSome. For
+// each slot, one member computes the gradients of the head; if that member has left the team, the
+// first member computes them.
 template <typename Real, typename SavedOf>
 inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,
                          Real* scratch, SavedOf saved_of, Team::Member& member) {

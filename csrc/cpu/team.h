@@ -22,8 +22,8 @@ class Team {
       if (n_members > 1) team->Wait(*this);
     }
     // Like Wait, but dissolves the team if other programs keep its threads from running at the same
-    // time. The first member then continues alone, with n_members = 1; the call returns false to
-    // all other members, and they leave.
+    // time. The first member then continues alone, with n_members = 1. All other members get false
+    // and leave.
     bool Stay() {
       if (n_members == 1 || !team->Dissolves(*this)) return true;
       n_members = 1;

@@ -10,7 +10,7 @@ SENSORSEQ_INLINE int64_t StateOffset(const LstmShape& s, int64_t model, int64_t 
   return ((model * s.n_windows + window) * s.n_directions + direction) * s.hidden_size;
 }
 
-// The timestep that a direction reaches at its `step`-th step.
+// The timestep that a direction processes in step `step`.
 SENSORSEQ_INLINE int64_t TimestepAt(int64_t step, int64_t length, int64_t direction) {
   return direction == 0 ? step : length - 1 - step;
 }
@@ -25,7 +25,7 @@ SENSORSEQ_INLINE const Real* XRow(const LstmShape& s, const Real* x, int64_t mod
 struct TileRows {
   int64_t n, n_steps;
   int64_t window[kTileRows], length[kTileRows];
-  // the number of rows that take the `step`-th step
+  // the number of rows that have not ended before step `step`
   int64_t Alive(int64_t step) const {
     int64_t alive = n;
     while (alive > 0 && length[alive - 1] <= step) --alive;

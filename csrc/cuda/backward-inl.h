@@ -10,10 +10,10 @@
 //     contribute to 16 * kTilesPerWarp units and sends the contributions to the owners of the
 //     units, which add the contributions of all ranks in rank order.
 //
-// The gradients of one group and row are scaled by a common power of two that brings the largest to
-// between 1024 and 2047. The scaling is undone when the products of the group's 32 gradients are
-// added to the sum. A half has enough range for the values of one step, but not for the values of
-// hundreds of steps.
+// The gradients of one group and row are scaled by a common power of two, so that the largest of
+// them lies in [1024, 2048). The scaling is undone when the products of the group's 32 gradients
+// are added to the sum. A half has enough range for the values of one step, but not for the values
+// of hundreds of steps.
 //
 // Two buffers of gate gradients and two of partial sums suffice. A single buffer of gradients would
 // not suffice, because a warp whose outputs belong to other CTAs does not hold back the other warps

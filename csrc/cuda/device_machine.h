@@ -256,7 +256,7 @@ class DeviceMachine {
                  : "memory");
   }
 
-  // Asynchronous copies to shared memory, which write zeros if `valid` is false.
+  // Asynchronous copies to shared memory. A copy whose `valid` is false writes zeros.
   SENSORSEQ_BODY void CopyAsyncQuad(U to, const float* base, L at, bool valid) const {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(base_ + to),
                  "l"(__cvta_generic_to_global(base + at)), "r"(valid ? 16 : 0)

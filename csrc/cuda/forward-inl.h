@@ -389,7 +389,7 @@ class Forward : Recurrent<M, V> {
     for (int r = 0; r < 2; ++r) {
       const auto on = length[r] > I{} + step;
       if (HasMaximum()) {
-        // NaN exceeds every number and stays. Of equal values, the one at the earliest timestep
+        // NaN exceeds every number and is kept. Of equal values, the one at the earliest timestep
         // counts.
         const auto ties = m.AndUniform(h[r] == largest[r], direction != 0);
         const auto takes = m.And(on, m.Or(m.Or(h[r] > largest[r], ties), h[r] != h[r]));
@@ -478,8 +478,8 @@ class Forward : Recurrent<M, V> {
     }
   }
 
-  // Of a tile's CTAs, over all ranks and directions, the last one to arrive computes the logits of
-  // the tile's rows, always in the same order.
+  // A tile has CTAs for all ranks and directions. The last of these CTAs to arrive computes the
+  // logits of the tile's rows. The order of each sum is always the same.
   SENSORSEQ_BODY void Head() {
     m.SyncCta();
     const int64_t tile_of_model = model * TileCount(s.n_windows) + tile;

@@ -10,9 +10,9 @@
 //   B  word 0: k 2q, 2q+1, column g       word 1: k 2q+8, 2q+9, column g
 //   C  value 0, 1: row g, columns 2q, 2q+1        value 2, 3: row g + 8, the same columns
 //
-// Columns are batch rows. The rows of a group's two A tiles are (i of its 8 units, f of its 8
-// units) and (g, o). A lane therefore gets all four gates of unit g for batch rows 2q and 2q+1, and
-// updates its two cells without values of other lanes.
+// The columns of B and C are batch rows. The rows of a group's two A tiles are (i of the 8 units, f
+// of the 8 units) and (g, o). A lane therefore gets all four gates of unit g for batch rows 2q and
+// 2q+1, and updates its two cells without values of other lanes.
 //
 // The functions accept integers and vectors of one integer per lane.
 #pragma once
@@ -40,9 +40,9 @@ constexpr int kMinHidden = 64;
 constexpr int kMaxHidden = 256;
 
 // The factors of the products are halves. The factors are scaled by powers of two, so that the
-// remainder after the first half of a weight or a state is a normal number. |w| up to 4094 and |h|
-// up to 255 (for initial states and states divided by 1 - dropout) are in range. Values beyond this
-// range become NaN.
+// second half of a weight or a state, which is the remainder after the first half, is a normal
+// number. |w| up to 4094 and |h| up to 255 (for initial states and states divided by 1 - dropout)
+// are in range. Values beyond this range become NaN.
 constexpr float kWeightScale = 16.0f;
 constexpr float kStateScale = 256.0f;
 constexpr float kForwardUnscale = 1.0f / (kWeightScale * kStateScale);
@@ -238,9 +238,9 @@ SENSORSEQ_HD constexpr T WordOfMatrix(T lane) {
   return lane * 4;
 }
 
-// The barriers of the buffers of h and of partial sums: the number of bytes that arrive in one
-// step, and the parity of the phase that step `step` (at least 1) waits for. Step t reads what was
-// sent in step t - 1.
+// Each buffer of h or of partial sums has a barrier. The next functions return the number of bytes
+// that arrive in one step, and the parity of the phase that step `step` (at least 1) waits for.
+// Step t reads what was sent in step t - 1.
 template <typename V>
 SENSORSEQ_HD constexpr uint32_t StateArrivals() {  // from the other CTAs
   return static_cast<uint32_t>((V::kHidden - V::kUnits) * kTileRows * 2 * V::kPlanes);

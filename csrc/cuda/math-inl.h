@@ -21,8 +21,8 @@
 namespace sensorseq::cuda {
 
 constexpr float kLog2E = 1.44269504f;
-// Powers of 2 are limited to 2^40, because the product of three then still fits into a float, and
-// 2^-40 is negligible beside 1.
+// Powers of 2 are limited to 2^40, because the product of three of them then still fits into a
+// float, and 2^-40 is negligible beside 1.
 constexpr float kExponentLimit = 40.0f;
 // coefficients of tanh(x) / x in powers of x^2, fitted for |x| <= 0.5; relative error 1e-8
 constexpr float kTanh3 = -0.333331496f, kTanh5 = 0.133259878f, kTanh7 = -0.0530529395f,
@@ -77,9 +77,9 @@ SENSORSEQ_BODY void SplitHalves(M& m, const typename M::F& low, const typename M
   }
 }
 
-// Adds A B over 16 k to `total`. `b` has two words of each plane; planes are four words apart. With
-// two planes, the small products come first and a plain addition adds the block to `total`. The MMA
-// then truncates once per block, at the magnitude of the block instead of the total.
+// Adds the product A B, a sum over 16 k, to `total`. `b` has two words of each plane; planes are
+// four words apart. With two planes, the small products come first and a plain addition adds the
+// block to `total`. The MMAs then truncate at the magnitude of the block, not of the total.
 template <int kPlanes, typename M>
 SENSORSEQ_BODY void Accumulate(M& m, const typename M::U a[kPlanes][kTileWords],
                                const typename M::U* b, typename M::F total[4]) {
@@ -112,8 +112,9 @@ SENSORSEQ_BODY typename M::F Inverse(M& m, const typename M::F& x) {
   return m.Fma(r, m.Fma(x * -1.0f, r, F{} + 1.0f), r);
 }
 
-// Returns tanh(x). `elsewhere` is the value from exponentials. Near zero, where the exponentials
-// cancel, the result is the odd polynomial of degree 9 that has the smallest relative error.
+// Returns tanh(x). `elsewhere` is tanh(x) computed from exponentials. Near zero, where the
+// exponentials cancel, the result is the odd polynomial of degree 9 that has the smallest relative
+// error.
 template <typename M>
 SENSORSEQ_BODY typename M::F TanhNearZero(M& m, const typename M::F& x,
                                           const typename M::F& elsewhere) {

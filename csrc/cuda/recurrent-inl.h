@@ -52,8 +52,8 @@ class Recurrent {
   }
   SENSORSEQ_BODY static uint32_t BarrierOf(int buffer) { return kBarriers + 8 * buffer; }
 
-  // Loads the warp's fragments, which begin at index of_warp among those of the model and
-  // direction. As many as fit go into registers, the others into shared memory.
+  // Loads the warp's fragments, which begin at fragment `of_warp` of the model and direction. As
+  // many fragments as fit go into registers, the others into shared memory.
   SENSORSEQ_BODY void LoadFragments(const void* packed, int64_t of_warp, uint32_t shared) {
     const int64_t first = OfModel() * PackedFragments(V::kPlanes, V::kHidden) + of_warp;
     SENSORSEQ_UNROLL

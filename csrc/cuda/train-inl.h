@@ -90,8 +90,8 @@ struct OfStep {
   using Params = TrainParams;
 };
 
-// Gathers windows, lengths and the recurrent mask of the step, and zeros `largest`, in which the
-// step takes maxima.
+// Gathers windows, lengths and the recurrent mask of the step, and zeros `largest` for the backward
+// pass.
 struct Gather : OfStep {
   SENSORSEQ_HD static int64_t Chunks(const Sizes& s) {
     const int64_t of_x = SliceCount(s.n_timesteps * s.n_channels);

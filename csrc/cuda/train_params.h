@@ -30,7 +30,7 @@ struct TrainParams {
   double* squares;                                       // (M, slices)  sums of squared gradients
   double* norm;                                          // (M)  norm of the gradient
   uint32_t* largest;                                     // (M, D)
-  const float *hidden_slots, *input_slots, *head_slots;  // of WeightGradParams and HeadGradParams
+  const float *hidden_slots, *input_slots, *head_slots;  // written by the gradient kernels
 };
 
 // The number of parameters or copied elements per warp. This number affects the bits of the

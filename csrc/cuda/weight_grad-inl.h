@@ -2,9 +2,9 @@
 // over windows and steps of products of gate gradients with inputs of the gates. The sums are split
 // into slots, which SumSlots adds up.
 //
-// The saved words already are fragments: for two steps, a lane's i and f are an A fragment, its g
-// and o are another, and its group's h is a B fragment. Nothing is transposed, and no lane needs
-// another lane's words.
+// The saved words are already laid out as fragments. For two steps, a lane's i and f are one A
+// fragment, its g and o are another, and its group's h is a B fragment. Nothing is transposed, and
+// no lane needs another lane's words.
 #pragma once
 
 #include "layout.h"
@@ -41,7 +41,7 @@ struct TileSteps {
   }
 };
 
-// The tiles and steps of a slot, which is empty if there are too few windows for this many slots.
+// The tiles and steps of a slot. If there are too few windows for so many slots, the slot is empty.
 struct Slot {
   int64_t first_tile, last_tile, first_step, last_step;
   SENSORSEQ_HD Slot(const Sizes& s, int64_t n_windows, int64_t slot) {

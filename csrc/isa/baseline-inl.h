@@ -16,7 +16,7 @@ inline bool IsSupported() { return true; }
 
 template <typename V>
 SENSORSEQ_INLINE V MulAdd(V a, V b, V c) {
-  return a * b + c;  // rounded twice everywhere: the build forbids contraction
+  return a * b + c;  // rounds twice, because the build forbids contraction
 }
 
 // the result is b if either operand is NaN, as in the instructions with the same names

@@ -46,8 +46,8 @@ struct Augmentation {
 struct AugmentWindows {
   int64_t n_windows, n_timesteps, n_channels;  // N, T, C
   const int64_t* lengths;                      // (N) numbers of valid steps, in [0, T]
-  // The random numbers of a window depend only on its index, its copy, the seed and the kind of
-  // change.
+  // The random numbers of a window depend only on its index, the number of its copy, the seed and
+  // the kind of change.
   const int64_t* indices;  // (N)
   const int64_t* copies;   // (N)
   int64_t seed;

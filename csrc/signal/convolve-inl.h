@@ -82,7 +82,7 @@ SENSORSEQ_INLINE void AddLanes(VecBits<float>* rows) {
   }
 }
 
-// Computes the fraction of outputs above each of kBiases biases, of which there are at most
+// Computes the fraction of outputs above each of kBiases biases, where kBiases is at most
 // kCountLanes.
 template <int kBiases>
 SENSORSEQ_INLINE void ShareTile(const float* outputs, int64_t n, const float* biases,

@@ -10,15 +10,15 @@ namespace signal {
 constexpr int64_t kFirBlock = 8;
 constexpr int64_t kFirAlignment = 64;  // bytes
 
-// One output: the sum of products of the taps that end at `taps_end`, in order of time, and the
-// samples that end before entry `end` of a row. Only n_last entries of the last block are read,
-// because later samples may not have arrived. Up to n_taps more taps and samples than an output
-// needs may be read; the additional taps are 0.
+// One output: the sum of the products of n_taps taps, in order of time, and as many samples of a
+// row. The taps end at `taps_end`, and the samples end before entry `end`. Only n_last entries of
+// the last block are read, because later samples may not have arrived. If another output has more
+// taps, the same number of taps and samples may be read for this output; the additional taps are 0.
 struct FirOutput {
   const double* taps_end;  // end of n_taps taps, aligned to kFirAlignment
   int64_t end;             // a multiple of kFirBlock if n_last < kFirBlock
-  int64_t n_taps;          // a multiple of kFirBlock, at least one
-  int64_t n_last;          // 1 to kFirBlock; the last taps that have no sample are 0
+  int64_t n_taps;          // a positive multiple of kFirBlock
+  int64_t n_last;          // 1 to kFirBlock; the taps after the last sample are 0
 };
 
 // sums[m * n_channels + c] = sum over i of taps_end[i] * rows[c * row_stride + end + i], i < 0.

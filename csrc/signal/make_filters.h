@@ -83,7 +83,7 @@ inline TableFilter MakeTable(const double* taps, int64_t n_taps, int64_t n_phase
 
 inline MovingWindow MakeMoving(const std::string& statistic, int64_t window_samples,
                                int64_t n_channels, int64_t ahead_samples) {
-  constexpr int64_t kMostValues = int64_t{1} << 27;  // 7 GB for some statistics
+  constexpr int64_t kMostValues = int64_t{1} << 27;  // need 7 GB for some statistics
   static const std::map<std::string, MovingStatistic> kStatistics = {
       {"mean", MovingStatistic::kMean},
       {"std", MovingStatistic::kStd},

@@ -46,8 +46,8 @@ struct Counts {
 
 // The summary of a span of samples. The span begins or ends at its anchor, which is a sample.
 //   Add adds one more sample, which follows the span (side is 1) or precedes it (side is -1).
-//   Join appends the next span, whose anchor is `gap` above the anchor of this span, given the
-//   numbers of samples of this span, of the next span, and of both spans together.
+//   Join appends the next span, whose anchor is `gap` above the anchor of this span. The counts
+//   are the numbers of samples of this span, of the next span, and of both spans together.
 //   Value returns the statistic, given the last sample.
 
 // Adds samples relative to the anchor, so that a large offset loses no digits.

@@ -22,7 +22,8 @@ template <typename Real>
 using SpreadLoop = bool (*)(const Real* x, int64_t n_channels, int64_t n_steps, int64_t stride,
                             double* out);
 
-// Moments of n >= 1 values minus `shift`: their mean, and m2 about this mean.
+// Moments of n >= 1 values minus `shift`: the mean, and the sum m2 of the squared deviations from
+// the mean.
 struct Reduced {
   double mean, m2, low, high;  // low and high are those of the unshifted values
 };

@@ -76,7 +76,7 @@ int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan
 // number of steps where it lost. Wins and losses are divided by the number of steps, and the square
 // roots of the quotients are written (0 for a negative sum). Sums are in float. Step t belongs to
 // partial sum t % 16, and the 16 partial sums are added in halves, so that the bits do not depend
-// on the instruction set. A series without steps gets zeros.
+// on the instruction set. If a round has no steps to read, zeros are written for it.
 //
 // `out` is (N, n_rounds * 168). Everything else is as in ShareAboveBiases.
 int64_t ShareWins(const PassKernels& kernels, const CompetitionPlan& plan,

@@ -139,8 +139,8 @@ TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, doubl
       rows_((n_phases + 1) * n_row_),
       sums_(static_cast<size_t>(n_phases + 1)),
       blended_(kBatch * (n_row_ + kFirBlock)) {
-  // The last entry of a row belongs to the sample that is `reach` samples after the last sample at
-  // or before the output.
+  // The last entry of a row is the tap of sample `whole` + `reach`, where `whole` is the last
+  // sample at or before the output.
   for (int64_t phase = 0; phase <= n_phases; ++phase) {
     for (int64_t j = 0; j < n_row_; ++j) {
       const int64_t tap = n_taps / 2 + phase - (reach_ - (n_row_ - 1 - j)) * n_phases;

@@ -41,18 +41,18 @@ class PolyphaseTaps {
                 const FirKernels& kernels);
 
   // Whether the samples that output 0 needs before the signal's first sample are mirror images of
-  // samples that have arrived by then.
+  // samples that have arrived when output 0 is computed.
   bool looks_ahead_as_far_as_back() const { return n_before() <= newest_of(0); }
   double latency_samples() const { return static_cast<double>(delay_) / static_cast<double>(up_); }
   int64_t n_taps() const { return n_padded_; }  // maximum number of taps per output, in full blocks
-  int64_t n_before() const { return n_before_; }        // samples before the first that have a tap
-  int64_t n_after() const { return delay_ / up_ + 1; }  // maximum number needed after the last
+  int64_t n_before() const { return n_before_; }        // samples that taps reach before sample 0
+  int64_t n_after() const { return delay_ / up_ + 1; }  // samples needed after the last, at most
   int64_t newest_of(int64_t output) const { return (output * down_ + delay_) / up_; }
   int64_t n_outputs_within(int64_t n_samples) const;  // outputs that need no later sample
   int64_t n_outputs_of(int64_t n_samples) const;      // outputs of a signal of n_samples
 
   static constexpr int64_t kBatch = 512;   // outputs interpolated together
-  static constexpr int64_t kMaxDots = 64;  // outputs otherwise computed together, in any order
+  static constexpr int64_t kMaxDots = 64;  // outputs computed together without interpolation
   static constexpr bool kHasTotals = false;
   // The number of outputs from `first` on that are best computed together, at most kBatch.
   int64_t n_together(int64_t first) const;
@@ -72,7 +72,7 @@ class PolyphaseTaps {
   int64_t n_phase_taps_;  // maximum number of taps of one phase
   int64_t n_shifts_;      // number of possible positions of the newest sample in its block
   int64_t n_padded_, n_before_;
-  int64_t period_;       // outputs until phase and shift repeat; 1 if that takes kMaxDots or more
+  int64_t period_;       // outputs until phase and shift repeat, or 1 if there are kMaxDots or more
   AlignedDoubles rows_;  // (up, n_shifts, n_padded), each phase's taps from the last to the first
   std::vector<FirOutput> outputs_;  // (up, n_shifts) outputs whose newest sample is sample 0
   AlignedDoubles natural_;  // (up, n_phase_taps), the taps without padding; only for interpolation

@@ -26,7 +26,7 @@ struct Problem {
   Array x, weight, learning_rate, hyper, parameters;
   Ints lengths, class_index, rows, offsets, crop_starts, seeds;
   int64_t width = 0;                            // P
-  int64_t n_x_models = 1, n_class_models = 1;   // models in x; models in class_index and weight
+  int64_t n_x_models = 1, n_class_models = 1;   // models in x, and in class_index and weight
   int64_t n_row_models = 0, n_rate_models = 1;  // 0: all models
   bool has_seeds = true, has_average = true, has_margins = true;
 };

@@ -172,9 +172,9 @@ void CheckModels(const std::string& name, const Problem& p) {
   }
 }
 
-// Each chunk runs forward from the states of the previous one, and then backward from the gradients
-// of the next one. Only one direction is tested, because the second direction starts at the end of
-// the window.
+// Each chunk runs forward from the states of the previous chunk, and then backward from the
+// gradients of the next chunk. Only one direction is tested, because the second direction starts at
+// the end of the window.
 template <typename Real>
 void CheckChunks(const std::string& name, const Problem& p, std::mt19937& random) {
   const LstmShape& s = p.shape;
@@ -234,8 +234,8 @@ void CheckLengths(const std::string& name, const Problem& p) {
   }
 }
 
-// If every slot is one tile, the weight gradients are the sums, in slot order, of the gradients
-// that each slot's windows give alone.
+// If every slot is one tile, each weight gradient is the sum, in slot order, of the gradients that
+// the slots' windows give alone.
 template <typename Real>
 void CheckSlots(const std::string& name, const Problem& p) {
   const int64_t n_slots = SlotCount(p.shape);

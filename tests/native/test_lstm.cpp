@@ -130,7 +130,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
         for (int64_t T : {0, 1, 2, 41}) {  // 41 fills a second block of gate gradients if N >= 5
           LstmShape shape;
           // `turn` skips a number after each round over the 20 pairs of N and T, so that every pair
-          // is combined with every pooling and both numbers of models and directions
+          // is combined with every pooling and with 1 and 2 models and directions
           const int64_t i = n_cases++, turn = i + i / 20;
           shape.n_models = 1 + turn % 2;
           shape.n_x_models = i % 3 == 0 ? shape.n_models : 1;
@@ -174,7 +174,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
                       {shape.pooling == Pooling::kNone || i % 2 == 0, i % 7 != 6});
     }
   }
-  // three tiles in a slot, and a long row
+  // three tiles in a slot
   LstmShape shape;
   shape.n_windows = 17 * B + 1;
   shape.n_timesteps = 5;

@@ -112,7 +112,7 @@ def test_the_epoch_engine_descends_along_the_slope_of_its_loss_and_touches_nothi
 
 
 def build_emulated_steps(folder, *flags):
-    """Compile the emulated GPU's steps with `flags`, and the CPU's without optimization."""
+    """Compile the emulated GPU's steps with `flags`, and the CPU's steps without optimization."""
     here = ROOT / "tests" / "native"
     cuda = here / "cuda"
     core = [p for p in (ROOT / "csrc").rglob("*.cpp") if p.parent.name != "signal"]

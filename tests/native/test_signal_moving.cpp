@@ -141,7 +141,7 @@ int main() {
           for (int64_t n_channels : {1, 3}) {
             Case c{static_cast<MovingStatistic>(statistic), window, ahead, n, n_channels, {}};
             for (int64_t i = 0; i < n * n_channels; ++i) c.x.push_back(3 + 2 * normal(random));
-            // the last sample of a truncated window is not t + ahead, so t has no residual
+            // the last sample of a truncated window is not sample t + ahead, so t has no residual
             if (is_residual && ahead > 0) continue;
             CheckCase(c, random);
             CheckChannels(c);

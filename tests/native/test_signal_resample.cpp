@@ -134,7 +134,7 @@ std::vector<Real> Run(Filter& filter, const Case& c, int64_t channel, int64_t n_
     Exact<Real> part(static_cast<size_t>(n_outputs * n_channels));
     const int64_t before = g_allocations;
     write(part.or_null(true));
-    const bool allocates = g_allocations != before;  // computed before the message allocates
+    const bool allocates = g_allocations != before;  // compared before the message is allocated
     Check(!allocates, "a filter does not allocate after it is made");
     Check(part.sentinel_intact(), "memory before the outputs is not written");
     y.insert(y.end(), part.data(), part.data() + part.size());

@@ -157,9 +157,9 @@ void CheckFork() {
 
 }  // namespace
 
-// With the argument "threads", the program does not fork, because ThreadSanitizer fails if there
-// are threads after a fork, and because a thread of the parent may have locked AddressSanitizer's
-// allocator in the child.
+// With the argument "threads", the program does not fork. ThreadSanitizer fails if there are
+// threads after a fork, and AddressSanitizer's allocator may be locked in the child if another
+// thread of the parent held the lock during the fork.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   CheckEveryTaskOnce();

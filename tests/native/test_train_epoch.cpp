@@ -71,7 +71,7 @@ void CheckSlope(uint32_t seed, int64_t lanes, const std::string& isa) {
   }
 }
 
-// Compares three models on three threads with each model alone, whose steps are divided into calls.
+// Compares three models trained on three threads with each model trained alone in several calls.
 template <typename Real>
 void CheckModels(uint32_t seed, int64_t lanes, const std::string& isa) {
   constexpr int64_t kModels = 3;

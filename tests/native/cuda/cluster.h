@@ -79,7 +79,8 @@ struct Cta {
   int n_waiting = 0;
   uint64_t generation = 0;
   Clock clock, released;
-  // times of the messages that have arrived; joined clocks of the warps that have left
+  // `received`: times of the messages that have arrived; `left`: joined clocks of the warps that
+  // have left
   Times received;
   Clock left;
 

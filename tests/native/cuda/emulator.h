@@ -14,8 +14,8 @@
 //   - stores to a CTA that has left, or that may have left
 //
 // The machine is stricter than hardware in three ways: a warp that waits at an mbarrier must wait
-// for each of its phases in turn, __syncthreads waits forever for a warp that has left, and an
-// mbarrier that messages use needs a fence.
+// for each of the mbarrier's phases in turn, __syncthreads waits forever for a warp that has left,
+// and an mbarrier that messages use needs a fence.
 //
 // The operands of an MMA follow the PTX manual's fragments. The machine assumes that an MMA sums
 // exactly and then truncates, which is still to be tested on hardware.
@@ -250,7 +250,7 @@ class Machine {
   void FenceBarrierInit() {
     for (Barrier& b : cta_.barriers) b.is_fenced |= b.exists && b.maker == component_;
   }
-  // Only the first lane arrives. The other lanes' accesses happen before its arrival only if a
+  // Only the first lane arrives. The other lanes' accesses happen before this arrival only if a
   // SyncWarp is in between.
   void ArmBarrier(uint32_t at, uint32_t bytes) { ArriveWith(at, bytes); }
   void Arrive(uint32_t at) { ArriveWith(at, 0); }

@@ -7,8 +7,8 @@
 // If Run changes, change the list, too. Products, cells and the warp's own rings are omitted. The
 // data that a warp writes are the number of the step that will read them, so that a read detects
 // whether it happened too early or too late. All 8 rows of a tile take part in every step until the
-// longest one ends, and all CTAs of a cluster have the same tile, so n_steps is the same for all of
-// them, and no row's length appears here.
+// longest row ends, and all CTAs of a cluster have the same tile. All CTAs therefore have the same
+// n_steps, and the lengths of the rows do not matter here.
 //
 // Memory is sequentially consistent here, so only the emulator's clocks and the hardware can show
 // that fences and proxies suffice. The words that a warp sends to one CTA in one step arrive
@@ -306,9 +306,9 @@ class Search {
   struct alignas(8) State {
     Barrier barriers[V::kCtas][2];
     uint8_t at[kAll];  // position of each warp in its program
-    // Each entry is the number of the step that reads the data. The inbox is indexed by the buffer
-    // and the group whose h it receives, or by the buffer, the sending rank and the group whose
-    // partial sum it receives.
+    // Each entry is the number of the step that reads the data. In the forward pass, the indices of
+    // an inbox are the buffer and the group whose h is received. In the backward pass, they are the
+    // buffer, the sending rank and the group whose partial sum is received.
     uint8_t inbox[V::kCtas][2][kAll];
     uint8_t grads[2][kAll];
     uint8_t under_way[V::kCtas][kAll];  // steps of the messages in transit to each entry, as bits
@@ -353,7 +353,7 @@ class Search {
     *slot = static_cast<uint32_t>(states_.size());
   }
   // The slot of a state in the table. A slot contains the state's number, counted from 1, or 0 if
-  // it is free.
+  // the slot is free.
   uint32_t* Slot(const State& s) {
     for (uint64_t at = Hash(s);; ++at) {
       uint32_t* slot = &slots_[at & (slots_.size() - 1)];
@@ -560,7 +560,7 @@ void FindsPlants() {
     Finds(pass, Plant::kFewerSteps, kDeadlock);
     Finds(pass, Plant::kNoClusterSync, kNoBarrier);
   }
-  // in the backward pass a barrier counts one arrival, and no lower count exists
+  // in the backward pass, a barrier counts one arrival, so its count cannot be too low
   Finds(Pass::kForward, Plant::kCountTooLow, kWrongStep);
   Finds(Pass::kForward, Plant::kLastSent, kGone);
   Finds(Pass::kForward, Plant::kArriveBeforeStore, kWrongStep);

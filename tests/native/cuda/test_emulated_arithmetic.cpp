@@ -1,6 +1,6 @@
-// Checks properties that tests of a complete layer would hide: the functions of
-// csrc/cuda/math-inl.h over the range of their arguments, compared with double, and the addresses
-// of an x that is too large for memory.
+// Checks properties that tests of a complete layer would not reveal: the errors of the functions of
+// csrc/cuda/math-inl.h over the range of their arguments, and the addresses of an x that is too
+// large for memory.
 #include <algorithm>
 #include <set>
 

@@ -55,8 +55,8 @@ void CheckStates(const std::string& what, const Call& call, CallOutputs& out, Ca
   CheckRows(what + ": grad_c_0", out.grad_c_0, good.grad_c_0, n, is_bad);
 }
 
-// Checks that each weight gradient of a bad model contains NaN, and that the other models' keep
-// their bits.
+// Checks that each weight gradient of a bad model contains NaN, and that those of the other models
+// keep their bits.
 template <typename Bad>
 void CheckGrads(const std::string& what, const Call& call, CallOutputs& out, CallOutputs& good,
                 Bad is_bad) {

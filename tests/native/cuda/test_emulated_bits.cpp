@@ -110,7 +110,7 @@ void CheckRows(const std::string& what, const Problem& p, cuda::Precision precis
   OfModel("grad_bias_out", part.grad_bias_out, whole.grad_bias_out);
 }
 
-// Checks that two calls of one direction, with the states passed on, have the bits of a single
+// Checks that two calls of one direction, with the states passed on, give the same bits as a single
 // call.
 void CheckChunks(const std::string& what, Problem p, cuda::Precision precision, int64_t cut) {
   LstmShape& s = p.shape;

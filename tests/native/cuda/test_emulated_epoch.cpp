@@ -1,6 +1,6 @@
 // Compares complete training steps on the emulated GPU with the CPU's engine in double, and checks
-// the guarantees of the contract: a model has the same bits next to any other models and however
-// its steps are divided into calls, and values that the host would have refused give NaN.
+// the guarantees of the contract. A model has the same bits next to any other models and however
+// its steps are divided into calls. Values that the host would have refused give NaN.
 #include "cuda/train_calls-inl.h"
 #include "emulated_queue.h"
 #include "epoch_problem.h"
@@ -37,8 +37,8 @@ bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precis
   return true;
 }
 
-// Draws a problem whose steps have different sizes for each model, one of them empty and one with a
-// single window.
+// Draws a problem whose steps have different sizes for each model. Most problems have an empty step
+// and a step with a single window.
 Problem Draw(uint32_t seed, int64_t n_models) {
   epoch_problem::Draw draw(seed);
   Problem p;

@@ -1,8 +1,8 @@
 // Compares the CUDA kernels in the emulator with the double reference, for every class of hidden
-// size and both precisions. The allowed error of each array, over all cases of a size (as in
-// tests/support/budget.py), is twice the error of the same reference in float for fp16x3, and twice
-// the rounding of a half, 2^-11, for fp16. The error of a single case or a single element may be
-// larger, but a wrong index would cause a far larger error.
+// size and both precisions. The error of each array is measured over all cases of a size, as in
+// tests/support/budget.py. For fp16x3, it may be twice the error of the same reference in float.
+// For fp16, it may be twice the rounding error of a half, 2^-11. The error of a single case or a
+// single element may be larger, but a wrong index would cause a far larger error.
 #include <map>
 #include <string_view>
 
@@ -27,14 +27,15 @@ Distance DistanceOf(const Real* ours, const Array& truth) {
     worst = d <= worst ? worst : d;  // a NaN is kept
     most = std::max(most, std::fabs(truth[i]));
   }
-  // if there are only a few elements, all of them may cancel
+  // if there are only a few elements, cancellation may make all of them small
   if (truth.size() < 8) size = std::max(size, 1.0 * truth.size()), most = std::max(most, 1.0);
   return {std::sqrt(square / (size > 0 ? size : 1)), worst / (most > 0 ? most : 1)};
 }
 
 constexpr double kHalf = 1.0 / 2048, kEpsilon = 1.0 / (1 << 23);
 
-// Squared errors of an array over the cases of a size, of the kernels and of the plain reference.
+// Sums of an array's squared errors over the cases of a size, for the kernels and for the reference
+// in float.
 struct Squares {
   double ours = 0, theirs = 0;
   int n = 0;
@@ -81,8 +82,8 @@ struct Comparison {
   }
 };
 
-// Checks that the gates' gradients give the gradients of weight_ih and the bias, and that they are
-// zero beyond lengths.
+// Checks that the gates' gradients give the gradients of weight_ih and the bias, and that the
+// gates' gradients are zero beyond lengths.
 template <typename Compare>
 void CheckGateGrads(const Problem& p, float* gates, const Result& truth,
                     const reference::ResultIn<float>& plain, const Compare& compare) {
@@ -216,8 +217,8 @@ void TrySpecial(std::mt19937& random, int hidden) {
   p = MakeProblem(random, s, Lengths::kMixed, false);
   for (double& value : p.bias) value = std::fmin(std::fmax(value * 400, -4), 4);
   Try(p, exact, {}, 7, name + "gates near their bounds");
-  // for larger values, a gate equals its bound in float, and its gradient is only rounding; beyond
-  // 2^40, powers of 2 are clamped
+  // for larger values, a gate equals its bound in float, so its gradient is only a rounding error;
+  // powers of 2 beyond 2^40 are clamped
   Asks forward;
   forward.gradients = false;
   for (double factor : {5.0, 20.0}) {
