@@ -25,7 +25,7 @@ from sensorseq.training.evaluation import outputs_of
 from sensorseq.training.labels import read_known_labels, read_labels
 from sensorseq.windows import WindowSet
 
-_FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # number of windows for the class frequencies
+_FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # limits on the windows for the class frequencies
 _SMALLEST_LOG = -6.0  # smallest log-probability, so that no class frequency is near zero
 
 LeftOut = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -147,7 +147,7 @@ def find_abstention(
     )
     if chosen is None:
         lowest = lowest_error_rate(highest, is_right, group_index, confidence)
-        remedy = "" if lowest is None else f", or use error_rate={lowest:g}, which has a threshold"
+        remedy = "" if lowest is None else f", or allow error_rate={lowest:g}"
         raise InputError(
             f"no threshold was found: {n_windows} windows of {group_index.max() + 1} group(s),"
             f" {100 * is_right.mean():.1f} % of them classified correctly, cannot show"
@@ -189,12 +189,12 @@ NOTABLE_SPREAD = 0.05
 def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.integer]) -> float:
     """Return the temperature T for which ``softmax(logits / T)`` fits the classes best.
 
-    T minimizes the cross entropy of windows not used for training [1]_ plus ``b - 1 - log(b)``
-    with ``b = 1 / T``, a gamma prior whose mode is T = 1. With a few dozen windows or more, the
-    prior has no noticeable effect. The cross entropy alone would fall as T goes to 0 if all windows
-    are classified correctly, and as T goes to infinity if the logits are worse than chance. The
-    prior keeps T away from both extremes. The sum is strictly convex in b, so there is one
-    minimum and no bound is needed.
+    T minimizes the sum of two terms: the cross entropy of windows not used for training [1]_, and
+    ``b - 1 - log(b)`` with ``b = 1 / T``. The second term is a gamma prior whose mode is T = 1.
+    With a few dozen windows or more, the prior has no noticeable effect. The cross entropy alone
+    would fall as T goes to 0 if all windows are classified correctly, and as T goes to infinity if
+    the logits are worse than chance. The prior keeps T away from both extremes. The sum is strictly
+    convex in b, so there is one minimum and no bound is needed.
 
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*,
     2017.
@@ -261,16 +261,16 @@ def choose_threshold(
     The thresholds that answer 30, 35, ... 100 % of the windows are tested in this order, each
     against the null hypothesis "more than `error_rate` of its answers are wrong", until a
     hypothesis cannot be rejected. A fixed testing order needs no correction for the number of tests
-    [1]_. Because a small number of windows cannot reject any hypothesis, there are three starting
-    points, at 30, 60 and 100 %, among which ``1 - confidence`` is divided; each starting point
-    passes its unused part on to the next one (the fallback procedure [2]_).
+    [1]_. Because 30 % of the windows may be too few to reject a hypothesis, testing starts again at
+    60 and at 100 %. ``1 - confidence`` is divided among the three starting points, and each passes
+    the part that it did not use to the next one (the fallback procedure [2]_).
 
     Each test is an exact binomial test with the *effective* number of windows: the number of
     answered windows divided by their design effect ``1 + (m - 1) rho``, where m is the number of
     windows in a group and rho is the correlation of errors within a group, as in surveys [3]_. The
-    correlation is estimated from all windows and shrunk toward 1 (at which a group is one
-    observation) with the weight of one group that has an error. This shrinkage replaces the
-    correction in [3]_ for a small number of groups.
+    correlation is estimated from all windows and shrunk toward 1, at which a group counts as one
+    observation. The value 1 has the weight of one group that has an error. This shrinkage replaces
+    the correction in [3]_ for a small number of groups.
 
     .. [1] A. N. Angelopoulos et al., *Learn then Test*, 2021.
     .. [2] B. L. Wiens, *A fixed sequence Bonferroni procedure for testing ... endpoints*, 2003.

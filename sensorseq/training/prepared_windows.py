@@ -247,10 +247,10 @@ def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None
 def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparation:
     """Describe the preparation of a fit's windows, and list the recordings of these windows.
 
-    `sets` are the training set and, if it was given separately, the validation set. Only the test
-    windows of the training set do not count as seen, because `fit` uses all other windows. If the
-    digests of a recording are unknown, their list is empty. With `with_dwell`, the labels must be
-    classes, and the duration of each class is learned if possible.
+    `sets` are the training set and, if it was given separately, the validation set. All windows
+    count as seen, except the test windows of the training set, which `fit` does not use. If the
+    digests of a recording are unknown, their list is empty. If `with_dwell` is true, the labels
+    must be classes, and the duration of each class is learned if possible.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}
