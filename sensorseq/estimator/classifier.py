@@ -271,27 +271,28 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Models that use features of the windows; their logits are added to those of the LSTM. Linear
         layers, fitted by ridge regression in closed form, use random convolutions (``"rocket"``,
         see `sensorseq.features.RandomConvolutions`), competing kernels (``"hydra"``, see
-        `sensorseq.features.CompetingKernels`), summary statistics divided into ranges
-        (``"summary"``, see `sensorseq.features.SummarySteps`), or the result of your own function
-        of the scaled windows, ``(windows, lengths) -> array of shape (n, f)``. Gradient boosting
-        uses summary statistics (``"boosting"``, see `sensorseq.features.SummaryFeatures`). The
-        weights of the models in the sum of logits minimize the log-loss on windows that are left
-        out of training; whole groups are left out. ``"auto"`` tries the four named models and keeps
-        those that lower this log-loss; it may also drop the LSTM. `features_` records the choice
-        and the reasons for it. With `refit`, or if nothing is held out, the windows are left out in
-        three folds, and the network is trained two or three more times for these folds. Otherwise,
-        the windows of the validation part are left out. None uses the LSTM alone. If the windows
-        are read from their file in parts, the models on features are fitted to a sample of the
-        windows. In this case, ``"auto"`` uses no features if nothing is held out.
+        `sensorseq.features.CompetingKernels`) or summary statistics divided into ranges
+        (``"summary"``, see `sensorseq.features.SummarySteps`). A linear layer can also use the
+        result of your own function of the scaled windows, ``(windows, lengths) -> array of shape
+        (n, f)``. Gradient boosting uses summary statistics (``"boosting"``, see
+        `sensorseq.features.SummaryFeatures`). The weights of the models in the sum of logits
+        minimize the log-loss on windows that are left out of training; whole groups are left out.
+        ``"auto"`` tries the four named models and keeps those that lower this log-loss; it may also
+        drop the LSTM. `features_` records the choice and the reasons for it. With `refit`, or if
+        nothing is held out, the windows are left out in three folds, and the network is trained two
+        or three more times for these folds. Otherwise, the windows of the validation part are left
+        out. None uses the LSTM alone. If the windows are read from their file in parts, the models
+        on features are fitted to a sample of the windows. In this case, ``"auto"`` uses no features
+        if nothing is held out.
     refit : "auto", "all" or None, default="auto"
         How the model learns from the held-out windows after the validation curve, the report and
         the held-out probabilities have been computed. ``"auto"`` keeps the networks of the three
         folds (see `features`), which together have been trained on all windows, and averages their
-        probabilities in prediction. With ``"all"``, for an ensemble, or without three folds,
-        `n_models` networks are trained on all windows, for as many steps as the first network.
-        ``"auto"`` means None for more than 20,000 windows, for windows read from their file in
-        parts, and with `warm_start`. None keeps the networks trained on the training part. `X_val`
-        is never used for training.
+        probabilities in prediction. ``"all"`` trains `n_models` networks on all windows, for as
+        many steps as the first network; ``"auto"`` also does this for an ensemble, or if there are
+        no three folds. ``"auto"`` means None for more than 20,000 windows, for windows read from
+        their file in parts, and with `warm_start`. None keeps the networks trained on the training
+        part. `X_val` is never used for training.
     patch : "auto", int or None, default="auto"
         Number of samples per frame. The network reads a window as a sequence of frames that overlap
         by half; for each frame and channel, it receives the mean, the variance, the minimum, the
@@ -330,7 +331,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         are not finite.
     features_ : FeatureChoice
         The chosen features, the reasons for the choice, and the log-loss and accuracy of each kind
-        of model alone and of all together on the left-out windows. Print this object to see a
+        of model, and of the sum of all models, on the left-out windows. Print this object to see a
         summary.
     refitted_ : bool
         Whether the model also learned from the held-out windows (see `refit`).
@@ -536,7 +537,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If windows on both sides of the validation split share samples, or if there are no
             groups and each window continues the one before it.
         UserWarning
-            If a label probably means that a window has no label, as -1 does in scikit-learn, if the
+            If `y` contains a value that usually marks windows without a label, such as -1, if the
             padding of windows does not match their `lengths`, or if an array with few steps and
             many channels may be channel-first.
         """
@@ -1027,8 +1028,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         recorded extremes. For values, the limit is half of the recorded range. For the standard
         deviation, and for the fraction of the power in each of eight frequency bands, it is a
         factor of 10. For the standard deviation relative to the other channels, it is a factor of
-        3. A window is also outside if a channel is constant that never was in training.
-        docs/validation.md lists the faults that this method finds and those that it misses.
+        3. A window is also outside if it has a constant channel that was never constant in
+        training. docs/validation.md lists the faults that this method finds and those that it
+        misses.
         """
         X = self._open(X)
         return self.model_.outside(X, lengths)
@@ -1226,8 +1228,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If an argument is a function or another object that can only be stored in a form that
-            executes code when it is read.
+            If an argument is a function or another object that cannot be stored as plain data.
         """
         check_is_fitted(self)
         write_model(path, *self._stored())

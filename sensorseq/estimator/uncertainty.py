@@ -131,8 +131,8 @@ def find_abstention(
         if seen := seen_by(model, X):
             raise InputError(
                 f"X has {len(seen)} recording(s) that were used for training or validation"
-                f" ({', '.join(seen[:3])}), on which the model makes fewer errors than on new"
-                " ones. Give recordings that were not used in fit."
+                f" ({', '.join(seen[:3])}). The model makes fewer errors on these than on new"
+                " recordings. Give recordings that were not used in fit."
             )
     probability = model.predict_proba(X, lengths)
     n_windows = len(probability)
@@ -171,8 +171,8 @@ def accuracy_of(
     if mark is not None and mark not in classes.tolist():
         n = int((labels == mark).sum())
         warn_caller(
-            f"y is {mark!r} for {n} of {len(labels)} windows, which is not a class of the model"
-            " and usually marks windows without a label; these windows count as errors. Leave"
+            f"y is {mark!r} for {n} of {len(labels)} windows. This value is not a class of the model"
+            " and usually marks windows without a label. These windows count as errors; leave"
             f" them out: with keep = np.not_equal(y, {mark!r}), give X[keep] and y[keep]."
         )
     return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
@@ -225,9 +225,9 @@ def probability_spread(
     """Estimate the standard error of the top class's probability due to fitting T.
 
     The result is the standard error of log T times the root mean square, over the windows, of the
-    derivative of the top class's probability with respect to log T. The standard error of log T is
-    the larger of two values: one assumes independent windows; the other is computed from the slope
-    of the loss in each group, because windows of a recording are correlated.
+    derivative of the top class's probability with respect to log T. Two standard errors of log T
+    are estimated, and the larger one is used. The first assumes independent windows. The second
+    allows for correlated windows within a group: it uses the slope of the loss in each group.
     """
     z = below_highest(logits) / temperature
     probability = softmax(z)
@@ -258,16 +258,16 @@ def choose_threshold(
 ) -> Abstention | None:
     """Return the lowest threshold for which the answers stay within the error rate, or None.
 
-    The thresholds that answer 30, 35, ... 100 % of the windows are tested in this order, each
-    against the null hypothesis "more than `error_rate` of its answers are wrong", until a
-    hypothesis cannot be rejected. A fixed testing order needs no correction for the number of tests
-    [1]_. Because 30 % of the windows may be too few to reject a hypothesis, testing starts again at
-    60 and at 100 %. ``1 - confidence`` is divided among the three starting points, and each passes
-    the part that it did not use to the next one (the fallback procedure [2]_).
+    The thresholds that answer 30, 35, ... 100 % of the windows are tested in this order. The null
+    hypothesis of each test is that more than `error_rate` of the answers are wrong; testing stops
+    when a hypothesis cannot be rejected. A fixed testing order needs no correction for the number
+    of tests [1]_. Because 30 % of the windows may be too few to reject a hypothesis, testing starts
+    again at 60 and at 100 %. ``1 - confidence`` is divided among the three starting points, and
+    each passes the part that it did not use to the next one (the fallback procedure [2]_).
 
-    Each test is an exact binomial test with the *effective* number of windows: the number of
-    answered windows divided by their design effect ``1 + (m - 1) rho``, where m is the number of
-    windows in a group and rho is the correlation of errors within a group, as in surveys [3]_. The
+    Each test is an exact binomial test with the *effective* number of windows, as in surveys [3]_:
+    the number of answered windows divided by the design effect ``1 + (m - 1) rho``. Here, m is the
+    number of windows in a group, and rho is the correlation of errors within a group. The
     correlation is estimated from all windows and shrunk toward 1, at which a group counts as one
     observation. The value 1 has the weight of one group that has an error. This shrinkage replaces
     the correction in [3]_ for a small number of groups.

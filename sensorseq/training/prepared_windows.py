@@ -45,9 +45,9 @@ def read_training_file(
 ) -> tuple[WindowSet, Scaler | None]:
     """Return the windows of a prepared file for a fit, and the scaler stored with them.
 
-    Test windows of a split file are not read. If the file has `sample_indices`, they select the
-    training windows and balance the classes; repeated windows are augmented if this is configured.
-    If the windows exceed `buffer_bytes`, they stay in the file.
+    If the file has a split, its test windows are not read. If the file has `sample_indices`, these
+    select the training windows and balance the classes; repeated windows are augmented if this is
+    configured. If the windows exceed `buffer_bytes`, they stay in the file.
     """
     with PreparedFile(path) as file:
         if file.stored.y is None:
