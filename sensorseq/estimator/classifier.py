@@ -1026,10 +1026,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         `fit` records the extremes of its windows, except those of the test part; `adapt` and a warm
         start widen these extremes. A window is outside if any channel lies too far beyond the
         recorded extremes. For values, the limit is half of the recorded range. For the standard
-        deviation, and for the fraction of the power in each of eight frequency bands, it is a
-        factor of 10. For the standard deviation relative to the other channels, it is a factor of
-        3. A window is also outside if it has a constant channel that was never constant in
-        training. docs/validation.md lists the faults that this method finds and those that it
+        deviation, and for the fraction of the power in each of eight frequency bands, the limit is
+        a factor of 10. For the standard deviation relative to the other channels, the limit is a
+        factor of 3. A window is also outside if it has a constant channel that was never constant
+        in training. docs/validation.md lists the faults that this method finds and those that it
         misses.
         """
         X = self._open(X)

@@ -171,8 +171,8 @@ def accuracy_of(
     if mark is not None and mark not in classes.tolist():
         n = int((labels == mark).sum())
         warn_caller(
-            f"y is {mark!r} for {n} of {len(labels)} windows. This value is not a class of the model"
-            " and usually marks windows without a label. These windows count as errors; leave"
+            f"y is {mark!r} for {n} of {len(labels)} windows. This value is not a class of the"
+            " model and usually marks windows without a label. These windows count as errors; leave"
             f" them out: with keep = np.not_equal(y, {mark!r}), give X[keep] and y[keep]."
         )
     return float(accuracy_score(labels, predicted, sample_weight=sample_weight))

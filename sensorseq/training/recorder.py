@@ -200,7 +200,7 @@ class Recorder:
 
     @_timed
     def note_validation(self, outputs: Sequence[Tensor]) -> None:
-        """Record the outputs (n, K) of the validation windows, batch by batch."""
+        """Record the outputs of the validation windows, given as one tensor (n, K) per batch."""
         joined = outputs[0] if len(outputs) == 1 else torch.cat(list(outputs))
         followed = self._val.of(joined.cpu().numpy())
         self._now.val_predicted = [followed.argmax(axis=1).astype(np.uint16)[np.newaxis]]
