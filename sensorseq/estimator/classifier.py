@@ -226,9 +226,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     calibrate : bool, default=False
         Whether to divide the logits by `temperature_`, which is fitted on the validation windows
         after training. Then, for example, about 80 % of the windows predicted with probability 0.8
-        are classified correctly. `predict` is unchanged. With early stopping, which uses the same
-        windows, some overconfidence may remain; measure the calibration on other windows with
-        `sensorseq.evaluation.calibration.calibration_error`.
+        are classified correctly. `predict` is unchanged. With early stopping, which also uses the
+        validation windows, some overconfidence may remain; measure the calibration on other windows
+        with `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if our CUDA kernels
         support this network on it (see ``sensorseq info``) and `engine` is not ``"native"``;
@@ -244,19 +244,19 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         and no `head_norm`. The results of both engines are equal up to rounding.
     n_models : int, default=1
         Number of networks in the ensemble; their probabilities are averaged. All networks use the
-        same split, but each has its own initial weights, window order and dropout. They are trained
-        side by side if the native engine supports them and the windows fit in memory; otherwise,
-        one after another. The first network is bit for bit the result of ``n_models=1``. Callbacks
-        are called for every network.
+        same split, but each has its own initial weights, window order and dropout. The networks are
+        trained side by side if the native engine supports them and the windows fit in memory;
+        otherwise, they are trained one after another. The first network is bit for bit the result
+        of ``n_models=1``. Callbacks are called for every network.
     warm_start : bool, default=False
         Whether to continue from the weights and the scaling of the last fit, or of a loaded model,
         with a new optimizer. The models fitted on `features` are kept unchanged.
     checkpoint : str or path, optional
         Model file that is written after each epoch that improves `monitor`, or after every epoch if
-        `monitor` needs validation windows and there are none. It contains only the LSTM (for an
-        ensemble, the first network), without the effects of `features`, `refit` and `calibrate`.
-        The file is replaced atomically, so a complete file remains if the process is killed; `load`
-        reads this file, and `warm_start` continues training from it.
+        `monitor` needs validation windows and there are none. The file contains only the LSTM (for
+        an ensemble, the first network), without the effects of `features`, `refit` and `calibrate`.
+        It is replaced atomically, so a complete file remains if the process is killed. `load` reads
+        this file, and `warm_start` can then continue the training.
     callbacks : list, optional
         Objects with at least one of the methods `on_fit_begin`, `on_epoch_begin`, `on_epoch_end`
         and `on_fit_end`; see `sensorseq.training.Callback`.
@@ -710,8 +710,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return class probabilities: the softmax of the logits divided by `temperature_`.
 
-        For an ensemble, this is the mean over its members. The result is a float64 array of shape
-        (n, n_classes) with columns in the order of `classes_`.
+        For an ensemble, the probabilities are averaged over its members. The result is a float64
+        array of shape (n, n_classes) with columns in the order of `classes_`.
 
         Parameters
         ----------
@@ -800,8 +800,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The result is the lowest threshold for which the windows show that at most a fraction
         `error_rate` of the answers is wrong. Windows of one group are treated as correlated; see
         `sensorseq.estimator.uncertainty.choose_threshold`. With probability `confidence`, this
-        bound holds on new recordings of the same kind. It does not cover other recordings, such as
-        those of a new surface or robot. `save` also stores the results, `abstention_` and
+        bound holds on new recordings of the same kind. The bound does not cover other recordings,
+        such as those of a new surface or robot. `save` also stores the results, `abstention_` and
         `abstain_threshold_`.
 
         Parameters
@@ -1151,12 +1151,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> Self:
         """Return a copy adapted to another robot, using a few labeled windows from that robot.
 
-        The scaling is moved toward that of the new windows if this lowers their log-loss by more
-        than 0.5 nats. The linear layer reads the features or, without features, the LSTM's states.
-        It is fitted to the new windows, with an L2 penalty on the change of its weights, if this
-        lowers the log-loss of left-out groups. This check needs two groups of each class, or two
-        windows of each class if there are no groups. Each change is made only if it also lowers the
-        log-loss by more than the standard error over the classes.
+        The scaling is moved toward the scaling of the new windows if this lowers their log-loss by
+        more than 0.5 nats. The linear layer reads the features or, without features, the LSTM's
+        states. It is fitted to the new windows, with an L2 penalty on the change of its weights, if
+        this lowers the log-loss of left-out groups. This check needs two groups of each class, or
+        two windows of each class if there are no groups. Each change is made only if it also lowers
+        the log-loss by more than the standard error over the classes.
 
         Parameters
         ----------
@@ -1194,7 +1194,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return adapted
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Use matplotlib to plot the last fit's curves, its kept epoch and the sampling error.
+        """Plot the curves of the last fit, the kept epoch and the sampling error, with matplotlib.
 
         Parameters
         ----------
@@ -1406,9 +1406,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Write an ONNX model that computes `predict_proba`.
 
         The graph accepts windows in the form given to `fit`, and includes cropping, scaling, all
-        networks, `features` and the temperature. It uses opset 17 and runs in onnxruntime 1.15 or
-        later. Windows must be prepared as in training; see `steps`. The metadata contain the
-        preparation, the classes, channels, units and sample rate, and the SHA-256 of the model
+        networks, `features` and the temperature. The graph uses opset 17 and runs in onnxruntime
+        1.15 or later. Windows must be prepared as in training; see `steps`. The metadata contain
+        the preparation, the classes, channels, units and sample rate, and the SHA-256 of the model
         file. This method requires the extra ``onnx``.
 
         Parameters

@@ -36,8 +36,8 @@ ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
 BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400
 # The ridge penalty if folds are cut in time. In 12 draws of one training recording per class, the
 # accuracy on the other recordings was 43.5 % (BorealTC's motor data) and 73.7 % (simulated
-# surfaces) with this penalty and equal weights. With penalties chosen on folds cut in time, it was
-# 39.9 % and 72.6 %.
+# surfaces) with this penalty and equal weights. With penalties chosen on folds cut in time, the
+# accuracies were 39.9 % and 72.6 %.
 _STRENGTH_IN_TIME = 1e-3
 # weight of the LSTM if all weights would be 0, so that its logits still rank the classes
 _SMALLEST_WEIGHT = 1e-3

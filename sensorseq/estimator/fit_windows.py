@@ -324,7 +324,7 @@ def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArr
 def _starts_of(
     source: WindowSet | None, groups: NDArray[Any], windows: Windows
 ) -> NDArray[np.float64]:
-    """Return each window's start in window lengths, or its number in its group if unknown."""
+    """Return each window's start in window lengths or, if unknown, its position in its group."""
     starts = None if source is None else source.start_s
     if source is not None and starts is not None and source.sample_rate_hz is not None:
         length_s = windows.n_timesteps / source.sample_rate_hz

@@ -180,8 +180,8 @@ def accuracy_of(
 
 # The estimates, from logits and probabilities
 
-# Weight of the prior belief that the network is calibrated. A few windows outweigh it: each adds
-# the variance of its logits, which is about 1 for an uncertain window.
+# Weight of the prior belief that the network is calibrated. A few windows outweigh the prior,
+# because each window adds the variance of its logits, which is about 1 for an uncertain window.
 _PRIOR = 1.0
 NOTABLE_SPREAD = 0.05
 

@@ -212,7 +212,7 @@ class TrainingConfig:
         elif check_integer("warmup_epochs", value, 0) and self.lr_schedule == "one_cycle":
             raise ArgumentError(
                 f"warmup_epochs={value} cannot be combined with lr_schedule='one_cycle', which has"
-                " its own warm-up over the first 30 %; set warmup_epochs=0."
+                " its own warm-up over the first 30 % of the steps; set warmup_epochs=0."
             )
 
     def _check_optimizer_params(self) -> None:
