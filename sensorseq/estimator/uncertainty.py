@@ -29,7 +29,7 @@ _FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # limits on the windows for the clas
 _SMALLEST_LOG = -6.0  # smallest log-probability, so that no class frequency is near zero
 
 LeftOut = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Indices of windows in `fit`, and their logits from models that were not fitted on them."""
+"""Indices of windows in X, and their logits from models that were not fitted on them."""
 
 
 def learn_probabilities(
