@@ -82,7 +82,7 @@ class HeadData:
     """The scaled windows on which a feature head is fitted.
 
     `weight` is the positive weight of each window in the loss. Thresholds and convolutions are
-    chosen from the windows with the indices `learn_rows`, which are never held out.
+    chosen from the windows with the indices `learn_rows`, which are in the training part.
     """
 
     X: NDArray[Any]

@@ -51,7 +51,7 @@ from sensorseq.training.torch_network import make_network
 from sensorseq.training.window_format import WindowFormat
 
 N_FOLDS = 3
-FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" trains again on all of them
+FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" refits the model
 _FOLDS, _FEATURES, _REFIT, _COPIES = 101, 102, 103, 104  # spawn keys of the seeds
 
 

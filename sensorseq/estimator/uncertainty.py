@@ -269,8 +269,8 @@ def choose_threshold(
     the number of answered windows divided by the design effect ``1 + (m - 1) rho``. Here, m is the
     number of windows in a group, and rho is the correlation of errors within a group. The
     correlation is estimated from all windows and shrunk toward 1, at which a group counts as one
-    observation. The value 1 has the weight of one group that has an error. This shrinkage replaces
-    the correction in [3]_ for a small number of groups.
+    observation. The value 1 counts as much as an estimate from one group that has an error. This
+    shrinkage replaces the correction in [3]_ for a small number of groups.
 
     .. [1] A. N. Angelopoulos et al., *Learn then Test*, 2021.
     .. [2] B. L. Wiens, *A fixed sequence Bonferroni procedure for testing ... endpoints*, 2003.

@@ -121,7 +121,7 @@ class TrainingConfig:
     patience, tol, monitor
         See `early_stopping`.
     restore_best : bool
-        Whether to keep the weights of the best epoch instead of the last epoch.
+        Whether to keep the weights of the best epoch instead of those of the last epoch.
 
     Raises
     ------

@@ -62,7 +62,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
 
 
 def _roughness(X: NDArray[np.float64], axis: int) -> float:
-    """Return the RMS difference of neighbors on an axis, relative to random pairs; 1 for noise."""
+    """Return the RMS difference of neighbors along an axis, relative to random pairs."""
     step = np.diff(X, axis=axis)
     spread = X - X.mean(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
