@@ -98,7 +98,7 @@ class Refit:
     def left_out(
         self, head: FeatureHead
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any] | None]:
-        """Return the out-of-fold logits of windows, with their classes and groups."""
+        """Return the out-of-fold logits in `head`, and the classes and groups of their windows."""
         logits, rows = head.out_of_fold, head.out_of_fold_rows
         assert logits is not None
         assert rows is not None

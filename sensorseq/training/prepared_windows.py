@@ -179,9 +179,9 @@ def fit_requested_scaler(
 ) -> Scaler | None:
     """Fit the scaler requested by an estimator's `scale` and the windows' configuration.
 
-    `windows` is the set given to `fit`, or None for an array; `pieces` yields its cropped training
-    part. If the windows were prepared for the same `kind`, their ``rated`` values, which are scaled
-    to 1, are used.
+    `windows` is the set given to `fit`, or None for an array; `pieces` yields the cropped training
+    windows. If the windows were prepared for the same `kind`, their ``rated`` values, which are
+    scaled to 1, are used.
     """
     if kind is None:
         return None
