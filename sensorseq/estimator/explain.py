@@ -55,7 +55,7 @@ class Explanation:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """The absolute contributions, divided by their sum over each window.
+        """Each window's absolute contributions, divided by their sum.
 
         The shape is (n, R, C). The fractions of a window sum to 1, or to 0 if nothing contributes.
         """

@@ -59,7 +59,7 @@ _OF_WINDOWS = frozenset(("scale", "max_timesteps", "crop", "augment", "class_wei
 STEP_WINDOWS = 0.6  # fixed cost of a step, in windows; measured with 2 to 128 hidden units
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
 FEATURES_TRAININGS = 4  # cost of features, in training runs: one on all windows and one per fold
-SAME_LOSS = 1e-3  # relative difference; rounding causes far less, other data far more
+SAME_LOSS = 1e-3  # relative tolerance; rounding causes far less, other data far more
 SAME_CLASSES = 0.02  # fraction of validation windows whose class may change due to rounding
 
 
@@ -247,7 +247,7 @@ class FitRunner(TrialRunner):
         return rerun_results
 
     def _fit_with_features(self, rerun: Rerun) -> RerunResult:
-        """Fit the estimator on the training windows only, and weight features on their folds."""
+        """Fit on the training windows only, and weight the features on folds of these windows."""
         change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **rerun.change}
         change |= {"max_epochs": rerun.n_epochs, "max_steps": None}
         assert self.validation is not None

@@ -25,7 +25,7 @@ from sensorseq.training.evaluation import outputs_of
 from sensorseq.training.labels import read_known_labels, read_labels
 from sensorseq.windows import WindowSet
 
-_FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # limits on the windows for the class frequencies
+_FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # number of windows for the class frequencies
 _SMALLEST_LOG = -6.0  # smallest log-probability, so that no class frequency is near zero
 
 LeftOut = tuple[NDArray[np.int64], NDArray[np.float64]]

@@ -278,7 +278,7 @@ def outputs_of(model: TrainedModel, data: TrainingData | StreamedData) -> NDArra
 
 def _network_of(module: LSTMLinear) -> LstmNetwork:
     """Return the module's network for the kernel, rebuilt only if a weight has changed."""
-    # the state holds the tensors themselves, so that their memory is not used by other tensors
+    # the state holds the tensors themselves, so that their memory is not reused for other tensors
     tensors = (*module.parameters(), *module.buffers())
     state = [(tensor, tensor._version) for tensor in tensors]
     cached = _NETWORKS.get(module)
