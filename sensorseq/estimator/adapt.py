@@ -42,10 +42,10 @@ class Adaptation:
     """A summary of the changes that `SensorLSTMClassifier.adapt` made.
 
     `source` is the SHA-256 of the old model's file, or None if the model cannot be saved.
-    `scaling_share` is how far the scaling was moved from the model's scaling (0) to the scaling of
-    the new windows (1), and `head` is True if the linear layer was changed. The log-losses, in
-    nats, are means over the new windows; `log_loss_after` is optimistic, because the model has
-    learned from these windows.
+    `scaling_share` tells how far the scaling was moved: 0 is the old scaling, and 1 is the scaling
+    of the new windows. `head` is True if the linear layer was changed. The log-losses are means
+    over the new windows, in nats. `log_loss_after` is optimistic, because the model has learned
+    from these windows.
     """
 
     source: str | None
@@ -102,7 +102,7 @@ def adapt(
 
 
 def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
-    """Read windows and labels, check them as `fit_abstention` does, and leave out test windows."""
+    """Read and check windows and labels; leave out test windows."""
     if isinstance(X, WindowSet):
         if X.split is not None:
             refuse_apart(y, groups)
@@ -144,7 +144,7 @@ def _log_loss(logits: NDArray[np.float64], class_index: NDArray[np.int64]) -> ND
 
 
 def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: float) -> bool:
-    """Test whether the class-averaged gain exceeds both `least` and its standard error."""
+    """Test whether the mean gain over the classes exceeds its standard error and `least`."""
     means = np.array([gain[class_index == k].mean() for k in np.unique(class_index)])
     error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.inf
     return bool(means.mean() > max(least, error))
@@ -184,10 +184,10 @@ def _move_head(model: TrainedModel, few: Windows) -> tuple[bool, str]:
         return False, "was kept (only boosted trees are used, and adapt does not change trees)"
     gain = np.mean([part.gain(few.target, folds) for part in parts], axis=0)
     if not _falls(gain, few.target, 0.0):
-        return False, "was kept (it is better on left-out windows)"
+        return False, "was kept (changing it gave no clear gain on left-out windows)"
     for part in parts:
         part.change(few.target)
-    return True, "was changed (it is better on left-out windows)"
+    return True, "was changed (this lowers the log-loss of left-out windows)"
 
 
 def split_few(few: Windows) -> list[Fold]:
@@ -211,8 +211,8 @@ class LinearPart:
     """Linear layers whose outputs are summed, and a regularized change of their weights.
 
     The L2 penalty applies to the change. The optimal change is then a linear combination of the
-    windows' features, so the dual problem is solved, which has one coefficient per window and
-    logit. The features of all layers are centered and scaled to the same mean square.
+    windows' features. Its coefficients, one per window and logit, are the solution of the dual
+    problem. The features of all layers are centered and scaled to the same mean square.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class LinearPart:
         self.products = 1.0 + np.sum(products, axis=0)  # the bias has the constant feature 1
 
     def gain(self, class_index: NDArray[np.int64], folds: Sequence[Fold]) -> NDArray[np.float64]:
-        """Return by how much a change fitted without a window's fold lowers its log-loss."""
+        """Return how much each window's log-loss falls after a change fitted to the other folds."""
         changed = self.logits.copy()
         for fit, test in folds:
             dual = self.solve(class_index, fit)
@@ -267,7 +267,7 @@ class LinearPart:
 
 
 def linear_parts(model: TrainedModel, few: Windows) -> Iterator[LinearPart]:
-    """Yield one part for all linear layers on features or, if there are none, one per network.
+    """Yield one part for all linear layers on features; if there are none, one part per network.
 
     Yield nothing if there are no linear layers on features and the networks have weight 0.
     """
@@ -302,7 +302,7 @@ def _add(
 
 
 def copy_model(model: TrainedModel) -> TrainedModel:
-    """Return a copy with changeable layers, without class frequencies or abstention threshold."""
+    """Return a copy whose layers can be changed, without class frequencies and abstention."""
     networks = [copy.deepcopy(network) for network in model.networks]
     head = model.head
     if head is not None:

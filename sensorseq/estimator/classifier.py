@@ -160,10 +160,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Additional optimizer arguments, under the names that torch uses: eps, betas, amsgrad, alpha,
         centered, nesterov, dampening and, for rmsprop, momentum.
     lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
-        ``"cosine"`` decays to a hundredth of the maximum at the last epoch, which `max_epochs` and
-        `max_steps` determine; ``"plateau"`` halves the rate when the monitored value has not
-        improved for a quarter of `patience` epochs; ``"one_cycle"`` rises for 30 % of the steps,
-        then falls to nearly zero.
+        ``"cosine"`` lowers the rate to a hundredth of the maximum by the last epoch (see
+        `max_epochs` and `max_steps`). ``"plateau"`` halves the rate when the monitored value has
+        not improved for a quarter of `patience` epochs. ``"one_cycle"`` raises the rate for 30 % of
+        the steps, then lowers it to nearly zero.
     warmup_epochs : int or float, default=0.05
         Number of epochs over which the rate increases linearly before the schedule begins. A float
         in (0, 1) is a fraction of all optimizer steps of the run (0.05 of 1000 steps is 50 steps),
@@ -181,18 +181,17 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Maximum number of epochs. ``"auto"`` chooses the number needed for 400 optimizer steps on
         the training part, but at least 24 and at most 200.
     max_steps : int, optional
-        Limit on the number of optimizer steps: the run has ``ceil(max_steps / steps per epoch)``
-        epochs if that is fewer than `max_epochs`. The run and the learning-rate schedule end with
-        the epoch in which `max_steps` is reached.
+        Limit on the number of optimizer steps. The run and the learning-rate schedule have
+        ``ceil(max_steps / steps per epoch)`` epochs, but at most `max_epochs`.
     max_grad_norm : float or None, default=1.0
         Limit for gradient clipping (see `clip_by`); None turns clipping off.
     clip_by : {"norm", "value"}, default="norm"
         Whether `max_grad_norm` bounds the global norm of the gradient or each of its elements.
     weight_decay : float, default=1e-3
         Weight decay as in torch: decoupled in adamw and lion, an L2 penalty in the other
-        optimizers. It applies to every parameter.
+        optimizers. All parameters are decayed.
     l1 : float, default=0.0
-        Factor of an L1 penalty: the sum of the absolute values of all weights except biases.
+        Factor of an L1 penalty, the sum of the absolute values of all weight matrices.
     max_timesteps : int, optional
         Maximum window length; longer windows are cropped, both in training and in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"
@@ -227,9 +226,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     calibrate : bool, default=False
         Whether to divide the logits by `temperature_`, which is fitted on the validation windows
         after training. Then, for example, about 80 % of the windows predicted with probability 0.8
-        are classified correctly. `predict` is unchanged. With early stopping, which uses the same
-        windows, some overconfidence may remain; measure the calibration on other windows with
-        `sensorseq.evaluation.calibration.calibration_error`.
+        are classified correctly. `predict` is unchanged. With early stopping, which also uses the
+        validation windows, some overconfidence may remain; measure the calibration on other windows
+        with `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if our CUDA kernels
         support this network on it (see ``sensorseq info``) and `engine` is not ``"native"``;
@@ -245,19 +244,19 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         and no `head_norm`. The results of both engines are equal up to rounding.
     n_models : int, default=1
         Number of networks in the ensemble; their probabilities are averaged. All networks use the
-        same split, but each has its own initial weights, window order and dropout. They are trained
-        side by side if the native engine supports them and the windows fit in memory; otherwise,
-        one after another. The first network is bit for bit the result of ``n_models=1``. Callbacks
-        are called for every network.
+        same split, but each has its own initial weights, window order and dropout. The networks are
+        trained side by side if the native engine supports them and the windows fit in memory;
+        otherwise, they are trained one after another. The first network is bit for bit the result
+        of ``n_models=1``. Callbacks are called for every network.
     warm_start : bool, default=False
         Whether to continue from the weights and the scaling of the last fit, or of a loaded model,
         with a new optimizer. The models fitted on `features` are kept unchanged.
     checkpoint : str or path, optional
         Model file that is written after each epoch that improves `monitor`, or after every epoch if
-        `monitor` needs validation windows and there are none. It contains only the LSTM (for an
-        ensemble, the first network), without the effects of `features`, `refit` and `calibrate`.
-        The file is replaced atomically, so a complete file remains if the process is killed; `load`
-        reads this file, and `warm_start` continues training from it.
+        `monitor` needs validation windows and there are none. The file contains only the LSTM (for
+        an ensemble, the first network), without the effects of `features`, `refit` and `calibrate`.
+        It is replaced atomically, so a complete file remains if the process is killed. `load` reads
+        this file, and `warm_start` can then continue the training.
     callbacks : list, optional
         Objects with at least one of the methods `on_fit_begin`, `on_epoch_begin`, `on_epoch_end`
         and `on_fit_end`; see `sensorseq.training.Callback`.
@@ -266,45 +265,47 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     random_state : int, RandomState or None, default=None
         Seed of the split, the initial weights, the order of the windows, the crops and the dropout.
         The same integer gives bit for bit the same result on one machine. With the native engine
-        (see `engine_`), the result does not depend on the number of threads either, except for the
-        last digits of the contribution of `features`, which LAPACK and scikit-learn compute.
+        (see `engine_`), the number of threads affects only the last digits of the contribution of
+        `features`, which LAPACK and scikit-learn compute.
     features : "auto", None, name, callable or list, default="auto"
         Models that use features of the windows; their logits are added to those of the LSTM. Linear
         layers, fitted by ridge regression in closed form, use random convolutions (``"rocket"``,
         see `sensorseq.features.RandomConvolutions`), competing kernels (``"hydra"``, see
-        `sensorseq.features.CompetingKernels`), summary statistics divided into ranges
-        (``"summary"``, see `sensorseq.features.SummarySteps`), or the result of your own function
-        of the scaled windows, ``(windows, lengths) -> array of shape (n, f)``. Gradient boosting
-        uses summary statistics (``"boosting"``, see `sensorseq.features.SummaryFeatures`). In the
-        sum of logits, the factor of each model is chosen to minimize the log-loss on windows that
-        are left out of training in whole groups. ``"auto"`` tries the four named models and keeps
-        those that lower this log-loss; it may also drop the LSTM. `features_` records the choice
-        and the reasons for it. With `refit`, or if nothing is held out, the windows are left out in
-        three folds, and the network is trained two or three more times for these folds. Otherwise,
-        the windows of the validation part are left out. None uses the LSTM alone. If the windows
-        are read from their file in parts, the models on features are fitted to a sample of the
-        windows; if, in addition, nothing is held out, ``"auto"`` uses no features.
+        `sensorseq.features.CompetingKernels`) or summary statistics divided into ranges
+        (``"summary"``, see `sensorseq.features.SummarySteps`). A linear layer can also use the
+        result of your own function of the scaled windows, ``(windows, lengths) -> array of shape
+        (n, f)``. Gradient boosting uses summary statistics (``"boosting"``, see
+        `sensorseq.features.SummaryFeatures`). The weights of the models in the sum of logits
+        minimize the log-loss on windows that are left out of training; whole groups are left out.
+        ``"auto"`` tries the four named models and keeps those that lower this log-loss; it may also
+        drop the LSTM. `features_` records the choice and the reasons for it. With `refit`, or if
+        nothing is held out, the windows are left out in three folds, and the network is trained two
+        or three more times for these folds. Otherwise, the windows of the validation part are left
+        out. None uses the LSTM alone. If the windows are read from their file in parts, the models
+        on features are fitted to a sample of the windows. In this case, ``"auto"`` uses no features
+        if nothing is held out.
     refit : "auto", "all" or None, default="auto"
         How the model learns from the held-out windows after the validation curve, the report and
         the held-out probabilities have been computed. ``"auto"`` keeps the networks of the three
-        folds, which together have been trained on all windows, and averages their probabilities in
-        prediction. Without three folds or for an ensemble, and always with ``"all"``, `n_models`
-        networks are trained on all windows for the same number of steps. ``"auto"`` means None for
-        more than 20,000 windows, for windows read from their file in parts, and with `warm_start`.
-        None keeps the networks trained on the training part. `X_val` is never used for training.
+        folds (see `features`), which together have been trained on all windows, and averages their
+        probabilities in prediction. ``"all"`` trains `n_models` networks on all windows, for as
+        many steps as the first network; ``"auto"`` also does this for an ensemble, or if there are
+        no three folds. ``"auto"`` means None for more than 20,000 windows, for windows read from
+        their file in parts, and with `warm_start`. None keeps the networks trained on the training
+        part. `X_val` is never used for training.
     patch : "auto", int or None, default="auto"
         Number of samples per frame. The network reads a window as a sequence of frames that overlap
         by half; for each frame and channel, it receives the mean, the variance, the minimum, the
-        maximum and the power in up to six bands of the spectrum. Long windows are then processed
-        faster and usually classified better. ``"auto"`` uses a twentieth of the window length, but
-        at least 8 samples, and no frames for windows of fewer than 28 samples. With None, the
-        network reads every sample. `features` are always computed from the samples.
+        maximum and the power in up to six bands of the spectrum. Frames make long windows faster to
+        process and usually improve their classification. ``"auto"`` uses a twentieth of the window
+        length, but at least 8 samples, and no frames for windows of fewer than 28 samples. With
+        None, the network reads every sample. `features` are always computed from the samples.
     missing : {"error", "expected", "outside"}, default="error"
         How to treat NaN. ``"error"`` raises an error. ``"expected"`` interpolates linearly. If a
         channel is all NaN in a window, `fit` raises an error, and prediction replaces the channel
-        with its training mean. ``"outside"`` does the same and, in prediction, also treats a
-        channel as missing if `outside` reports that the channel is constant or that its values or
-        spread are out of range. Set `missing` before `fit`.
+        with its training mean. ``"outside"`` works like ``"expected"`` and, in prediction, also
+        treats a channel as missing if `outside` reports that the channel is constant or that its
+        values or spread are out of range. Set `missing` before `fit`.
 
     Attributes
     ----------
@@ -330,7 +331,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         are not finite.
     features_ : FeatureChoice
         The chosen features, the reasons for the choice, and the log-loss and accuracy of each kind
-        of model alone and of all together on the left-out windows. Print this object to see a
+        of model, and of the sum of all models, on the left-out windows. Print this object to see a
         summary.
     refitted_ : bool
         Whether the model also learned from the held-out windows (see `refit`).
@@ -340,15 +341,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     scaler_ : Scaler or None
         The scaler, fitted on the training part.
     module_, modules_ : LSTMLinear and list of LSTMLinear
-        The first network, and the networks of all members of an ensemble or of all folds, in
-        evaluation mode. Their inputs are scaled windows, divided into frames if there is a
-        `patch_`: ``patch_.apply(windows, lengths)``. Without features, their outputs are the logits
-        before division by `temperature_`.
+        The first network, and all networks (of an ensemble or of the folds), in evaluation mode.
+        Their inputs are scaled windows, divided into frames if there is a `patch_`:
+        ``patch_.apply(windows, lengths)``. Without features, their outputs are the logits before
+        division by `temperature_`.
     temperature_ : float
         The number by which the logits are divided; 1 unless ``calibrate=True``.
     abstention_, abstain_threshold_ : Abstention and float
-        The result of `fit_abstention` with the numbers on which it is based, and the threshold. A
-        window whose highest probability is below the threshold gets no label.
+        The result of `fit_abstention`, and the threshold that it contains. A window whose highest
+        probability is below the threshold gets no label.
     adaptation_ : Adaptation or None
         The changes that `adapt` made, and the model from which it started; None if this estimator
         is not an adapted copy.
@@ -360,9 +361,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     Notes
     -----
-    Arrays have shape (n, t, c), or (n, t) for one channel. A 3-D array with one step and several
-    channels, or with at most 16 steps and at least 32 channels, looks like (n, c, t); `fit` rejects
-    it unless `lengths` is given.
+    Arrays have shape (n, t, c), or (n, t) for one channel. If `lengths` is not given, `fit` rejects
+    a 3-D array that looks like (n, c, t), for example because it has one step and several channels,
+    and warns if an array may have this order.
 
     A loss or gradient that is not finite ends the training: the weights of the best epoch are kept,
     a ConvergenceWarning is issued, and the verdict is ``"diverged"``. If this happens in the first
@@ -386,8 +387,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     True
     """
 
-    # By default, scikit-learn routes these arguments to this estimator, because users who pass them
-    # to a search or a pipeline mean them for this estimator.
+    # With metadata routing, searches and pipelines pass these arguments to this estimator.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__predict_proba: ClassVar = {"lengths": True}
@@ -490,12 +490,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), WindowSet or path
             Windows; (n, t) means one channel, and a path means a prepared file. The list may
-            contain DataFrames. If the column names of the first one are strings, they become the
-            channel names, and the columns of all other DataFrames, in training and prediction, are
-            matched by name. If a WindowSet or a file has a split, ``"train"`` is used for training,
-            ``"validation"`` for validation, and ``"test"`` is not used. The windows of a WindowSet
-            are not yet scaled or balanced, whatever the pipeline's settings; the `scale` and
-            `sampler` of this estimator apply to them. A prepared file contains its own scaler,
+            contain DataFrames. If the column names of the first DataFrame are strings, they become
+            the channel names. The columns of all other DataFrames, in training and prediction, are
+            then matched by name. If a WindowSet or a file has a split, ``"train"`` is used for
+            training, ``"validation"`` for validation, and ``"test"`` is not used. The windows of a
+            WindowSet are not yet scaled or balanced, whatever the pipeline's settings; the `scale`
+            and `sampler` of this estimator apply to them. A prepared file contains its own scaler,
             which is used if it matches `scale`, and the indices of its balanced training windows.
             Use `SensorFusionClassifier` for windows of several sensors.
         y : array of shape (n,) or (n, k), optional
@@ -537,7 +537,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If windows on both sides of the validation split share samples, or if there are no
             groups and each window continues the one before it.
         UserWarning
-            If a label probably means that a window has no label, as -1 does in scikit-learn, if the
+            If `y` contains a value that usually marks windows without a label, such as -1, if the
             padding of windows does not match their `lengths`, or if an array with few steps and
             many channels may be channel-first.
         """
@@ -671,7 +671,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def fluctuation_(self) -> FluctuationReport:
-        """The report. On first access, other models are compared with the network on its data."""
+        """The report. The first access compares the network with other models on the same data."""
         if not hasattr(self, "_judged"):
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
         report, facts, to_compare = self._judged
@@ -710,8 +710,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return class probabilities: the softmax of the logits divided by `temperature_`.
 
-        For an ensemble, this is the mean over its members. The result is a float64 array of shape
-        (n, n_classes) with columns in the order of `classes_`.
+        For an ensemble, the probabilities are averaged over its members. The result is a float64
+        array of shape (n, n_classes) with columns in the order of `classes_`.
 
         Parameters
         ----------
@@ -800,8 +800,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The result is the lowest threshold for which the windows show that at most a fraction
         `error_rate` of the answers is wrong. Windows of one group are treated as correlated; see
         `sensorseq.estimator.uncertainty.choose_threshold`. With probability `confidence`, this
-        bound holds on new recordings of the same kind. It does not cover other recordings, such as
-        those of a new surface or robot. `save` also stores the results, `abstention_` and
+        bound holds on new recordings of the same kind. The bound does not cover other recordings,
+        such as those of a new surface or robot. `save` also stores the results, `abstention_` and
         `abstain_threshold_`.
 
         Parameters
@@ -821,9 +821,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If the windows do not support this bound for any threshold; the message gives the lowest
-            error rate that they support. This error is also raised if the windows were used in
-            `fit` or have no labels.
+            If no threshold keeps this bound; the message gives the lowest error rate for which
+            there is a threshold. This error is also raised if the windows were used in `fit` or
+            have no labels.
         """
         X = self._open(X)
         abstention = find_abstention(
@@ -1024,12 +1024,13 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Notes
         -----
         `fit` records the extremes of its windows, except those of the test part; `adapt` and a warm
-        start widen these extremes. A window is outside if, in any channel, one of the following
-        lies beyond the recorded extremes: its values, by more than half of the recorded range; its
-        standard deviation, by more than a factor of 10 (a factor of 3 for the standard deviation
-        relative to the other channels); or its fraction of the power in one of eight frequency
-        bands, by more than a factor of 10. docs/validation.md lists the faults that this method
-        finds and those that it misses.
+        start widen these extremes. A window is outside if any channel lies too far beyond the
+        recorded extremes. For values, the limit is half of the recorded range. For the standard
+        deviation, and for the fraction of the power in each of eight frequency bands, the limit is
+        a factor of 10. For the standard deviation relative to the other channels, the limit is a
+        factor of 3. A window is also outside if it has a constant channel that was never constant
+        in training. docs/validation.md lists the faults that this method finds and those that it
+        misses.
         """
         X = self._open(X)
         return self.model_.outside(X, lengths)
@@ -1061,7 +1062,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return indices and cross-validated class probabilities of training windows.
 
         The folds are those used to weight the features (see `features`). Each window is predicted
-        by models that were not fitted on it; only the factors of these models in the sum of logits
+        by models that were not fitted on it. Only the weights of these models in the sum of logits
         were fitted on the predicted windows. There are at most 6,000 indices, which are positions
         in the X given to `fit`. The result is None if the fit weighted no features or used `X_val`,
         or if the estimator was loaded from a file.
@@ -1085,7 +1086,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         equally among the samples of the frame. The sum of the contributions is the difference in
         log-probability between the two ends of the line. ``"occlusion"`` sets one region of one
         channel at a time to zero after scaling and measures the decrease in the log-probability; it
-        also works with features and trees, but the sum of the contributions then has no meaning.
+        also works with features and trees. The sum of these decreases has no meaning.
 
         Parameters
         ----------
@@ -1109,7 +1110,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ArgumentError
             If an argument is invalid, or if gradients are requested for a model with features.
         InputError
-            If the windows cannot be used, or if X is a file larger than its buffer in memory.
+            If the windows cannot be used, or if X is a prepared file larger than the buffer for
+            reading files.
 
         References
         ----------
@@ -1134,7 +1136,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         windows = self.model_.read(X, lengths)
         if windows.are_stored and windows.X.nbytes > buffer_bytes():
             raise InputError(
-                "X is larger than the buffer for windows in files; explain some of its windows,"
+                "X is larger than the buffer for reading files; explain only some of the windows,"
                 " such as X.part('test').take(range(1000))."
             )
         return windows.held()
@@ -1149,12 +1151,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> Self:
         """Return a copy adapted to another robot, using a few labeled windows from that robot.
 
-        The scaling is moved toward that of the new windows if this lowers their log-loss by more
-        than 0.5 nats. The linear layer reads the features or, without features, the LSTM's states.
-        It is fitted to the new windows, with an L2 penalty on the change of its weights, if this
-        lowers the log-loss of left-out groups. This check needs two groups of each class, or two
-        windows of each class if there are no groups. Each change is made only if it also lowers the
-        log-loss by more than the standard error over the classes.
+        The scaling is moved toward the scaling of the new windows if this lowers their log-loss by
+        more than 0.5 nats. The linear layer reads the features or, without features, the LSTM's
+        states. It is fitted to the new windows, with an L2 penalty on the change of its weights, if
+        this lowers the log-loss of left-out groups. This check needs two groups of each class, or
+        two windows of each class if there are no groups. Each change is made only if it also lowers
+        the log-loss by more than the standard error over the classes.
 
         Parameters
         ----------
@@ -1192,7 +1194,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return adapted
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Use matplotlib to plot the last fit's curves, its kept epoch and the sampling error.
+        """Plot the curves of the last fit, the kept epoch and the sampling error, with matplotlib.
 
         Parameters
         ----------
@@ -1226,8 +1228,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If an argument is a function or another object that can only be stored in a form that
-            executes code when it is read.
+            If an argument is a function or another object that cannot be stored as plain data.
         """
         check_is_fitted(self)
         write_model(path, *self._stored())
@@ -1288,7 +1289,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         estimator.best_score_ = take("best_score", float)
         estimator.engine_ = EngineChoice(*check_texts("engine", take("engine", list)))
         facts = take("report_facts", dict)
-        report = estimator._made_report(facts)  # also checks the facts if the file has a report
+        report = estimator._made_report(facts)  # made in any case, to check the facts
         if "fluctuation" in description:
             try:
                 report = FluctuationReport._from_dict(take("fluctuation", dict), is_page=False)
@@ -1405,9 +1406,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Write an ONNX model that computes `predict_proba`.
 
         The graph accepts windows in the form given to `fit`, and includes cropping, scaling, all
-        networks, `features` and the temperature. It uses opset 17 and runs in onnxruntime 1.15 or
-        later. Windows must be prepared as in training; see `steps`. The metadata contain the
-        preparation, the classes, channels, units and sample rate, and the SHA-256 of the model
+        networks, `features` and the temperature. The graph uses opset 17 and runs in onnxruntime
+        1.15 or later. Windows must be prepared as in training; see `steps`. The metadata contain
+        the preparation, the classes, channels, units and sample rate, and the SHA-256 of the model
         file. This method requires the extra ``onnx``.
 
         Parameters
@@ -1493,8 +1494,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Prefix of all names in C and of the file names.
         smooth : {"none", "filter", "lag"}, default="none"
             ``"filter"`` and ``"lag"`` also write ``sensorseq_smooth(&smoother, probabilities,
-            smoothed)``, which smooths the probabilities from ``sensorseq_push`` over time as
-            `stream` does, to within 1e-5. Its state needs ``8 * (lag + 1)`` bytes for each class.
+            smoothed)``, which smooths the probabilities from ``sensorseq_push`` over time. The
+            results agree with those of `stream` within 1e-5. The smoother needs ``8 * (lag + 1)``
+            bytes for each class.
         lag, mean_dwell_s, transitions
             As in `stream`.
 

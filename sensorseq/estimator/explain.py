@@ -19,8 +19,8 @@ from sensorseq.training.evaluation import modules_of
 from sensorseq.training.window_format import apply_patch
 
 METHODS = ("auto", "gradients", "occlusion")
-# Number of intervals on the path from zeros to a window, and number of gradients per interval. The
-# 32 gradients in total are enough if the log-probability is smooth along the path.
+# Number of intervals on the path from zeros to a window, and number of gradients per interval.
+# These 32 gradients are enough if the log-probability is smooth along the path.
 _INTERVALS, _NODES = 8, 4
 # Tolerated difference, in nats, between the integrated gradients and the actual change of the
 # log-probability in one interval.
@@ -55,7 +55,7 @@ class Explanation:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """The fraction of a window's absolute contributions in each region and channel.
+        """Each window's absolute contributions, divided by their sum.
 
         The shape is (n, R, C). The fractions of a window sum to 1, or to 0 if nothing contributes.
         """

@@ -29,15 +29,15 @@ from sensorseq.features.stack import fit_stack
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureChoice, FeatureHead
 
-MANY_WINDOWS = 4_000  # with more windows, use fewer convolutions, because ridge fits cost n^2 F
+MANY_WINDOWS = 4_000  # with more windows, fewer convolutions limit the time of ridge fits
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
 # Boosting and steps use this many of the best statistics. On development folds with derived
 # channels, using more statistics took longer and was no more accurate.
 BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400
-# The ridge penalty if folds are cut in time. In 12 draws of one training recording per class from
-# BorealTC's motor data and from the simulated surfaces, this penalty with equal weights classified
-# 43.5 % and 73.7 % of the other recordings correctly. Penalties chosen on folds cut in time
-# classified 39.9 % and 72.6 % correctly.
+# The ridge penalty if folds are cut in time. In 12 draws of one training recording per class, the
+# accuracy on the other recordings was 43.5 % (BorealTC's motor data) and 73.7 % (simulated
+# surfaces) with this penalty and equal weights. With penalties chosen on folds cut in time, the
+# accuracies were 39.9 % and 72.6 %.
 _STRENGTH_IN_TIME = 1e-3
 # weight of the LSTM if all weights would be 0, so that its logits still rank the classes
 _SMALLEST_WEIGHT = 1e-3
@@ -82,7 +82,7 @@ class HeadData:
     """The scaled windows on which a feature head is fitted.
 
     `weight` is the positive weight of each window in the loss. Thresholds and convolutions are
-    chosen from the windows with the indices `learn_rows`, which are never held out.
+    chosen from the windows with the indices `learn_rows`, which are in the training part.
     """
 
     X: NDArray[Any]
@@ -117,8 +117,8 @@ class FittedFeatures:
 
     `scores` contains an array (n, K) for each kind, with NaN for windows that are in no test fold;
     `rows` are the indices of the n windows among all windows. If the folds are cut `in_time`, they
-    are not suitable for fitting weights. In this case, only the linear layers, if there are any,
-    are used, and all of them get the same weight.
+    are not suitable for fitting weights. In this case, if there are linear layers, only these are
+    used, and all of them get the same weight.
     """
 
     class_index: NDArray[np.int64]
@@ -283,7 +283,7 @@ def _choose_steps(
 def _fit_trees(
     data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
 ) -> tuple[Block, NDArray[np.float64]]:
-    """Grow trees on summary statistics for each fold and on `rows`, like `_fit_linear`."""
+    """Fit boosted trees to summary statistics; return them with their cross-validated scores."""
     summary = SummaryFeatures().fit(data.X, data.lengths)
     statistics = summary.transform(data.X, data.lengths)
 
@@ -368,7 +368,7 @@ def _accuracy(
 
 
 def _describe_choice(tried: list[Candidate], n_windows: int, n_folds: int) -> FeatureChoice:
-    """Describe the choice among the tried models: first the LSTM, last the weighted sum of all."""
+    """Describe the choice; `tried` starts with the LSTM and ends with the sum of all models."""
     alone, together = tried[0], tried[-1]
     used = tuple(candidate.name for candidate in tried[1:] if candidate.weight)
     reason = (

@@ -126,8 +126,8 @@ class ScaledFit:
     """The scaled windows of a fit, and the model before its networks are trained.
 
     `train` and `validation` are the inputs of the networks; `samples` are the same windows before
-    their samples were joined into steps. All of these may be streamed. `findings` describe faults
-    in the windows.
+    their samples were joined into steps. All of them may be streamed. `findings` describe faults in
+    the windows.
     """
 
     data: FitData
@@ -139,7 +139,7 @@ class ScaledFit:
     findings: tuple[Finding, ...]
 
     def held(self) -> tuple[Windows | None, Windows | None]:
-        """Return both parts as scaled windows with channel and class names, or None if streamed."""
+        """Return both parts as scaled windows with channel and class names; None if streamed."""
         train, validation = (
             replace(
                 part,
@@ -324,7 +324,7 @@ def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArr
 def _starts_of(
     source: WindowSet | None, groups: NDArray[Any], windows: Windows
 ) -> NDArray[np.float64]:
-    """Return each window's start in window lengths, or its position if the times are unknown."""
+    """Return each window's start in window lengths or, if unknown, its position in its group."""
     starts = None if source is None else source.start_s
     if source is not None and starts is not None and source.sample_rate_hz is not None:
         length_s = windows.n_timesteps / source.sample_rate_hz
@@ -382,7 +382,7 @@ def _read_validation(
 
 
 def hold_out(arguments: FitArguments, data: FitData) -> FitData:
-    """Return the data with a training and a validation part, which are stored, given or drawn."""
+    """Return the data with its windows divided into a training and a validation part."""
     train_rows, held_out = _rows_of_parts(arguments, data)
     validation = data.given_validation if held_out is None else data.windows.take(held_out)
     if arguments.parameters["calibrate"] and validation is None:
@@ -397,7 +397,7 @@ def hold_out(arguments: FitArguments, data: FitData) -> FitData:
 def _rows_of_parts(
     arguments: FitArguments, data: FitData
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-    """Return the indices of training windows (None: all) and validation windows."""
+    """Return the indices of the training windows (None means all) and validation windows."""
     windows, stored, config = data.windows, data.split, arguments.config
     fraction = arguments.parameters["validation_fraction"]
     if data.given_validation is not None:
@@ -546,7 +546,7 @@ def _continued(earlier: TrainedModel, data: FitData, arguments: Mapping[str, Any
         preparation=data.preparation(earlier.preparation, continues=True),
         temperature=1.0,
         shares=None,
-        abstention=None,  # it was chosen for other probabilities
+        abstention=None,  # the threshold was chosen for other probabilities
         **arguments,
     )
 

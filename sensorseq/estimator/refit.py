@@ -1,8 +1,8 @@
 """The steps after the fit on the training part: weight features, and learn from all windows.
 
 The validation curve, the report and the held-out probabilities come from the held-out part. After a
-refit, the final model has learned from every window: it consists either of the networks of the
-folds, or of networks that are trained on all windows.
+refit, the final model has learned from every window. It consists either of the networks of the
+folds or of networks that are trained on all windows.
 """
 
 import copy
@@ -51,7 +51,7 @@ from sensorseq.training.torch_network import make_network
 from sensorseq.training.window_format import WindowFormat
 
 N_FOLDS = 3
-FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" trains again on all of them
+FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" refits the model
 _FOLDS, _FEATURES, _REFIT, _COPIES = 101, 102, 103, 104  # spawn keys of the seeds
 
 
@@ -62,11 +62,11 @@ class Refit:
     `part` and the scaled `data` contain the training windows, then the validation windows. If
     validation windows were given separately, they are only in `seen`, which has all windows as
     prediction sees them, and `part` is None. If there is a held-out part, the first fold is tested
-    on it. With `refits`, the final model learns from all windows: with `keeps_folds`, it averages
-    the networks of the folds; otherwise, its networks are trained on all windows. With `augment`,
-    `changed` returns the windows of `data` after augmentation in a given epoch. If no further
-    network is trained, all fields describe only the sample of windows to which features are fitted;
-    this sample may come from a file that does not fit in memory.
+    on it. If `refits` is true, the final model learns from all windows: it averages the networks of
+    the folds if `keeps_folds` is true; otherwise, its networks are trained on all windows. If
+    `augment` is set, `changed` returns the windows of `data` as augmented in a given epoch. If no
+    further network is trained, all fields describe only the sample of windows to which features are
+    fitted; this sample may come from a file that does not fit in memory.
     """
 
     part: Windows | None
@@ -98,7 +98,7 @@ class Refit:
     def left_out(
         self, head: FeatureHead
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any] | None]:
-        """Return the out-of-fold logits of windows, with their classes and groups."""
+        """Return the out-of-fold logits in `head`, and the classes and groups of their windows."""
         logits, rows = head.out_of_fold, head.out_of_fold_rows
         assert logits is not None
         assert rows is not None
@@ -118,7 +118,7 @@ class Refit:
         return len(self.folds) - self.has_held_out + n_refits
 
     def fit_features(self, progress: NoProgress) -> FittedFeatures | None:
-        """Fit the feature models, which need no network; their weights are fitted later."""
+        """Fit the feature models; their weights in the sum of logits are fitted later."""
         if self.features is None:
             return None
         progress.say("features")

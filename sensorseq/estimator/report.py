@@ -20,7 +20,7 @@ from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.windows import Windows
 from sensorseq.training import TrainingResult
 
-_JUDGED = ("loss", "val_loss", "val_accuracy")  # a report needs one of these
+_JUDGED = ("loss", "val_loss", "val_accuracy")  # a report needs at least one of these columns
 
 
 def check_parts(train: Windows | None, validation: Windows | None) -> tuple[Finding, ...]:

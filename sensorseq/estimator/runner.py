@@ -59,7 +59,7 @@ _OF_WINDOWS = frozenset(("scale", "max_timesteps", "crop", "augment", "class_wei
 STEP_WINDOWS = 0.6  # fixed cost of a step, in windows; measured with 2 to 128 hidden units
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
 FEATURES_TRAININGS = 4  # cost of features, in training runs: one on all windows and one per fold
-SAME_LOSS = 1e-3  # relative change; rounding causes far smaller changes, other data far larger
+SAME_LOSS = 1e-3  # relative tolerance; rounding causes far less, other data far more
 SAME_CLASSES = 0.02  # fraction of validation windows whose class may change due to rounding
 
 
@@ -127,8 +127,8 @@ class FitOrigin:
 class FitRunner(TrialRunner):
     """Runs one fit again with changes; see `sensorseq.diagnosis.trials.TrialRunner`.
 
-    The losses of the fixed training windows, in the record and in the reruns, are in nats. The
-    values of other loss functions are scaled so that guessing costs as much as with cross-entropy.
+    The losses of the fixed training windows, in the record and in the reruns, are in nats. A loss
+    other than cross-entropy is scaled so that guessing costs as much as with cross-entropy.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class FitRunner(TrialRunner):
         return nats_per_unit(arguments["loss"], self.n_classes, arguments["label_smoothing"])
 
     def _work(self, arguments: Mapping[str, Any]) -> float:
-        """Estimate the number of multiplications in an epoch: for all windows, plus a constant."""
+        """Estimate the number of multiplications in an epoch, including its fixed cost."""
         width, n_layers = arguments["hidden_size"], arguments["num_layers"]
         directions = 2 if arguments["bidirectional"] else 1
         _, n_steps, n_inputs = self._train.X.shape
@@ -247,7 +247,7 @@ class FitRunner(TrialRunner):
         return rerun_results
 
     def _fit_with_features(self, rerun: Rerun) -> RerunResult:
-        """Fit the estimator on the training windows only, and weight features on folds of them."""
+        """Fit on the training windows only, and weight the features on folds of these windows."""
         change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **rerun.change}
         change |= {"max_epochs": rerun.n_epochs, "max_steps": None}
         assert self.validation is not None
@@ -325,7 +325,7 @@ class FitRunner(TrialRunner):
         """Prepare a fit from initial weights with the changes of a rerun."""
         if not self.origin.is_whole:
             raise ArgumentError(
-                "a fit that continued another has no initial weights to rerun from."
+                "a fit that continued another fit has no initial weights for a rerun."
             )
         parameters = {**self._fit.parameters, **rerun.change}
         parameters |= {"max_epochs": rerun.n_epochs, "max_steps": None}

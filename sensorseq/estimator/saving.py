@@ -121,7 +121,7 @@ class Checkpoint(Callback):
         facts: Mapping[str, Any],
     ) -> None:
         path = parameters["checkpoint"]
-        with writing(path), locking(path):  # any failure occurs before the training
+        with writing(path), locking(path):  # raises an error now if the file cannot be written
             pass
         self._path, self._monitor, self._best = path, job.config.monitor, math.inf
         self._has_warned, self._engine = False, job.choose_engine()

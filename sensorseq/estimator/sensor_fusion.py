@@ -62,9 +62,9 @@ _MOST_WEIGHED = 6
 class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """Classify windows of several sensors, each with its own rate and its own classifier.
 
-    The logits of the sensors are combined in a weighted sum. The weights are fitted on windows left
-    out when the classifiers were fitted, for each combination of sensors that a window may have
-    (with more than six sensors, for some of these combinations).
+    The logits of the sensors are combined in a weighted sum. The weights are fitted on windows that
+    were left out of the fits of the classifiers. Each combination of sensors that a window may have
+    gets its own weights; with more than six sensors, only some combinations do.
 
     Parameters
     ----------
@@ -623,7 +623,7 @@ def _check_estimator(estimator: SensorLSTMClassifier) -> None:
 
 
 def _without_lost(windows: SensorWindows) -> SensorWindows:
-    """Mark a sensor as missing in windows with an all-NaN channel, which may reveal the class."""
+    """Mark a sensor as missing in the windows in which one of its channels is all NaN."""
     sets = dict(windows.sensors)
     for name, of_sensor in windows.sensors.items():
         is_valid = np.arange(of_sensor.n_timesteps) < np.asarray(of_sensor.lengths)[:, None]
@@ -636,10 +636,11 @@ def _without_lost(windows: SensorWindows) -> SensorWindows:
 
 
 def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> SensorWindows:
-    """Hold out the same windows of all sensors; if no sensor is missing, the seed ensures this.
+    """Hold out the same windows of all sensors, even if some windows lack a sensor.
 
-    Held-out groups are chosen by their windows that have all sensors, so that each sensor keeps
-    every class in training.
+    The held-out groups are drawn using only the windows that have all sensors, so that each sensor
+    keeps every class in training. If no sensor is missing, nothing is done, because the sensors
+    then get the same split from their common seed.
     """
     rows = np.flatnonzero(windows.present.all(axis=1))
     if windows.split is not None or len(rows) in (0, len(windows)) or not fraction:
@@ -648,7 +649,7 @@ def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> Se
     groups = np.arange(len(windows)) if windows.groups is None else np.asarray(windows.groups)
     try:
         _, held_out = holdout_by_group(classes[rows], groups[rows], fraction, seed)
-    except SplitError:  # each fit then finds its own split or raises an error
+    except SplitError:  # each fit then draws its own split or raises an error
         return windows
     is_held_out = np.isin(groups, groups[rows[held_out]])
     return windows.with_split(np.where(is_held_out, "validation", "train"))
@@ -721,7 +722,7 @@ def _describe(
     class_index: NDArray[np.int64],
     weight: NDArray[np.float64],
 ) -> FeatureChoice:
-    """Return the scores of each sensor and of their sum on left-out windows with all sensors."""
+    """Return the scores of each sensor and of their weighted sum, on windows with all sensors."""
     n = len(fusion.sensors)
     rows = present.all(axis=1) & (weight > 0)
     if not rows.any():

@@ -29,7 +29,7 @@ _FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # number of windows for the class fr
 _SMALLEST_LOG = -6.0  # smallest log-probability, so that no class frequency is near zero
 
 LeftOut = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Indices of windows in `fit`, and their logits from models that were not fitted on them."""
+"""Indices of windows in X, and their logits from models that were not fitted on them."""
 
 
 def learn_probabilities(
@@ -131,8 +131,8 @@ def find_abstention(
         if seen := seen_by(model, X):
             raise InputError(
                 f"X has {len(seen)} recording(s) that were used for training or validation"
-                f" ({', '.join(seen[:3])}), on which the model makes fewer errors than on new"
-                " ones. Give recordings that were not used in fit."
+                f" ({', '.join(seen[:3])}). The model makes fewer errors on these than on new"
+                " recordings. Give recordings that were not used in fit."
             )
     probability = model.predict_proba(X, lengths)
     n_windows = len(probability)
@@ -147,7 +147,7 @@ def find_abstention(
     )
     if chosen is None:
         lowest = lowest_error_rate(highest, is_right, group_index, confidence)
-        remedy = "" if lowest is None else f", or use error_rate={lowest:g}, which has a threshold"
+        remedy = "" if lowest is None else f", or allow error_rate={lowest:g}"
         raise InputError(
             f"no threshold was found: {n_windows} windows of {group_index.max() + 1} group(s),"
             f" {100 * is_right.mean():.1f} % of them classified correctly, cannot show"
@@ -171,8 +171,8 @@ def accuracy_of(
     if mark is not None and mark not in classes.tolist():
         n = int((labels == mark).sum())
         warn_caller(
-            f"y is {mark!r} for {n} of {len(labels)} windows, which is not a class of the model"
-            " and usually marks windows without a label; these windows count as errors. Leave"
+            f"y is {mark!r} for {n} of {len(labels)} windows. This value is not a class of the"
+            " model and usually marks windows without a label. These windows count as errors; leave"
             f" them out: with keep = np.not_equal(y, {mark!r}), give X[keep] and y[keep]."
         )
     return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
@@ -180,8 +180,8 @@ def accuracy_of(
 
 # The estimates, from logits and probabilities
 
-# Weight of the prior belief that the network is calibrated. A few windows outweigh it: each adds
-# the variance of its logits, which is about 1 for an uncertain window.
+# Weight of the prior belief that the network is calibrated. A few windows outweigh the prior,
+# because each window adds the variance of its logits, which is about 1 for an uncertain window.
 _PRIOR = 1.0
 NOTABLE_SPREAD = 0.05
 
@@ -189,12 +189,12 @@ NOTABLE_SPREAD = 0.05
 def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.integer]) -> float:
     """Return the temperature T for which ``softmax(logits / T)`` fits the classes best.
 
-    T minimizes the cross entropy of windows not used for training [1]_ plus ``b - 1 - log(b)``
-    with ``b = 1 / T``, a gamma prior whose mode is T = 1. With a few dozen windows or more, the
-    prior has no noticeable effect. The cross entropy alone would fall as T goes to 0 if all windows
-    are classified correctly, and as T goes to infinity if the logits are worse than chance. The
-    prior keeps T away from both extremes. The sum is strictly convex in b, so there is one
-    minimum and no bound is needed.
+    T minimizes the sum of two terms: the cross entropy of windows not used for training [1]_, and
+    ``b - 1 - log(b)`` with ``b = 1 / T``. The second term is a gamma prior whose mode is T = 1.
+    With a few dozen windows or more, the prior has no noticeable effect. The cross entropy alone
+    would fall as T goes to 0 if all windows are classified correctly, and as T goes to infinity if
+    the logits are worse than chance. The prior keeps T away from both extremes. The sum is strictly
+    convex in b, so there is one minimum and no bound is needed.
 
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*,
     2017.
@@ -225,9 +225,9 @@ def probability_spread(
     """Estimate the standard error of the top class's probability due to fitting T.
 
     The result is the standard error of log T times the root mean square, over the windows, of the
-    derivative of the top class's probability with respect to log T. The standard error of log T is
-    the larger of two values: one assumes independent windows; the other is computed from the slope
-    of the loss in each group, because windows of a recording are correlated.
+    derivative of the top class's probability with respect to log T. Two standard errors of log T
+    are estimated, and the larger one is used. The first assumes independent windows. The second
+    allows for correlated windows within a group: it uses the slope of the loss in each group.
     """
     z = below_highest(logits) / temperature
     probability = softmax(z)
@@ -258,19 +258,19 @@ def choose_threshold(
 ) -> Abstention | None:
     """Return the lowest threshold for which the answers stay within the error rate, or None.
 
-    The thresholds that answer 30, 35, ... 100 % of the windows are tested in this order, each
-    against the null hypothesis "more than `error_rate` of its answers are wrong", until a
-    hypothesis cannot be rejected. A fixed testing order needs no correction for the number of tests
-    [1]_. Because a small number of windows cannot reject any hypothesis, there are three starting
-    points, at 30, 60 and 100 %, among which ``1 - confidence`` is divided; each starting point
-    passes its unused part on to the next one (the fallback procedure [2]_).
+    The thresholds that answer 30, 35, ... 100 % of the windows are tested in this order. The null
+    hypothesis of each test is that more than `error_rate` of the answers are wrong; testing stops
+    when a hypothesis cannot be rejected. A fixed testing order needs no correction for the number
+    of tests [1]_. Because 30 % of the windows may be too few to reject a hypothesis, testing starts
+    again at 60 and at 100 %. ``1 - confidence`` is divided among the three starting points, and
+    each passes the part that it did not use to the next one (the fallback procedure [2]_).
 
-    Each test is an exact binomial test with the *effective* number of windows: the number of
-    answered windows divided by their design effect ``1 + (m - 1) rho``, where m is the number of
-    windows in a group and rho is the correlation of errors within a group, as in surveys [3]_. The
-    correlation is estimated from all windows and shrunk toward 1 (at which a group is one
-    observation) with the weight of one group that has an error. This shrinkage replaces the
-    correction in [3]_ for a small number of groups.
+    Each test is an exact binomial test with the *effective* number of windows, as in surveys [3]_:
+    the number of answered windows divided by the design effect ``1 + (m - 1) rho``. Here, m is the
+    number of windows in a group, and rho is the correlation of errors within a group. The
+    correlation is estimated from all windows and shrunk toward 1, at which a group counts as one
+    observation. The value 1 counts as much as an estimate from one group that has an error. This
+    shrinkage replaces the correction in [3]_ for a small number of groups.
 
     .. [1] A. N. Angelopoulos et al., *Learn then Test*, 2021.
     .. [2] B. L. Wiens, *A fixed sequence Bonferroni procedure for testing ... endpoints*, 2003.

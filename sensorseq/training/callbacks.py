@@ -138,7 +138,8 @@ class CallbackList:
                 else:
                     self.error.add_note(f"then {type(callback).__name__}.{hook}: {error!r}")
                 answers.append(True)
-        # Comparisons may return numpy's True; other truthy objects do not stop the training.
+        # A hook may return numpy's True, as comparisons do; other truthy objects do not stop
+        # training.
         return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
     def explain(self, error: BaseException | None) -> None:

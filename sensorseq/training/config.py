@@ -85,7 +85,7 @@ def choose_engine(engine: str, gap: str | None) -> EngineChoice:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Training settings; all fields but `n_outputs` have the meaning of the estimator's arguments.
+    """Training settings; all fields but `n_outputs` are arguments of the estimator.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class TrainingConfig:
     patience, tol, monitor
         See `early_stopping`.
     restore_best : bool
-        Whether to keep the weights of the best epoch instead of the last epoch.
+        Whether to keep the weights of the best epoch instead of those of the last epoch.
 
     Raises
     ------
@@ -208,11 +208,11 @@ class TrainingConfig:
                     f"warmup_epochs={value!r} must be an integer of at least 0 (epochs), or a"
                     " number in (0, 1) (a fraction of all steps)."
                 )
-        # A fraction raises no error: it is the estimators' default, and one_cycle ignores it.
+        # A fraction raises no error, because it is the estimators' default; one_cycle ignores it.
         elif check_integer("warmup_epochs", value, 0) and self.lr_schedule == "one_cycle":
             raise ArgumentError(
                 f"warmup_epochs={value} cannot be combined with lr_schedule='one_cycle', which has"
-                " its own warm-up over the first 30 %; set warmup_epochs=0."
+                " its own warm-up over the first 30 % of the steps; set warmup_epochs=0."
             )
 
     def _check_optimizer_params(self) -> None:

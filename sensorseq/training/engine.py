@@ -94,8 +94,8 @@ def train_network(
 
     The losses and scores of the training part are running values: each batch is measured in
     training mode, before its own optimizer step. The validation part is measured after the epoch in
-    evaluation mode, with the same loss but without class or sample weights, so that its values are
-    comparable across weightings. The losses do not include penalties (`l1`, `weight_decay`).
+    evaluation mode, with the same loss but without class or sample weights, so that runs with
+    different weights can be compared. The losses do not include penalties (`l1`, `weight_decay`).
 
     Training stops if a loss or gradient is not finite; the row of that epoch stays in the history.
 
@@ -349,7 +349,7 @@ class TrainingRun:
         return "max_epochs" if len(self.history) >= self.config.n_epochs else None
 
     def keep_snapshot(self) -> None:
-        """Store the current state in the recorder if the recorder needs a snapshot of it."""
+        """Store the current state in the recorder if a snapshot is due."""
         if self.recorder is not None:
             self.recorder.keep_snapshot(len(self.history), self.n_steps, self.state_dict)
 
@@ -369,7 +369,7 @@ class TrainingRun:
         return nullcontext() if self.autograd is None else self.autograd.averaged_weights()
 
     def refresh_windows(self) -> None:
-        """Replace the training windows by those of the next epoch if they change in each epoch."""
+        """If the training windows change in each epoch, load those of the next epoch."""
         if self.refresh is not None:  # in place, so that the native engine sees the change
             self.train.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
 

@@ -167,11 +167,11 @@ def forward_models(
     x: Tensor,
     lengths: Tensor | None = None,
 ) -> Tensor:
-    """Return the logits (M, N, K) of M networks, bitwise equal to those of `LSTMLinear` modules.
+    """Return the logits (M, N, K) of M networks in evaluation mode.
 
-    The modules are in evaluation mode. `weights` come from `name_weights`, `running` (M, 2, P)
-    contains the statistics of ``head_norm="batch"``, and the windows `x` have shape
-    (M or 1, N, T, C).
+    The logits are bit for bit those of `LSTMLinear` modules. `weights` come from `name_weights`,
+    `running` (M, 2, P) contains the statistics of ``head_norm="batch"``, and the windows `x` have
+    shape (M or 1, N, T, C).
     """
     suffixes = ("", "_reverse")[: network.n_directions]
 
@@ -209,7 +209,7 @@ def forward_models(
 # Outputs of trained networks, for arrays
 
 
-# For each module, the kernel's network and the state of the weights used to make this network.
+# For each module, the network for the kernel, and the state of the weights it was made from.
 _NETWORKS: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
 
 
@@ -278,7 +278,7 @@ def outputs_of(model: TrainedModel, data: TrainingData | StreamedData) -> NDArra
 
 def _network_of(module: LSTMLinear) -> LstmNetwork:
     """Return the module's network for the kernel, rebuilt only if a weight has changed."""
-    # the state contains the tensors themselves, so that no other tensor can get the same id
+    # the state holds the tensors themselves, so that their memory is not reused for other tensors
     tensors = (*module.parameters(), *module.buffers())
     state = [(tensor, tensor._version) for tensor in tensors]
     cached = _NETWORKS.get(module)

@@ -21,7 +21,7 @@ from sensorseq.windows import WindowSet
 # (n, c, t) instead of (n, t, c).
 FEW_TIMESTEPS = 16
 MANY_CHANNELS = 32
-_SMOOTHER = 0.7  # an axis is smoother if its roughness is below this fraction of the other's
+_SMOOTHER = 0.7  # an axis is smoother if its roughness is below this fraction of the other axis's
 _CHANNELS_PER_STEP = 8  # this ratio or more is an error, even if both axes are equally smooth
 _EXAMINED = 200  # number of windows whose smoothness is measured
 
@@ -29,11 +29,11 @@ _EXAMINED = 200  # number of windows whose smoothness is measured
 def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
     """Raise an error if a 3-D array looks like (n, c, t); warn if it may have this order.
 
-    An array with only a few steps and many channels may have this order, unless its values are
-    smoother along the steps. An array looks like (n, c, t) if its values are smoother along the
-    last axis, if that axis is much longer, or if there is one step of several channels. Windows
-    like this are accepted with `lengths`, as a list, or as a WindowSet, because these define the
-    time axis.
+    An array with few steps and many channels may have this order, unless its values are smoother
+    along the steps than along the last axis. Such an array looks like (n, c, t) if its values are
+    smoother along the last axis, or if that axis is much longer. An array with one step and several
+    channels always looks like (n, c, t). Windows like this are accepted with `lengths`, as a list,
+    or as a WindowSet, because these define the time axis.
     """
     if lengths is not None or isinstance(X, WindowSet) or is_list_of_sequences(X):
         return
@@ -62,7 +62,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
 
 
 def _roughness(X: NDArray[np.float64], axis: int) -> float:
-    """Return the RMS difference of neighbors on an axis, relative to random pairs; 1 for noise."""
+    """Return the RMS difference of neighbors along an axis, relative to random pairs."""
     step = np.diff(X, axis=axis)
     spread = X - X.mean(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -250,8 +250,8 @@ def summarize_epochs(
 class NativeEpochs:
     """Executes the optimizer steps of similar runs; these runs are the models of one trainer.
 
-    The modules provide the initial weights; `weights` are the copies in the trainer (with
-    `ema_decay`, the averages). Windows that several models share are stored once; `data` contains
+    The modules provide the initial weights; `weights` are the trainer's copies of them (with
+    `ema_decay`, their averages). Windows that several models share are stored once; `data` contains
     each model's windows in the trainer. The streamed windows of a single model are set with
     `replace_data`.
     """

@@ -156,7 +156,7 @@ class Schedule(Stateful):
         return peak * self._plateau_scale
 
     def end_epoch(self, *, improved: bool) -> None:
-        """Update the schedule after an epoch; `improved` refers to the monitored value."""
+        """Update the schedule after an epoch; `improved` tells if the monitored value improved."""
         self._n_stale = 0 if improved else self._n_stale + 1
         if self._config.lr_schedule == "plateau" and self._n_stale >= self._plateau_patience:
             self._plateau_scale *= PLATEAU_FACTOR
@@ -188,8 +188,8 @@ def l1_penalty(module: torch.nn.Module) -> Tensor:
 def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Load a state dict without changing the dtypes of its tensors.
 
-    torch would cast values that an optimizer keeps in a different dtype (`mu_product` of NAdam) to
-    the dtype of the parameter, and training would continue in a different precision.
+    torch would cast values that an optimizer keeps in a different dtype (such as `mu_product` of
+    NAdam) to the dtype of the parameter, and training would continue in a different precision.
     """
     optimizer.load_state_dict(dict(state))
     parameters = [part for group in optimizer.param_groups for part in group["params"]]

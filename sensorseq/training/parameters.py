@@ -64,7 +64,7 @@ def resolve_device(
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
-    """Return the training configuration for the estimator's arguments.
+    """Check the estimator's arguments; return the training configuration.
 
     The configuration's `n_outputs` is a placeholder until the labels are known.
     """

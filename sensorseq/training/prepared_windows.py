@@ -45,9 +45,9 @@ def read_training_file(
 ) -> tuple[WindowSet, Scaler | None]:
     """Return the windows of a prepared file for a fit, and the scaler stored with them.
 
-    Test windows of a split file are not read. If the file has `sample_indices`, they select the
-    training windows and balance the classes; repeated windows are augmented if this is configured.
-    If the windows exceed `buffer_bytes`, they stay in the file.
+    If the file has a split, its test windows are not read. If the file has `sample_indices`, these
+    select the training windows and balance the classes; repeated windows are augmented if this is
+    configured. If the windows exceed `buffer_bytes`, they stay in the file.
     """
     with PreparedFile(path) as file:
         if file.stored.y is None:
@@ -179,9 +179,9 @@ def fit_requested_scaler(
 ) -> Scaler | None:
     """Fit the scaler requested by an estimator's `scale` and the windows' configuration.
 
-    `windows` is the set given to `fit`, or None for an array; `pieces` yields its cropped training
-    part. If the windows were prepared for the same `kind`, their ``rated`` values, which are scaled
-    to 1, are used.
+    `windows` is the set given to `fit`, or None for an array; `pieces` yields the cropped training
+    windows. If the windows were prepared for the same `kind`, their ``rated`` values, which are
+    scaled to 1, are used.
     """
     if kind is None:
         return None
@@ -247,10 +247,10 @@ def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None
 def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparation:
     """Describe the preparation of a fit's windows, and list the recordings of these windows.
 
-    `sets` are the training set and, if it was given separately, the validation set. Only the test
-    windows of the training set do not count as seen, because `fit` uses all other windows. If the
-    digests of a recording are unknown, their list is empty. With `with_dwell`, the labels must be
-    classes, and the duration of each class is learned if possible.
+    `sets` are the training set and, if it was given separately, the validation set. All windows
+    count as seen, except the test windows of the training set, which `fit` does not use. If the
+    digests of a recording are unknown, their list is empty. If `with_dwell` is true, the labels
+    must be classes, and the duration of each class is learned if possible.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}

@@ -92,7 +92,7 @@ class CounterDropout:
 
 @contextmanager
 def isolated_generators(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators of torch, numpy and Python in a block, and restore them after it."""
+    """Seed the generators of torch, numpy and Python in a block; restore their state after it."""
     # a custom module may draw from numpy's global generator
     of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
     np.random.seed(seed % 2**32)  # noqa: NPY002

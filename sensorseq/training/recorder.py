@@ -25,10 +25,10 @@ from sensorseq.training.optim import Schedule, cosine_between, load_exactly
 from sensorseq.training.stopping import ModuleWeights, WeightAverage, float_parts
 from sensorseq.training.streamed_data import StreamedData
 
-# The fixed subset has one window in 20, but at least 32 and at most 256 windows.
+# The fixed subset has one training window in 20, but at least 32 and at most 256 windows.
 FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256
 AVERAGE_DECAY = 0.9
-# Number of snapshots after the first one; consecutive snapshots are an eighth of the run apart.
+# A snapshot is taken after each eighth of the run; the initial one and the last four are kept.
 N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8
 
 _Given = ParamSpec("_Given")
@@ -68,8 +68,8 @@ class Recorder:
     recorder neither draws random numbers nor changes the network. Some measurements are not
     possible in every run; they are then empty or NaN:
 
-    - If windows are streamed from their file, there is no fixed subset, `averaged_loss` or
-      `train_margin`.
+    - If windows are streamed from their file, there is no fixed subset of the training windows, no
+      `averaged_loss` and no `train_margin`.
     - With a custom loss, there is no fixed subset.
     - If the subset is given as `fixed`, there are no `fixed_rows`.
     - If runs are trained side by side, there are no snapshots.
@@ -200,7 +200,7 @@ class Recorder:
 
     @_timed
     def note_validation(self, outputs: Sequence[Tensor]) -> None:
-        """Record the outputs (n, K) of the validation windows, batch by batch."""
+        """Record the outputs of the validation windows, given as one tensor (n, K) per batch."""
         joined = outputs[0] if len(outputs) == 1 else torch.cat(list(outputs))
         followed = self._val.of(joined.cpu().numpy())
         self._now.val_predicted = [followed.argmax(axis=1).astype(np.uint16)[np.newaxis]]
@@ -218,7 +218,7 @@ class Recorder:
 
     @_timed
     def end_epoch(self, weights: ModuleWeights) -> None:
-        """Store the records of an epoch, and average the weights that were validated."""
+        """Store the records of an epoch, and add the validated weights to the average."""
         epoch, done = self._now, self._done
         if self.fixed is not None:
             here, n_before = weights.join(), len(done.n_steps)
@@ -396,7 +396,7 @@ DECAY_END = 0.01  # fraction of the rate at the end of the decay
 
 
 class FallingRates(Schedule):
-    """The learning rates of a run after a snapshot, times a half cosine that falls to 1 %."""
+    """The scheduled learning rates after a snapshot, times a half cosine that falls to 1 %."""
 
     def __init__(
         self, config: TrainingConfig, steps_per_epoch: int, first_step: int, n_steps: int

@@ -1,8 +1,8 @@
 """Train many runs at the same time, with the same results as if each were trained alone.
 
 Runs with the same kind of network become the models of one `EpochTrainer`, so one native call runs
-an epoch of all these runs, and runs with the same validation windows are validated together. Each
-run handles its own order of windows, rates, best weights and early stopping; see
+an epoch of all these runs. Runs with the same validation windows are validated together. Each run
+handles its own order of windows, learning rates, best weights and early stopping; see
 `engine.TrainingRun`.
 """
 

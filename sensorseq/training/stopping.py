@@ -71,10 +71,10 @@ class ModuleWeights:
         return torch.cat([part.detach().reshape(-1) for part in float_parts(self.module)])
 
     def read_module(self) -> None:
-        """Read the weights from the module; here, they are the module's own weights."""
+        """Read the weights from the module; a subclass may store a copy of them."""
 
     def write_module(self) -> None:
-        """Copy the weights into the module; here, they are the module's own weights."""
+        """Copy the weights into the module if they are stored outside it."""
 
 
 def float_parts(module: nn.Module) -> list[Tensor]:

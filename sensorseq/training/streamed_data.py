@@ -176,7 +176,7 @@ class StreamedData:
         return min(self.buffer_windows, len(self)) * self._window_bytes
 
     def to(self, device: torch.device) -> "StreamedData":
-        """Move the buffers to `device` after reading."""
+        """From now on, move every buffer to `device` after it has been read."""
         self._device = device
         return self
 
@@ -325,7 +325,8 @@ def make_renewal(
         return None
     augmentation = augmentation.with_indices(windows.X.shape[2], form.channels)
     if isinstance(data, StreamedData):
-        # The file is read piece by piece, so results are rounded differently than in memory.
+        # The file is read piece by piece, so results are rounded differently than for windows in
+        # memory.
         return epoch_changes(
             augmentation,
             channel_sd(map(partial(form.cropped, training=True), windows.pieces())),

@@ -38,13 +38,13 @@ def initialize_weights(
 ) -> None:
     """Initialize the weights of an `LSTMLinear` with random numbers from `generator`, on the CPU.
 
-    ``weight_ih`` and ``linear.weight`` follow `weight_init`, ``weight_hh`` follows
-    `recurrent_init`: uniform Xavier [1]_, uniform He [2]_, orthogonal [3]_, or ``"uniform"``,
-    torch's own ``U(-b, b)`` with ``b = 1 / sqrt(H)`` in the LSTM and ``1 / sqrt(inputs)`` in the
-    head. Each of the four gates is initialized as a separate matrix with its own fans, so an
-    orthogonal recurrent matrix preserves the norm of the state in every gate. A callable fills each
-    complete tensor in place. A positive `forget_bias` makes the cell remember at the start of
-    training [4]_; other biases are zero.
+    `weight_init` applies to ``weight_ih`` and ``linear.weight``, and `recurrent_init` applies to
+    ``weight_hh``. The schemes are uniform Xavier [1]_, uniform He [2]_, orthogonal [3]_, and
+    ``"uniform"``, which is torch's default ``U(-b, b)`` with ``b = 1 / sqrt(H)`` in the LSTM and
+    ``b = 1 / sqrt(inputs)`` in the head. Each of the four gates is initialized as a separate matrix
+    with its own fans, so an orthogonal recurrent matrix preserves the norm of the state in every
+    gate. A callable fills each complete tensor in place. A positive `forget_bias` makes the cell
+    remember at the start of training [4]_; other biases are zero.
 
     .. [1] X. Glorot, Y. Bengio, *Understanding the difficulty of training deep ... networks*, 2010.
     .. [2] K. He et al., *Delving Deep into Rectifiers*, 2015.

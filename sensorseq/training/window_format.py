@@ -127,7 +127,7 @@ def crop_tensor(
 
 AUTO = "auto"
 # For patch="auto": the minimum length of a window that is divided into frames, the minimum length
-# of a frame, and the length of a window divided by that of a frame. The values were chosen on
+# of a frame, and the ratio of the window length to the frame length. The values were chosen on
 # development folds.
 SHORTEST_WINDOW, SHORTEST_FRAME, FRAMES = 28, 8, 20
 # The minimum spread of an input, as a fraction of its largest value. This limit prevents scaling

@@ -319,7 +319,7 @@ def test_windows_without_a_label_are_named_with_a_remedy(y, row):
 def test_a_score_names_windows_without_a_label():
     fitted = fit_marked(MARKED, CLASS)
     y = np.where(IS_MARKED, -1, CLASS)
-    with pytest.warns(UserWarning, match=r"y is -1 for 23 of 90 windows, .* keep = np.not_equal"):
+    with pytest.warns(UserWarning, match=r"y is -1 for 23 of 90 windows\. .* keep = np.not_equal"):
         fitted.score(MARKED, y)
     keep = np.not_equal(y, -1)
     fitted.score(MARKED[keep], y[keep])
