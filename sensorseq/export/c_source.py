@@ -167,7 +167,7 @@ def write_texts(
 
 @dataclass(frozen=True)
 class COptions:
-    """The arguments of `to_c`; those with a default are for a model of a single sensor.
+    """The arguments of `to_c`; arguments with a default apply only to a model of a single sensor.
 
     `is_refitted` is True if the model has also learned from the validation part of `check`.
     """
@@ -251,7 +251,7 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
                     " one of them a different name, and fit again."
                 )
         texts |= sources
-    # The weights are for uncalibrated logits, but the C code joins calibrated ones.
+    # The weights are meant for uncalibrated logits, but the C code joins calibrated logits.
     temperatures = [model.models[name].temperature for name in fusion.sensors]
     factors = table * np.array(temperatures) / model.temperature
     tables = Tables(options.weights == "int8")
@@ -505,7 +505,7 @@ class _Source:
 
     @property
     def used_statistics(self) -> NDArray[np.int64]:
-        """The columns of those summary statistics that steps or trees read."""
+        """The columns of the summary statistics that are read by steps or trees."""
         columns = [np.zeros(0, np.int64)]
         if "summary" in self.blocks:
             columns.append(self.blocks["summary"].describe.columns)
@@ -630,7 +630,7 @@ def _accuracy(model: AnyModel, windows: WindowSet | SensorWindows) -> float:
 
 
 def compare_accuracy(model: AnyModel, options: COptions) -> Accuracy | None:
-    """Compare accuracies on the labeled validation windows, or on all windows if not split."""
+    """Compare accuracies on the labeled validation windows, or on all windows without a split."""
     part, check = "given", options.check
     if check is None:
         return None

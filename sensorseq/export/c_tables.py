@@ -72,7 +72,8 @@ class Tables:
     def add_features(self, name: str, weight: NDArray[Any]) -> None:
         """Add weights (n_features, n_classes) as float32, or as int8 with an exponent per feature.
 
-        One factor is not enough, because weights of rare features are thousands of times larger.
+        One factor for all features is not enough, because weights of rare features are thousands of
+        times larger than others.
         """
         if not self.int8:
             self.add(f"{name}_weight", weight, "f4")
@@ -101,7 +102,7 @@ def _decimal(value: np.floating) -> str:
 
 
 def struct_bytes(header: str) -> int:
-    """Return the size in bytes of a header's struct; its fields are arrays, largest types first."""
+    """Return the bytes of a header's struct, whose fields are arrays, largest types first."""
     fields = re.findall(r"^  (double|float|int) \w+\[(\d+)\];$", header, re.M)
     n_bytes = sum(_BYTES[kind] * int(size) for kind, size in fields)
     return -(-n_bytes // _BYTES[fields[0][0]]) * _BYTES[fields[0][0]]

@@ -187,7 +187,7 @@ def _constant_when_traced(function: _Function) -> _Function:
     """Make tracing treat the result of a function as a constant.
 
     This works like `torch.compiler.assume_constant_result`, but does not load torch's compiler,
-    which takes seconds. Use it only for values that are fixed or set once.
+    which takes seconds. Use this decorator only for values that are fixed or set once.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function

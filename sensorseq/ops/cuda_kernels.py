@@ -31,7 +31,7 @@ SWITCH = "SENSORSEQ_CUDA_KERNELS"
 OFF, AUTO, FORCED = "0", "auto", "1"
 DEFAULT = AUTO
 NOT_CHECKED = "the kernels are not checked here"
-NOT_PASSED = "its kernel failed the check"
+NOT_PASSED = "the kernel failed the check"
 
 
 class Permission(NamedTuple):

@@ -325,7 +325,7 @@ class SensorStream:
         return decisions
 
     def _is_late(self, row: Mapping[str, StreamDecision]) -> bool:
-        """Test whether to stop waiting: absent sensors have later decisions, or time is up."""
+        """Test whether all absent sensors have later decisions, or the maximum wait has passed."""
         start_s = min(decision.start_s for decision in row.values())
         lacking = [name for name in self.sensors if name not in row]
         if all(any(name in later for later in self._rows[1:]) for name in lacking):

@@ -40,8 +40,8 @@ class Patch(NamedTuple):
     def bands(self) -> list[tuple[int, int]]:
         """The bands as half-open ranges (first, end) of frequency numbers.
 
-        Frequency number k, from 1, has k periods in a frame. Bands are spaced evenly in the
-        logarithm of frequency; a short frame has fewer than `N_BANDS` bands.
+        Frequency number k, which is at least 1, has k periods in a frame. Bands are spaced evenly
+        in the logarithm of frequency; a short frame has fewer than `N_BANDS` bands.
         """
         edges = np.geomspace(1, self.n_samples // 2 + 1, N_BANDS + 1).round().astype(int).tolist()
         return [(low, high) for low, high in zip(edges, edges[1:]) if low < high]

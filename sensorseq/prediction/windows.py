@@ -219,7 +219,7 @@ def check_usable(
     *,
     allow_nan: bool = False,
 ) -> None:
-    """Raise an error if a model cannot use a value; its message numbers the windows by `rows`."""
+    """Raise an error if a model cannot use a value; the message numbers the windows by `rows`."""
     usable = np.abs(X) <= LARGEST  # also False for NaN
     if allow_nan:
         usable |= np.isnan(X)
