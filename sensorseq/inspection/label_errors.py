@@ -266,11 +266,13 @@ def find_label_errors(
         If there are fewer groups than folds, or if a class occurs in only one group (without
         groups, in only one window), so that some models could not learn that class.
 
-    Notes ----- The score follows confident learning [1]_: the probability of the given label is
-    compared with the mean probability of all windows with this label. A class about which the model
-    is never certain therefore does not fill the top of the table. `n_estimated` counts windows
-    whose likeliest class is not the label. A class is considered only if its probability is at
-    least 0.7, or at least its mean over the windows with this label.
+    Notes
+    -----
+    The score follows confident learning [1]_: the probability of the given label is compared with
+    the mean probability of all windows with this label. A class about which the model is never
+    certain therefore does not fill the top of the table. `n_estimated` counts windows whose
+    likeliest class is not the label. A class is considered only if its probability is at least 0.7,
+    or at least its mean over the windows with this label.
 
     The labels of the other windows in the group are a second opinion. The weight of this opinion
     minimizes the log-loss on the given labels, so the weight is high if most groups have one label,

@@ -297,7 +297,7 @@ def limits_of(rows: Rows) -> tuple[float, float]:
 
 
 def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find classes with similar names or few groups, or revealed by group, time, length or rate."""
+    """Find classes with similar names or few groups, and classes that metadata reveal."""
     facts = [recording for recording in facts if recording.label is not None]
     labels = np.array([recording.label for recording in facts])
     groups_of = {str(k): {r.group for r in facts if r.label == k} for k in np.unique(labels)}

@@ -144,7 +144,7 @@ def train_until(
 
 
 def relative_work(arguments: Mapping[str, Any], n_channels: int) -> float:
-    """Return a network's work per timestep and window in `_REFERENCE_WORK`, but at least 1."""
+    """Return a network's work per step and window, divided by `_REFERENCE_WORK`, at least 1."""
     hidden, directions = arguments["hidden_size"], 2 if arguments["bidirectional"] else 1
     inputs = [n_channels] + [hidden * directions] * (arguments["num_layers"] - 1)
     work = sum(4 * hidden * (hidden + n) * directions for n in inputs)
