@@ -1,4 +1,4 @@
-"""Classifiers in C99: a header and a source file per sensor that use libc, but never malloc."""
+"""Classifiers in C99: for each sensor, a header and a source file that use libc but not malloc."""
 
 import copy
 import importlib
@@ -76,7 +76,8 @@ class Accuracy:
 class CExport:
     """The two files and the memory that they need on a microcontroller; `print` shows a table.
 
-    For several sensors, `sensors` contains the export of each sensor, and the sizes are sums.
+    For several sensors, `sensors` contains the export of each sensor, and the sizes are sums over
+    all sensors.
     """
 
     header: Path
@@ -288,7 +289,7 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
 
 
 def _hop_s(model: TrainedModel) -> float | None:
-    """Return the time between windows, common to all sensors, or None after a fit on arrays."""
+    """Return the time between the starts of windows, or None after a fit on arrays."""
     preparation: Mapping[str, Any] = model.preparation or {}
     options = PreparationOptions.recorded(preparation)
     return (options.hop_s or options.window_s) if preparation.get("configuration") else None

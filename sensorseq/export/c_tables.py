@@ -37,7 +37,7 @@ def quantize(weight: NDArray[Any], *, exponents: bool = False) -> tuple[NDArray[
 
 
 def rounded(weight: NDArray[Any], *, exponents: bool = False) -> NDArray[Any]:
-    """Round rows (n, m) to their int8 values and convert them back to their type."""
+    """Round rows (n, m) to int8 and convert the result back to the type of the rows."""
     whole, scale = quantize(weight, exponents=exponents)
     scale = np.exp2(scale.astype(np.float64)) if exponents else scale
     restored: NDArray[Any] = (whole * scale[:, None]).astype(weight.dtype)

@@ -26,7 +26,7 @@ _HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # the three taps of weig
 
 
 def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str, str]) -> str:
-    """Add a feature block's contribution (n, K) to the logits in float64; return its name.
+    """Add a feature block's part (n, K) of the logits in float64; return the tensor's name.
 
     `cache` keeps the statistics, which are shared by several blocks.
     """

@@ -192,7 +192,7 @@ def near_duplicates(
 def _nearest(
     shapes: NDArray[np.float32], among: NDArray[np.float32], recording_index: Ints
 ) -> tuple[Ints, Floats]:
-    """Return the index of the shape in `among` nearest to each shape, and a ratio of distances.
+    """Return, for each shape, the index of the nearest shape in `among` and a ratio of distances.
 
     The ratio is the distance to the nearest shape, divided by the distance to the nearest shape of
     any other recording.

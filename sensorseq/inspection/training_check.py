@@ -193,7 +193,7 @@ def _check_unchanging(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
 def _freeze_running_statistics(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d):
-            # Otherwise, running statistics and validation loss change even without a step.
+            # A nonzero momentum would change the validation loss even without an optimizer step.
             part.momentum = 0.0
 
 

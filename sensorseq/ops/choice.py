@@ -108,7 +108,8 @@ def training_gap(
 ) -> str | None:
     """Return the reason why CUDA kernels cannot run the training steps of a network, or None.
 
-    All windows together, `n_bytes`, must fit into `memory_bytes` on the GPU; None means no limit.
+    All windows together take `n_bytes`, which must fit into `memory_bytes` on the GPU (None: no
+    limit).
     """
     if dtype != torch.float32:
         return f"on a GPU, this engine supports float32, not {str(dtype).removeprefix('torch.')}"

@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from sensorseq.ops import reference
 
-# torch warns that cuDNN copies the weights because they are not in one block of memory; only
-# nn.LSTM could put them into one block.
+# Ignore torch's warning that cuDNN copies the weights because they are not in one block of memory.
+# Only nn.LSTM could avoid the copy.
 warnings.filterwarnings("ignore", message="RNN module weights are not part", module=__name__)
 
 

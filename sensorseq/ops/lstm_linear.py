@@ -221,7 +221,7 @@ def refuse_forward_mode(arguments: list[Any]) -> None:
 def _in_framework(
     function: Callable[..., tuple[Tensor, ...]], arguments: list[Any], *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Call a function of `framework`; under autocast, use its precision and return float32."""
+    """Call a `framework` function; under autocast, compute in autocast's dtype, return float32."""
     x = arguments[0]
     dtype = computing_dtype(x.device.type, x.dtype)
     if not torch.is_autocast_enabled(x.device.type) or dtype not in HALVES:

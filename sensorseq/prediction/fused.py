@@ -131,7 +131,7 @@ def read_fused(take: TakeField, models: Mapping[str, TrainedModel]) -> FusedMode
     )
     for name, model in models.items():
         if model.classes.tolist() != fused.classes.tolist():
-            raise ValueError(f"the model of sensor {name!r} has other classes than the fused model")
+            raise ValueError(f"the classes of sensor {name!r} differ from the fused model's")
     return fused
 
 
