@@ -66,10 +66,10 @@ def shared_stretches(
 ) -> tuple[Ints, Ints]:
     """Find `rows` that begin or end with a segment that also occurs in a window of `among`.
 
-    If a recording is a piece of another recording, windows of the two usually start at different
-    samples. No two windows are then equal, but each window of the piece shares its first or last
-    half with a window of the other recording. `share` is the length of a segment as a fraction of a
-    window; segments have at least four steps.
+    If a recording is a piece of another recording, windows of the two recordings usually start at
+    different samples. No two windows are then equal, but each window of the piece shares its first
+    or last half with a window of the other recording. `share` is the length of a segment as a
+    fraction of a window; segments have at least four steps.
 
     Segments are compared by a 64-bit polynomial rolling hash at all offsets. Segments in which
     fewer than half of the steps change are ignored, because a sensor at rest repeats its values.

@@ -30,7 +30,7 @@ from sensorseq.ops.train_epoch import (
     recurrent_site,
 )
 
-_MOST_LAYERS = 1000  # layers are created one by one, which takes time
+_MOST_LAYERS = 1000  # maximum number; more layers would take too long to create
 
 DropoutSource = Callable[[Tensor, float, int], Tensor]
 """A dropout function, which takes values, a probability and a site, and returns new values."""

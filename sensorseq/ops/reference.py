@@ -47,7 +47,7 @@ def lstm(
     """Run one LSTM layer in each direction, with the arguments and results of `sensorseq.ops.lstm`.
 
     `x` may be the result of `project`. Steps from `lengths` on are not read, so they may be NaN.
-    The hidden states of the reverse direction are stored at the steps they were computed for.
+    The hidden states of the reverse direction are stored at the steps for which they were computed.
     """
     n_models, n_directions, _, hidden_size = weight_hh.shape
     _, n_windows, n_timesteps, n_channels = x.shape

@@ -14,7 +14,7 @@ N_BANDS = 6  # largest number of bands of a spectrum
 SMALLEST_POWER = 1e-4
 # Scaled samples are clipped to +- this value, so that sums of their squares are finite in float32.
 LARGEST_SAMPLE = 1e15
-_BLOCK = 128  # number of windows that are described at a time, to limit memory
+_BLOCK = 128  # number of windows that are converted to steps at a time, to limit memory
 _Count = TypeVar("_Count", bound=Any)  # an integer, or an array or tensor of integers
 
 
