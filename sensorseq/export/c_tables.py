@@ -60,7 +60,7 @@ class Tables:
         self.n_bytes += flat.nbytes
 
     def add_weight(self, name: str, rows: NDArray[Any]) -> None:
-        """Add a weight (n, m) as float32, or as int8 with a factor for each row in name_scale."""
+        """Add a weight (n, m) as float32, or as int8 with an array name_scale of row factors."""
         if not self.int8:
             self.add(name, rows, "f4")
             return

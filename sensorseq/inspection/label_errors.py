@@ -28,7 +28,8 @@ _SMALLEST = 1e-9  # smallest probability used in logarithms
 # A class with this probability counts as likely even if the mean probability of the class is
 # higher. The mean probability of an easy class is near 1, which would be too strict a limit.
 _SURE = 0.7
-# Overall class frequencies count as this many windows in the label counts of a recording.
+# Weight, in windows, of the overall class frequencies when they are added to a group's label
+# counts.
 _PRIOR = 1.0
 _MOST_SEEDS = 1000
 OTHER_FOLDS = 5  # number of folds for a classifier whose fit makes no out-of-fold predictions

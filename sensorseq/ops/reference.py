@@ -101,7 +101,7 @@ def lstm(
 
 
 def pool(hidden: Tensor, h_n: Tensor, lengths: Tensor | None, pooling: str) -> Tensor:
-    """Reduce the hidden sequence to one vector per window, which is zero for length 0.
+    """Reduce the hidden sequence to one vector per window, with zeros for windows of length 0.
 
     `last` is the final state of each direction; `meanmax` is the mean followed by the maximum.
     """

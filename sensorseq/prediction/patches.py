@@ -90,7 +90,7 @@ class Patch(NamedTuple):
         return steps, valid
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays for a model file, which `read_patch` reads."""
+        """Return the arrays that a model file stores and `read_patch` reads."""
         assert self.scaler is not None
         return {f"patch.{name}": array for name, array in self.scaler.to_dict().items()}
 
