@@ -131,7 +131,7 @@ def count_shared(train: Windows, held_out: Windows) -> tuple[int, int]:
 
 
 def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
-    """Return held-out rows, the training row that each overlaps, and the number compared."""
+    """Return overlapping held-out rows, the training row of each, and how many were compared."""
     places = np.arange(0, len(held_out), -(-len(held_out) // _ROWS))
     rows = held_out.take(places)
     X, every, among = np.asarray(rows.X, np.float32), np.arange(len(rows)), np.arange(len(train))

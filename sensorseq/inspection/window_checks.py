@@ -30,10 +30,10 @@ CLOCK_STRAIGHT = 0.999  # minimum squared correlation of a straight line with th
 CLOCK_SLOPE = 0.02  # maximum relative difference of a clock's slopes from their median
 LEAST_STEPS, CLOCK_LEAST_WINDOWS = 5, 10
 SEVERE_CLIP = 0.2  # clipping is severe if it affects this fraction of the values
-CLIPPED_SHARE = 0.03  # least fraction of the values at the minimum, and also at the maximum
-CLIPPED_TIMES = 10  # least count at each extreme, as a multiple of the mean count per value
+CLIPPED_SHARE = 0.03  # minimum fraction of the values at each extreme
+CLIPPED_TIMES = 10  # minimum count at each extreme, as a multiple of the mean count per value
 LEAST_LEVELS = 50  # minimum number of different values; a sensor with fewer has coarse steps
-STILL_SHARE, LEAST_STILL = 0.01, 3  # least fraction and number of windows without variation
+STILL_SHARE, LEAST_STILL = 0.01, 3  # minimum fraction and number of windows without variation
 
 
 def constant_channels(parts: Iterable[Measures]) -> Ints:

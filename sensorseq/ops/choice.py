@@ -268,7 +268,7 @@ def served() -> list[Served]:
 
 
 def _rows(device: torch.device, dtype: torch.dtype) -> list[Served]:
-    """Return the entries, found by testing the sizes on both sides of each possible boundary."""
+    """Return the entries for a device and dtype, by testing sizes around each possible boundary."""
     ends = PADDED_HIDDEN
     answers = [choose_here(device, dtype, hidden_size=size) for size in (*ends, ends[-1] + 1)]
     name = "half" if dtype in HALVES else str(dtype).removeprefix("torch.")

@@ -1,8 +1,8 @@
 """A reference implementation in plain torch, for any dtype.
 
 Every kernel is tested against this code, and a test compares this code with `torch.nn.LSTM` and
-`torch.nn.Linear`. This code also computes second derivatives, and calls that are supported neither
-by a kernel nor by torch's own LSTM. The letters in shapes mean: M models, N windows, T timesteps, C
+`torch.nn.Linear`. This code also computes second derivatives, and runs calls that neither a kernel
+nor torch's own LSTM supports. The letters in shapes mean: M models, N windows, T timesteps, C
 channels, hidden size H, D directions, and K classes.
 """
 
