@@ -129,8 +129,9 @@ def find_leakage(
 
     Notes
     -----
-    A recording that is a piece of another recording under a different name is found if its samples
-    are identical, which requires that nothing was resampled (`shared_stretches`).
+    A recording that is a piece of another recording under a different name is found
+    (`shared_stretches`) if its samples are identical. If a recording was resampled, its pieces are
+    therefore not found.
 
     Near-duplicates are found by their shape (`near_duplicates`). Copies with a different gain, or
     with noise of up to a tenth of the signal, are usually found; warped or shifted copies rarely

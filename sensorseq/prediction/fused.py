@@ -243,7 +243,7 @@ class SensorStream:
         self._wait_s = self.hop_s if max_wait_s is None else float(max_wait_s)
         self.n_decisions = self.n_dropped = self.n_late = 0
         self._done_s = -np.inf  # start of the last row that was decided or dropped
-        # rows in time order: the sensors' decisions about windows that begin together
+        # in time order; each row has the sensors' decisions about windows that begin together
         self._rows: list[dict[str, StreamDecision]] = []
 
     def push(

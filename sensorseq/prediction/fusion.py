@@ -22,7 +22,8 @@ class Fusion:
     """The sensors of a model, in order, and the weights of their logits.
 
     `weights` maps a pattern of present sensors, a string of zeros and ones, to a row (n_sensors,).
-    It has a row for each sensor alone, and for each pattern for which the fit had enough windows.
+    `weights` has a row for each sensor alone, and for each pattern for which the fit had enough
+    windows.
     """
 
     sensors: tuple[str, ...]
