@@ -130,8 +130,8 @@ def find_leakage(
     Notes
     -----
     A recording that is a piece of another recording under a different name is found
-    (`shared_stretches`) if its samples are identical. If a recording was resampled, its pieces are
-    therefore not found.
+    (`shared_stretches`) if its samples are identical. Pieces of resampled recordings are therefore
+    not found.
 
     Near-duplicates are found by their shape (`near_duplicates`). Copies with a different gain, or
     with noise of up to a tenth of the signal, are usually found; warped or shifted copies rarely
