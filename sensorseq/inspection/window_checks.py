@@ -201,7 +201,7 @@ def _padded(part: Measures) -> tuple[float, float]:
 
 
 def _share(X: NDArray[np.floating]) -> float:
-    """Return the fraction of windows that begin with a run of the most common first step."""
+    """Return the fraction of windows that begin with repetitions of the most common first step."""
     least = max(LEAST_RUN, int(np.ceil(RUN_SHARE * X.shape[1])))
     repeated = np.flatnonzero((X[:, :least] == X[:, :1]).all(axis=(1, 2)))
     if not len(repeated):
@@ -299,7 +299,8 @@ def check_labels(train: Measures, validation: Measures | None) -> Iterator[Findi
     """Yield a finding if the windows fit the labels of other rows far better than their own.
 
     A linear classifier on the mean and the spread of each channel is fitted on half of the rows and
-    scored on the other half, with the labels unshifted and shifted by 1 to 3 rows.
+    scored on the other half. The accuracy with the given labels is compared with the accuracy after
+    a shift of the labels by 1 to 3 rows.
     """
     parts = [
         part for part in (train, validation) if part is not None and part.windows.rows is not None
