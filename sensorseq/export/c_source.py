@@ -1,4 +1,4 @@
-"""Classifiers in C99: a header and a source file per sensor that use libc, but never malloc."""
+"""Classifiers in C99: for each sensor, a header and a source file that use libc but not malloc."""
 
 import copy
 import importlib
@@ -76,7 +76,8 @@ class Accuracy:
 class CExport:
     """The two files and the memory that they need on a microcontroller; `print` shows a table.
 
-    For several sensors, `sensors` contains the export of each sensor, and the sizes are sums.
+    For several sensors, `sensors` contains the export of each sensor, and the sizes are sums over
+    all sensors.
     """
 
     header: Path
@@ -167,7 +168,7 @@ def write_texts(
 
 @dataclass(frozen=True)
 class COptions:
-    """The arguments of `to_c`; those with a default are for a model of a single sensor.
+    """The arguments of `to_c`; arguments with a default apply only to a model of a single sensor.
 
     `is_refitted` is True if the model has also learned from the validation part of `check`.
     """
@@ -251,7 +252,7 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
                     " one of them a different name, and fit again."
                 )
         texts |= sources
-    # The weights are for uncalibrated logits, but the C code joins calibrated ones.
+    # The weights are meant for uncalibrated logits, but the C code joins calibrated logits.
     temperatures = [model.models[name].temperature for name in fusion.sensors]
     factors = table * np.array(temperatures) / model.temperature
     tables = Tables(options.weights == "int8")
@@ -288,7 +289,7 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
 
 
 def _hop_s(model: TrainedModel) -> float | None:
-    """Return the time between windows, common to all sensors, or None after a fit on arrays."""
+    """Return the time between the starts of windows, or None after a fit on arrays."""
     preparation: Mapping[str, Any] = model.preparation or {}
     options = PreparationOptions.recorded(preparation)
     return (options.hop_s or options.window_s) if preparation.get("configuration") else None
@@ -505,7 +506,7 @@ class _Source:
 
     @property
     def used_statistics(self) -> NDArray[np.int64]:
-        """The columns of those summary statistics that steps or trees read."""
+        """The columns of the summary statistics that are read by steps or trees."""
         columns = [np.zeros(0, np.int64)]
         if "summary" in self.blocks:
             columns.append(self.blocks["summary"].describe.columns)
@@ -630,7 +631,7 @@ def _accuracy(model: AnyModel, windows: WindowSet | SensorWindows) -> float:
 
 
 def compare_accuracy(model: AnyModel, options: COptions) -> Accuracy | None:
-    """Compare accuracies on the labeled validation windows, or on all windows if not split."""
+    """Compare accuracies on the labeled validation windows, or on all windows without a split."""
     part, check = "given", options.check
     if check is None:
         return None

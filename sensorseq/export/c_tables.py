@@ -37,7 +37,7 @@ def quantize(weight: NDArray[Any], *, exponents: bool = False) -> tuple[NDArray[
 
 
 def rounded(weight: NDArray[Any], *, exponents: bool = False) -> NDArray[Any]:
-    """Round rows (n, m) to their int8 values and convert them back to their type."""
+    """Round rows (n, m) to int8 and convert the result back to the type of the rows."""
     whole, scale = quantize(weight, exponents=exponents)
     scale = np.exp2(scale.astype(np.float64)) if exponents else scale
     restored: NDArray[Any] = (whole * scale[:, None]).astype(weight.dtype)
@@ -60,7 +60,7 @@ class Tables:
         self.n_bytes += flat.nbytes
 
     def add_weight(self, name: str, rows: NDArray[Any]) -> None:
-        """Add a weight (n, m) as float32, or as int8 with a factor for each row in name_scale."""
+        """Add a weight (n, m) as float32, or as int8 with an array name_scale of row factors."""
         if not self.int8:
             self.add(name, rows, "f4")
             return
@@ -72,7 +72,8 @@ class Tables:
     def add_features(self, name: str, weight: NDArray[Any]) -> None:
         """Add weights (n_features, n_classes) as float32, or as int8 with an exponent per feature.
 
-        One factor is not enough, because weights of rare features are thousands of times larger.
+        One factor for all features is not enough, because weights of rare features are thousands of
+        times larger than others.
         """
         if not self.int8:
             self.add(f"{name}_weight", weight, "f4")
@@ -101,7 +102,7 @@ def _decimal(value: np.floating) -> str:
 
 
 def struct_bytes(header: str) -> int:
-    """Return the size in bytes of a header's struct; its fields are arrays, largest types first."""
+    """Return the bytes of a header's struct, whose fields are arrays, largest types first."""
     fields = re.findall(r"^  (double|float|int) \w+\[(\d+)\];$", header, re.M)
     n_bytes = sum(_BYTES[kind] * int(size) for kind, size in fields)
     return -(-n_bytes // _BYTES[fields[0][0]]) * _BYTES[fields[0][0]]

@@ -26,7 +26,7 @@ _HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # the three taps of weig
 
 
 def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str, str]) -> str:
-    """Add a feature block's contribution (n, K) to the logits in float64; return its name.
+    """Add a feature block's part (n, K) of the logits in float64; return the tensor's name.
 
     `cache` keeps the statistics, which are shared by several blocks.
     """
@@ -80,7 +80,7 @@ def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows)
 
 
 def competing_shares(g: Graph, how: CompetingKernels, windows: GraphWindows) -> str:
-    """Add the features (n, F) of `CompetingKernels` in float32, equal except for rounding."""
+    """Add the features (n, F) of `CompetingKernels` in float32, exact except for rounding."""
     arrays = how.state()["arrays"]
     x, lengths, steps = _padded(g, how, windows)
     series = [(x, lengths, g("Less", steps, g("Unsqueeze", lengths, [1, 2, 3])))]
@@ -245,8 +245,9 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
         part = g("MatMul", centered, g("Sin", g("Add", angle, np.float64(shift))))
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
-    # Like numpy.fft.rfftfreq, multiply by the reciprocal, so that a frequency on the edge of a band
-    # goes to the same band. onnxruntime would fuse a Div with the Mul and round only once.
+    # Multiply by the reciprocal, as numpy.fft.rfftfreq does, so that rounding puts a frequency on
+    # the edge of two bands into the same band as numpy. onnxruntime would fuse a Div with the Mul
+    # and round only once.
     number = g("Unsqueeze", number, [1])
     share = g("Mul", g.cast(number, np.float64), g("Reciprocal", exact))  # (n or 1, k, 1)
     band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))

@@ -38,7 +38,7 @@ from sensorseq.sensor_windows import SensorWindows
 
 METADATA_VERSION = 1
 INPUT_TYPES = ("float32", "float64")
-TOLERANCE = 1e-5  # for differences between programs that add float32 numbers in different orders
+TOLERANCE = 1e-5  # allows for programs that add float32 numbers in different orders
 _BLOCK = 64  # number of windows at a time, because the features of a window take megabytes
 
 

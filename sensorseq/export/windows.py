@@ -54,10 +54,10 @@ def read_windows(
     steps: bool,
     sensor: str | None = None,
 ) -> GraphWindows:
-    """Declare the inputs of a model's graph; then apply `steps`, crop and scale.
+    """Declare a graph's inputs, apply the preparation's steps if `steps`, crop and scale.
 
-    If there are several sensors, `sensor` names the one whose inputs are declared. A window of this
-    sensor with a value that is not finite counts as missing, and its values become zeros.
+    If there are several sensors, `sensor` names the sensor whose inputs are declared. A window of
+    this sensor with a value that is not finite counts as missing, and its values become zeros.
     """
     n_channels, flat = model.n_channels, model.flat_timesteps
     preparation = model.preparation

@@ -72,7 +72,8 @@ def join_stretches(windows: Windows) -> tuple[Ints, int]:
     """Join windows that share samples into segments; return each window's segment number.
 
     Also return how many windows are joined to a window of another group (without groups, to any
-    other window). Small numbers count as 0, because a sensor at rest can explain them.
+    other window). If there are few such windows, 0 is returned, because a sensor at rest can
+    explain them.
     """
     n_windows = len(windows)
     X = np.ascontiguousarray(windows.X, np.float32)

@@ -66,16 +66,17 @@ def shared_stretches(
 ) -> tuple[Ints, Ints]:
     """Find `rows` that begin or end with a segment that also occurs in a window of `among`.
 
-    If a recording is a piece of another recording, windows of the two usually start at different
-    samples. No two windows are then equal, but each window of the piece shares its first or last
-    half with a window of the other recording. `share` is the length of a segment as a fraction of a
-    window; segments have at least four steps.
+    If a recording is a piece of another recording, windows of the two recordings usually start at
+    different samples. No two windows are then equal, but each window of the piece shares its first
+    or last half with a window of the other recording. `share` is the length of a segment as a
+    fraction of a window; segments have at least four steps.
 
     Segments are compared by a 64-bit polynomial rolling hash at all offsets. Segments in which
     fewer than half of the steps change are ignored, because a sensor at rest repeats its values.
-    Segments in more than the fraction `usual` of the windows of `among` are also ignored, because
-    they come from a periodic waveform. Returns the rows, and for each row the window that shares
-    its segment. `among` indexes X or, if given, the windows in `holders` (windows, lengths).
+    Segments that occur in more than a fraction `usual` of the windows of `among` are also ignored,
+    because such segments come from a periodic waveform. Returns the rows, and for each row the
+    window that shares its segment. `among` contains indices of the windows in `holders` (windows,
+    lengths) if given, otherwise of X.
     """
     n_steps = math.ceil(X.shape[1] * share)
     if not len(rows) or not len(among) or n_steps < 4:
@@ -104,7 +105,8 @@ def shared_stretches(
 def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> Keys:
     """Return the `_MOST_HASHES` lowest hashes of the varying segments of a recording.
 
-    Two recordings that share samples share hashes in the range that both lists cover.
+    If two recordings share segments, both lists contain the hashes of these segments, up to the
+    lower of the two lists' maxima.
     """
     lowest = np.empty(0, np.uint64)
     for start in range(0, len(values) - n_steps + 1, _BLOCK_ROWS):
@@ -146,11 +148,11 @@ def _mixed(code: Keys) -> Keys:
     return code ^ (code >> np.uint64(31))
 
 
-# A window is a copy if its distance to the original is at most this fraction of its distance to the
-# nearest window of another recording. In splits by group of real and simulated motor currents and
-# IMU data, windows that were not copies had ratios of at least 0.36, or 0.30 if each window's
-# channels were scaled to the same standard deviation. The ratio is usually 0.1 for copies with 5 %
-# noise.
+# A window is a copy if its distance to the original, divided by its distance to the nearest window
+# of another recording, is below this ratio. In real and simulated motor currents and IMU data,
+# split by group, windows that were not copies had ratios of at least 0.36, or 0.30 if each window's
+# channels were scaled to the same standard deviation. Copies with 5 % noise usually have a ratio of
+# 0.1.
 NEARER = 0.25
 NEARER_STRETCHED = 0.1
 
@@ -166,9 +168,9 @@ def near_duplicates(
 
     The offset and the gain of a window are ignored. Recordings of robots that stand still look
     alike, so the distance to the nearest window is compared with the distance to the nearest window
-    of any other recording. Only a copy is several times closer (ratio test in section 7.1 of Lowe,
-    *Distinctive Image Features from Scale-Invariant Keypoints*, 2004). Nothing is found with fewer
-    than three recordings in `among`.
+    of any other recording. The first distance is several times smaller only for a copy (ratio test
+    in section 7.1 of Lowe, *Distinctive Image Features from Scale-Invariant Keypoints*, 2004).
+    Nothing is found with fewer than three recordings in `among`.
     """
     nothing = np.empty(0, np.int64)
     index = np.unique(recording[among], return_inverse=True)[1]
@@ -190,7 +192,7 @@ def near_duplicates(
 def _nearest(
     shapes: NDArray[np.float32], among: NDArray[np.float32], recording_index: Ints
 ) -> tuple[Ints, Floats]:
-    """Return the index of the shape in `among` nearest to each shape, and a ratio of distances.
+    """Return, for each shape, the index of the nearest shape in `among` and a ratio of distances.
 
     The ratio is the distance to the nearest shape, divided by the distance to the nearest shape of
     any other recording.
@@ -206,7 +208,7 @@ def _nearest(
         part = slice(start, start + block)
         distance = shapes[part] @ ordered.T
         distance *= -2
-        # Squared distances without shape_square, which is constant along a row.
+        # These squared distances lack shape_square, which is constant along a row.
         distance += square
         here = np.arange(len(distance))
         best = distance.argmin(axis=1)

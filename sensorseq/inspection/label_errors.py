@@ -28,7 +28,8 @@ _SMALLEST = 1e-9  # smallest probability used in logarithms
 # A class with this probability counts as likely even if the mean probability of the class is
 # higher. The mean probability of an easy class is near 1, which would be too strict a limit.
 _SURE = 0.7
-# Overall class frequencies count as this many windows in the label counts of a recording.
+# Weight, in windows, of the overall class frequencies when they are added to a group's label
+# counts.
 _PRIOR = 1.0
 _MOST_SEEDS = 1000
 OTHER_FOLDS = 5  # number of folds for a classifier whose fit makes no out-of-fold predictions
@@ -58,7 +59,7 @@ class SuspectRecording:
     likelier: Any  # the class that most windows with this label look like
     n_windows: int  # number of windows of the recording with this label
     share: float  # fraction of these windows that look like `likelier`, above 0.5
-    score: float  # how much better `likelier` fits these windows on average, in nats
+    score: float  # by how many nats, on average, `likelier` fits these windows better than `given`
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +173,7 @@ def judge_labels(
 
 
 def _weigh(scores: list[Floats], target: Ints) -> Floats:
-    """Return class probabilities from the sum of scores, weighted to minimize the log-loss."""
+    """Return class probabilities from the weighted sum of scores that minimizes the log-loss."""
     stacked = np.stack(scores)
     weights, _ = fit_stack(stacked, target, np.ones(len(target)))
     return np.asarray(softmax(np.tensordot(weights, stacked, 1), axis=1))
@@ -244,11 +245,11 @@ def find_label_errors(
     n_seeds : int, default=2
         Number of repetitions, at most 1,000, with different folds and initial weights. The
         probabilities of all repetitions are averaged. On development data, the ranking was slightly
-        better with two repetitions than with one, and no better with three.
+        better with two repetitions than with one, and no better with three than with two.
     n_folds : int, optional
         Number of folds in each repetition; the classifier is fitted once per fold. If None, a
-        `SensorLSTMClassifier` is fitted only once, because its fit makes out-of-fold predictions
-        for all windows in order to weight its features. With more than 6,000 windows, with
+        `SensorLSTMClassifier` is fitted only once per repetition, because its fit already makes
+        out-of-fold predictions for all windows. With more than 6,000 windows, with
         ``features=None`` and for other classifiers, None means five folds.
     random_state : int, RandomState or None, default=None
         Seed for the folds and for the `random_state` of `clf`. The same integer gives the same
@@ -271,14 +272,15 @@ def find_label_errors(
     The score follows confident learning [1]_: the probability of the given label is compared with
     the mean probability of all windows with this label. A class about which the model is never
     certain therefore does not fill the top of the table. `n_estimated` counts windows whose
-    likeliest class is not the label. Only classes with a probability of at least 0.7, or at least
-    the class's mean, are considered.
+    likeliest class is not the label. A class is considered only if its probability is at least 0.7,
+    or at least its mean over the windows with this label.
 
     The labels of the other windows in the group are a second opinion. The weight of this opinion
-    minimizes the log-loss on the given labels, so the weight is high if each recording has one
-    label, and zero if every group has all classes. Only the models can find recordings that are
-    mislabeled as a whole, which are listed in `recordings`. If every group has a single label, the
-    second opinion would only repeat the label, so the opinion is not used.
+    minimizes the log-loss on the given labels, so the weight is high if most groups have one label,
+    and near zero if all groups have the same mixture of classes. The list `recordings` is based on
+    the models alone, because the second opinion would confirm the labels of a recording that is
+    mislabeled as a whole. If every group has a single label, the second opinion would only repeat
+    the label, so the opinion is not used.
 
     References
     ----------

@@ -42,11 +42,11 @@ class LeakageReport:
     Each of `findings` covers all occurrences of one kind of leak. The `severity` of a finding is
     ``"leak"``, or ``"warning"`` if the fact may be intended or a coincidence. `count` is the number
     of affected windows, recordings, groups or files, and `where` contains the first few of them as
-    ``examples``. An example window has ``row``, ``part``, ``recording_id`` and ``start_s``, and
-    these keys with the prefix ``other_`` for the window that it matches. An example recording or
-    group has ``recording_id`` or ``group``, and ``parts``. If constant channels reveal the class,
-    `where` contains their names as ``channels``, and `count` is their number. `n_of_part` has the
-    number of windows of each part, or the number of folds as ``"folds"``.
+    ``examples``. An example window has ``row``, ``part``, ``recording_id`` and ``start_s``. The
+    same keys with the prefix ``other_`` describe the window that the example matches. An example
+    recording or group has ``recording_id`` or ``group``, and ``parts``. If constant channels reveal
+    the class, `where` contains their names as ``channels``, and `count` is their number.
+    `n_of_part` has the number of windows of each part, or the number of folds as ``"folds"``.
     """
 
     findings: tuple[Finding, ...]
@@ -129,8 +129,9 @@ def find_leakage(
 
     Notes
     -----
-    A recording that is a piece of another recording under a different name is found if its samples
-    are identical, which requires that nothing was resampled (`shared_stretches`).
+    A recording that is a piece of another recording under a different name is found
+    (`shared_stretches`) if its samples are identical. Pieces of resampled recordings are therefore
+    not found.
 
     Near-duplicates are found by their shape (`near_duplicates`). Copies with a different gain, or
     with noise of up to a tenth of the signal, are usually found; warped or shifted copies rarely
@@ -182,7 +183,7 @@ class _View:
     in_two: Ints | None = None  # rows that are in both parts of a fold
 
     def __post_init__(self) -> None:
-        # Rows already reported, so that each is counted once.
+        # Mark the rows that have been reported, so that each row is counted once.
         self.is_reported = np.zeros(len(self.part), bool)
 
     @property
@@ -488,7 +489,7 @@ class _Checks:
     ) -> tuple[Ints, Ints]:
         """Return held-out rows that overlap a window of another part, with the row of that window.
 
-        Only windows of the same recording, or with equal `keys`, are compared.
+        Only windows with equal `keys` are compared; the default keys are the recordings.
         """
         end, rounding = start + self.lengths * step_s, 0.01 * step_s
         rows, overlapped = [np.empty(0, np.int64)], [np.empty(0, np.int64)]

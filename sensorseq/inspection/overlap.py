@@ -15,7 +15,7 @@ from sensorseq.prediction.windows import Windows
 # Minimum number of different values in a window; with fewer, two windows may be equal by chance.
 LEAST_VALUES = 8
 MANY = 0.05  # above this fraction of the windows, a finding is severe
-SHARE = 0.25  # minimum overlap, as a fraction of a window; a smaller one helps the network little
+SHARE = 0.25  # minimum overlap, as a fraction of a window; less overlap helps the network little
 TOLERATED = 0.05  # tolerated fraction of overlapping windows; a sensor at rest may repeat values
 _ROWS = 128  # maximum number of validation windows that are compared
 _SURE = 5  # number of matches needed for signals with only a few levels
@@ -131,7 +131,7 @@ def count_shared(train: Windows, held_out: Windows) -> tuple[int, int]:
 
 
 def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
-    """Return held-out rows, the training row that each overlaps, and how many were compared."""
+    """Return overlapping held-out rows, the training row of each, and how many were compared."""
     places = np.arange(0, len(held_out), -(-len(held_out) // _ROWS))
     rows = held_out.take(places)
     X, every, among = np.asarray(rows.X, np.float32), np.arange(len(rows)), np.arange(len(train))
@@ -163,10 +163,10 @@ def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
 def check_continuity(windows: Windows) -> Finding | None:
     """Return a finding if windows continue each other because they are cut from few recordings.
 
-    In that case, the jump from a window's last sample to the next window's first sample is about as
-    large as a step within a window, and much smaller than the jump from a window's first sample to
-    the next window's last sample. The second condition excludes separate recordings at
-    nearly the same level.
+    In that case, a channel changes about as much from one window to the next as from sample to
+    sample within a window. To exclude separate recordings at nearly the same level, this change
+    must also be much smaller than the change from a window's first sample to the next window's last
+    sample.
     """
     X, lengths = windows.X, windows.lengths
     n_windows, n_timesteps, _ = X.shape

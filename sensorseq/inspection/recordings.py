@@ -34,7 +34,7 @@ LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
 # minimum number of recordings of a class, and maximum number of channels to compare
 LEAST_ALIKE, MOST_COMPARED = 5, 64
-SWAP_GAIN = 1.0  # log of how much better two channels fit if they are exchanged
+SWAP_GAIN = 1.0  # minimum log of the factor by which exchanging two channels lowers their misfit
 SEPARATING_Z = 3.5  # z-score of the rank test of a class against all others
 SEPARATING_AREA = 0.98  # area under the ROC curve
 # findings that marker values of failed reads can also cause
@@ -184,7 +184,7 @@ def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         usual = np.median(every, axis=0)
         sd = SD_PER_MAD * np.median(np.abs(every - usual), axis=0) + 0.1
         for i, features in members if len(members) >= LEAST_ALIKE else ():
-            # rows are channels, columns are the usual features of channels
+            # element (i, j): misfit of channel i and the usual features of channel j
             apart = np.mean(((features[:, None] - usual) / sd) ** 2, axis=2)
             kept = np.add.outer(np.diag(apart), np.diag(apart))
             gain = np.log((kept + 0.1) / (apart + apart.T + 0.1))
@@ -297,7 +297,7 @@ def limits_of(rows: Rows) -> tuple[float, float]:
 
 
 def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find classes with similar names or few groups, or revealed by group, time, length or rate."""
+    """Find classes with similar names or few groups, and classes that metadata reveal."""
     facts = [recording for recording in facts if recording.label is not None]
     labels = np.array([recording.label for recording in facts])
     groups_of = {str(k): {r.group for r in facts if r.label == k} for k in np.unique(labels)}

@@ -144,7 +144,7 @@ def train_until(
 
 
 def relative_work(arguments: Mapping[str, Any], n_channels: int) -> float:
-    """Return the work per timestep and window in units of `_REFERENCE_WORK`, but at least 1."""
+    """Return a network's work per step and window, divided by `_REFERENCE_WORK`, at least 1."""
     hidden, directions = arguments["hidden_size"], 2 if arguments["bidirectional"] else 1
     inputs = [n_channels] + [hidden * directions] * (arguments["num_layers"] - 1)
     work = sum(4 * hidden * (hidden + n) * directions for n in inputs)
@@ -152,7 +152,7 @@ def relative_work(arguments: Mapping[str, Any], n_channels: int) -> float:
 
 
 def affordable_epochs(budget: float, work: float, n_windows: int, n_timesteps: int) -> int:
-    """Return how many epochs fit into a budget in window-steps of the reference network."""
+    """Return how many epochs fit into a budget of window-steps of the reference network."""
     return int(budget / (work * n_windows * n_timesteps))
 
 
@@ -235,8 +235,8 @@ def check_planted(fit: CheckedFit, windows: Windows, work: float, seed: int) -> 
 
 # Random labels
 
-ALARM = 0.005  # maximum probability that random labels alone look like a leak
-_ENOUGH = 32  # number of recordings needed for the decision
+ALARM = 0.005  # maximum p-value at which a leak is reported
+_ENOUGH = 32  # number of votes to collect in all trials together
 _MOST_TRIALS = 8
 _HELD_OUT = 0.4
 _EPOCHS = 60
@@ -245,7 +245,7 @@ _BUDGET = 1_500_000
 
 
 def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
-    """Return the chance of at least as many correct votes, and the chance of a perfect result.
+    """Return the chance of at least as many correct votes as observed, and of a perfect result.
 
     This is an exact permutation test over the labels of the held-out recordings in each trial. For
     each trial, `votes` contains the predicted classes and `drawn` the random classes, both of shape
@@ -356,7 +356,7 @@ def _split(windows: Windows, rng: np.random.Generator) -> tuple[Ints, Ints] | No
 
 
 def _draw(held_out: Ints, n_units: int, rng: np.random.Generator) -> Ints:
-    """Draw a label for each unit, balanced among the held-out units and among the others."""
+    """Draw a label for each unit, balanced among the held-out units and among the other units."""
     lots = np.zeros(n_units, np.int64)
     is_held_out = np.isin(np.arange(n_units), held_out)
     for side in (is_held_out, ~is_held_out):

@@ -55,7 +55,7 @@ _LEFT_OUT = (  # arguments left out to test the optimizer's steps alone
     *("lr_schedule", "warmup_epochs", "max_timesteps"),
 )
 _NO_STEP = 1e-30  # a learning rate too small to change a weight
-_BUDGET = 400_000  # window-steps of the reference network for each training run
+_BUDGET = 400_000  # budget of each training run, in window-steps of the reference network
 
 
 def run_checks(
@@ -193,7 +193,7 @@ def _check_unchanging(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
 def _freeze_running_statistics(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d):
-            # Otherwise, running statistics and validation loss change even without a step.
+            # A nonzero momentum would change the validation loss even without an optimizer step.
             part.momentum = 0.0
 
 
@@ -216,7 +216,7 @@ def _check_batch(fit: CheckedFit, windows: Windows, work: float, seed: int) -> O
     affordable = affordable_epochs(_BUDGET, work, len(batch), batch.n_timesteps)
     n_steps = int(np.clip(affordable, 60, _BATCH_STEPS))
     same = (batch.X, batch.target, batch.lengths)
-    # 4 of 64 correct networks failed two attempts, and none of 640 failed four
+    # in tests, 4 of 64 correct networks failed two attempts, but none of 640 failed four
     attempts = [{**PLAIN, "batch_size": None, "max_epochs": k * n_steps} for k in (1, 2, 2, 2)]
     best, n_taken, reached = train_until(fit, same, same, attempts, _LEARNED, seed + 1)
     figures = {"n_windows": len(batch), "accuracy": best, "steps": n_taken, "reached": reached}

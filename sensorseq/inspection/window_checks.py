@@ -30,10 +30,10 @@ CLOCK_STRAIGHT = 0.999  # minimum squared correlation of a straight line with th
 CLOCK_SLOPE = 0.02  # maximum relative difference of a clock's slopes from their median
 LEAST_STEPS, CLOCK_LEAST_WINDOWS = 5, 10
 SEVERE_CLIP = 0.2  # clipping is severe if it affects this fraction of the values
-CLIPPED_SHARE = 0.03  # least fraction of the values at the minimum, and also at the maximum
-CLIPPED_TIMES = 10  # least count at each extreme, as a multiple of the mean count per value
+CLIPPED_SHARE = 0.03  # minimum fraction of the values at each extreme
+CLIPPED_TIMES = 10  # minimum count at each extreme, as a multiple of the mean count per value
 LEAST_LEVELS = 50  # minimum number of different values; a sensor with fewer has coarse steps
-STILL_SHARE, LEAST_STILL = 0.01, 3  # least fraction and number of windows without variation
+STILL_SHARE, LEAST_STILL = 0.01, 3  # minimum fraction and number of windows without variation
 
 
 def constant_channels(parts: Iterable[Measures]) -> Ints:
@@ -116,7 +116,7 @@ def _clocks(train: Measures, channels: Ints) -> Ints:
 
 
 def _lines(values: NDArray[np.floating], steps: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return two (n, c) arrays: the slope of each window and channel, and whether it is a line."""
+    """Return the slope (n, c) of each window and channel, and a mask (n, c) of straight lines."""
     t = np.arange(values.shape[1])
     inside = t < steps[:, None]
     time = np.where(inside, t - (steps[:, None] - 1) / 2, 0.0)  # centered on zero
@@ -194,14 +194,14 @@ def check_padding(train: Measures, validation: Measures | None) -> Iterator[Find
 
 
 def _padded(part: Measures) -> tuple[float, float]:
-    """Return the fraction of windows with a run of a common value at the end, and at the start."""
+    """Return the fractions of windows that end, and that begin, with a run of a common value."""
     if part.n_timesteps < 2 * LEAST_RUN:
         return 0.0, 0.0
     return _share(part.windows.X[:, ::-1]), _share(part.windows.X)
 
 
 def _share(X: NDArray[np.floating]) -> float:
-    """Return the fraction of windows that begin with a run of the most common first step."""
+    """Return the fraction of windows that begin with repetitions of the most common first step."""
     least = max(LEAST_RUN, int(np.ceil(RUN_SHARE * X.shape[1])))
     repeated = np.flatnonzero((X[:, :least] == X[:, :1]).all(axis=(1, 2)))
     if not len(repeated):
@@ -280,11 +280,11 @@ def check_label_channels(
 MOST_ROWS = 3  # maximum shift of labels that is tested, in rows
 LEAST_LABELED, MOST_LABELED = 60, 20_000  # minimum and maximum number of windows that are checked
 LEAST_GAIN = 0.15  # minimum gain in accuracy that shows a shift of the labels
-# Maximum gain over guessing without the shift, as a fraction of the gain with the shift.
+# Maximum gain of unshifted labels over guessing, as a fraction of the gain of shifted labels.
 NEAR_GUESSING = 0.5
-GAIN_ERRORS = 6.0  # minimum gain in standard errors
+GAIN_ERRORS = 6.0  # minimum gain in accuracy, as a multiple of its standard error
 RIDGE = 1e-2  # penalty of the ridge regression, per window
-LEAST_SHIFT_SDS = 0.3  # minimum shift, in training standard deviations; 1 without groups
+LEAST_SHIFT_SDS = 0.3  # minimum shift of a level, in training standard deviations; 1 without groups
 SHIFT_ERRORS = 5.0
 LEAST_GROUPS = 5  # minimum number of groups in each part; with fewer, parts differ by chance
 LEAST_WINDOWS = 20  # minimum number of windows in a part without groups
@@ -299,7 +299,8 @@ def check_labels(train: Measures, validation: Measures | None) -> Iterator[Findi
     """Yield a finding if the windows fit the labels of other rows far better than their own.
 
     A linear classifier on the mean and the spread of each channel is fitted on half of the rows and
-    scored on the other half, with the labels unshifted and shifted by 1 to 3 rows.
+    scored on the other half. The accuracy with the given labels is compared with the accuracy after
+    a shift of the labels by 1 to 3 rows.
     """
     parts = [
         part for part in (train, validation) if part is not None and part.windows.rows is not None
@@ -345,7 +346,7 @@ def check_labels(train: Measures, validation: Measures | None) -> Iterator[Findi
 
 
 def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
-    """Mark the windows that are classified correctly by a ridge model of the other half."""
+    """Mark the windows that a ridge model fitted on the other half classifies correctly."""
     sd = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
     design = np.column_stack([np.clip(scaled, -10, 10), np.ones(len(scaled))])
@@ -363,8 +364,9 @@ def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
 def check_levels(train: Measures, validation: Measures | None) -> Iterator[Finding]:
     """Yield channels whose level differs more between the parts than between groups of a part.
 
-    Windows of one recording are similar, so the shift must be larger if there are no groups. If the
-    means over groups agree, single groups may still be far off, so distances are checked next.
+    Windows of one recording are similar, so the shift must be larger if there are no groups. Even
+    if the means over all groups agree, single groups may be far from the training mean, so their
+    distances are checked next.
     """
     if validation is None or validation.n_channels != train.n_channels:
         return

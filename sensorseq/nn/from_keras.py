@@ -51,7 +51,8 @@ def lstm_linear_from_keras(keras_model: Any) -> tuple[LSTMLinear, str]:
     The model must be a chain of LSTM layers, optional global pooling over time, and a dense layer.
     Layers may differ in size: smaller layers are padded with units that stay zero. The module
     returns the output of the dense layer before the activation, which is ``"linear"``,
-    ``"softmax"`` or ``"sigmoid"``. A layer of any other kind raises an ArgumentError that names it.
+    ``"softmax"`` or ``"sigmoid"``. A layer of any other kind raises an ArgumentError that names the
+    layer.
     """
     parts = Parts()
     for layer in _layers(keras_model):

@@ -108,7 +108,7 @@ class LSTM(nn.LSTM):
         states: tuple[Tensor, ...],
         layout: "_Even | _Packed",
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Run all layers on the steps of every sequence; return outputs in the same layout."""
+        """Run all layers on the steps of all sequences; return outputs in the layout of `steps`."""
         shape = (self.num_layers, 1, self._n_directions, -1, self.hidden_size)
         h_0, c_0 = (
             [state.reshape(shape).transpose(2, 3).unbind() for state in states]
@@ -160,7 +160,7 @@ class LSTM(nn.LSTM):
             return False
         if not torch.is_autocast_enabled(first.device.type):
             return all(tensor.dtype == first.dtype for tensor in tensors)
-        # autocast unifies the dtypes on a GPU; on the CPU, kernels would stay in single precision
+        # on a GPU, autocast unifies the dtypes; on a CPU, kernels would ignore autocast
         return choice.is_in_cuda and all(t.dtype in (torch.float32, *HALVES) for t in tensors)
 
     def __prepare_scriptable__(self) -> nn.LSTM:

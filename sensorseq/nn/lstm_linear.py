@@ -30,7 +30,7 @@ from sensorseq.ops.train_epoch import (
     recurrent_site,
 )
 
-_MOST_LAYERS = 1000  # layers are created one by one, which takes time
+_MOST_LAYERS = 1000  # maximum number; more layers would take too long to create
 
 DropoutSource = Callable[[Tensor, float, int], Tensor]
 """A dropout function, which takes values, a probability and a site, and returns new values."""
@@ -467,9 +467,10 @@ def _to_torch_layout(states: list[Tensor]) -> Tensor:
 class Stream:
     """Computes the logits of sequences that arrive piece by piece, at low cost per piece.
 
-    After each piece, the logits equal those of the module in evaluation mode for all steps since
-    the last reset: bit for bit with pooling ``"last"``, and up to rounding with the other poolings.
-    A stream copies the weights; later changes to the module do not affect the stream.
+    After each piece, the logits equal the logits of the module in evaluation mode for all steps
+    since the last reset. They are bit-identical with pooling ``"last"``, and equal up to rounding
+    with the other poolings. A stream copies the weights; later changes to the module do not affect
+    the stream.
 
     Parameters
     ----------
@@ -481,7 +482,7 @@ class Stream:
 
     Notes
     -----
-    The weights are arranged once for the instruction set in use; a stream that is pickled and
+    The weights are arranged once for the instruction set in use, so a stream that is pickled and
     loaded on a processor with a different instruction set raises an error when called. Only one
     thread at a time may call a stream; different streams are independent.
     """

@@ -108,7 +108,8 @@ def training_gap(
 ) -> str | None:
     """Return the reason why CUDA kernels cannot run the training steps of a network, or None.
 
-    All windows together, `n_bytes`, must fit into `memory_bytes` on the GPU; None means no limit.
+    All windows together take `n_bytes`, which must fit into `memory_bytes` on the GPU (None: no
+    limit).
     """
     if dtype != torch.float32:
         return f"on a GPU, this engine supports float32, not {str(dtype).removeprefix('torch.')}"
@@ -187,7 +188,7 @@ def _constant_when_traced(function: _Function) -> _Function:
     """Make tracing treat the result of a function as a constant.
 
     This works like `torch.compiler.assume_constant_result`, but does not load torch's compiler,
-    which takes seconds. Use it only for values that are fixed or set once.
+    which takes seconds. Use this decorator only for values that are fixed or set once.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
@@ -267,7 +268,7 @@ def served() -> list[Served]:
 
 
 def _rows(device: torch.device, dtype: torch.dtype) -> list[Served]:
-    """Return the entries, found by testing the sizes on both sides of each possible boundary."""
+    """Return the entries for a device and dtype, by testing sizes around each possible boundary."""
     ends = PADDED_HIDDEN
     answers = [choose_here(device, dtype, hidden_size=size) for size in (*ends, ends[-1] + 1)]
     name = "half" if dtype in HALVES else str(dtype).removeprefix("torch.")

@@ -1,7 +1,8 @@
 """The CUDA kernels of this package, and which of them may be used on this GPU.
 
-A kernel is used only after it has passed a check on the user's own GPU (`sensorseq.gpu_check`). The
-verdict is stored in the user's cache folder, in a separate file for each library, GPU and driver.
+Unless ``SENSORSEQ_CUDA_KERNELS`` is 1, a kernel is used only after it has passed a check on the
+user's own GPU (`sensorseq.gpu_check`). The verdict is stored in the user's cache folder, in a
+separate file for each library, GPU and driver.
 """
 
 import functools
@@ -30,8 +31,8 @@ CAPABILITY = (9, 0)  # the compute capability that the kernels are compiled for
 SWITCH = "SENSORSEQ_CUDA_KERNELS"
 OFF, AUTO, FORCED = "0", "auto", "1"
 DEFAULT = AUTO
-NOT_CHECKED = "the kernels are not checked here"
-NOT_PASSED = "its kernel failed the check"
+NOT_CHECKED = "the kernels have not been checked on this GPU"
+NOT_PASSED = "the kernel failed the check"
 
 
 class Permission(NamedTuple):

@@ -2,8 +2,8 @@
 
 This code runs calls that no kernel supports. The arguments and results are the same as in
 `sensorseq.ops.reference`. Features that torch lacks are added: several models run in a loop, and
-windows of different lengths, including 0, run as packed sequences. Recurrent masks are left to the
-reference.
+windows of different lengths, including 0, run as packed sequences. Calls with a recurrent mask are
+passed to the reference.
 """
 
 import warnings
@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from sensorseq.ops import reference
 
-# torch warns that cuDNN copies the weights because they are not in one block of memory; only
-# nn.LSTM could put them into one block.
+# Ignore torch's warning that cuDNN copies the weights because they are not in one block of memory.
+# Only nn.LSTM could avoid the copy.
 warnings.filterwarnings("ignore", message="RNN module weights are not part", module=__name__)
 
 
@@ -31,7 +31,8 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer in each direction; see `sensorseq.ops.reference.lstm`.
 
-    On a GPU, the call waits until `lengths` is on the CPU, and tracing breaks the graph here.
+    On a GPU, the call waits until `lengths` is on the CPU, and tracing breaks the graph at this
+    point.
     """
     if recurrent_mask is not None or not x.numel():
         return reference.lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)

@@ -1,8 +1,8 @@
 """Gradients of a registered op, with a fast path for plain eager mode.
 
 `torch.library.register_autograd` supports tracing, transforms and modes, but takes 0.1 ms per call
-in eager mode, several times as long as a small step of the kernel. An `autograd.Function` with the
-same two functions avoids this cost.
+in eager mode, several times as long as a small step of the kernel. An `autograd.Function` that
+calls the same Python functions avoids this cost.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,7 +66,7 @@ def second_derivatives(
     """Return differentiable gradients of `run` with respect to each of `tensors`.
 
     `run` is the reference implementation. There is no kernel for second derivatives, because they
-    are rare (for curvature or gradient penalties) and small. `grads` contains the gradient of each
+    are rarely needed (for curvature or gradient penalties). `grads` contains the gradient of each
     output of `run`, or None if nothing depends on that output.
     """
     # views, so that a tensor passed as two arguments gets a gradient for each argument

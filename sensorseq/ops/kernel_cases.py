@@ -28,7 +28,7 @@ from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, p
 M, N, D, K = 2, 9, 2, 4
 _STEPS = 12  # number of training steps, enough for some calls to use a CUDA graph
 # Maximum relative L2 differences from float64. In emulation, the kernels' differences are ten times
-# smaller; a wrong index or a lost message gives a far larger difference.
+# smaller than these limits; a wrong index or a lost message gives a far larger difference.
 _ALLOWED = {
     "fp16x3": {"output": 1e-5, "gradient": 1e-4, "training": 1e-3},
     "fp16": {"output": 4e-3, "gradient": 1e-2, "training": 3e-2},
@@ -79,7 +79,7 @@ def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
 
 
 def _pooling(case: Case) -> str:
-    """Return the pooling, with a maximum only if rounding cannot move it to another step."""
+    """Return a pooling, with a maximum only if rounding cannot move the maximum to another step."""
     return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
 
 

@@ -92,9 +92,10 @@ def lstm(
     -----
     The kernels of this package support float32 and float64 on the CPU. On a GPU of compute
     capability 9.0, they support float32, float16, bfloat16 and autocast up to a size limit, if they
-    have passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0. Plain torch code or
-    torch's own LSTM computes everything else. `sensorseq.ops.choice.choose` makes the choice, and
-    ``sensorseq info`` lists all choices. With the kernels on a GPU:
+    have passed a check on that GPU. The value 1 of ``SENSORSEQ_CUDA_KERNELS`` skips the check, and
+    0 disables the kernels. Plain torch code or torch's own LSTM computes everything else.
+    `sensorseq.ops.choice.choose` makes the choice, and ``sensorseq info`` lists all choices. With
+    the kernels on a GPU:
 
     - Results in float32 have the rounding error of float32, or of TF32 above 128 units if torch's
       settings allow TF32 in RNNs. TF32 is allowed unless
@@ -176,7 +177,7 @@ def _compute(
 
 
 def choose_call(arguments: list[Any], weight_hh: Tensor) -> Choice:
-    """Choose the code for a call with these prepared arguments: x first, the mask last."""
+    """Choose the code for a call from its prepared arguments, with x first and the mask last."""
     x, *_, recurrent_mask = arguments
     return choose_here(
         x.device,
@@ -221,7 +222,7 @@ def refuse_forward_mode(arguments: list[Any]) -> None:
 def _in_framework(
     function: Callable[..., tuple[Tensor, ...]], arguments: list[Any], *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Call a function of `framework`; under autocast, use its precision and return float32."""
+    """Call a `framework` function; under autocast, compute in autocast's dtype, return float32."""
     x = arguments[0]
     dtype = computing_dtype(x.device.type, x.dtype)
     if not torch.is_autocast_enabled(x.device.type) or dtype not in HALVES:

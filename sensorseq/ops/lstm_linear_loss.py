@@ -1,7 +1,8 @@
 """An LSTM layer, pooling, a linear head and the loss, with the gradients, in one pass.
 
-The forward and backward passes run tile by tile, while shared data is in the cache. The gradients
-are therefore ready together with the loss; the backward pass of autograd only scales them.
+The forward and backward passes run tile by tile, so that data used by both passes stays in the
+cache. The gradients are therefore ready together with the loss; the backward pass of autograd only
+scales them.
 """
 
 from collections.abc import Callable

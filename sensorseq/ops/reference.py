@@ -1,8 +1,8 @@
 """A reference implementation in plain torch, for any dtype.
 
 Every kernel is tested against this code, and a test compares this code with `torch.nn.LSTM` and
-`torch.nn.Linear`. This code also computes second derivatives, and calls that are supported neither
-by a kernel nor by torch's own LSTM. The letters in shapes mean: M models, N windows, T timesteps, C
+`torch.nn.Linear`. This code also computes second derivatives, and runs calls that neither a kernel
+nor torch's own LSTM supports. The letters in shapes mean: M models, N windows, T timesteps, C
 channels, hidden size H, D directions, and K classes.
 """
 
@@ -47,7 +47,7 @@ def lstm(
     """Run one LSTM layer in each direction, with the arguments and results of `sensorseq.ops.lstm`.
 
     `x` may be the result of `project`. Steps from `lengths` on are not read, so they may be NaN.
-    The hidden states of the reverse direction are stored at the steps they were computed for.
+    The hidden states of the reverse direction are stored at the steps for which they were computed.
     """
     n_models, n_directions, _, hidden_size = weight_hh.shape
     _, n_windows, n_timesteps, n_channels = x.shape
@@ -101,7 +101,7 @@ def lstm(
 
 
 def pool(hidden: Tensor, h_n: Tensor, lengths: Tensor | None, pooling: str) -> Tensor:
-    """Reduce the hidden sequence to one vector per window, which is zero for length 0.
+    """Reduce the hidden sequence to one vector per window, with zeros for windows of length 0.
 
     `last` is the final state of each direction; `meanmax` is the mean followed by the maximum.
     """

@@ -1,9 +1,9 @@
 """The ops of a stream: they run one layer with packed weights and update its state in place.
 
-``lstm_pack(weight_ih, weight_hh, bias)`` arranges the weights of one layer, of shapes (1, 1, 4H,
-C), (1, 1, 4H, H) and (1, 1, 4H), in the order in which the current instruction set reads them. It
-returns a uint8 tensor that is valid only for this instruction set and this version; the other ops
-reject any other tensor.
+``lstm_pack(weight_ih, weight_hh, bias)`` arranges the weights of one layer in the order in which
+the current instruction set reads them. The shapes of the arguments are (1, 1, 4H, C), (1, 1, 4H, H)
+and (1, 1, 4H). The op returns a uint8 tensor that is valid only for the current instruction set and
+this version of sensorseq; the other ops reject any other tensor.
 
 ``lstm_linear_stream(x, packed, weight_out, bias_out, h, c)`` accepts x (N, T, C), or (N, C) or (C,)
 for one step. It returns the logits (N, K) after the last step, from weight_out (K, H) and bias_out

@@ -117,8 +117,8 @@ def lstm_shapes(
 class NetworkLayout:
     """The sizes of an LSTM classifier, and the order of its parameters in one flat buffer.
 
-    The order and the names are the same as in `sensorseq.nn.LSTMLinear`, including the two biases,
-    so that ``torch.nn.utils.parameters_to_vector(module.parameters())`` is the buffer.
+    The parameters have the same order and names as in `sensorseq.nn.LSTMLinear`, including the two
+    biases, so that ``torch.nn.utils.parameters_to_vector(module.parameters())`` is the buffer.
     """
 
     input_size: int
@@ -187,7 +187,7 @@ class StepStatistics:
     `values` is a float64 tensor (M, S, len(STATISTIC_COLUMNS)) with the columns of `enum Statistic`
     in csrc/train_epoch.h. The values of a step without windows are NaN. `n_windows` (M or 1, S)
     contains the number of windows in each step. `margins` (M, R) contains, for each row, the logit
-    of its class minus its largest other logit, before the step on that row.
+    of the row's class minus the largest other logit, before the step on that row.
     """
 
     values: Tensor
@@ -242,10 +242,9 @@ class EpochTrainer:
     shape (N, T, C), or (M, N, T, C) if each model has its own windows; they are copied only if they
     are not contiguous. If `parameters` are on a GPU, CUDA kernels run the steps (see
     `sensorseq.ops.choice.training_gap`); the other inputs may be on the CPU. `class_index` and
-    `weight` have shape (N,) or (M, N).
-    `seeds` are the seeds of `dropout_mask`. With `average`, an exponential moving average of the
-    parameters is kept, with `ema_decay` from `hyper`. `n_timesteps` is the length of a crop, if
-    `run` crops the windows.
+    `weight` have shape (N,) or (M, N). `seeds` contains the seed of `dropout_mask` for each model.
+    With `average`, an exponential moving average of the parameters is kept, with `ema_decay` from
+    `hyper`. `n_timesteps` is the length of a crop, if `run` crops the windows.
 
     The optimizer's `state` has shape (M, rows, Q). The rows are, for sgd, the momentum buffer; for
     adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; for lion, exp_avg; and for rmsprop,

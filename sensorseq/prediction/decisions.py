@@ -277,7 +277,7 @@ def _decide(
 
 
 def refuse_empty(lacks: NDArray[np.int8], missing: str, what: str, part: str) -> None:
-    """Raise an InputError if a window is EMPTY: it has no `what`, or every `part` has failed."""
+    """Raise an InputError if a window is EMPTY; `what` and `part` are words for the message."""
     if (lacks == EMPTY).any():
         failed = f", or every {part} has failed" if missing == "outside" else ""
         raise InputError(
@@ -322,7 +322,7 @@ def answered_windows(
 
 
 def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:
-    """Return the majority vote, the class with the highest mean probability, and all means."""
+    """Return two classes, by majority vote and by mean probability, and all mean probabilities."""
     mean = probability.mean(axis=0)
     votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
     tied = np.flatnonzero(votes == votes.max())

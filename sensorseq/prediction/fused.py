@@ -131,7 +131,7 @@ def read_fused(take: TakeField, models: Mapping[str, TrainedModel]) -> FusedMode
     )
     for name, model in models.items():
         if model.classes.tolist() != fused.classes.tolist():
-            raise ValueError(f"the model of sensor {name!r} has other classes than the fused model")
+            raise ValueError(f"the classes of sensor {name!r} differ from the fused model's")
     return fused
 
 
@@ -243,7 +243,7 @@ class SensorStream:
         self._wait_s = self.hop_s if max_wait_s is None else float(max_wait_s)
         self.n_decisions = self.n_dropped = self.n_late = 0
         self._done_s = -np.inf  # start of the last row that was decided or dropped
-        # rows in time order: the sensors' decisions about windows that begin together
+        # in time order; each row has the sensors' decisions about windows that begin together
         self._rows: list[dict[str, StreamDecision]] = []
 
     def push(
@@ -325,7 +325,7 @@ class SensorStream:
         return decisions
 
     def _is_late(self, row: Mapping[str, StreamDecision]) -> bool:
-        """Test whether to stop waiting: absent sensors have later decisions, or time is up."""
+        """Test whether all absent sensors have later decisions, or the maximum wait has passed."""
         start_s = min(decision.start_s for decision in row.values())
         lacking = [name for name in self.sensors if name not in row]
         if all(any(name in later for later in self._rows[1:]) for name in lacking):

@@ -22,7 +22,8 @@ class Fusion:
     """The sensors of a model, in order, and the weights of their logits.
 
     `weights` maps a pattern of present sensors, a string of zeros and ones, to a row (n_sensors,).
-    It has a row for each sensor alone, and for each pattern for which the fit had enough windows.
+    `weights` has a row for each sensor alone, and for each pattern for which the fit had enough
+    windows.
     """
 
     sensors: tuple[str, ...]
@@ -61,7 +62,7 @@ class Fusion:
 
         `lacks` (n, n_sensors) is COMPLETE, DOUBTFUL or EMPTY for each sensor's window; see `gaps`.
         Windows without any sensor get zeros. If the fit had too few windows with exactly the
-        present sensors, the weight of each present sensor is its weight alone, divided by the
+        present sensors, each present sensor gets the weight that it has alone, divided by the
         number of present sensors. The sum of the logits is then at most as certain as the most
         certain sensor.
         """

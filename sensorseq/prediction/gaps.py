@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # How much of a window is missing. A sensor's DOUBTFUL window counts only if no other sensor has a
-# COMPLETE one.
+# COMPLETE window.
 COMPLETE, DOUBTFUL, EMPTY = range(3)
 _DOUBTFUL_SHARE = 0.5  # a window is DOUBTFUL if more than this fraction of its channels is missing
 _BLOCK = 256  # number of windows whose gaps are bridged together

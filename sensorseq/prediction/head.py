@@ -34,7 +34,7 @@ class Candidate:
 class FeatureChoice:
     """The kinds of features used in addition to the LSTM, and the reason for this choice in words.
 
-    `candidates` contains each model alone, followed by all models together; it is empty if nothing
+    `candidates` contains each model alone, followed by all models together, and is empty if nothing
     was compared. The comparison used `n_windows` test windows of `n_folds` folds.
     """
 

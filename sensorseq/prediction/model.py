@@ -1,4 +1,4 @@
-"""TrainedModel: a trained classifier of one sensor's windows, with all that it needs to predict."""
+"""TrainedModel: a trained classifier of one sensor's windows, with all data needed to predict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -46,7 +46,7 @@ class LstmNetwork:
     Raises
     ------
     ValueError
-        If an array is missing or unknown, or its type or shape does not match the others.
+        If an array is missing or unknown, or does not match the other arrays in type or shape.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], architecture: Mapping[str, Any]) -> None:

@@ -101,7 +101,7 @@ class OutsideWindows:
             "spectrum": "has a different spectrum than in training, perhaps due to its sample rate",
         }[kind]
         if kind == "share" and ratio < 1.01 * 10**_STILL:
-            change = "is constant while others vary, which it never was in training"
+            change = "is constant while others vary, which never happened in training"
         elif kind in ("spread", "values", "share") and max(ratio, 1 / ratio) > 10:
             change = f"varies {float(f'{ratio:.2g}'):,g} times as much as in training"
             unit = likely_unit(ratio, "training had")

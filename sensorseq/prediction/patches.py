@@ -14,7 +14,7 @@ N_BANDS = 6  # largest number of bands of a spectrum
 SMALLEST_POWER = 1e-4
 # Scaled samples are clipped to +- this value, so that sums of their squares are finite in float32.
 LARGEST_SAMPLE = 1e15
-_BLOCK = 128  # number of windows that are described at a time, to limit memory
+_BLOCK = 128  # number of windows that are converted to steps at a time, to limit memory
 _Count = TypeVar("_Count", bound=Any)  # an integer, or an array or tensor of integers
 
 
@@ -40,8 +40,8 @@ class Patch(NamedTuple):
     def bands(self) -> list[tuple[int, int]]:
         """The bands as half-open ranges (first, end) of frequency numbers.
 
-        Frequency number k, from 1, has k periods in a frame. Bands are spaced evenly in the
-        logarithm of frequency; a short frame has fewer than `N_BANDS` bands.
+        Frequency number k, which is at least 1, has k periods in a frame. Bands are spaced evenly
+        in the logarithm of frequency; a short frame has fewer than `N_BANDS` bands.
         """
         edges = np.geomspace(1, self.n_samples // 2 + 1, N_BANDS + 1).round().astype(int).tolist()
         return [(low, high) for low, high in zip(edges, edges[1:]) if low < high]
@@ -90,7 +90,7 @@ class Patch(NamedTuple):
         return steps, valid
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays for a model file, which `read_patch` reads."""
+        """Return the arrays that a model file stores and `read_patch` reads."""
         assert self.scaler is not None
         return {f"patch.{name}": array for name, array in self.scaler.to_dict().items()}
 

@@ -219,7 +219,7 @@ def check_usable(
     *,
     allow_nan: bool = False,
 ) -> None:
-    """Raise an error if a model cannot use a value; its message numbers the windows by `rows`."""
+    """Raise an error if a model cannot use a value; the message numbers the windows by `rows`."""
     usable = np.abs(X) <= LARGEST  # also False for NaN
     if allow_nan:
         usable |= np.isnan(X)
@@ -285,8 +285,8 @@ def windows_of(
     c), which are padded to the longest; or a WindowSet, which has its own lengths. The columns of
     DataFrames are put in the order of the `known` channels, by default in the order of the first
     DataFrame. Values beyond the lengths may be anything, even NaN. An `InputError` is raised if
-    shapes or columns disagree with each other or with `known`, or if a valid step is not finite.
-    NaN is bridged instead unless `missing` is ``"error"``.
+    shapes or columns disagree with each other or with `known`, or if a valid step is not finite. If
+    `missing` is not ``"error"``, NaN is bridged and raises no error.
     """
     names, channels = None, None if known is None else known.channels
     lengths_name = "lengths" + name.removeprefix("X")

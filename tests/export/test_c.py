@@ -402,7 +402,7 @@ def test_the_header_and_the_table_state_what_the_model_needs(tmp_path):
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, weights="int8", check=checked)
     header = export.header.read_text()
     scores = [model.score(checked) for model in (with_int8(classifier), classifier)]
-    accuracy = "{:.2f} % (as trained {:.2f} %) on 30 given windows".format(
+    accuracy = "{:.2f} % (before rounding {:.2f} %) on 30 given windows".format(
         *np.multiply(scores, 100)
     )
     assert accuracy in header
@@ -458,7 +458,9 @@ def test_the_command_writes_c_with_its_accuracy(files, tmp_path):
     accuracy = printed["accuracy"]
     assert accuracy["part"] == "validation"
     shares = [f"{100 * accuracy[name]:.2f} %" for name in ("rounded", "trained")]
-    stated = f"{shares[0]} (as trained {shares[1]}) on {accuracy['n_windows']} validation windows"
+    stated = (
+        f"{shares[0]} (before rounding {shares[1]}) on {accuracy['n_windows']} validation windows"
+    )
     assert f"{stated}\n" in header
     for stated in ("SAMPLE_RATE_HZ 100.0", "MODEL_RATE_HZ 50.0", "HOP 12.5", "WINDOW 25"):
         assert stated in header.replace("(25.0 / 2)", "12.5")
