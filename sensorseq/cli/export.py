@@ -76,7 +76,7 @@ def export(
     ] = None,
     sample_rate_hz: Annotated[
         float | None,
-        Option("--sample-rate", metavar="HZ", help="C: rate of raw samples that need resampling."),
+        Option("--sample-rate", metavar="HZ", help="C: rate of raw samples to resample."),
     ] = None,
     weights: Annotated[
         str | None, Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")

@@ -194,7 +194,7 @@ def stream(
 
     check_choice("--format", sample_format, live.FORMATS)
     if sum(option is not None for option in (source, udp, replay)) > 1:
-        raise ArgumentError("--input, --udp and --replay exclude each other.")
+        raise ArgumentError("give only one of --input, --udp and --replay.")
     model = load_to_predict(model_file, strict=strict)
     decisions = live.stream_of(
         model,

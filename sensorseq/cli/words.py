@@ -49,8 +49,8 @@ def in_options(
 
     The function recognizes ``name=value``, names in backticks, and names with an underscore.
     `settings` are the names that ``--set`` accepts, and `arguments` are the strings that the user
-    typed. If these contain ``--config``, a preparation option that the user did not type is named
-    as a key of the configuration file.
+    typed. If `arguments` contains ``--config``, a preparation option that the user did not type is
+    named as a key of the configuration file.
     """
     command_options = {
         option.name: _text_of(option) for option in options if option.opts[0].startswith("-")

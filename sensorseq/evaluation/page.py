@@ -88,9 +88,9 @@ def make_page(
 
     The examples are windows of `part`. After a fit, these are the validation windows, which were
     also used to choose the epoch; the page states this. Without `comparison`, the scores are also
-    computed on these windows. `command` converts changed arguments to the command line of another
-    fit; without `command`, the arguments are shown as Python. `scores_first` puts the scores first,
-    for pages that are not about the fit.
+    computed on these windows. `command` returns the command line of a fit with changed arguments;
+    without `command`, the changes are shown as Python. `scores_first` puts the scores first, for
+    pages that are not about the fit.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""
@@ -381,7 +381,7 @@ def _spark(
     shares: NDArray[np.float64],
 ) -> Markup:
     length = max(int(np.asarray(windows.lengths)[row]), 1)
-    if length < windows.n_timesteps:  # the regions cover padding, which is not drawn
+    if length < windows.n_timesteps:  # the regions include padding, which is not drawn
         shares = shares[:0]
     keep = np.unique(np.linspace(0, length - 1, min(length, _MAX_POINTS)).astype(np.int64))
     low, high = (float(v) for v in np.percentile(X, [0.5, 99.5]))

@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # so that torch is not imported
     from sensorseq.estimator import AnyClassifier
 
 _SLOW = 0.9  # below this fraction of the model's rate, recordings lack frequencies seen in training
-_MOST_CHANNELS = 8  # number of channels that a page draws
+_MOST_CHANNELS = 8  # maximum number of channels that a page draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +146,7 @@ def predict_recordings(
 ) -> list[RecordingPrediction]:
     """Resample, cut and predict recordings in the same way as the training windows.
 
-    By default, the options from `time_column` on have the values used for the training recordings.
+    `time_column` and the options after it default to the values used for the training recordings.
 
     Parameters
     ----------
@@ -434,7 +434,7 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
 
 
 def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
-    """Format the labels that take the most time, with their fractions of the time."""
+    """Format the four labels that cover the most time, each with its percentage of the time."""
     seconds: dict[str, float] = {}
     for span in spans:
         label = str(span["label"])

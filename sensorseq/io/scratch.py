@@ -56,7 +56,7 @@ def is_stored(array: NDArray[Any]) -> bool:
 
 
 def release(*arrays: NDArray[Any]) -> None:
-    """Free the memory of stored arrays' pages, which are read again when needed."""
+    """Free the memory of arrays on disk; their values are read again when needed."""
     for array in arrays:
         stored = _stored(array)
         if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # not available on all systems
@@ -64,9 +64,10 @@ def release(*arrays: NDArray[Any]) -> None:
 
 
 def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
-    """Map a file; return its buffer and address. Unlike with `mmap`, the file may be closed.
+    """Map a file; return its buffer and address. Unlike `mmap.mmap`, the map needs no open file.
 
-    Callers close the file, because a recording may have more pieces than the limit of open files.
+    Open files would not suffice, because a recording may have more pieces than the limit of open
+    files.
     """
     address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
     if address == ctypes.c_void_p(-1).value:
@@ -135,7 +136,7 @@ def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.
 
 
 def evenly_drawn(at: int, stop: int, n_rows: int, most: int) -> NDArray[np.int64]:
-    """Return the rows from `at` to `stop - 1` that are in a sample of `most` of `n_rows` rows.
+    """Sample `most` of `n_rows` rows; return the sampled rows from `at` to `stop - 1`.
 
     If there are at most `most` rows, the sample contains all of them. Otherwise, it contains one
     row from each of `most` equal intervals, at varying positions, so that periodic rows do not bias

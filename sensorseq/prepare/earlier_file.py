@@ -163,7 +163,8 @@ class EarlierFile:
         for name, facts in self.facts.items():
             if facts["n_windows"]:
                 rows = self._rows.get(name)
-                # A recording without rows has only training windows, which were cut separately.
+                # Only training recordings can lack rows, because separate training windows replace
+                # their windows on the regular grid.
                 part = "train" if rows is None else str(split[rows[0]])
                 digests = (source["sha256"] for source in facts["sources"])
                 # The stored groups are used, because simultaneous recordings share a group.

@@ -27,8 +27,8 @@ def learn_dwell(
 
     Copies of a window, which have the same start, count only once.
 
-    As a prior, one segment of mean duration is added to each class, and one switch from each class
-    is divided among the other classes, so that unobserved transitions of a rare class are possible.
+    As a prior, each class gets one more segment, of mean duration, and one more switch, divided
+    equally among the other classes. Unobserved transitions of a rare class are therefore possible.
     """
     k = len(classes)
     names, recording = np.unique(recording_id, return_inverse=True)

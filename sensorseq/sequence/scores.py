@@ -50,9 +50,10 @@ def count_drive(
     A true segment is found if a predicted one of its class has an intersection over union of at
     least 0.5 (C. Lea et al., *Temporal Convolutional Networks for Action Segmentation and
     Detection*, CVPR 2017, section 4.1). A predicted switch to a class is correct if it is the first
-    one within a true segment of the class, or up to `tolerance_s` before the segment; all other
-    switches are false. The delay of a true switch is the time until the new class is predicted, or
-    the length of the segment if the new class is never predicted.
+    switch to this class within a true segment of the class, or up to `tolerance_s` before the
+    segment. All other switches are false. The delay of a true switch is the time until the new
+    class is predicted, or the length of the segment if the class is not predicted within the
+    segment.
     """
     scored_s = right_s = delay_s = 0.0
     n_found = n_switches = 0
