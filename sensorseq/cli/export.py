@@ -96,11 +96,12 @@ def export(
 ) -> None:
     """Write a model as an ONNX graph or as C, for programs without Python.
 
-    The graph maps windows prepared as in training to probabilities; it contains the scaling,
-    networks, features and trees. The exit code is 10 if --check finds a difference above 1e-5. The
-    C code accepts raw samples one by one, so it also contains resampling and causal steps; --smooth
-    adds a function that smooths over time. For several sensors, the graph has one input per sensor;
-    in C, each sensor has its own files, and two more files join the sensors.
+    The graph takes windows that were prepared as in training, and returns probabilities; it
+    contains the scaling, networks, features and trees. The exit code is 10 if --check finds a
+    difference above 1e-5. The C code accepts raw samples one by one, so it also contains resampling
+    and causal steps; --smooth adds a function that smooths over time. For several sensors, the
+    graph has one input per sensor; in C, each sensor has its own files, and two more files join the
+    sensors.
     """
     options: dict[str, Any] = {"n_timesteps": n_timesteps}
     if to is Format.c:
@@ -169,7 +170,7 @@ def export(
 
 
 def _export_options(options: Mapping[str, Any], model: "AnyClassifier") -> dict[str, Any]:
-    """Return the options of an export; raise an error if one does not apply to several sensors."""
+    """Return the options of an export; raise an error if any is for one sensor only."""
     from sensorseq.estimator import SensorFusionClassifier
 
     if not isinstance(model, SensorFusionClassifier):

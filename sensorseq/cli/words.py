@@ -121,7 +121,7 @@ def _parsed(text: str) -> Any:
 
 
 def _in_words(value: Any, text: str) -> str:
-    """Format a value for the command line: lists with commas, true and none as in TOML."""
+    """Format a value for the command line: lists with commas, True as true, None as none."""
     if isinstance(value, list | tuple):
         return ",".join(str(item) for item in value)
     if value is None or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Scores of predictions, per window and per recording, with intervals by recording."""
+"""Scores of predictions per window and per recording, with intervals from resampling groups."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field

@@ -328,7 +328,7 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
         "words": f"For each class, three {part.name} windows{seconds}: the most confident correct"
         " one, the least confident correct one, and a misclassified one. All channels have the same"
         " scale, and each has its own row. The darker a time interval is, the more the decision"
-        " depends on it. The caption names the most important channel and its percentage."
+        " depends on it. The caption names the channel that counts most, and its percentage."
         + (
             f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
             if cut

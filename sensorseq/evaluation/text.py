@@ -124,7 +124,7 @@ def format_channels(channels: Sequence[str]) -> str:
 
 
 def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each reason, with the number of segments or windows that were left out."""
+    """Return a line for each reason why segments or windows were left out, with their number."""
     salvaged: list[str] = []
     pieces: Counter[str] = Counter()
     windows: Counter[str] = Counter()

@@ -104,7 +104,7 @@ class FilePreparation:
         self.facts: list[Facts] = []
         self.odd_scales: list[str] = []  # descriptions of odd scales that were allowed
         self.simultaneous: Simultaneous | None = None
-        self.group_of: dict[str, str] = {}  # common groups of simultaneous recordings
+        self.group_of: dict[str, str] = {}  # groups of simultaneous recordings, by recording_id
 
     def compare(self, resume: bool, jobs: int) -> PreparedSummary | None:
         """Compare with the earlier file; return its summary if nothing changed.
