@@ -66,8 +66,8 @@ def release(*arrays: NDArray[Any]) -> None:
 def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
     """Map a file; return its buffer and address. Unlike `mmap.mmap`, the map needs no open file.
 
-    Open files would not suffice, because a recording may have more pieces than the limit of open
-    files.
+    Callers close the file, because a process may not have as many open files as a recording has
+    pieces.
     """
     address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
     if address == ctypes.c_void_p(-1).value:

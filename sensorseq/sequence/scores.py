@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 
 DRIVE_SCORES = ("accuracy", "f1", "delay_s", "false_switches_per_h")
 """Fraction of time that is correct, F1 of segments, delay of switches, false switches per hour."""
-SMALLEST_OVERLAP = 0.5  # minimum intersection over union of a segment that matches a true one
+SMALLEST_OVERLAP = 0.5  # minimum intersection over union of matching segments
 
 
 class Segment(Protocol):
@@ -102,7 +102,7 @@ def _least_shared_s(predicted: Segment, true: Segment, shared_s: float) -> float
 
 
 def _entry(predicted: Sequence[Segment], true: Segment, tolerance_s: float) -> int | None:
-    """Return the first predicted segment that detects a true one.
+    """Return the index of the first predicted segment that detects a true segment, or None.
 
     The predicted segment has the true segment's class, and starts within the true segment or at
     most `tolerance_s` before.
