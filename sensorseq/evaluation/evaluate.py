@@ -362,7 +362,8 @@ def _refuse_seen(seen: Sequence[str], test: WindowSet | SensorWindows) -> None:
     n_recordings = len(np.unique(np.asarray(test.recording_id)))
     raise InputError(
         f"the model was trained on {len(seen)} of the {n_recordings} test recordings"
-        f" ({some}); its score does not show how well it classifies new recordings. {advice}"
+        f" ({some}), so the score does not show how well the model classifies new"
+        f" recordings. {advice}"
     )
 
 
@@ -378,9 +379,9 @@ def evaluate_folds(
 ) -> Comparison:
     """Cross-validate a model over whole groups; only the model's arguments are used.
 
-    For each fold, a clone is fitted on the other groups, some of which are held out for early
-    stopping; the windows of the fold are only predicted. Every test window is predicted once, and
-    the scores are computed from all predictions together, whereas `Comparison.fold_mean` is the
+    For each fold, a clone is fitted on the other groups. Some of these groups are held out for
+    early stopping; the windows of the fold are only predicted. Every test window is predicted once,
+    and the scores are computed from all predictions together, whereas `Comparison.fold_mean` is the
     mean of the fold accuracies. Windows of all parts are used.
 
     If a file was prepared with ``train_hop_s``, folds are trained on all of its windows, but tested

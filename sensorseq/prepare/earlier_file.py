@@ -141,8 +141,8 @@ class EarlierFile:
     def part_of(self, recording_id: str, group: str, digests: Sequence[str], by: str) -> str:
         """Return the part of the split to which a new or changed recording goes; "" if undecided.
 
-        A recording gets the part of its group or, if it is a copy or a renamed file, the part of
-        the recording with the same files.
+        This is the part that contains the recording or its group, depending on `by`; otherwise, the
+        part that contains a recording with the same files.
         """
         if by == "time":
             return ""

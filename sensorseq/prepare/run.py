@@ -299,9 +299,9 @@ def prepare(
     Raises
     ------
     RecordingError, WindowError, SplitError
-        If a recording cannot be used (the message names the file and row) or seems to be in a
-        different unit, if a class has no window or too few groups for the parts, or if constant
-        channels determine the class.
+        If a recording cannot be used or seems to be in a different unit, if a class has no windows
+        or too few groups for the parts, or if constant channels determine the class. The message
+        about an unusable recording names the file and row.
     ArgumentError
         If `output` is to be extended, but was made with different options.
     PreparedFileError

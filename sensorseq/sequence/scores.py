@@ -47,7 +47,7 @@ def count_drive(
 ) -> DriveCounts:
     """Compare the predicted segments of a recording with the true ones, both in time order.
 
-    A true segment is found if a predicted one of its class has an intersection over union of at
+    A true segment is found if a predicted segment of its class has an intersection over union of at
     least 0.5 (C. Lea et al., *Temporal Convolutional Networks for Action Segmentation and
     Detection*, CVPR 2017, section 4.1). A predicted switch to a class is correct if it is the first
     switch to this class within a true segment of the class, or up to `tolerance_s` before the

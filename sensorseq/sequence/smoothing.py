@@ -194,8 +194,8 @@ class FixedLag:
     filtered probabilities of the first window are its likelihood times `start`. For any other
     window, they are its likelihood times ``filtered @ step``, where `filtered` are the filtered
     probabilities of the previous window. Filtered probabilities are normalized to a sum of 1. The
-    smoothed probabilities are the product of the filtered probabilities and the likelihood of the
-    next `lag` windows, raised to the power of `exponent` and normalized.
+    filtered probabilities are then multiplied by the likelihood of the next `lag` windows. This
+    product, raised to the power of `exponent` and normalized, gives the smoothed probabilities.
     """
 
     lag: int
