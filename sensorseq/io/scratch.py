@@ -189,7 +189,7 @@ class Rows:
             append_bytes(self._file, rows.reshape(-1).view(np.uint8).data, self._folder)
 
     def as_array(self) -> NDArray[Any]:
-        """Return all rows; a stored array is read-only."""
+        """Return all rows; an array on disk is read-only."""
         if self._file is None or self._folder is None or not self._n_rows:
             if len(self._blocks) == 1:
                 return self._blocks[0]

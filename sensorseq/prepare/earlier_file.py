@@ -57,7 +57,7 @@ class EarlierFile:
     @classmethod
     @contextmanager
     def at(cls, path: Path) -> "Iterator[EarlierFile | str | None]":
-        """Yield the open file at `path`, or None if it does not exist; refuse other kinds of files.
+        """Yield the open file at `path`, or None if it is missing or empty; refuse other files.
 
         For a damaged prepared file, yield a description of the damage.
         """

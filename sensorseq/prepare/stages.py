@@ -154,7 +154,7 @@ class FilePreparation:
         return None
 
     def choose_rate(self) -> None:
-        """Choose the common rate: the given rate, or one determined from the timestamps alone."""
+        """Choose the common rate: from the extended file, the options or the timestamps."""
         if self.extended is not None:
             stored = self.extended.provenance
             self.rate, self.rate_from = stored["resampled_to_hz"], stored["sample_rate_from"]
@@ -171,8 +171,8 @@ class FilePreparation:
         )
         rates = self._run("rates", read, self.sources, self.pool)
         self.rate, self.rate_from = common_rate(rates)
-        # Check the scales before recordings are read, because a wrong unit may make the rate a
-        # thousand times too high.
+        # Check the units of time before recordings are read, because a wrong unit may make the rate
+        # a thousand times too high.
         if not (self.skip or self.allow_scales):
             pairs = zip(self.sources, rates, strict=True)
             facts = [ScaleFacts(" + ".join(s.relative_paths), "", rate) for s, rate in pairs]

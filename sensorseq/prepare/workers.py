@@ -162,7 +162,7 @@ def _dask_pool(
 
 
 def _connect(where: Any) -> "Client":
-    """Connect to a cluster with a separate client."""
+    """Connect to a cluster with a client that does not become dask's default client."""
     from distributed import Client
     from distributed.comm.addressing import resolve_address
 
