@@ -81,7 +81,7 @@ class EarlierFile:
         yield f"it {reason}"
 
     def changed_options(self, configuration: Mapping[str, Any]) -> dict[str, str]:
-        """Return the options that this configuration changes, with both values as strings."""
+        """Return the options that this configuration changes, each with its old and new value."""
         stored = self.provenance.get("configuration") or {}
         changed = {}
         for name, option in OPTIONS.items():

@@ -383,9 +383,10 @@ def with_separate_training_windows(
 def find_copies(
     keys: NDArray[np.uint64], windows: WindowSet, split: NDArray[np.str_] | None
 ) -> list[dict[str, Any]]:
-    """Return pairs of recordings in different parts that share windows, with the most first.
+    """Return pairs of recordings in different parts that share windows.
 
-    Equal windows have equal `keys`; windows with the key 0 are ignored.
+    Pairs that share the most windows come first. Equal windows have equal `keys`; windows with the
+    key 0 are ignored.
     """
     if split is None:
         return []

@@ -143,7 +143,7 @@ def _dask_pool(
             client = stack.enter_context(_connect(where))
         except (OSError, ValueError) as error:
             raise EnvironmentProblemError(
-                f"scheduler={scheduler!r}: no dask scheduler can be reached there ({error})."
+                f"scheduler={scheduler!r}: no dask scheduler can be reached at this address ({error})."
             ) from error
         with (
             writing(writes or tempfile.gettempdir(), folder=True),

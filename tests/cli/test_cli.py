@@ -123,7 +123,7 @@ def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_pa
     halves = answer(*asked, "--hop-s", 0.5)["recordings"][0]
     assert (halves["n_windows"], len(halves["spans"])) == (47, 2)
     assert "--hop-s" in refused(2, *asked[:3], "--hop-s", 0)
-    assert "calm 50.0 % of the time, rough 50.0 % of the time, in 2 st" in succeed(*asked, "-q")
+    assert "calm 50.0 % of the time, rough 50.0 % of the time, in 2 seg" in succeed(*asked, "-q")
     alone = answer("predict", model, drive, "--smooth", "none")["recordings"][0]
     own = [max(window["probability"], key=window["probability"].get) for window in alone["windows"]]
     assert sum(span["n_windows"] for span in alone["spans"]) == len(own) == 24
