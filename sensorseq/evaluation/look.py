@@ -155,7 +155,7 @@ class _Scale:
         return usual
 
     def of_classes(self, classes: Mapping[str, Sequence[RecordingFacts]]) -> dict[str, Any]:
-        """Return plots of the classes' spectra, the range of the plots, and the classes' quantiles."""
+        """Return plots of the classes' spectra, the plots' range, and the classes' quantiles."""
         channels = {
             label: [c for r in rows if (c := r.channels.get(self.name)) and c.n_known]
             for label, rows in classes.items()

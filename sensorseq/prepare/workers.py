@@ -143,7 +143,8 @@ def _dask_pool(
             client = stack.enter_context(_connect(where))
         except (OSError, ValueError) as error:
             raise EnvironmentProblemError(
-                f"scheduler={scheduler!r}: no dask scheduler can be reached at this address ({error})."
+                f"scheduler={scheduler!r}: no dask scheduler can be reached at this address"
+                f" ({error})."
             ) from error
         with (
             writing(writes or tempfile.gettempdir(), folder=True),
