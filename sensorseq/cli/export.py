@@ -163,7 +163,9 @@ def export(
             else:
                 difference = onnx_difference(model.model_, output, windows.X, windows.lengths)
         result |= {"n_windows": len(windows), "largest_difference": difference}
-        lines.append(f"onnxruntime differs by at most {difference:.1e} on {len(windows)} windows")
+        lines.append(
+            f"onnxruntime and the model differ by at most {difference:.1e} on {len(windows)} windows"
+        )
     print_result(result, "\n".join(lines), as_json)
     if difference is not None and not difference <= TOLERANCE:
         raise typer.Exit(GATE)
