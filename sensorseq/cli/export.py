@@ -164,7 +164,8 @@ def export(
                 difference = onnx_difference(model.model_, output, windows.X, windows.lengths)
         result |= {"n_windows": len(windows), "largest_difference": difference}
         lines.append(
-            f"onnxruntime and the model differ by at most {difference:.1e} on {len(windows)} windows"
+            f"onnxruntime and the model differ by at most {difference:.1e} on"
+            f" {len(windows)} windows"
         )
     print_result(result, "\n".join(lines), as_json)
     if difference is not None and not difference <= TOLERANCE:
