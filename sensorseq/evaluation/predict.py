@@ -144,7 +144,7 @@ def predict_recordings(
     label_column: str | None = None,
     # end of options
 ) -> list[RecordingPrediction]:
-    """Resample, cut and predict recordings in the same way as the training windows.
+    """Prepare raw recordings like the training windows, and predict their classes.
 
     `time_column` and the options after it default to the values used for the training recordings.
 
@@ -350,7 +350,7 @@ def _unused(recording: Recording, by_name: ReadOptions) -> Iterator[str]:
     if by_name.sample_rate_hz is not None and "sample_rate_hz" not in clock_of(recording):
         yield "sample_rate_hz is not used, because the recording has time stamps."
     if by_name.label_column is not None and not recording.label_spans:
-        yield f"the recording has no labels in a column {by_name.label_column!r}."
+        yield f"the recording has no labels in column {by_name.label_column!r}."
 
 
 def _notes(

@@ -128,7 +128,7 @@ def count_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> tuple[int,
 
 
 def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the indices of the matching rows, which must be few."""
+    """Return the indices of the matching rows, which must fit into memory."""
     matches = [np.empty(0, np.int64)]
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         matches.append(np.flatnonzero(test(at, stop)) + at)

@@ -97,7 +97,7 @@ class EarlierFile:
             and configuration["derive"]["mode"]
             and "derived" in self.provenance
         ):
-            del changed["derive"]  # the file contains the derived steps instead
+            del changed["derive"]  # the file stores the derived steps instead of the option
             changed.pop("steps", None)
         return changed
 
