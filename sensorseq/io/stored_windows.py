@@ -42,9 +42,9 @@ class StoredSamples:
     `rows` contains the windows' positions in the file; a window without data of this sensor has the
     position -1 and is read as NaN. `chunk_windows` windows are stored and read together. `version`
     shows whether the file was replaced, and `group` is the sensor's group in the file, with a
-    trailing slash. `change` augments the windows whose `copy_number` is not 0. Its arguments are
-    samples of shape (n, t, c), the positions of their windows in the file, and their copy numbers;
-    it returns the samples for training.
+    trailing slash. `change` augments the windows whose `copy_number` is not 0. The arguments of
+    `change` are samples of shape (n, t, c), the positions of their windows in the file, and their
+    copy numbers. The function returns the samples for training.
     """
 
     path: Path

@@ -125,10 +125,11 @@ def prepare(
         number of seconds that were kept.
     allow_scales : bool, default=False
         Use recordings even if all their samples are zero, or if their time stamps or a channel seem
-        to be in a different unit than in the other recordings. A different unit is assumed if the
-        sample rate differs from the usual rate by a factor of 100, or if a channel has the usual
-        spectrum of its class, but a range of values that differs from the usual range by a factor
-        of 30. By default, such recordings cannot be used.
+        to be in a different unit than in the other recordings. Time stamps seem to be in a
+        different unit if the sample rate differs from the usual rate by a factor of 100. A channel
+        seems to be in a different unit if it has the usual spectrum of its class, but a range of
+        values that differs from the usual range by a factor of 30. By default, such recordings
+        cannot be used.
     allow_constant : bool, default=False
         Keep channels that are constant within windows and whose values alone determine the class of
         every window. By default, an error is raised for such channels if each class has at least

@@ -23,7 +23,7 @@ def learn_dwell(
     window_s: float,
     recording_id: NDArray[Any],
 ) -> LearnedDwell | None:
-    """Learn from the labels of windows; return None if no recording has several classes.
+    """Learn durations and transitions of classes; return None if no recording has several.
 
     Copies of a window, which have the same start, count only once.
 
