@@ -23,7 +23,7 @@ def learn_dwell(
     window_s: float,
     recording_id: NDArray[Any],
 ) -> LearnedDwell | None:
-    """Learn durations and transitions of classes; return None if no recording has several.
+    """Learn dwell times and transitions; return None if no recording has several classes.
 
     Copies of a window, which have the same start, count only once.
 
