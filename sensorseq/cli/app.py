@@ -12,7 +12,7 @@ OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 closing = ExitStack()
 """Cleanup when the command ends: unlock its outputs, and turn checksums on again."""
 
-# The help is plain text, because rich would slow it down and format it differently in a file.
+# Plain text, because rich is slow and formats the help differently when the output is a file.
 app = typer.Typer(
     name="sensorseq",
     help="Classify robot sensor sequences: prepare, train, evaluate and predict.",

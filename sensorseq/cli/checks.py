@@ -31,7 +31,7 @@ def doctor(
     as_json: opt.Json = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
-    """Distinguish a bug from a hard problem by means of short training runs.
+    """Use short training runs to distinguish a bug from a hard problem.
 
     The outcome of each run is known in advance. Without a file, the runs use synthetic signals. The
     exit code is 10 if a check fails. With --self, the command checks the installation instead: it
@@ -120,7 +120,7 @@ def bench(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure the speed relative to torch and to the processor's peak.
+    """Compare sensorseq's speed with torch's and with the processor's peak.
 
     The command times a few shapes on this machine, alternating with torch, for about half a minute.
     Stop other work first, because it distorts the timings. With --against cudnn, the comparison is

@@ -86,7 +86,7 @@ def inspect(
         raise ArgumentError("--sensor needs a prepared file, and --html or --leakage.")
     if leakage:
         if html is not None:
-            raise ArgumentError("--html does not show leakage; run the command twice.")
+            raise ArgumentError("--html does not show leakage; use one option at a time.")
         _inspect_leakage(path, sensor, as_json)
         return
     check_output(html, path)
@@ -225,9 +225,9 @@ def prepare(
     """Turn recordings into one file of windows, split by group.
 
     Each folder is a class, and each file in it is a recording; alternatively, a manifest lists
-    path, label and group. Each group goes completely to the training, validation or test part, so
-    no test recording is ever trained on. Filters, features and all other steps are set in a
-    configuration file (--config) or chosen by --derive auto.
+    path, label and group. By default, all recordings of a group go to the same part: training,
+    validation or test. Filters, features and all other steps are set in a configuration file
+    (--config) or chosen by --derive auto.
 
     If the file exists and nothing has changed, nothing is done. --resume adds new and changed
     recordings to the file and keeps all other recordings in their parts; without --resume, the file

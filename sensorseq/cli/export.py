@@ -76,7 +76,7 @@ def export(
     ] = None,
     sample_rate_hz: Annotated[
         float | None,
-        Option("--sample-rate", metavar="HZ", help="C: rate of raw samples that need resampling."),
+        Option("--sample-rate", metavar="HZ", help="C: rate of raw samples to resample."),
     ] = None,
     weights: Annotated[
         str | None, Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
@@ -96,11 +96,12 @@ def export(
 ) -> None:
     """Write a model as an ONNX graph or as C, for programs without Python.
 
-    The graph maps windows prepared as in training to probabilities; it contains the scaling,
-    networks, features and trees. The exit code is 10 if --check finds a difference above 1e-5. The
-    C code accepts raw samples one by one, so it also contains resampling and causal steps; --smooth
-    adds a function that smooths over time. For several sensors, the graph has one input per sensor;
-    in C, each sensor has its own files, and two more files join the sensors.
+    The graph takes windows that were prepared as in training, and returns probabilities; it
+    contains the scaling, networks, features and trees. The exit code is 10 if --check finds a
+    difference above 1e-5. The C code accepts raw samples one by one, so it also contains resampling
+    and causal steps; --smooth adds a function that smooths over time. For several sensors, the
+    graph has one input per sensor; in C, each sensor has its own files, and two more files join the
+    sensors.
     """
     options: dict[str, Any] = {"n_timesteps": n_timesteps}
     if to is Format.c:
@@ -162,14 +163,17 @@ def export(
             else:
                 difference = onnx_difference(model.model_, output, windows.X, windows.lengths)
         result |= {"n_windows": len(windows), "largest_difference": difference}
-        lines.append(f"onnxruntime differs by at most {difference:.1e} on {len(windows)} windows")
+        lines.append(
+            f"onnxruntime and the model differ by at most {difference:.1e} on"
+            f" {len(windows)} windows"
+        )
     print_result(result, "\n".join(lines), as_json)
     if difference is not None and not difference <= TOLERANCE:
         raise typer.Exit(GATE)
 
 
 def _export_options(options: Mapping[str, Any], model: "AnyClassifier") -> dict[str, Any]:
-    """Return the options of an export; raise an error if one does not apply to several sensors."""
+    """Return the options of an export; raise an error if any is for one sensor only."""
     from sensorseq.estimator import SensorFusionClassifier
 
     if not isinstance(model, SensorFusionClassifier):

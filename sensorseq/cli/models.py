@@ -39,7 +39,7 @@ def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
 
 
 def load_to_predict(path: Path, *, strict: bool = False) -> "AnyModel":
-    """Load a model as `load_model` does, without torch and scikit-learn."""
+    """Load a model like `load_model`, but without importing torch and scikit-learn."""
     from sensorseq.prediction.loading import load_classifier
 
     try:

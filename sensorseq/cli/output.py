@@ -76,7 +76,7 @@ def progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
 
 
 def check_output(path: Path | None, *others: Path) -> str:
-    """Check before a long training run that the result can be written, and lock its file.
+    """Check before a long run that the output can be written, and lock its file.
 
     Return a note for the final message if the file already exists, otherwise "".
     """

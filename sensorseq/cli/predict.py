@@ -70,10 +70,9 @@ def predict(
 ) -> None:
     """Classify raw recordings.
 
-    The recordings are read like the training recordings, unless an option here changes that, and go
-    through the same steps as the training windows: rate, channels, filters and features, windows,
-    and scaling. Each line gives a time span and its class or, with --windows, a window and its
-    class.
+    The recordings are read like the training recordings, unless an option changes this. They are
+    then prepared like the training windows: rate, channels, filters and features, windows, and
+    scaling. Each line gives a time span and its class or, with --windows, a window and its class.
 
     A robot stays on a surface for a while, so the classification of a window also uses its
     neighbors. --smooth none classifies each window independently.
@@ -195,7 +194,7 @@ def stream(
 
     check_choice("--format", sample_format, live.FORMATS)
     if sum(option is not None for option in (source, udp, replay)) > 1:
-        raise ArgumentError("--input, --udp and --replay exclude each other.")
+        raise ArgumentError("give only one of --input, --udp and --replay.")
     model = load_to_predict(model_file, strict=strict)
     decisions = live.stream_of(
         model,

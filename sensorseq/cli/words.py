@@ -49,8 +49,8 @@ def in_options(
 
     The function recognizes ``name=value``, names in backticks, and names with an underscore.
     `settings` are the names that ``--set`` accepts, and `arguments` are the strings that the user
-    typed. If these contain ``--config``, a preparation option that the user did not type is named
-    as a key of the configuration file.
+    typed. If `arguments` contains ``--config``, a preparation option that the user did not type is
+    named as a key of the configuration file.
     """
     command_options = {
         option.name: _text_of(option) for option in options if option.opts[0].startswith("-")
@@ -121,7 +121,7 @@ def _parsed(text: str) -> Any:
 
 
 def _in_words(value: Any, text: str) -> str:
-    """Format a value for the command line: lists with commas, true and none as in TOML."""
+    """Format a value for the command line: lists with commas, True as true, None as none."""
     if isinstance(value, list | tuple):
         return ",".join(str(item) for item in value)
     if value is None or isinstance(value, bool):

@@ -113,9 +113,10 @@ class CalibrationError(NamedTuple):
 
     The gap of a bin is its mean probability minus its accuracy. `value` is the root mean square gap
     over all windows; 0.1 means that probabilities are off by about ten points. `squared` is an
-    unbiased estimate of the mean square gap. For a perfectly calibrated classifier, `squared` is
-    negative in about half of all samples; `value` is then 0. The interval comes from resampling
-    whole groups. The bins, in order of probability, are the points of a reliability diagram.
+    unbiased estimate of the mean square gap. For a perfectly calibrated classifier, about half of
+    these estimates are negative. `value` is 0 if `squared` is negative. The interval comes from
+    resampling whole groups. The bins, in order of probability, are the points of a reliability
+    diagram.
     """
 
     value: float
@@ -140,12 +141,12 @@ def calibration_error(
     Windows are sorted by that probability p into bins of equal size. The plain estimate of a bin's
     squared error is the square of the mean of ``p - right``, where ``right`` is 1 for a correct
     prediction and 0 otherwise. This estimate is too high by the variance of the mean, which is
-    larger with fewer windows. This function instead averages only products of the errors of *two
-    different windows*, whose expectation is the squared error itself. If p is constant within a
-    bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With `groups`, the two windows
-    come from different groups. Predictions for one recording tend to be right or wrong together, so
-    products within a recording would count this as miscalibration. If no bin has windows of two
-    groups, the result is NaN.
+    larger with fewer windows. This function averages only products of the errors of *two different
+    windows*; the expectation of such a product is the squared error itself. If p is constant within
+    a bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With `groups`, the two
+    windows come from different groups. Predictions for one recording tend to be right or wrong
+    together, so products within a recording would overestimate the calibration error. If no bin has
+    windows of two groups, the result is NaN.
 
     Parameters
     ----------
@@ -235,7 +236,7 @@ def _squared(
     *,
     debias: bool,
 ) -> NDArray[np.float64]:
-    """Return the squared error of each resample.
+    """Return each resample's estimate of the squared calibration error.
 
     `n` (numbers of windows) and `off` (summed errors) have a row for each group and a column for
     each bin.

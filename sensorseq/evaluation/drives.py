@@ -91,8 +91,8 @@ def evaluate_drives(
     probability : ndarray of shape (n, k)
     classes : ndarray of shape (k,)
     smoothing : Smoothing, optional
-        The majority vote is over ``2 * lag + 1`` windows, which end with the current window for
-        ``"filter"`` and are centered on it for the other methods.
+        The majority vote is over ``2 * lag + 1`` windows. With ``"filter"``, the current window is
+        the last one; with the other methods, it is the middle one.
     class_shares : array-like of shape (k,) or (n, k), optional
         As in `timeline_of`.
     seed : int, default=0

@@ -103,7 +103,7 @@ def _on_grid(
     label = np.unique(np.asarray(windows.y), return_inverse=True)[1]
     overlaps = np.full(len(windows), True) if windows.split is None else windows.split == "train"
     hop, train_hop = hop_s * rate, int(np.ceil(train_hop_s * rate - _WHOLE))
-    apart = int(min(hop, window_s * rate) + _WHOLE)  # minimum distance of chosen windows in samples
+    apart = int(min(hop, window_s * rate) + _WHOLE)  # minimum number of samples between starts
     chosen = np.flatnonzero(~overlaps).tolist()
     before = last = -1  # indices of the previous window and of the last chosen one
     origin_s: float | None = None  # start of the grid; None until a window is chosen
@@ -152,7 +152,7 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
 Progress = Callable[[str], None]
 
 _DOMINANT = 0.5  # a recording with more than this fraction of its class's windows dominates
-_FEWEST_TO_DOMINATE = 3  # minimum number of recordings, because one of two has at least half
+_FEWEST_TO_DOMINATE = 3  # minimum number of recordings; with two, one always has at least half
 
 
 class DominantRecording(NamedTuple):
@@ -245,10 +245,10 @@ def evaluate_test(
     All windows are scored if they have no split, or if they have no test part and none of their
     recordings was in the model's training data. The baselines are fitted on the windows that the
     model was trained on: the train part, and also the validation part if the model was refitted on
-    it. Without a train part, no baselines are fitted. Neither early stopping nor any statistic of
-    the model uses test windows: `fit` does not read them, and recordings from the training data are
-    rejected here or, with `include_seen`, mentioned in a note. Drives are smoothed as in
-    `SensorLSTMClassifier.timeline`.
+    it. Without a train part, no baselines are fitted. `fit` does not read test windows, so neither
+    early stopping nor any statistic of the model uses them. Test recordings that were in the
+    training data are rejected or, with `include_seen`, mentioned in a note. Drives are smoothed as
+    in `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
@@ -362,7 +362,8 @@ def _refuse_seen(seen: Sequence[str], test: WindowSet | SensorWindows) -> None:
     n_recordings = len(np.unique(np.asarray(test.recording_id)))
     raise InputError(
         f"the model was trained on {len(seen)} of the {n_recordings} test recordings"
-        f" ({some}); its score does not show how well it classifies new recordings. {advice}"
+        f" ({some}), so the score does not show how well the model classifies new"
+        f" recordings. {advice}"
     )
 
 
@@ -378,14 +379,14 @@ def evaluate_folds(
 ) -> Comparison:
     """Cross-validate a model over whole groups; only the model's arguments are used.
 
-    For each fold, a clone is fitted on the other groups, some of which are held out for early
-    stopping; the windows of the fold are only predicted. Every window is predicted once, and the
-    scores are computed from all predictions together, whereas `Comparison.fold_mean` is the mean
-    over folds. Windows of all parts are used.
+    For each fold, a clone is fitted on the other groups. Some of these groups are held out for
+    early stopping; the windows of the fold are only predicted. Every test window is predicted once,
+    and the scores are computed from all predictions together, whereas `Comparison.fold_mean` is the
+    mean of the fold accuracies. Windows of all parts are used.
 
     If a file was prepared with ``train_hop_s``, folds are trained on all of its windows, but tested
-    only on windows that start every ``hop_s``. The test windows of a fold never share a recording
-    or a group with its training windows, so no test window overlaps a training window. Drives are
+    only on windows that start every ``hop_s``. A fold's test windows never share a recording or a
+    group with the fold's training windows, so no test window overlaps a training window. Drives are
     smoothed as in `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)

@@ -85,8 +85,8 @@ def inspect_recordings(
     path : path-like
         Folder, manifest or file; see `find_recordings`.
     read_logs : bool, default=False
-        Read the messages of robot logs instead of only listing their topics; always True if an
-        option for reading messages is given.
+        Read the messages of robot logs instead of only listing their topics. An option for reading
+        messages, such as `channels`, has the same effect.
     progress : callable, optional
         Called with the number of recordings done and their total.
     files : str or sequence of str, optional
@@ -178,9 +178,9 @@ def inspect_recordings(
         ``recordings`` has an entry for each recording: its id, files, label, group, duration, rate,
         channels with their range and missing samples, and longest gap. The entry of a robot log
         instead lists each topic with its type, number of messages, rate and channels. If the arrays
-        of a file do not match, they are listed in the same form. If a recording cannot be read, its
-        entry contains the ``error``. ``n_errors`` is the number of errors, and ``odd`` lists
-        irregularities, the most important first.
+        of a file do not match, the entry lists each array like a topic. If a recording cannot be
+        read, its entry contains the ``error``. ``n_errors`` is the number of errors, and ``odd``
+        lists irregularities, the most important first.
     list of RecordingFacts
         Facts about each label span, or about the recording if it has none; robot logs are included
         only if their messages are read.
@@ -215,7 +215,7 @@ def inspect_recordings(
         # end of options
     )
     sources = find_recordings(path, reading)
-    # For logs, only topics are listed unless an option for reading their samples is given.
+    # For logs, only topics are listed unless `read_logs` or an option for reading is given.
     read_logs = read_logs or any(
         (
             reading.channels,
@@ -293,7 +293,7 @@ def inspect_windows(
     sensor: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
-    """Describe a prepared file like `inspect_recordings`, using windows that do not overlap."""
+    """Describe the recordings in a prepared file, using only windows that do not overlap."""
     rows, facts = [], []
     with _open_sensor(path, sensor) as file:
         windows, n = file.stored, len(file)
@@ -507,7 +507,7 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def inspect_leakage(path: str | os.PathLike[str], sensor: str | None = None) -> LeakageReport:
-    """Find leaks between the parts of a prepared file in its windows, scaling or balancing."""
+    """Find leaks between the parts of a prepared file: in its windows, scaling or balancing."""
     with _open_sensor(path, sensor) as file:
         windows = _windows_of(file, sensor)
         return find_leakage(windows, sample_indices=file.sample_indices, scaler=file.scaler)

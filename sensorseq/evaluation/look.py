@@ -25,7 +25,7 @@ MOST_CELLS = 1200  # maximum number of plots on the page, reduced if the page is
 MOST_BYTES = 1_000_000
 MOST_CHANNELS = 16
 MOST_CLASSES = 60
-MOST_DECADES = 8.0  # largest range of power density in a plot
+MOST_DECADES = 8.0  # largest range of power density in a plot, in powers of ten
 
 
 def make_look(result: Mapping[str, Any], facts: Sequence[RecordingFacts], *, title: str) -> str:
@@ -149,13 +149,13 @@ class _Scale:
         usual = np.full(N_BANDS, np.nan)
         if rows:
             bands = np.stack(rows)
-            is_known = np.isfinite(bands).all(axis=0)  # low rates lack the highest bands
+            is_known = np.isfinite(bands).all(axis=0)  # channels of low rate lack the highest bands
             usual[is_known] = np.median(bands[:, is_known], axis=0)
             usual[~is_known] = [median_finite(band) for band in bands[:, ~is_known].T]
         return usual
 
     def of_classes(self, classes: Mapping[str, Sequence[RecordingFacts]]) -> dict[str, Any]:
-        """Return each class's spectrum as a plot, the range of the plots, and the quantiles."""
+        """Return plots of the classes' spectra, the plots' range, and the classes' quantiles."""
         channels = {
             label: [c for r in rows if (c := r.channels.get(self.name)) and c.n_known]
             for label, rows in classes.items()

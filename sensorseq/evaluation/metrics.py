@@ -1,4 +1,4 @@
-"""Scores of predictions, per window and per recording, with intervals by recording."""
+"""Scores of predictions per window and per recording, with intervals from resampling groups."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -257,7 +257,7 @@ def _sign_flip_test(a: NDArray[np.int64], b: NDArray[np.int64], seed: int) -> di
     """Return each score's two-sided p-value, found by exchanging whole groups."""
     differ = np.flatnonzero((a != b).any(axis=(1, 2)))
     flips = sign_flips(len(differ), seed)
-    # Exchanging a group adds this to `a` and subtracts it from `b`.
+    # Exchanging a group adds its `change` to `a` and subtracts it from `b`.
     change = (b - a)[differ]
     total_a, total_b = a.sum(axis=0), b.sum(axis=0)
     at_once = max(1, _CELLS_AT_ONCE // total_a.size)
@@ -320,7 +320,7 @@ def _score_decisions(
             judged[row] += 1
             vote[row] += recording.vote == recording.label
             mean[row] += recording.predicted == recording.label
-    with np.errstate(invalid="ignore"):  # NaN if no such recording is drawn
+    with np.errstate(invalid="ignore"):  # NaN if a resample has no recording with one label
         return {
             name: (
                 float(right.sum() / judged.sum()),

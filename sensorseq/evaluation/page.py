@@ -88,9 +88,9 @@ def make_page(
 
     The examples are windows of `part`. After a fit, these are the validation windows, which were
     also used to choose the epoch; the page states this. Without `comparison`, the scores are also
-    computed on these windows. `command` converts changed arguments to the command line of another
-    fit; without `command`, the arguments are shown as Python. `scores_first` puts the scores first,
-    for pages that are not about the fit.
+    computed on these windows. `command` returns the command line of a fit with changed arguments;
+    without `command`, the changes are shown as Python. `scores_first` puts the scores first, for
+    pages that are not about the fit.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""
@@ -328,7 +328,7 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
         "words": f"For each class, three {part.name} windows{seconds}: the most confident correct"
         " one, the least confident correct one, and a misclassified one. All channels have the same"
         " scale, and each has its own row. The darker a time interval is, the more the decision"
-        " depends on it. The caption names the most important channel and its percentage."
+        " depends on it. The caption names the channel that counts most, and its percentage."
         + (
             f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
             if cut
@@ -381,7 +381,7 @@ def _spark(
     shares: NDArray[np.float64],
 ) -> Markup:
     length = max(int(np.asarray(windows.lengths)[row]), 1)
-    if length < windows.n_timesteps:  # the regions cover padding, which is not drawn
+    if length < windows.n_timesteps:  # the regions include padding, which is not drawn
         shares = shares[:0]
     keep = np.unique(np.linspace(0, length - 1, min(length, _MAX_POINTS)).astype(np.int64))
     low, high = (float(v) for v in np.percentile(X, [0.5, 99.5]))

@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # so that torch is not imported
     from sensorseq.estimator import AnyClassifier
 
 _SLOW = 0.9  # below this fraction of the model's rate, recordings lack frequencies seen in training
-_MOST_CHANNELS = 8  # number of channels that a page draws
+_MOST_CHANNELS = 8  # maximum number of channels that a page draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +144,9 @@ def predict_recordings(
     label_column: str | None = None,
     # end of options
 ) -> list[RecordingPrediction]:
-    """Resample, cut and predict recordings in the same way as the training windows.
+    """Prepare raw recordings like the training windows, and predict their classes.
 
-    By default, the options from `time_column` on have the values used for the training recordings.
+    `time_column` and the options after it default to the values used for the training recordings.
 
     Parameters
     ----------
@@ -350,7 +350,7 @@ def _unused(recording: Recording, by_name: ReadOptions) -> Iterator[str]:
     if by_name.sample_rate_hz is not None and "sample_rate_hz" not in clock_of(recording):
         yield "sample_rate_hz is not used, because the recording has time stamps."
     if by_name.label_column is not None and not recording.label_spans:
-        yield f"the recording has no labels in a column {by_name.label_column!r}."
+        yield f"the recording has no labels in column {by_name.label_column!r}."
 
 
 def _notes(
@@ -434,7 +434,7 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
 
 
 def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
-    """Format the labels that take the most time, with their fractions of the time."""
+    """Format the four labels that cover the most time, each with its percentage of the time."""
     seconds: dict[str, float] = {}
     for span in spans:
         label = str(span["label"])

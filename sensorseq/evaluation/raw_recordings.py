@@ -46,7 +46,7 @@ def plans_of(
     values = {name: getattr(by_name, name) for name in READ_AS_IN_TRAINING}
     changes = {name: value for name, value in values.items() if value is not None}
     if changes.get("no_header") is False and "names" not in changes:
-        changes["names"] = None  # the training names are for files without a header line
+        changes["names"] = None  # names from training apply only to files without a header line
     return plans, replace(reading, **changes)
 
 
@@ -127,8 +127,9 @@ def read_recording(
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
     options = replace(reading, units=units, channels=pipeline.options.channels)
     if options.label_column is not None:
-        # A label column is not a channel, so it may contain text. If the recording lacks this
-        # column or cannot be read for another reason, it is read again without the option.
+        # A label column is not a channel, so it may contain text. If reading with this option
+        # fails, for example because the recording lacks the column, the recording is read again
+        # without the option.
         with suppress(RecordingError):
             unlabeled = replace(source, label=None, label_spans=())
             return read_source(unlabeled, options)

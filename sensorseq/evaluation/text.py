@@ -124,7 +124,7 @@ def format_channels(channels: Sequence[str]) -> str:
 
 
 def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each reason, with the number of segments or windows that were left out."""
+    """Return a line for each reason why segments or windows were left out, with their number."""
     salvaged: list[str] = []
     pieces: Counter[str] = Counter()
     windows: Counter[str] = Counter()
@@ -150,7 +150,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     rate, resampled = summary["sample_rate_hz"], summary["resampled_to_hz"]
     source = summary["sample_rate_from"]
     if resampled and resampled != rate:
-        source = f"after steps at {resampled:g} Hz, {source}"
+        source = f"resampled to {resampled:g} Hz before the steps, {source}"
     origin = (
         f"of {summary['window_samples']} samples at {rate:g} Hz ({source}), from"
         f" {summary['n_recordings']} recordings; {format_channels(summary['channels'])}"
@@ -177,7 +177,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         lines.append("")
     lines += [wrapped(text) for text in left_out(summary["dropped"])]
     for name, count in summary["repaired_stamps"].items():
-        if count and name != "n_spread":  # the line about packets contains this count
+        if count and name != "n_spread":  # the line about packets contains `n_spread`
             words = name.removeprefix("n_").replace("_", " ")
             lines.append(wrapped(f"repaired {count} timestamps: {words}"))
     lines += map(wrapped, describe_packets(summary.get("packets", {})))
@@ -231,7 +231,7 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
     resampled = summary["resampled_to_hz"]
     if lowest < _SLOWER * min(highest, resampled):
         yield (
-            f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling from below"
+            f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling to"
             f" {resampled:g} Hz adds no high frequencies, and the network may classify by their"
             f" absence. Use --sample-rate-hz {lowest:.4g}, or leave the slow recordings out."
         )

@@ -39,8 +39,8 @@ _guard = threading.Lock()
 def locking(path: str | os.PathLike[str], *, run: bool = False) -> Iterator[Path]:
     """Lock a file against writes by other processes, and yield it (or the target of a link).
 
-    Temporary files of killed processes are removed. With `run`, the caller is a run, which writes
-    the file only when the run ends; an `OutputError` is raised if another run, in this or another
+    Temporary files of killed processes are removed. With `run`, the lock is held during a run,
+    which writes the file at its end; an `OutputError` is raised if another run, in this or another
     process, holds the lock. Other callers write immediately, but wait while another process is
     writing. The lock is an `flock` on ``.<name>.lock``, a file that names the process and its host.
     The lock is released when the process ends. On disks without `flock` there is no lock.

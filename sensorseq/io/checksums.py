@@ -93,7 +93,7 @@ class CheckedFile(io.FileIO):
     """The error about damage, stored because HDF5 may replace the raised error."""
 
     def begin(self, *, whole: bool, verified_pieces: bytearray | None = None) -> None:
-        """Read the checksums; verify all of a small file if `whole`, otherwise the first piece.
+        """Read the checksums; verify the first piece or, if `whole`, all of a small file.
 
         Raises a `PreparedFileError` if there are no checksums, and a `DamagedFileError` if the file
         is damaged. `verified_pieces` marks the pieces that are already verified; it is empty at

@@ -25,7 +25,7 @@ class _Unpacking:
         self._path, self._n_bytes = path, 0
 
     def add(self, n_bytes: int) -> None:
-        """Count bytes before reading them; raise an error if the file is far too small for them."""
+        """Count bytes to read; raise an error if the file is far too small to contain them."""
         self._n_bytes += n_bytes
         check_unpacked(self._path, self._n_bytes, self._path.stat().st_size)
 
@@ -65,7 +65,7 @@ class Hdf5Group:
         self._unpacking = unpacking
         with _calling_hdf5():
             self.attrs: Mapping[str, Any] = _attributes(group)
-            self.place = hash(group)  # the same for every path to a group
+            self.place = hash(group)  # the same number for all paths to a group
             inner = {name: group.get(name) for name in group}
             self.datasets = {
                 name: Hdf5Dataset(unpacking, node)

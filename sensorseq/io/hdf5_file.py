@@ -86,7 +86,7 @@ def naming(path: Path, error: type[InputError], expected: str) -> Iterator[None]
 
 
 class Hdf5Writer:
-    """A writer of one HDF5 file with checksums for its arrays; created by `writing`."""
+    """A writer of an HDF5 file, or of a group in the file; created by `writing`."""
 
     def __init__(self, file: h5py.Group, guarded: "_GuardedFile") -> None:
         self._file, self._guarded = file, guarded
@@ -216,7 +216,7 @@ class _GuardedFile(io.FileIO):
 
 
 class RowReader:
-    """A reader of rows without HDF5, which would be five times slower and verify the rows again.
+    """A reader of rows that bypasses HDF5, which would be slower and verify the rows again.
 
     Arrays that another program stored in a different layout are read with HDF5.
     """

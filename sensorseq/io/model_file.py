@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _KEYS = {"format", "version", "description", "sha256"}
 # A JSON mapping with one of these as its only key represents a tuple or a dictionary.
 _TAGGED = (("tuple",), ("dict",))
-# Strings are padded to the width of their dtype, so a small file could need a lot of memory.
+# An array pads strings to a common width, so labels of a small file could need a lot of memory.
 _LARGEST_LABELS_BYTES = 2**26
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
 _LABEL = (str, bool, int, float)

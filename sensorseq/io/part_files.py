@@ -1,4 +1,4 @@
-"""Part files, which contain the windows of one recording each and are merged at the end."""
+"""Part files: each contains the windows of one recording, and all are merged at the end."""
 
 import errno
 import hashlib

@@ -68,7 +68,7 @@ def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
 
 @contextmanager
 def local_copy(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield `path` or, for a URL, the path of a local copy, which is made if the file exists."""
+    """Yield `path` or, for a URL, the path of a local copy, downloaded if the file exists."""
     if not is_url(path):
         yield Path(path)
         return

@@ -56,7 +56,7 @@ def is_stored(array: NDArray[Any]) -> bool:
 
 
 def release(*arrays: NDArray[Any]) -> None:
-    """Free the memory of stored arrays' pages, which are read again when needed."""
+    """Free the memory of arrays on disk; their values are read again when needed."""
     for array in arrays:
         stored = _stored(array)
         if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # not available on all systems
@@ -64,9 +64,10 @@ def release(*arrays: NDArray[Any]) -> None:
 
 
 def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
-    """Map a file; return its buffer and address. Unlike with `mmap`, the file may be closed.
+    """Map a file; return its buffer and address. Unlike `mmap.mmap`, the map needs no open file.
 
-    Callers close the file, because a recording may have more pieces than the limit of open files.
+    Callers close the file, because a process may not have as many open files as a recording has
+    pieces.
     """
     address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
     if address == ctypes.c_void_p(-1).value:
@@ -127,7 +128,7 @@ def count_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> tuple[int,
 
 
 def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the indices of the matching rows, which must be few."""
+    """Return the indices of the matching rows, which must fit into memory."""
     matches = [np.empty(0, np.int64)]
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         matches.append(np.flatnonzero(test(at, stop)) + at)
@@ -135,7 +136,7 @@ def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.
 
 
 def evenly_drawn(at: int, stop: int, n_rows: int, most: int) -> NDArray[np.int64]:
-    """Return the rows from `at` to `stop - 1` that are in a sample of `most` of `n_rows` rows.
+    """Sample `most` of `n_rows` rows; return the sampled rows from `at` to `stop - 1`.
 
     If there are at most `most` rows, the sample contains all of them. Otherwise, it contains one
     row from each of `most` equal intervals, at varying positions, so that periodic rows do not bias
@@ -188,7 +189,7 @@ class Rows:
             append_bytes(self._file, rows.reshape(-1).view(np.uint8).data, self._folder)
 
     def as_array(self) -> NDArray[Any]:
-        """Return all rows; a stored array is read-only."""
+        """Return all rows; an array on disk is read-only."""
         if self._file is None or self._folder is None or not self._n_rows:
             if len(self._blocks) == 1:
                 return self._blocks[0]

@@ -36,15 +36,15 @@ class StoredSamples:
     """Samples in a prepared file that can be indexed without loading them into memory.
 
     The samples are read and verified, not mapped, because the pages of a mapped file count as
-    memory and are not verified. Mapping would save less than 1 % of the time of an epoch (0.3 s of
-    39 s for 1.1 GB).
+    memory and are not verified. With 1.1 GB of windows, mapping would save only 0.3 s of the 39 s
+    of an epoch.
 
     `rows` contains the windows' positions in the file; a window without data of this sensor has the
     position -1 and is read as NaN. `chunk_windows` windows are stored and read together. `version`
     shows whether the file was replaced, and `group` is the sensor's group in the file, with a
-    trailing slash. `change` augments the windows whose `copy_number` is not 0. Its arguments are
-    samples of shape (n, t, c), the positions of their windows in the file, and their copy numbers;
-    it returns the samples for training.
+    trailing slash. `change` augments the windows whose `copy_number` is not 0. The arguments of
+    `change` are samples of shape (n, t, c), the positions of their windows in the file, and their
+    copy numbers. The function returns the samples for training.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class StoredSamples:
     n_channels: int
     chunk_windows: int
     version: tuple[int, ...]
-    verified_pieces: bytearray = field(default_factory=bytearray)  # a mark for each piece
+    verified_pieces: bytearray = field(default_factory=bytearray)  # nonzero for verified pieces
     verify: bool = True
     group: str = ""
     copy_number: NDArray[np.int64] | None = None

@@ -57,7 +57,7 @@ class EarlierFile:
     @classmethod
     @contextmanager
     def at(cls, path: Path) -> "Iterator[EarlierFile | str | None]":
-        """Yield the open file at `path`, or None if it does not exist; refuse other kinds of files.
+        """Yield the open file at `path`, or None if it is missing or empty; refuse other files.
 
         For a damaged prepared file, yield a description of the damage.
         """
@@ -81,7 +81,7 @@ class EarlierFile:
         yield f"it {reason}"
 
     def changed_options(self, configuration: Mapping[str, Any]) -> dict[str, str]:
-        """Return the options that this configuration changes, with both values as strings."""
+        """Return the options that this configuration changes, each with its old and new value."""
         stored = self.provenance.get("configuration") or {}
         changed = {}
         for name, option in OPTIONS.items():
@@ -97,7 +97,7 @@ class EarlierFile:
             and configuration["derive"]["mode"]
             and "derived" in self.provenance
         ):
-            del changed["derive"]  # the file contains the derived steps instead
+            del changed["derive"]  # the file stores the derived steps instead of the option
             changed.pop("steps", None)
         return changed
 
@@ -141,8 +141,8 @@ class EarlierFile:
     def part_of(self, recording_id: str, group: str, digests: Sequence[str], by: str) -> str:
         """Return the part of the split to which a new or changed recording goes; "" if undecided.
 
-        A recording gets the part of its group or, if it is a copy or a renamed file, the part of
-        the recording with the same files.
+        This is the part that contains the recording or its group, depending on `by`; otherwise, the
+        part that contains a recording with the same files.
         """
         if by == "time":
             return ""
@@ -163,7 +163,8 @@ class EarlierFile:
         for name, facts in self.facts.items():
             if facts["n_windows"]:
                 rows = self._rows.get(name)
-                # A recording without rows has only training windows, which were cut separately.
+                # Only training recordings can lack rows, because separate training windows replace
+                # their windows on the regular grid.
                 part = "train" if rows is None else str(split[rows[0]])
                 digests = (source["sha256"] for source in facts["sources"])
                 # The stored groups are used, because simultaneous recordings share a group.

@@ -51,9 +51,9 @@ def prepare_sensor_files(
 ) -> PreparedSummary:
     """Prepare each sensor separately, then join their windows in `output`.
 
-    `prepare_one` prepares the file of one sensor from the request, the sources and the file's path.
-    These files are kept in ``<output>.sensors`` until the end, so that an interrupted run can be
-    resumed.
+    `prepare_one` prepares the file of one sensor; its arguments are a request, the sensor's sources
+    and the path of the file. The sensors' files are kept in ``<output>.sensors`` until the end, so
+    that an interrupted run can be resumed.
     """
     if is_url(output):
         raise ArgumentError(f"{output}: native_rates needs a local output; upload it afterwards.")
@@ -107,7 +107,7 @@ def _join(
     output: Path,
     slop_s: float,
 ) -> PreparedSummary:
-    """Write the windows of all sensors with common rows, and return a summary of the file."""
+    """Join the windows of all sensors in one file, and return a summary of the file."""
     use = request.options
     with ExitStack() as stack:
         opened = {name: stack.enter_context(PreparedFile(path)) for name, path in files.items()}

@@ -44,7 +44,7 @@ _PART_OPTIONS = [
 
 @dataclass(frozen=True)
 class PartTask:
-    """A recording to cut into windows, with the options."""
+    """The task of cutting one recording into windows."""
 
     source: RecordingSource
     options: PreparationOptions
@@ -160,7 +160,7 @@ def digests_of(source: RecordingSource) -> list[dict[str, Any]]:
 
 def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDArray[np.bool_]:
     some, largest = values[at:stop], np.finfo(np.float32).max
-    # The comparison is false for NaN.
+    # With NaN, the comparisons are false, and each value is compared below.
     if -largest <= some.min(initial=0) and some.max(initial=0) <= largest:
         return np.zeros(0, bool)
     beyond: NDArray[np.bool_] = np.abs(some) > largest
@@ -170,7 +170,7 @@ def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDA
 def _cut(
     recording: Recording, plan: PreparationPlan, rate: float, sources: list[dict[str, Any]]
 ) -> tuple[Facts, dict[str, NDArray[Any]]]:
-    """Cut a recording into windows and any separate training windows; return facts and windows."""
+    """Cut a recording; return facts and arrays of its windows and any separate training windows."""
     pieces = plan.pieces(recording, rate)
     windows = plan.windows(pieces, rate)
     arrays = _arrays(windows, "")
@@ -317,7 +317,7 @@ class PartSamples:
     def __getitem__(self, which: Any) -> "PartSamples":
         wanted = np.arange(len(self))[which]
         if (np.diff(wanted) <= 0).any():
-            raise WindowError("windows in parts can be selected only in order, and only once.")
+            raise WindowError("windows in part files must be selected once, in increasing order.")
         by_part = np.split(np.isin(np.arange(len(self)), wanted), self._ends[:-1])
         used = [rows[is_wanted] for rows, is_wanted in zip(self.used, by_part, strict=True)]
         return replace(self, used=used)
@@ -383,9 +383,10 @@ def with_separate_training_windows(
 def find_copies(
     keys: NDArray[np.uint64], windows: WindowSet, split: NDArray[np.str_] | None
 ) -> list[dict[str, Any]]:
-    """Return pairs of recordings in different parts that share windows (equal keys above 0).
+    """Return pairs of recordings in different parts that share windows.
 
-    Pairs that share the most windows come first.
+    Pairs that share the most windows come first. Equal windows have equal `keys`; windows with the
+    key 0 are ignored.
     """
     if split is None:
         return []

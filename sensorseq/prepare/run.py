@@ -83,7 +83,7 @@ def prepare(
 ) -> PreparedSummary:
     """Read, resample, cut and split recordings, and write them as one file.
 
-    The result is the same as that of `PreparePipeline`, but at most one recording per job is in
+    The windows are the same as with `PreparePipeline`, but at most one recording per job is in
     memory, and a CSV, Parquet or HDF5 recording larger than 32 MB is never completely in memory.
     Preparing twice gives the same bytes, regardless of `jobs` and interruptions; if `output` was
     made from the same files with the same options, nothing is done.
@@ -92,8 +92,8 @@ def prepare(
     ----------
     source : path-like
         A folder that contains a folder for each label, a folder with a manifest, a manifest, or one
-        recording; or the URL of one of these, such as ``s3://bucket/folder``, from which each
-        recording is downloaded before it is read.
+        recording. The source can also be a URL, such as ``s3://bucket/folder``; each recording is
+        then downloaded before it is read.
     output : path-like
         The prepared file. An existing prepared file is replaced once the new one is complete; for
         another kind of file, an error is raised. Finished recordings are kept in
@@ -125,14 +125,15 @@ def prepare(
         number of seconds that were kept.
     allow_scales : bool, default=False
         Use recordings even if all their samples are zero, or if their time stamps or a channel seem
-        to be in a different unit than in the other recordings. This is assumed if the sample rate
-        differs from the usual rate by a factor of 100, or if a channel's range of values differs
-        from the rest of the class by a factor of 30, but its spectrum does not differ. By default,
-        such recordings cannot be used.
+        to be in a different unit than in the other recordings. Time stamps seem to be in a
+        different unit if the sample rate differs from the usual rate by a factor of 100. A channel
+        seems to be in a different unit if it has the usual spectrum of its class, but a range of
+        values that differs from the usual range by a factor of 30. By default, such recordings
+        cannot be used.
     allow_constant : bool, default=False
         Keep channels that are constant within windows and whose values alone determine the class of
-        every window, if each class has at least two recordings. By default, an error is raised for
-        these channels, because they probably repeat the label.
+        every window. By default, an error is raised for such channels if each class has at least
+        two recordings, because they probably repeat the label.
     progress : callable, optional
         See `Progress`.
     files : str or sequence of str, optional
@@ -299,9 +300,9 @@ def prepare(
     Raises
     ------
     RecordingError, WindowError, SplitError
-        If a recording cannot be used (the message names the file and row) or seems to be in a
-        different unit, if a class has no window or too few groups for the parts, or if constant
-        channels determine the class.
+        If a recording cannot be used or seems to be in a different unit, if a class has no windows
+        or too few groups for the parts, or if constant channels determine the class. The message
+        about an unusable recording names the file and row.
     ArgumentError
         If `output` is to be extended, but was made with different options.
     PreparedFileError

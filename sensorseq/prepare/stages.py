@@ -68,8 +68,8 @@ from sensorseq.windows import WindowSet
 
 Progress = Callable[[str, int, int], None]
 """A function that is called with the stage (``"digests"``, ``"rates"``, ``"recordings"`` or
-``"merge"``), the number of finished items and the number of all items. An exception that it raises
-ends the run."""
+``"merge"``), the number of finished items and the number of all items. If the function raises an
+exception, the run ends."""
 
 _REPLACED = "the steps of the configuration are not used, because derive replaces them"
 _Task = TypeVar("_Task")
@@ -92,7 +92,7 @@ class FilePreparation:
     damage: str = ""  # description of the damage to the file that is replaced
 
     def __post_init__(self) -> None:
-        self.failed: dict[str, str] = {}  # reasons of failures, by recording_id
+        self.failed: dict[str, str] = {}  # reasons for failures, by recording_id
         self.labels = {label for source in self.sources for label in labels_of(source)}
         self.all_sources = list(self.sources)
         self.digests: dict[str, list[dict[str, Any]]] = {}  # file digests by recording
@@ -104,7 +104,7 @@ class FilePreparation:
         self.facts: list[Facts] = []
         self.odd_scales: list[str] = []  # descriptions of odd scales that were allowed
         self.simultaneous: Simultaneous | None = None
-        self.group_of: dict[str, str] = {}  # common groups of simultaneous recordings
+        self.group_of: dict[str, str] = {}  # groups of simultaneous recordings, by recording_id
 
     def compare(self, resume: bool, jobs: int) -> PreparedSummary | None:
         """Compare with the earlier file; return its summary if nothing changed.
@@ -154,7 +154,7 @@ class FilePreparation:
         return None
 
     def choose_rate(self) -> None:
-        """Choose the common rate: the given rate, or one determined from the timestamps alone."""
+        """Choose the common rate: from the extended file, the options or the timestamps."""
         if self.extended is not None:
             stored = self.extended.provenance
             self.rate, self.rate_from = stored["resampled_to_hz"], stored["sample_rate_from"]
@@ -171,8 +171,8 @@ class FilePreparation:
         )
         rates = self._run("rates", read, self.sources, self.pool)
         self.rate, self.rate_from = common_rate(rates)
-        # Check the scales before recordings are read, because a wrong unit may make the rate a
-        # thousand times too high.
+        # Check the units of time before recordings are read, because a wrong unit may make the rate
+        # a thousand times too high.
         if not (self.skip or self.allow_scales):
             pairs = zip(self.sources, rates, strict=True)
             facts = [ScaleFacts(" + ".join(s.relative_paths), "", rate) for s, rate in pairs]
@@ -260,7 +260,7 @@ class FilePreparation:
                 allow_constant=self.allow_constant,
             )
         if self.request.options.split_by == "time" and learned.facts:
-            # The existing file that is extended lacks the windows that were left out earlier.
+            # Compare with `kept`, because an extended file lacks the windows left out earlier.
             n_left_out = sum(facts.n_windows for facts in kept) - len(learned.windows)
             learned.facts["split"]["n_left_out"] = n_left_out
         windows = replace(
@@ -403,7 +403,7 @@ class FilePreparation:
         name, earlier = source.recording_id, self.extended
         if earlier is None or name not in earlier.facts:
             return None
-        # Recordings that were partly left out are read again.
+        # Unless `skip` is set, recordings that were partly left out are read again.
         if name in earlier.left_out and not self.skip:
             return None
         if earlier.inputs[name] != input_key(source, self.digests[name]):
@@ -506,7 +506,8 @@ class FilePreparation:
                 + (f" ({', '.join(counters)} left out as a counter)" if counters else "")
                 + f"; {files_of(example)} and most others have {', '.join(example.channels)}."
                 " Choose common channels with `channels`, leave this recording out with `exclude`,"
-                f" or, if the files are the sensors of one recording, join them with {joining}."
+                f" or, if the files are from several sensors of one recording, join them with"
+                f" {joining}."
             )
             if not self.skip:
                 raise RecordingError(message)

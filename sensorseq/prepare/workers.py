@@ -41,7 +41,7 @@ def worker_pool(
 ) -> Iterator[Executor | None]:
     """Yield an executor for tasks, or None to run them in this process.
 
-    All dask workers must be able to access the paths that they read and write.
+    All dask workers must be able to access the paths `reads` and `writes`.
     """
     if scheduler is not None or engine == "dask":
         with _dask_pool(jobs, scheduler, reads, writes) as pool:
@@ -136,14 +136,15 @@ def _dask_pool(
                     n_workers=jobs,
                     threads_per_worker=1,
                     dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,  # no logs of killed workers, which are replaced
+                    silence_logs=logging.CRITICAL,  # killed workers are replaced without a message
                 )
             )
         try:
             client = stack.enter_context(_connect(where))
         except (OSError, ValueError) as error:
             raise EnvironmentProblemError(
-                f"scheduler={scheduler!r}: no dask scheduler can be reached there ({error})."
+                f"scheduler={scheduler!r}: no dask scheduler can be reached at this address"
+                f" ({error})."
             ) from error
         with (
             writing(writes or tempfile.gettempdir(), folder=True),
@@ -162,14 +163,13 @@ def _dask_pool(
 
 
 def _connect(where: Any) -> "Client":
-    """Connect to a cluster with a separate client."""
+    """Connect to a cluster with a client that does not become dask's default client."""
     from distributed import Client
     from distributed.comm.addressing import resolve_address
 
     if isinstance(where, str):
         # Raise an error for a malformed address, because `Client` would leave a client half open.
-        # If a half-open client were garbage-collected while another client starts, it would wait
-        # forever for its own thread's lock.
+        # If this client were garbage-collected while another client starts, the process would hang.
         resolve_address(where)
     try:
         return Client(where, timeout=_TIMEOUT_S, set_as_default=False)

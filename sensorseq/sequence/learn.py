@@ -23,12 +23,12 @@ def learn_dwell(
     window_s: float,
     recording_id: NDArray[Any],
 ) -> LearnedDwell | None:
-    """Learn from the labels of windows; return None if no recording has several classes.
+    """Learn dwell times and transitions; return None if no recording has several classes.
 
     Copies of a window, which have the same start, count only once.
 
-    As a prior, one segment of mean duration is added to each class, and one switch from each class
-    is divided among the other classes, so that unobserved transitions of a rare class are possible.
+    As a prior, each class gets one more segment, of mean duration, and one more switch, divided
+    equally among the other classes. Unobserved transitions of a rare class are therefore possible.
     """
     k = len(classes)
     names, recording = np.unique(recording_id, return_inverse=True)

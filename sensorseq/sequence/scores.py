@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 
 DRIVE_SCORES = ("accuracy", "f1", "delay_s", "false_switches_per_h")
 """Fraction of time that is correct, F1 of segments, delay of switches, false switches per hour."""
-SMALLEST_OVERLAP = 0.5  # minimum intersection over union of a segment that matches a true one
+SMALLEST_OVERLAP = 0.5  # minimum intersection over union of matching segments
 
 
 class Segment(Protocol):
@@ -47,12 +47,13 @@ def count_drive(
 ) -> DriveCounts:
     """Compare the predicted segments of a recording with the true ones, both in time order.
 
-    A true segment is found if a predicted one of its class has an intersection over union of at
+    A true segment is found if a predicted segment of its class has an intersection over union of at
     least 0.5 (C. Lea et al., *Temporal Convolutional Networks for Action Segmentation and
     Detection*, CVPR 2017, section 4.1). A predicted switch to a class is correct if it is the first
-    one within a true segment of the class, or up to `tolerance_s` before the segment; all other
-    switches are false. The delay of a true switch is the time until the new class is predicted, or
-    the length of the segment if the new class is never predicted.
+    switch to this class within a true segment of the class, or up to `tolerance_s` before the
+    segment. All other switches are false. The delay of a true switch is the time until the new
+    class is predicted, or the length of the segment if the class is not predicted within the
+    segment.
     """
     scored_s = right_s = delay_s = 0.0
     n_found = n_switches = 0
@@ -101,7 +102,7 @@ def _least_shared_s(predicted: Segment, true: Segment, shared_s: float) -> float
 
 
 def _entry(predicted: Sequence[Segment], true: Segment, tolerance_s: float) -> int | None:
-    """Return the first predicted segment that detects a true one.
+    """Return the index of the first predicted segment that detects a true segment, or None.
 
     The predicted segment has the true segment's class, and starts within the true segment or at
     most `tolerance_s` before.

@@ -31,7 +31,7 @@ USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
 _LEAST_WEIGHT = 0.25  # smallest weight of a window, however much it overlaps its neighbors
 # A model that misclassifies one window of a recording often misclassifies the next ones, too, so
 # smoothed probabilities would be overconfident. These temperatures were chosen on drives from
-# recordings that the models had not seen; fitting a temperature for each model was no better.
+# recordings that the models had not seen; temperatures fitted to each model were no better.
 _TEMPERATURE, _FILTER_TEMPERATURE = 2.5, 2.0
 LOWEST = 1e-12  # smallest probability, so that no window rules out a class
 _TICK_S = 1e-3  # resolution of time steps
@@ -153,8 +153,7 @@ def smoothed(
     Returns
     -------
     probabilities : ndarray of shape (n, k)
-        Smoothed probabilities, calibrated by a temperature, which preserves the order of the
-        classes.
+        Smoothed probabilities, calibrated by a temperature that preserves the order of the classes.
     class_index : ndarray of shape (n,)
     """
     check_choice("smooth", smooth, SMOOTH)
@@ -195,8 +194,8 @@ class FixedLag:
     filtered probabilities of the first window are its likelihood times `start`. For any other
     window, they are its likelihood times ``filtered @ step``, where `filtered` are the filtered
     probabilities of the previous window. Filtered probabilities are normalized to a sum of 1. The
-    smoothed probabilities are the product of the filtered probabilities and the likelihood of the
-    next `lag` windows, raised to the power of `exponent` and normalized.
+    filtered probabilities are then multiplied by the likelihood of the next `lag` windows. This
+    product, raised to the power of `exponent` and normalized, gives the smoothed probabilities.
     """
 
     lag: int
@@ -218,9 +217,10 @@ class FixedLag:
 
 
 class LagSmoother:
-    """Fixed-lag smoothing of windows as they arrive, bit-identical to `smoothed` on all of them.
+    """Fixed-lag smoothing of windows as they arrive.
 
-    A `lag` of 0 means filtering.
+    The results are bit-identical to those of `smoothed` with ``"lag"``. A `lag` of 0 means
+    filtering.
     """
 
     def __init__(self, dwell: Dwell, lag: int, weight: float = 1.0) -> None:
@@ -246,7 +246,7 @@ class LagSmoother:
         return self._smooth_until(len(self._rows) - self._lag)
 
     def flush(self) -> list[Floats]:
-        """End the recording and return its remaining rows; another recording may follow."""
+        """End the recording; return the smoothed probabilities of its remaining windows."""
         remaining = self._smooth_until(len(self._rows))
         self.reset()
         return remaining

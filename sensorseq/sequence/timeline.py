@@ -191,7 +191,7 @@ def timeline_of(
     recording_id : array-like of shape (n,), optional
         The recording of each window; by default, all windows belong to one recording.
     hop_s : float, optional
-        Seconds between the starts of windows; by default, the median of these intervals.
+        Seconds between the starts of windows; by default, the median for each recording.
     smooth, lag
         As in `smoothing.smoothed`. A window that overlaps the next window is weighted by its
         fraction without overlap, but by at least 0.25.

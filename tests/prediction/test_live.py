@@ -330,7 +330,7 @@ def test_data_that_are_not_samples_are_refused(data, kind, message):
     ("options", "code", "message"),
     [
         ("--replay {csv} --sample-rate-hz 200", 3, "Give the sensor's rate"),
-        ("--replay {csv} --udp 5005", 2, "exclude each other"),
+        ("--replay {csv} --udp 5005", 2, "give only one of --input"),
         ("--udp here", 2, "--udp here is not a port"),
         ("--format binary", 2, "--format binary is not known"),
         ("--input absent.csv", 3, "absent.csv"),

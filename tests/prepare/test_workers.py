@@ -248,7 +248,7 @@ if __name__ == "__main__":
     def test_a_scheduler_that_cannot_be_reached_is_an_error(self, address, tmp_path, monkeypatch):
         monkeypatch.setattr(workers, "_TIMEOUT_S", 0.5)
         with (
-            pytest.raises(EnvironmentProblemError, match="no dask scheduler can be reached there"),
+            pytest.raises(EnvironmentProblemError, match="no dask scheduler can be reached at"),
             worker_pool("process", 1, address, tmp_path, tmp_path),
         ):
             pass
