@@ -15,8 +15,7 @@ def fit_stack(
 
     The scores (m, n, k) must come from windows on which no model was fitted. The method is
     stacking: Wolpert, "Stacked Generalization", Neural Networks 5 (1992). The problem is convex. As
-    in Platt scaling (1999), targets are smoothed by ``1 / (n + 2)`` to keep the weights finite,
-    because n windows cannot distinguish such a target from certainty.
+    in Platt scaling (1999), targets are smoothed by ``1 / (n + 2)`` to keep the weights finite.
     """
     n_models, n, k = scores.shape
     smooth = 1.0 / (n + 2)

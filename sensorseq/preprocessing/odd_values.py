@@ -32,7 +32,8 @@ FAR_SPREADS = 10.0
 LEAST_MARKS, LEAST_USUAL_MARKS = 5, 2
 ANGLES = (360.0, 2 * np.pi)
 BITS, UNSIGNED_BITS = (8, 10, 12, 14, 16, 32), (8, 12, 16, 32)
-# Minimum fraction of a period that the values must cover, and fraction by which they may exceed it.
+# Minimum fraction of a period that the values must cover, and maximum fraction of a period by which
+# the values may exceed the period.
 FULL, SLACK = 0.9, 0.001
 MIDDLE = 0.125  # half-width (in periods) of the middle range that signed numbers leave empty
 LEAST_WRAPS, MOST_JUMPS = 3, 1000

@@ -1,4 +1,4 @@
-"""Determine the results that depend on all recordings: the split, the scaler and the balance.
+"""Determine the results that depend on all recordings: the split, the scaler and the balancing.
 
 Preparation in memory and preparation to files both use this module.
 """

@@ -57,10 +57,10 @@ class ChannelStatistics:
 class ChannelMoments:
     """Statistics of windows added in blocks; the division into blocks does not affect the result.
 
-    Each time step is read once. Even an offset of 1e8 does not reduce the precision: the channel's
-    first value is subtracted, squared deviations are summed about the mean of each group of 512
-    time steps, and the sums of the groups are merged (T. F. Chan, G. H. Golub, R. J. LeVeque,
-    *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979).
+    Each time step is read once. Even an offset of 1e8 does not reduce the precision, because the
+    channel's first value is subtracted, squared deviations are summed about the mean of each group
+    of 512 time steps, and the sums of the groups are merged (T. F. Chan, G. H. Golub, R. J.
+    LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979).
     """
 
     def __init__(self) -> None:
@@ -401,7 +401,7 @@ def fit_scaler_to_blocks(
 
 
 def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray[np.float64]:
-    """Return the valid steps or, if there are more, `DRAWN_STEPS` evenly drawn steps."""
+    """Return `DRAWN_STEPS` evenly drawn valid steps, or all valid steps if there are fewer."""
     drawn, done = [], 0
     for windows, given_lengths in blocks():
         lengths = check_lengths(windows, given_lengths)

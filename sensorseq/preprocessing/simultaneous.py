@@ -2,7 +2,8 @@
 
 Such recordings are probably the files of several sensors that were not joined. Equal dates are
 sufficient evidence. Equal time stamps that start at 0 are not sufficient, because independent
-recordings may also start at 0 and be equally long. In this case, the file names must match as well.
+recordings may also start at 0 and be equally long. In this case, the file names must also follow a
+pattern with recording and sensor.
 """
 
 import re

@@ -92,11 +92,12 @@ def holdout_by_group(
     fraction: float,
     random_state: RandomState = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hold out whole groups with about `fraction` of the windows; return both parts' indices.
+    """Hold out whole groups; return the indices of the training and the validation windows.
 
-    Every class stays in the training part; a class with only one group (or only one window, if
-    there are no groups) is not in the validation part. Without groups, single windows are drawn;
-    windows of one recording can then be in both parts, which inflates the validation score.
+    About `fraction` of the windows are held out for validation. Every class stays in the training
+    part; a class with only one group (or only one window, if there are no groups) is not in the
+    validation part. Without groups, single windows are drawn; windows of one recording can then be
+    in both parts, which inflates the validation score.
     """
     check_real("fraction", fraction, 0.0, 1.0)
     rng = check_random_state(random_state)
@@ -340,7 +341,7 @@ def split_by_time(
     default one window length, because signals are correlated). Parts before a border are therefore
     smaller than requested. If `y` is given, every part must have every class. `known` contains the
     part of each window whose part is already decided, and ``""`` for other windows. In each
-    recording, the parts of either all windows or no windows must be decided.
+    recording, either all windows or no windows must have a decided part.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)

@@ -204,8 +204,8 @@ class Notch(_Filter):
     / width_hz`` seconds.
 
     For phase causal, this is a second-order recursive filter, which removes the frequency
-    completely and changes frequencies outside the band by at most 3 dB. It is initially settled on
-    the first sample, and has no latency.
+    completely and changes frequencies outside the band by at most 3 dB. The filter starts in its
+    steady state for the first sample, and has no latency.
     """
 
     kind: ClassVar[str] = "notch"

@@ -28,8 +28,8 @@ class LabelChannels:
     """Channels that hardly ever change within a window, and whose values reveal the class.
 
     `share` is the fraction of windows that have the values of their class. `fewest` is the smallest
-    number of recordings of any class. If it is 1, the values may belong to the recording, not to
-    the class.
+    number of recordings of any class. If `fewest` is 1, the values may belong to the recording, not
+    to the class.
     """
 
     channels: list[int]
