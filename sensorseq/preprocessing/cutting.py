@@ -265,7 +265,7 @@ class RecordingPlan:
 
 
 def _check_channel_rates(recording: Recording) -> None:
-    """Raise an error if a table interleaves rows of sensors that have lower rates than the table."""
+    """Raise an error if a table interleaves rows of sensors with lower rates than the table."""
     x, t = recording.values, recording.timestamps_s
     if "sensor_rates_hz" in recording.attributes or is_finite(x):
         return

@@ -19,7 +19,7 @@ RATE_RATIO = 95.0  # largest usual ratio to the median rate, 100 with a margin f
 UNIT_RATIO = 30.0  # largest usual ratio of a recording's spread to the median spread of its class
 SAME_SHAPE = 0.6  # largest RMS difference between log10 spectra of equal shape
 SHAPE_MARGIN = 1.5  # largest RMS difference, as a multiple of the difference among usual recordings
-FEWEST = 3  # minimum number of varying recordings that a comparison needs
+FEWEST = 3  # minimum number of recordings of a class that a comparison needs
 N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
 # Rows per piece, and maximum number of pieces, to read from a channel with missing values.
 PIECE, MOST_PIECES = 1 << 14, 16

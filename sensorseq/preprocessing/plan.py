@@ -76,7 +76,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class PreparationPlan(RecordingPlan):
-    """How each recording is processed, and what is fitted to all recordings."""
+    """How each recording is processed, and how the split, scaler and balancing are determined."""
 
     learning: PreparationOptions
 

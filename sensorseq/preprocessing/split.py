@@ -242,7 +242,7 @@ class GroupAssignment:
         return cost + 1e3 * absent.all(axis=0)  # type: ignore[no-any-return]
 
     def _cost_in_parts(self, shared: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the cost of window counts `shared` (n_classes, n_parts) in each part."""
+        """Return the cost of each part for window counts `shared` (n_classes, n_parts)."""
         return self._cost(shared, self.fractions, self._penalty)
 
     def _cost_of(self, part: NDArray[np.int64]) -> float:

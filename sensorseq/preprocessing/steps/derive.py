@@ -250,7 +250,7 @@ class _Rules:
         self._describe(
             names,
             f"log spectra{bands} of frames of {frame_s:.3g} s every 0.1 s; all channels become"
-            " means of these frames",
+            " their means over these frames",
         )
 
     def _new(self, names: Iterable[str], suffix: str) -> list[str]:

@@ -48,10 +48,10 @@ class _Filter(ChannelwiseStep):
 class Detrend(_Filter):
     """Remove slow drift from channels by subtracting a straight line fitted to a moving window.
 
-    For phase zero, the line is fitted to the window around the sample, weighted with a Hann window;
-    at the ends of the signal, the line is fitted to the existing part of the window. The amplitude
-    of frequencies with more than two periods per window changes by at most 3 %. For phase causal,
-    the line is the least-squares line through the window that ends at the sample. The amplitude of
+    For phase zero, the line is fitted to the window around the sample with Hann weights; at the
+    ends of the signal, the line is fitted to the existing part of the window. The amplitude of
+    frequencies with more than two periods per window changes by at most 3 %. For phase causal, the
+    line is the least-squares line through the window that ends at the sample. The amplitude of
     frequencies with more than ten periods per window changes by at most 7 %.
     """
 

@@ -44,8 +44,8 @@ class Augmentation:
 
     The changes are applied in the order shift, time warp, mirror image, rotation, magnitude warp,
     scaling, offset and jitter: first the movement, then the mounting of the sensor, and finally the
-    sensor noise. Names and kinds of changes follow [1]_; `Augmentation.standard` has the strengths
-    used in that paper.
+    errors of the sensor. Names and kinds of changes follow [1]_; `Augmentation.standard` has the
+    strengths used in that paper.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def augment_copies(
     """Return repeated training windows; all but the first occurrence of each are randomly changed.
 
     Equal entries of `rows` mark copies of one window. Jitter and offset are relative to each
-    channel's standard deviation over the windows without their copies.
+    channel's standard deviation over the original windows.
     """
     first = copy_numbers(rows) == 0
     if first.all():

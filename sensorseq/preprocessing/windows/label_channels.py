@@ -57,8 +57,8 @@ def find_label_channels(
     """Find channels whose values alone reveal the class of the training windows.
 
     A channel that is constant in each recording, such as the mass of the load, is not a leak.
-    Therefore, each value, or combination of values, must be the only one in its class, or occur in
-    at least two recordings.
+    Therefore, channels are reported only if each value, or combination of values, is the only one
+    in its class or occurs in at least two recordings.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def describe_label_channels(names: Sequence[str], label_channels: LabelChannels)
     text = (
         f"channel{'' if is_single else 's'} {listed([repr(name) for name in names], 12)}"
         f" {'is' if is_single else 'are'} constant within windows, and"
-        f" {'its value' if is_single else 'values'} alone {'gives' if is_single else 'give'} the"
+        f" {'its value' if is_single else 'their values'} alone {'gives' if is_single else 'give'} the"
         f" class of {which_windows}"
     )
     if label_channels.is_leak:
