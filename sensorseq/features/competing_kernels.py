@@ -1,4 +1,4 @@
-"""Hydra: kernels compete at each step of a window, and features count the wins of each kernel."""
+"""Hydra: kernels compete at each step of a window, and features summarize the wins."""
 
 from collections.abc import Mapping
 from typing import Any

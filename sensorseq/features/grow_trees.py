@@ -102,7 +102,7 @@ def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
 
 
 def _make_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return edges (f, bins - 1) near the quantiles of each statistic, the candidates for splits.
+    """Return edges (f, bins - 1) at which trees may split a statistic, near its quantiles.
 
     An edge is the midpoint of two neighboring values, rounded to float32 if the rounded edge still
     separates the values. If an edge were equal to a value, the comparison would depend on rounding,

@@ -62,7 +62,7 @@ CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[n
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """The windows that the split keeps, and the results of fitting on their training part."""
+    """The windows that the split keeps, and the results of fitting on the training windows."""
 
     windows: WindowSet
     split: NDArray[np.str_] | None = None

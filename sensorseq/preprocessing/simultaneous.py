@@ -60,7 +60,7 @@ class Covered:
 
 @dataclass(frozen=True)
 class Simultaneous:
-    """Sets of recordings that cover the same time; each set is a group with a name."""
+    """Sets of recordings that cover the same time, each stored under the name of its group."""
 
     groups: Mapping[str, tuple[str, ...]]
     pair: str | None  # value of `pair` that would join the files

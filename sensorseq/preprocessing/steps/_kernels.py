@@ -98,7 +98,7 @@ class MovingStatistic:
 
 
 class LocalFit:
-    """Computes a fit to the window around, or up to, each sample: a weighted sum of the window.
+    """Computes a weighted sum of the window around, or up to, each sample, such as a fitted slope.
 
     `weights` is a function of the numbers of samples before and after the current sample. It
     returns the weights of all samples of the window, oldest first; they sum to 0. If a window

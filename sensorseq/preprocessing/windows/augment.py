@@ -150,7 +150,7 @@ class Augmentation:
     def with_indices(
         self, n_channels: int, channels: Sequence[str] | None = None
     ) -> "Augmentation":
-        """Return a copy with channel numbers instead of names; find missing axes by their names.
+        """Return a copy with channel numbers instead of names; axes not given are found by name.
 
         Parameters
         ----------

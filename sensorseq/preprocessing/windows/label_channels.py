@@ -14,7 +14,7 @@ Blocks = Iterable[NDArray[np.floating]]
 
 LEAST_STEPS = 5  # windows with fewer steps may be constant by chance
 MOST_SAMPLED = 256  # maximum number of windows that decide which channels are checked in full
-# Minimum fractions of steps that equal the level of their window, and that are near it. Filters and
+# Minimum fractions of steps that are equal to, and near, the level of their window. Filters and
 # delays smear a copy of the label where the label changes. A sensor at rest stays near its level,
 # but noise keeps most steps from being equal to it.
 EQUAL_STEPS, NEAR_STEPS = 0.5, 0.95
@@ -114,8 +114,8 @@ def describe_label_channels(names: Sequence[str], label_channels: LabelChannels)
     text = (
         f"channel{'' if is_single else 's'} {listed([repr(name) for name in names], 12)}"
         f" {'is' if is_single else 'are'} constant within windows, and"
-        f" {'its value' if is_single else 'their values'} alone {'gives' if is_single else 'give'} the"
-        f" class of {which_windows}"
+        f" {'its value' if is_single else 'their values'} alone"
+        f" {'gives' if is_single else 'give'} the class of {which_windows}"
     )
     if label_channels.is_leak:
         return f"{text}: probably a copy of the label."
