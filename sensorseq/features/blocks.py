@@ -64,8 +64,8 @@ class LinearBlock:
         """Return settings and arrays for a model file."""
         if not isinstance(self.describe, _LEARNED):
             raise InputError(
-                "a model file cannot contain a function given as features; only the network, ridge"
-                " and boosting can be saved. Use pickle or skops instead."
+                "a model file cannot contain a function given as features; only features chosen by"
+                " name can be saved. Use pickle or skops instead."
             )
         state = self.describe.state()
         arrays = {f"state.{name}": array for name, array in state["arrays"].items()}

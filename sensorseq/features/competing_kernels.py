@@ -60,8 +60,8 @@ class CompetingKernels:
     -----
     The original Hydra has random kernels. The kernels of MiniRocket, used here, take a quarter of
     the time of random kernels. On the inertial data of BorealTC, they were as accurate as random
-    kernels with a fifth as many features. The features of a window do not depend on other windows,
-    and are bit-identical on every processor.
+    kernels, but needed only a fifth as many features. The features of a window do not depend on
+    other windows, and are bit-identical on every processor.
 
     References
     ----------
@@ -191,7 +191,7 @@ class CompetingKernels:
 
 
 def _choose_dilations(n_timesteps: int) -> list[int]:
-    """Return 1, 2, 4, ... up to the largest power at which a kernel fits into the window.
+    """Return the dilations 1, 2, 4, ... at which a kernel fits into the window.
 
     The result always contains 1.
     """

@@ -283,7 +283,7 @@ def read_windows(
     *,
     checked: bool = False,
 ) -> tuple[NDArray[np.float32], Any, NDArray[np.int64] | None]:
-    """Return float32 windows, the windows before they were changed, and the lengths.
+    """Return float32 windows, the windows to quote in errors, and the lengths.
 
     Windows are padded to `padded_steps` unless this is 0. `n_channels` is checked if it is given.
     If `checked` is True or windows are padded, values that are not finite raise an error here;

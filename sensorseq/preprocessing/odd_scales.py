@@ -190,9 +190,9 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
     The ratio is the channel's spread divided by the median spread of the class; the keys are
     positions of recordings. `spreads` (n,) and `spectra` (n, bands), in log10, describe the channel
     in each recording. Spreads may also vary for other reasons, such as the idle times of a motor.
-    Therefore, an unusual spread must differ from every usual spread of its class by more than two
-    standard deviations of the usual spreads in any class. In addition, the spectrum must be about
-    as close to the median spectrum of the class as the spectra of usual recordings are.
+    Therefore, the distance of an unusual spread from the usual spreads must exceed two standard
+    deviations of the usual spreads in every class. In addition, the spectrum must be about as close
+    to the median spectrum of the class as the spectra of usual recordings are.
     """
     size, of_class = np.log10(spreads), np.array([label or "" for label in labels])
     shapes = spectra - spectra.mean(axis=1, keepdims=True)

@@ -71,8 +71,8 @@ class PreparePipeline:
         channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with
         `steps`.
     steps : sequence of Step or dict, optional
-        Filters and features, applied in this order after resampling and before windows are cut; see
-        `sensorseq.preprocessing.steps`.
+        Filters and features, applied in the given order after resampling and before windows are
+        cut; see `sensorseq.preprocessing.steps`.
     window_s : float
         Length of a window in seconds.
     hop_s : float, optional

@@ -40,8 +40,8 @@ _LARGE_S = 2.0**22  # from this time on, floats in seconds do not resolve nanose
 class RegriddedPiece:
     """The samples between two gaps, on an even grid from `start_s`, with facts about the input.
 
-    `n_holes_filled` and `n_samples_filled` count the holes of all channels and the samples that are
-    missing in these holes at the channel's own rate. `longest_hole_s` is the time between the
+    `n_holes_filled` and `n_samples_filled` are sums over all channels. The channel's own period
+    determines how many samples are missing in a hole. `longest_hole_s` is the time between the
     samples around the longest hole. `sample_rate_hz` is the rate of the even clock or, without such
     a clock, the inverse of the timestamps' sample period.
     """
@@ -144,8 +144,8 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return increasing timestamps relative to the first one.
 
     Floats resolve seconds since 1970 only to a quarter of a microsecond. If the original timestamps
-    were whole microseconds, or multiples of a larger power of ten, the result is bit-identical to
-    timestamps that were stored relative to the first one.
+    were whole microseconds or milliseconds, the result is bit-identical to timestamps that were
+    stored relative to the first one.
     """
     if not len(stamps) or not stamps[0]:
         return stamps

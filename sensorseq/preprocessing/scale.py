@@ -129,7 +129,7 @@ class Scaler:
     def transform_to_float32(
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.float32]:
-        """Return X scaled, computed in float64 and rounded once, without an intermediate copy.
+        """Return X scaled in float64 and rounded once to float32, without a copy in float64.
 
         A value outside the range of float32 raises an error.
         """

@@ -87,7 +87,7 @@ class Simultaneous:
 def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
     """Return sets of recordings of one class that cover the same time, or None.
 
-    Only recordings that form a group of their own are considered; the user's groups stay unchanged.
+    Only recordings that are alone in their group are considered; the user's groups stay unchanged.
     """
     ungrouped = [
         recording

@@ -466,7 +466,7 @@ def check_reach(window_s: float, embargo_s: float | None) -> float:
 def _ranks(
     recording_id: NDArray[Any], start_s: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rank of each window's start in its recording, and how many ranks there are."""
+    """Return the rank of each window's start in its recording, and the number of ranks there."""
     rank, n_ranks = np.empty(len(start_s), np.int64), np.empty(len(start_s), np.int64)
     for rows in rows_of(recording_id):
         distinct, rank[rows] = np.unique(start_s[rows], return_inverse=True)

@@ -54,9 +54,9 @@ def derive_steps(
     For motor currents and speeds, the steps compute the difference and the absolute difference from
     the previous sample, and the moving mean, standard deviation and range over 1 s. They multiply
     each current once by the speed at the same location and once by the sign of that speed, and they
-    subtract right channels from left channels. For accelerations and rates of turn sampled at 40 Hz
-    or more, the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s. Every channel is
-    then replaced by its means over the same frames. `rates_hz` are the channels' own rates; NaN
+    subtract right channels from left channels. For accelerations and rotation rates sampled at 40
+    Hz or more, the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s. Every channel
+    is then replaced by its means over the same frames. `rates_hz` are the channels' own rates; NaN
     means unknown.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
