@@ -84,7 +84,7 @@ def fit_ridge(
 
 def _unit_of(norm: float, centered_norm: float) -> float:
     """Compute the penalty of strength 1 from the summed squared norms of the windows."""
-    # The lower bound is for equal windows, of which only rounding errors remain after centering.
+    # The lower bound applies to equal windows: centering them leaves only rounding errors.
     return max(centered_norm, 1e-2 * norm) or 1.0
 
 

@@ -19,7 +19,7 @@ from sensorseq.errors import SignalError
 
 N_BANDS = 5
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_SLACK = 1e-11  # far above rounding errors of float64, far below sensor noise
+_SLACK = 1e-11  # relative increase, far above rounding errors of float64 and far below sensor noise
 SMALLEST_POWER = 1e-12  # keeps the logarithm of a band without power finite
 FEATURES = (
     "mean",

@@ -100,7 +100,7 @@ class BoostedTrees:
         )
         if is_consistent:
             children = np.stack([stored["left"], stored["right"]])[:, inner]
-            # Every path ends if each child has one parent, which comes before the child in their
+            # Every path ends if each child has one parent and comes after this parent in the same
             # tree.
             tree = np.searchsorted(root.ravel(), place, side="right")
             reached = np.sort(np.concatenate([root.ravel(), children.ravel()]))

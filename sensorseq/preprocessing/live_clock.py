@@ -91,7 +91,7 @@ class LiveClock:
         self._held: list[NDArray[np.float64]] = []  # the newest rows, with NaN for missing values
         self._known = np.full(self._n_channels, -1)  # newest tick with a known value, by channel
         self._next: int | None = None  # next tick to return; None until all channels are known
-        self._origin = (stamp_s, 0)  # a timestamp and its tick
+        self._origin = (stamp_s, 0)  # time and tick at the start of the piece
 
     def push(self, samples: ArrayLike, timestamps_s: ArrayLike | None = None) -> list[EvenSamples]:
         """Process the next samples (n, n_channels) and, if given, their timestamps."""
@@ -188,7 +188,7 @@ class LiveClock:
         return _joined(samples)
 
     def _spread(self, packet: list[_Row]) -> list[_Row]:
-        """Return the rows of a packet, each with its own timestamp."""
+        """Return the rows of a packet with the timestamps assigned to the rows."""
         n, period, end_s = len(packet), self._period, packet[-1][0]
         if self._last_s is not None and end_s <= self._packet_s:
             # The packet is late or was sent twice. If its timestamp is ahead of the newest assigned

@@ -71,7 +71,7 @@ class Learned:
     sample_indices: NDArray[np.int64] | None = None
     facts: dict[str, Any] = field(
         default_factory=dict
-    )  # deviation of the parts from the fractions, and constant channels
+    )  # entries of the provenance, such as a description of the split
 
 
 @dataclass(frozen=True)

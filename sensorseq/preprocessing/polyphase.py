@@ -28,7 +28,7 @@ _LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # the limits of Kaiser's formula
 # The error decreases with the square of the distance between entries.
 _TABLE_PHASES = 512
 _MAX_TAPS = 2**24  # a filter of this length takes a second to design and 128 MB of memory
-_MAX_TERM = 2**12  # largest term of a fraction; for larger terms, a table needs less memory
+_MAX_TERM = 2**12  # largest term of a simple fraction; for larger terms, a table needs less memory
 
 
 def check_attenuation(attenuation_db: float) -> float:

@@ -124,7 +124,7 @@ def regrid_pieces(
         return []
     period = sample_period(t) if len(t) > 1 else 1 / rate
     starts_s, t = t, since_first(t)
-    if is_complete:  # every channel then has the same runs
+    if is_complete:  # all channels have the same runs
         channels = [_ChannelRuns(t, None, 0, max_gap_s, period)] * x.shape[1]
     else:
         channels = [

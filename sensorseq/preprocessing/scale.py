@@ -443,7 +443,7 @@ def _statistics_of_pieces(pieces: list[Recording]) -> ChannelStatistics:
     n_samples = sum(piece.n_samples for piece in pieces)
     read = partial(_blocks_of_pieces, pieces)
     first = next(read())[0].astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # `scaler_of` raises the error
+    with np.errstate(over="ignore", invalid="ignore"):  # `scaler_of` raises an error for overflow
         mean = first + sum((block - first).sum(axis=0) for block in read()) / n_samples
         squares = sum(((block - mean) ** 2).sum(axis=0) for block in read())
     low = np.min([block.min(axis=0) for block in read()], axis=0)

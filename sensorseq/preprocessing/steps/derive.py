@@ -103,7 +103,7 @@ class _Source:
     unit: str
     rate_hz: float
     kind: str  # "current", "speed", "imu", or "" if unknown
-    other_words: tuple[str, ...]  # other words of the name, with a side as one letter
+    other_words: tuple[str, ...]  # the other words of the name; a side becomes one letter
 
     @classmethod
     def of(cls, channel: Channel, rate_hz: float) -> "_Source":

@@ -20,7 +20,7 @@ MOST_SAMPLED = 256  # maximum number of windows that decide which channels are c
 EQUAL_STEPS, NEAR_STEPS = 0.5, 0.95
 SAME, NEAR = 1e-4, 0.05  # tolerances relative to the range of the levels
 NEARLY_ALL = 0.99  # minimum fraction of windows that have the level of their class
-MOST_COMBINED = 32  # maximum number of channels tried together if no single one reveals the class
+MOST_COMBINED = 32  # maximum number of channels tried together if none alone reveals the class
 
 
 @dataclass(frozen=True)

@@ -251,4 +251,4 @@ def check_class_fates(
         why = f"all its recordings are shorter than window_s={window_s:g}"
     else:
         why = "no window contains a sample with this label"
-    raise WindowError(f"class {fate['label']!r} has no windows: {why}. {way}, or leave it out.")
+    raise WindowError(f"class {fate['label']!r} has no windows: {why}. {way}, or omit the class.")
