@@ -160,7 +160,7 @@ class StreamBase(ABC):
             raise SignalError("this stream was flushed; create a new one for further samples.")
 
     def _in_dtype(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        with np.errstate(over="ignore"):  # infinity is reported later
+        with np.errstate(over="ignore"):  # later checks report infinity
             return values.astype(self._dtype, copy=False)
 
 

@@ -227,7 +227,7 @@ class _Grid:
         return starts + (stretch.first + offset), np.full(len(starts), self.length)
 
     def _on_clock(self, first_s: float, n_samples: int, slop_s: float) -> NDArray[np.int64]:
-        """Return the first samples of windows at the multiples of the hop."""
+        """Return the first sample of each window that begins at a multiple of the hop."""
         window_starts(0, self.length, self.hop_s, self.rate)  # called only to check the hop
         last = n_samples - self.length
         number = first_on_clock(first_s, self.hop_s, slop_s)
