@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 # The limits were chosen with borealtc and simulated recordings, both healthy and with planted
 # faults.
-RATE_RATIO = 95.0  # largest usual ratio to the median rate, 100 with a margin for jitter
+RATE_RATIO = 95.0  # largest usual ratio to the median rate: 100 minus a margin for jitter
 UNIT_RATIO = 30.0  # largest usual ratio of a recording's spread to the median spread of its class
 SAME_SHAPE = 0.6  # largest RMS difference between log10 spectra of equal shape
 SHAPE_MARGIN = 1.5  # largest RMS difference, as a multiple of the difference among usual recordings

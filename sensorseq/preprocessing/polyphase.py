@@ -23,7 +23,7 @@ _HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0
 PASSBAND = 0.8  # end of the passband, as a fraction of the frequency where the stopband starts
 SAME_RATIO = 1e-12  # relative tolerance, with which the float rates 33.3 and 11.1 give 1/3
-_LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # the limits of Kaiser's formula
+_LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # range in which Kaiser's formula is valid
 # Table entries per zero crossing at 90 dB; linear interpolation between them is accurate to 116 dB.
 # The error decreases with the square of the distance between entries.
 _TABLE_PHASES = 512
