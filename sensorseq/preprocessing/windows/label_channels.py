@@ -172,7 +172,7 @@ def _width(level: Floats) -> Floats:
 
 
 def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
-    """Return each window's level number by channel, and for each channel if its levels are distinct."""
+    """Return each window's level number by channel, and whether a channel's levels are distinct."""
     codes, has_levels = np.zeros(level.shape, np.int64), np.ones(level.shape[1], bool)
     for c in range(level.shape[1]):
         order = np.argsort(level[:, c])
