@@ -29,7 +29,7 @@ Described = Union[Learned, Callable[..., ArrayLike]]
 
 @dataclass
 class LinearBlock:
-    """One kind of features with its weights in the linear layer."""
+    """One kind of feature, with its weights in the linear layer."""
 
     name: str
     describe: Described
@@ -44,7 +44,8 @@ class LinearBlock:
                 f"features have {features.shape[1]} columns, but had"
                 f" {len(self.weight)} when the model was fitted."
             )
-        # Process windows one by one, because the rounding of a product depends on the row count.
+        # Multiply rows one by one, because the rounding of a matrix product depends on its row
+        # count.
         weight = self.weight.astype(np.float64)
         products = [row @ weight for row in features.astype(np.float64)]
         return np.reshape(products, (len(features), len(self.bias))) + self.bias
@@ -63,8 +64,8 @@ class LinearBlock:
         """Return settings and arrays for a model file."""
         if not isinstance(self.describe, _LEARNED):
             raise InputError(
-                "a model file cannot contain a function given as features; only the network, ridge"
-                " and boosting can be saved. Use pickle or skops instead."
+                "a model file cannot contain a function given as features; only features chosen by"
+                " name can be saved. Use pickle or skops instead."
             )
         state = self.describe.state()
         arrays = {f"state.{name}": array for name, array in state["arrays"].items()}
@@ -153,7 +154,10 @@ Block = Union[LinearBlock, ProbabilityBlock]
 def log_probabilities(
     trees: BoostedTrees, statistics: NDArray[np.float64], n_classes: int
 ) -> NDArray[np.float64]:
-    """Return bounded log-probabilities (n, K) of K classes, some of which the trees may lack."""
+    """Return log-probabilities (n, n_classes) of at least `SMALLEST_LOG`.
+
+    This bound is also the result for classes that the trees lack.
+    """
     logs = np.full((len(statistics), n_classes), SMALLEST_LOG)
     logs[:, trees.classes_] = np.maximum(trees.log_probabilities(statistics), SMALLEST_LOG)
     return logs

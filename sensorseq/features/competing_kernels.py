@@ -1,4 +1,4 @@
-"""Hydra: kernels compete at each step of a window, and features count the wins of each kernel."""
+"""Hydra: kernels compete at each step of a window, and features summarize the wins."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,12 +30,12 @@ class CompetingKernels:
     The kernels are the 84 kernels of `RandomConvolutions`, each used unchanged or negated. They are
     divided at random into 12 groups of 7. This division is drawn anew for each dilation (a power of
     2), and separately for the window and for the differences between its steps. The kernels of a
-    group read the sum of channels drawn at random. Each kernel has two features: the sum of its
-    outputs at the steps where its output is the largest in its group, and the number of steps where
-    its output is the smallest. Both are divided by the number of steps, and the features are the
-    square roots of the quotients. In a tie, the first kernel wins.
+    group read the sum of channels drawn at random. For each kernel, two values are computed: the
+    sum of its outputs at the steps where its output is the largest in its group, and the number of
+    steps where its output is the smallest. The features are the square roots of these values
+    divided by the number of steps. In a tie, the first kernel wins.
 
-    Scale the channels first, because a group sums several of them. A linear classifier on the
+    Scale the channels first, because each group sums several channels. A linear classifier on the
     features is the usual next step.
 
     Parameters
@@ -59,9 +59,9 @@ class CompetingKernels:
     Notes
     -----
     The original Hydra has random kernels. The kernels of MiniRocket, used here, take a quarter of
-    the time, and were as accurate on the inertial data of BorealTC with a fifth as many features.
-    The features of a window do not depend on other windows, and are bit-identical on every
-    processor.
+    the time of random kernels. On the inertial data of BorealTC, they were as accurate as random
+    kernels, but needed only a fifth as many features. The features of a window do not depend on
+    other windows, and are bit-identical on every processor.
 
     References
     ----------
@@ -191,7 +191,7 @@ class CompetingKernels:
 
 
 def _choose_dilations(n_timesteps: int) -> list[int]:
-    """Return 1, 2, 4, ... up to the last dilation at which a kernel fits into the window.
+    """Return the dilations 1, 2, 4, ... at which a kernel fits into the window.
 
     The result always contains 1.
     """

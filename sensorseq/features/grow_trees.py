@@ -13,7 +13,7 @@ from sensorseq.features.trees import BoostedTrees
 # On development folds, these settings match the accuracy of 150 trees of 31 leaves in a tenth of
 # the time.
 _TREES, _LEARNING_RATE, _LEAVES, _BINS, _L2, _SHARE = 60, 0.1, 10, 32, 3.0, 0.3
-_WINDOWS_OF_A_LEAF = 2, 20  # bounds on a leaf's minimum size (1/20 of all windows)
+_WINDOWS_OF_A_LEAF = 2, 20  # bounds on the minimum number of windows in a leaf, 1/20 of all
 _RANKING_TREES, _SMALLEST_LEAF = 100, 3  # settings of the forest that ranks statistics
 # With fewer values, a second thread costs more than it saves, especially while other programs run.
 _VALUES_OF_A_THREAD = 1_000_000
@@ -69,11 +69,11 @@ def important_statistics(
     weight: NDArray[np.float64],
     most: int,
 ) -> NDArray[np.int64]:
-    """Return the columns of the most important statistics (n, f): at most `most`, ascending.
+    """Return the sorted column indices of the most important statistics (n, f), at most `most`.
 
     Dozens of derived channels have thousands of statistics. Fitting on all of them takes minutes
     and is less accurate than fitting on the most important ones. A forest of extremely randomized
-    trees (Geurts, Ernst, Wehenkel, Machine Learning 63, 2006) finds these in seconds.
+    trees (Geurts, Ernst, Wehenkel, Machine Learning 63, 2006) ranks the statistics in seconds.
     """
     if statistics.shape[1] <= most:
         return np.arange(statistics.shape[1])
@@ -86,7 +86,7 @@ def important_statistics(
 
 def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
     """Return an unfitted boosting classifier for summary statistics of `n_windows` windows."""
-    # No early stopping: its held-out windows would come from recordings used for training.
+    # No early stopping, because its held-out windows would come from recordings used for training.
     return HistGradientBoostingClassifier(
         max_iter=_TREES,
         learning_rate=_LEARNING_RATE,
@@ -102,11 +102,11 @@ def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
 
 
 def _make_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return candidate splits (f, bins - 1) at the quantiles of each statistic.
+    """Return edges (f, bins - 1) at which trees may split a statistic, near its quantiles.
 
-    An edge is the midpoint of two values, rounded to float32 if it still separates the values. If
-    an edge were equal to a value, the comparison would depend on rounding, which differs between
-    programs.
+    An edge is the midpoint of two neighboring values, rounded to float32 if the rounded edge still
+    separates the values. If an edge were equal to a value, the comparison would depend on rounding,
+    which differs between programs.
     """
     rising, spread = np.sort(values, axis=0).T, np.abs(values).max(axis=0)
     edges = np.quantile(values, np.arange(1, _BINS) / _BINS, axis=0).T

@@ -25,7 +25,7 @@ from sensorseq.errors import SignalError
 N_KERNELS = 84  # number of ways to choose 3 of 9 taps
 _TAPS = 9
 _MAX_CHANNELS = 9  # largest number of channels in one combination
-_MOST_STEPS = 2**24  # maximum number of steps in the native loop
+_MOST_STEPS = 2**24  # maximum number of steps of a window in the native loops
 _GOLDEN_RATIO = (5**0.5 + 1) / 2
 _SETTINGS = ("n_features", "max_dilations", "random_state", "n_channels")
 _ARRAYS = {
@@ -43,11 +43,11 @@ class RandomConvolutions:
     Each window is convolved with 84 fixed kernels of 9 taps (three of weight 2, six of weight -1)
     at several dilations. A feature is the fraction of the outputs of one kernel and dilation that
     are above a bias. `fit` derives the dilations from the longest window, draws the channels to sum
-    for each kernel and dilation, and sets the biases to quantiles of the outputs for random
+    for each kernel and dilation, and sets the biases to quantiles of the outputs for randomly drawn
     training windows. Every second kernel uses only steps where all its taps lie inside the window;
     the others use all steps, with zeros around the window.
 
-    Scale the channels first, because a kernel sums several of them. A linear classifier on the
+    Scale the channels first, because each kernel sums several channels. A linear classifier on the
     features is the usual next step.
 
     Parameters
@@ -55,8 +55,8 @@ class RandomConvolutions:
     n_features : int, default=10_000
         Number of features, rounded down to a multiple of 84, and at least 84.
     max_dilations : int, default=32
-        Maximum number of dilations. They are spaced exponentially up to the largest dilation at
-        which a kernel fits into the longest window.
+        Maximum number of dilations. The dilations are spaced exponentially up to the largest
+        dilation at which a kernel fits into the longest window.
     random_state : int, numpy generator or None, default=None
         Seed for drawing the channels and training windows.
     n_threads : int, default=1
@@ -65,7 +65,7 @@ class RandomConvolutions:
     pad : bool, default=False
         If the windows of `fit` differ in length, pad shorter windows with zeros to the length of
         the longest window of `fit`, and count the zeros as steps. The features then also depend on
-        the length, which is often informative about the class.
+        the length of the window, which is often informative about the class.
 
     Attributes
     ----------
@@ -252,8 +252,8 @@ def choose_dilations(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the dilations, increasing from 1, and the number of features per kernel and dilation.
 
-    At the largest dilation, a kernel still fits into `n_timesteps`. Features that remain after
-    rounding down go to the first dilations.
+    At the largest dilation, a kernel still fits into `n_timesteps`. The numbers of features are
+    rounded down, and the remaining features are added to the first dilations.
     """
     wanted = min(n_features, max_dilations)
     largest = max(0.0, np.log2(max(n_timesteps - 1, 1) / (_TAPS - 1)))
@@ -268,7 +268,7 @@ def choose_dilations(
 def draw_channels(
     rng: np.random.Generator, n_combinations: int, n_channels: int
 ) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
-    """Draw channels for each combination; return the channel counts and the channel indices."""
+    """Draw combinations of channels; return the number and the indices of the channels in each."""
     most = np.log2(min(n_channels, _MAX_CHANNELS) + 1)
     counts = (2 ** rng.uniform(0, most, n_combinations)).astype(np.int32)
     counts = np.clip(counts, 1, min(n_channels, _MAX_CHANNELS))
@@ -283,10 +283,11 @@ def read_windows(
     *,
     checked: bool = False,
 ) -> tuple[NDArray[np.float32], Any, NDArray[np.int64] | None]:
-    """Return float32 windows padded to `padded_steps`, the original values, and the lengths.
+    """Return float32 windows, the windows to quote in errors, and the lengths.
 
-    `n_channels` is checked if it is given. This function checks that values are finite if `checked`
-    is True or if windows are padded; otherwise, the native loops check this.
+    Windows are padded to `padded_steps` unless this is 0. `n_channels` is checked if it is given.
+    If `checked` is True or windows are padded, values that are not finite raise an error here;
+    otherwise, the native loops detect such values.
     """
     original = as_windows(X)
     check_not_empty(original)

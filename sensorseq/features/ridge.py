@@ -13,7 +13,7 @@ from scipy.linalg.blas import dsyrk
 Floats = NDArray[np.float64]
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # indices of training and test windows
 
-# Candidate penalties, as fractions of (number of windows) x (mean squared norm, after centering).
+# Candidate penalties, as fractions of the sum of the squared norms of the centered windows.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 MOST_WINDOWS = 6_000  # largest number n of windows to fit on, because the time grows with n^3
 _BLOCK = 4096  # number of features or windows that are converted to double at a time
@@ -84,7 +84,7 @@ def fit_ridge(
 
 def _unit_of(norm: float, centered_norm: float) -> float:
     """Compute the penalty of strength 1 from the summed squared norms of the windows."""
-    # If all windows are equal, centering leaves only rounding errors, which the bound exceeds.
+    # The lower bound applies to equal windows: centering them leaves only rounding errors.
     return max(centered_norm, 1e-2 * norm) or 1.0
 
 
@@ -109,7 +109,7 @@ class _OfFeatures:
             self._mean = self._mean + share[at] @ values
             norm += float(np.square(values, out=values).sum())
         centered_norm = 0.0
-        for _, values in self._blocks(rows):  # in place, because a block is large
+        for _, values in self._blocks(rows):  # computed in place, because a block is large
             values -= self._mean
             centered_norm += float(np.square(values, out=values).sum())
         self._products: Any = None
@@ -193,7 +193,7 @@ class _OfWindows:
     def weigh(self, strength: float) -> tuple[Floats, Floats]:
         """Return the weight of each feature, and the bias."""
         solution = self._solve(strength)
-        # the features' weights are the centered features times the windows' coefficients
+        # the weights of features are the transposed centered features times the dual coefficients
         of_windows = solution - self._share[:, None] * solution.sum(axis=0)
         used = np.arange(self._Z.shape[1]) if self._used is None else self._used
         weight, center = np.zeros((len(used), solution.shape[1])), np.zeros(len(used))

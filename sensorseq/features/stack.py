@@ -11,12 +11,11 @@ _LARGEST = 50.0  # limits weights that would diverge if the scores separated all
 def fit_stack(
     scores: NDArray[np.float64], class_index: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the non-negative weights (m,) of m models that minimize the log-loss, and the loss.
+    """Return the non-negative model weights (m,) that minimize the log-loss, and the minimum loss.
 
     The scores (m, n, k) must come from windows on which no model was fitted. The method is
     stacking: Wolpert, "Stacked Generalization", Neural Networks 5 (1992). The problem is convex. As
-    in Platt scaling (1999), targets are smoothed by ``1 / (n + 2)`` to keep the weights finite,
-    because n windows cannot distinguish such a target from certainty.
+    in Platt scaling (1999), targets are smoothed by ``1 / (n + 2)`` to keep the weights finite.
     """
     n_models, n, k = scores.shape
     smooth = 1.0 / (n + 2)

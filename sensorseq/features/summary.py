@@ -19,7 +19,7 @@ from sensorseq.errors import SignalError
 
 N_BANDS = 5
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_SLACK = 1e-11  # far above rounding errors of float64, far below sensor noise
+_SLACK = 1e-11  # relative increase, far above rounding errors of float64 and far below sensor noise
 SMALLEST_POWER = 1e-12  # keeps the logarithm of a band without power finite
 FEATURES = (
     "mean",
@@ -154,9 +154,10 @@ def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[
 def above_ties(thresholds: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
     """Increase thresholds of statistics by slightly more than rounding errors.
 
-    A statistic often equals a threshold, because thresholds are learned from statistics. The order
-    of summation, which differs between machines and programs, must not decide the comparison of the
-    two. `spread` is the largest magnitude of the statistic.
+    A statistic often equals a threshold, because thresholds are learned from statistics. Without
+    the increase, the order of summation, which differs between machines and programs, would decide
+    whether such a statistic exceeds the threshold. `spread` is the largest magnitude of the
+    statistic.
     """
     return np.asarray(thresholds + _SLACK * np.maximum(np.abs(thresholds), spread))
 
@@ -165,7 +166,7 @@ def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     """Yield each of `FEATURES` for windows (n, t, c) of equal length, as an array (n, c)."""
     n, t, c = x.shape
     mean, sd = x.mean(axis=1), x.std(axis=1)
-    # Rounding gives a constant channel a tiny spread; skewness and kurtosis would be noise.
+    # Rounding may give a constant channel a tiny spread; skewness and kurtosis would be noise.
     varies = sd > 1e-9 * np.maximum(np.abs(mean), 1e-300)
     standard = (x - mean[:, None]) / np.where(varies, sd, 1.0)[:, None]
     yield mean
@@ -179,7 +180,7 @@ def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     yield steps.std(axis=1)
     yield from np.quantile(x, QUANTILES, axis=1)
     power = np.abs(np.fft.rfft(x - mean[:, None], axis=1)) ** 2 / t
-    frequency = np.fft.rfftfreq(t) / 0.5  # 1 is half the sample rate
+    frequency = np.fft.rfftfreq(t) / 0.5  # as fractions of half the sample rate
     band = np.minimum((frequency * N_BANDS).astype(np.int64), N_BANDS - 1)
     for number in range(N_BANDS):
         inside = (band == number) & (frequency > 0)

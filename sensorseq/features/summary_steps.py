@@ -16,7 +16,7 @@ class SummarySteps:
 
     A linear layer on a statistic can only model a monotonic effect. A linear layer on the steps can
     give each range of values its own weight, as boosted trees of depth one do. On motor currents,
-    these weights account for most of the advantage of boosting over a linear classifier.
+    most of the advantage of boosting over a linear classifier comes from such weights.
 
     Parameters
     ----------

@@ -100,7 +100,8 @@ class BoostedTrees:
         )
         if is_consistent:
             children = np.stack([stored["left"], stored["right"]])[:, inner]
-            # each child has one parent, which precedes it in its tree, so that every path ends
+            # Every path ends if each child has one parent and comes after this parent in the same
+            # tree.
             tree = np.searchsorted(root.ravel(), place, side="right")
             reached = np.sort(np.concatenate([root.ravel(), children.ravel()]))
             is_consistent = bool(

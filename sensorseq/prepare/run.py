@@ -152,17 +152,18 @@ def prepare(
         8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
         the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
         has several such columns, the default is the column in the struct that contains the
-        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is
-        ``"header.stamp"`` (or a field ``timestamp`` of seconds and nanoseconds) if the first
-        message of a topic has such a field, and ``"log_time"`` otherwise.
+        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
+        ``"header.stamp"`` if the first message of the topic has a header stamp or a field
+        ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
         Unit of the time stamps. By default, the unit at the end of the column's name, as in
         ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
-        are in the unit that gives a rate between 0.5 Hz and 20 kHz; if several units do, in the
-        unit that gives a date between 2000 and 2100. Robot logs do not need this option.
+        are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
+        rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
+        this option.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
-        with its byte order mark.
+        with a UTF-16 byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
         if `decimal` is a comma. ``" "`` matches any run of spaces and tabs.
@@ -178,8 +179,8 @@ def prepare(
         recordings that consist of one file and have no label from a folder or manifest. Runs of the
         same label become `label_spans`; an empty field means that the sample has no label. In a
         robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
-        until the next message of that topic. In a long table or a manifest, this is the column with
-        the labels.
+        until the topic's next message. In a long table or a manifest, this is the column with the
+        labels.
     recording_column, group_column : str, optional
         Columns of a long table (one file with all recordings) that contain the recording id and the
         group of each row. All rows of a recording must have the same group.
@@ -194,12 +195,11 @@ def prepare(
         Names of classes or ids of recordings to leave out; patterns such as ``ICE/pro_0*`` are also
         allowed.
     channels : sequence of str, optional
-        Channels to keep, in this order. By default, all columns are kept except those that are not
-        sensor channels: columns without a name, and columns that increase in every row and contain
-        whole numbers or times (an index, a counter or a second time stamp).
-        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
-        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
-        arrays may have different lengths.
+        Channels to keep, in this order. By default, columns without a name are left out, and so are
+        columns of whole numbers or times that increase in every row (an index, a counter or a
+        second time stamp). The recording's ``attributes["counters"]`` lists the columns that were
+        left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
+        are read, so other arrays may have different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
@@ -232,8 +232,8 @@ def prepare(
         channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with
         `steps`.
     steps : sequence of Step or dict, optional
-        Filters and features, applied in this order after resampling and before windows are cut; see
-        `sensorseq.preprocessing.steps`.
+        Filters and features, applied in the given order after resampling and before windows are
+        cut; see `sensorseq.preprocessing.steps`.
     window_s : float
         Length of a window in seconds.
     hop_s : float, optional
@@ -268,9 +268,9 @@ def prepare(
         only for prediction; nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
         How windows are assigned to parts. ``"group"`` keeps each group in one part, and
-        ``"recording"`` keeps each recording in one part. ``"time"`` divides each recording in order
-        of time into training, validation and test parts, with an embargo between parts. Test scores
-        of a split by time apply only to robots in the training data.
+        ``"recording"`` keeps each recording in one part. ``"time"`` divides each recording, in
+        order of time, into training, validation and test parts, with an embargo between parts. Test
+        scores of a split by time apply only to robots in the training data.
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with

@@ -23,8 +23,8 @@ class PrepareConfiguration:
     """The options set in a configuration file, by their names in `PreparationOptions`.
 
     `steps` is an array of tables, ``[[steps]]``, in the order of the steps; the keys of each table
-    are ``kind`` and the fields of that step. A prepared file does not store the option `derive`,
-    but the steps that were chosen.
+    are ``kind`` and the fields of that step. A prepared file stores the steps that were chosen, not
+    the option `derive`.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -138,7 +138,7 @@ def _sections_with(key: str) -> list[str]:
 
 
 def _check(option: Option, value: Any) -> Any:
-    """Return an option's value if it has the type required in a configuration file."""
+    """Return an option's value; raise an error if it has a wrong type for a configuration file."""
     try:
         return _adapter(option.name).validate_python(value)
     except pydantic.ValidationError as error:

@@ -222,12 +222,15 @@ class RecordingPlan:
         return pieces if self.options.normalize is None else normalize_pieces(pieces)
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
-        """Return {"bridging_gap_s": ...}, or an empty dictionary if gaps leave enough samples."""
+        """Return {"bridging_gap_s": ...} if most samples are in pieces shorter than a window.
+
+        Otherwise, return an empty dictionary.
+        """
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
         if duration_s < window_s or kept_s >= duration_s / 2:
             return {}
-        # Most samples are in long pieces, so the missing time is a pause or a jump of the clock.
+        # If most samples are in long pieces, the missing time is a pause or a jump of the clock.
         if kept_s >= recording.n_samples / recording.median_sample_rate_hz / 2:
             return {}
         gap_s = bridging_gap_s(recording.timestamps_s, recording.values, window_s)
@@ -262,7 +265,7 @@ class RecordingPlan:
 
 
 def _check_channel_rates(recording: Recording) -> None:
-    """Raise an error if a table interleaves the rows of several sensors, each with a lower rate."""
+    """Raise an error if a table interleaves rows of sensors with lower rates than the table."""
     x, t = recording.values, recording.timestamps_s
     if "sensor_rates_hz" in recording.attributes or is_finite(x):
         return
@@ -341,7 +344,7 @@ def recorded_hop_s(made: Mapping[str, Any]) -> float | None:
 
 
 def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
-    """Return a common rate for recordings, and its source; NaN means an unknown rate.
+    """Return a common rate for recordings, and its source; NaN in `rates_hz` means unknown.
 
     The common rate is the lower median of the rates, so it is the rate of one of the recordings.
     """

@@ -1,4 +1,4 @@
-"""Design windows and filters with numpy alone; up to rounding, they equal those of scipy.signal."""
+"""Design windows and filters with numpy alone; scipy.signal gives equal results up to rounding."""
 
 import math
 from collections.abc import Sequence

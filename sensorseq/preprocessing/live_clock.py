@@ -46,9 +46,10 @@ class LiveClock:
     starts.
 
     With `in_packets`, samples less than half a period apart form a packet, which is complete when
-    the next packet begins. The samples of a packet are assumed to be evenly spaced up to the
-    packet's last timestamp, and to follow the previous packet directly, unless two packets in a row
-    are late by more than half of their length.
+    the next packet begins. The samples of a packet are assumed to be evenly spaced and to follow
+    the previous packet directly. If two packets in a row are late by more than half a packet, or
+    one packet is late by more than `max_gap_s`, the last sample of the packet is assumed to have
+    the packet's timestamp instead.
 
     `n_late`, `n_duplicates`, `n_filled` (ticks with a missing value) and `n_gaps` are counters.
     """
@@ -88,9 +89,9 @@ class LiveClock:
         """Reset the clock: the next row is tick 0, and no channel has a known value yet."""
         self._tick, self._clock_s = -1, stamp_s - self._period
         self._held: list[NDArray[np.float64]] = []  # the newest rows, with NaN for missing values
-        self._known = np.full(self._n_channels, -1)  # newest known tick of each channel
+        self._known = np.full(self._n_channels, -1)  # newest tick with a known value, by channel
         self._next: int | None = None  # next tick to return; None until all channels are known
-        self._origin = (stamp_s, 0)  # a timestamp and its tick
+        self._origin = (stamp_s, 0)  # time and tick at the start of the piece
 
     def push(self, samples: ArrayLike, timestamps_s: ArrayLike | None = None) -> list[EvenSamples]:
         """Process the next samples (n, n_channels) and, if given, their timestamps."""
@@ -150,7 +151,7 @@ class LiveClock:
         duration_s, n_packets = stamps[starts[-1]] - stamps[starts[0]], len(starts) - 1
         if n_packets >= _FEWEST_PACKETS and duration_s > 0:
             rate = float(starts[-1] - starts[0]) / duration_s
-            # Each packet may be late by its own length.
+            # A packet may be late by up to its length, so a slightly higher rate is allowed.
             if not 1 / _MOST_LOST < rate * self._period < most_faster + 1 / n_packets:
                 self._refuse_rate(rate, are_shared=False)
 
@@ -187,11 +188,11 @@ class LiveClock:
         return _joined(samples)
 
     def _spread(self, packet: list[_Row]) -> list[_Row]:
-        """Return the rows of a packet, each with its own timestamp."""
+        """Return the rows of a packet with the timestamps assigned to the rows."""
         n, period, end_s = len(packet), self._period, packet[-1][0]
         if self._last_s is not None and end_s <= self._packet_s:
             # The packet is late or was sent twice. If its timestamp is ahead of the newest assigned
-            # timestamp, lower it, so that the rows of the packet count as late.
+            # timestamp, lower the timestamp, so that the rows of the packet count as late.
             ahead_s = min(0.0, np.nextafter(self._last_s, -np.inf) - end_s)
             stamp_s = self._last_s if end_s == self._packet_s else end_s + ahead_s
             if self._n_late_in_a_row + n > self._most_ticks:
@@ -266,7 +267,7 @@ class LiveClock:
         self._clock_s = predicted + _FOLLOWED * (stamp - predicted)
 
     def _add(self, steps: int, stamp: float, row: NDArray[np.float64]) -> None:
-        """Store a row; a piece starts at the first row by which every channel has had a value."""
+        """Store a row; a piece starts as soon as every channel has had a value."""
         if steps > self._most_ticks:
             self._end_piece()
             self._begin(stamp)

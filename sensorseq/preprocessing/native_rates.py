@@ -60,7 +60,7 @@ def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
 
     The result is less than half a hop; otherwise, a window could be equally near to two windows of
     another sensor. A window begins at a sample, so a sensor's windows may begin up to one sample
-    period late.
+    period after a multiple of the hop.
     """
     hop_s = use.window_s if use.hop_s is None else use.hop_s
     for name, rate in rates_hz.items():
@@ -104,8 +104,9 @@ def split_rows(
 ) -> tuple[NDArray[np.str_] | None, dict[str, Any]]:
     """Split windows by group or recording like `PreparationPlan.learn`, and describe the split.
 
-    Only `complete` windows decide the part of their group, so that each part has every class for
-    each sensor. Groups without complete windows go to the training part.
+    Only windows that are marked in `complete`, because no sensor is missing, decide the part of
+    their group, so that each part has every class for each sensor. Groups without complete windows
+    go to the training part.
     """
     if use.split is None:
         return None, {}

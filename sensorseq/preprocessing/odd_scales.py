@@ -15,11 +15,11 @@ Floats = NDArray[np.float64]
 
 # The limits were chosen with borealtc and simulated recordings, both healthy and with planted
 # faults.
-RATE_RATIO = 95.0  # 100 with a margin for jitter
+RATE_RATIO = 95.0  # largest usual ratio to the median rate: 100 minus a margin for jitter
 UNIT_RATIO = 30.0  # largest usual ratio of a recording's spread to the median spread of its class
 SAME_SHAPE = 0.6  # largest RMS difference between log10 spectra of equal shape
 SHAPE_MARGIN = 1.5  # largest RMS difference, as a multiple of the difference among usual recordings
-FEWEST = 3  # minimum number of varying recordings that a comparison needs
+FEWEST = 3  # minimum number of recordings of a class that a comparison needs
 N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
 # Rows per piece, and maximum number of pieces, to read from a channel with missing values.
 PIECE, MOST_PIECES = 1 << 14, 16
@@ -101,7 +101,7 @@ def log_bands(power: Floats) -> list[float]:
 
 
 def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
-    """Describe, by position, the recordings whose time or channels are in a different unit."""
+    """Describe recordings that differ in a unit or contain only zeros, by position in `facts`."""
     texts_of: dict[int, list[str]] = {}
     zeros = [(at, "all its samples are zero") for at, fact in enumerate(facts) if fact.is_zero]
     for at, text in [*_odd_rates(facts), *_odd_channels(facts), *zeros]:
@@ -185,13 +185,14 @@ def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
 
 
 def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) -> dict[int, float]:
-    """Return the spread ratio of each recording in which a channel has an unusual unit.
+    """Return the ratio of spreads for each recording in which a channel has a different unit.
 
-    The keys are positions. The criteria are the spreads (n,) and the log10 spectra (n, bands). A
-    spread that differs a lot between recordings, such as the spread of a motor current with many
-    idle times, does not indicate two units. Therefore, an odd recording must differ from the others
-    by more than two standard deviations of the usual variation in any class. In addition, its
-    spectrum must be about as close to the median spectrum of the others as their own spectra are.
+    The ratio is the channel's spread divided by the median spread of the class; the keys are
+    positions of recordings. `spreads` (n,) and `spectra` (n, bands), in log10, describe the channel
+    in each recording. Spreads may also vary for other reasons, such as the idle times of a motor.
+    Therefore, the distance of an unusual spread from the usual spreads must exceed two standard
+    deviations of the usual spreads in every class. In addition, the spectrum must be about as close
+    to the median spectrum of the class as the spectra of usual recordings are.
     """
     size, of_class = np.log10(spreads), np.array([label or "" for label in labels])
     shapes = spectra - spectra.mean(axis=1, keepdims=True)
@@ -207,7 +208,7 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
         apart = np.sqrt(
             np.mean((shapes[members] - np.median(shapes[members[is_usual]], axis=0)) ** 2, 1)
         )
-        # The factor corrects for the contribution of each of these recordings to the median.
+        # The factor corrects for the fact that each usual recording contributes to the median.
         of_others = apart[is_usual].max() * np.sqrt((n + 1) / (n - 1))
         is_alike = apart <= min(SAME_SHAPE, SHAPE_MARGIN * of_others)
         for i in np.flatnonzero(~is_usual).tolist():

@@ -32,9 +32,11 @@ FAR_SPREADS = 10.0
 LEAST_MARKS, LEAST_USUAL_MARKS = 5, 2
 ANGLES = (360.0, 2 * np.pi)
 BITS, UNSIGNED_BITS = (8, 10, 12, 14, 16, 32), (8, 12, 16, 32)
-# Minimum fraction of a period that the values must cover, and fraction by which they may exceed it.
+# Minimum fraction of a period that the values must cover, and maximum fraction of a period by which
+# the values may exceed the period.
 FULL, SLACK = 0.9, 0.001
-MIDDLE = 0.125  # half-width (in periods) of the middle range that signed numbers leave empty
+# Half-width of the middle range of the period that signed numbers, read as unsigned, leave empty.
+MIDDLE = 0.125  # in periods
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
 STRAY = 0.2  # maximum fraction of jumps whose size differs from the period
 # Number of steps on each side of a jump, and maximum ratio of the jump, modulo the period, to the
@@ -43,7 +45,7 @@ BESIDE, LONGER = 10, 1.5
 MOST_AT_ENDS = 4.0  # a higher ratio of samples at the ends to samples beside them means clipping
 SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and minimum number of segments
 MOST_SEGMENTS, LEAST_SEGMENTS = 64, 3
-CUT_SDS = 4.0  # minimum change of scale, in standard deviations of the scale
+CUT_SDS = 4.0  # minimum change of scale, in standard deviations of the scale on each side
 KNOWN_SDS = 5.0  # minimum distance of a nonzero level from zero, in standard errors
 SAME_LEVEL, SAME_UNIT = 0.1, 0.06  # tolerances for the log10 of a ratio
 SAME_SHAPE, SAME_SHAPE_ALONE = 0.3, 0.25  # maximum root mean square difference of log10 spectra

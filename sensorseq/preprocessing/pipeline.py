@@ -40,7 +40,7 @@ from sensorseq.windows import WindowSet
 
 
 class PreparePipeline:
-    """Turn recordings into split windows, and fit scaler and balance on the training part.
+    """Turn recordings into split windows, and fit the scaler and balancing to the training part.
 
     resample -> steps -> normalize -> window -> split -> fit the scaler on train -> balance train.
     The order is fixed, so no statistic of a validation or test window reaches training.
@@ -49,12 +49,11 @@ class PreparePipeline:
     Parameters
     ----------
     channels : sequence of str, optional
-        Channels to keep, in this order. By default, all columns are kept except those that are not
-        sensor channels: columns without a name, and columns that increase in every row and contain
-        whole numbers or times (an index, a counter or a second time stamp).
-        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
-        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
-        arrays may have different lengths.
+        Channels to keep, in this order. By default, columns without a name are left out, and so are
+        columns of whole numbers or times that increase in every row (an index, a counter or a
+        second time stamp). The recording's ``attributes["counters"]`` lists the columns that were
+        left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
+        are read, so other arrays may have different lengths.
     sample_rate_hz : float, optional
         Rate to which all recordings are resampled, and the number of rows per second in files
         without a time column. By default, the median of the rates of the recordings; for a
@@ -72,8 +71,8 @@ class PreparePipeline:
         channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with
         `steps`.
     steps : sequence of Step or dict, optional
-        Filters and features, applied in this order after resampling and before windows are cut; see
-        `sensorseq.preprocessing.steps`.
+        Filters and features, applied in the given order after resampling and before windows are
+        cut; see `sensorseq.preprocessing.steps`.
     window_s : float
         Length of a window in seconds.
     hop_s : float, optional
@@ -108,9 +107,9 @@ class PreparePipeline:
         only for prediction; nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
         How windows are assigned to parts. ``"group"`` keeps each group in one part, and
-        ``"recording"`` keeps each recording in one part. ``"time"`` divides each recording in order
-        of time into training, validation and test parts, with an embargo between parts. Test scores
-        of a split by time apply only to robots in the training data.
+        ``"recording"`` keeps each recording in one part. ``"time"`` divides each recording, in
+        order of time, into training, validation and test parts, with an embargo between parts. Test
+        scores of a split by time apply only to robots in the training data.
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with
@@ -375,9 +374,9 @@ class PreparePipeline:
             about each recording, such as its own rate. ``dropped`` lists recordings or pieces
             without windows, with the reason. ``split`` contains the numbers of windows and groups
             in each part and class, and how far the parts are from the requested fractions.
-            ``constant_channels`` lists channels that do not vary in the training part.
-            ``quantiles_from`` is the number of time steps drawn from the training part for
-            quantiles, if not all steps are used.
+            ``constant_channels`` lists channels that do not vary in the training part. If quantiles
+            use only some time steps of the training part, ``quantiles_from`` contains the number of
+            steps drawn and the number of all steps.
 
         Raises
         ------

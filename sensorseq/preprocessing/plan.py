@@ -1,4 +1,4 @@
-"""Determine the results that depend on all recordings: the split, the scaler and the balance.
+"""Determine the results that depend on all recordings: the split, the scaler and the balancing.
 
 Preparation in memory and preparation to files both use this module.
 """
@@ -62,7 +62,7 @@ CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[n
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """The windows that the split keeps, and the results of fitting on their training part."""
+    """The windows that the split keeps, and the results of fitting on the training windows."""
 
     windows: WindowSet
     split: NDArray[np.str_] | None = None
@@ -71,12 +71,12 @@ class Learned:
     sample_indices: NDArray[np.int64] | None = None
     facts: dict[str, Any] = field(
         default_factory=dict
-    )  # deviation of the parts from the fractions, and constant channels
+    )  # entries of the provenance, such as a description of the split
 
 
 @dataclass(frozen=True)
 class PreparationPlan(RecordingPlan):
-    """How each recording is processed, and what is fitted to all recordings."""
+    """How each recording is processed, and how the split, scaler and balancing are determined."""
 
     learning: PreparationOptions
 

@@ -23,12 +23,12 @@ _HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0
 PASSBAND = 0.8  # end of the passband, as a fraction of the frequency where the stopband starts
 SAME_RATIO = 1e-12  # relative tolerance, with which the float rates 33.3 and 11.1 give 1/3
-_LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # the limits of Kaiser's formula
+_LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # range in which Kaiser's formula is valid
 # Table entries per zero crossing at 90 dB; linear interpolation between them is accurate to 116 dB.
 # The error decreases with the square of the distance between entries.
 _TABLE_PHASES = 512
 _MAX_TAPS = 2**24  # a filter of this length takes a second to design and 128 MB of memory
-_MAX_TERM = 2**12  # for ratios of larger numbers, a table is smaller than a filter with every phase
+_MAX_TERM = 2**12  # largest term of a simple fraction; for larger terms, a table needs less memory
 
 
 def check_attenuation(attenuation_db: float) -> float:
@@ -97,7 +97,7 @@ def design_lowpass(
     taps = fir([(0.0, cutoff)], np.kaiser(n_taps | 1, kaiser_beta(attenuation_db)))
     for phase in range(n_phases):  # normalize, so that each phase preserves constants exactly
         taps[phase::n_phases] /= taps[phase::n_phases].sum()
-    taps.setflags(write=False)  # because the cache shares the array
+    taps.setflags(write=False)  # read-only, because the cache shares the array
     return taps
 
 

@@ -40,10 +40,10 @@ _LARGE_S = 2.0**22  # from this time on, floats in seconds do not resolve nanose
 class RegriddedPiece:
     """The samples between two gaps, on an even grid from `start_s`, with facts about the input.
 
-    Holes and the samples missing in them (according to the channel's own period) are counted over
-    all channels; `longest_hole_s` is the time between the samples around the longest hole.
-    `sample_rate_hz` is the rate of the even clock or, without such a clock, the inverse of the
-    timestamps' sample period.
+    `n_holes_filled` and `n_samples_filled` are sums over all channels. The channel's own period
+    determines how many samples are missing in a hole. `longest_hole_s` is the time between the
+    samples around the longest hole. `sample_rate_hz` is the rate of the even clock or, without such
+    a clock, the inverse of the timestamps' sample period.
     """
 
     start_s: float
@@ -71,17 +71,16 @@ def regrid(
 ) -> list[tuple[float, NDArray[np.floating]]]:
     """Resample uneven samples, or samples with NaN, to an even grid between gaps.
 
-    Samples with timestamps within 0.02 periods of an even clock (rows may be missing) are treated
-    as evenly sampled and filtered as in `resample`. Otherwise, a cubic spline interpolates the
-    samples at the grid times. If the rate decreases, the spline interpolates to a grid at least
-    twice as dense as the samples, and the same filter as in `resample` reduces the rate. Holes of
-    more than three periods are bridged by a straight line. If timestamps are up to a tenth of a
-    period off an even clock, a sine of amplitude 1 with a frequency f of at most 0.2 of the
-    samples' rate has an error of at most ``0.03 * (f / (0.2 * rate)) ** 4`` (measured: 0.023
-    instead of 0.03).
+    If all timestamps are within 0.02 periods of an even clock, the samples are treated as evenly
+    sampled and filtered as in `resample`, even if rows are missing. Otherwise, a cubic spline
+    interpolates the samples at the grid times. If the rate decreases, the spline interpolates to a
+    grid at least twice as dense as the samples, and the same filter as in `resample` reduces the
+    rate. Holes of more than three periods are bridged by a straight line. If timestamps are up to a
+    tenth of a period off an even clock, the error for a sine of amplitude 1 and frequency f is at
+    most ``0.03 * (f / (0.2 * rate)) ** 4``, if f is at most 0.2 times the rate of the samples.
 
-    Samples of a channel that are more than `max_gap_s` apart (by default ten of the channel's own
-    periods) are separated by a gap, which ends the piece for all channels. The result has
+    If two successive samples of a channel are more than `max_gap_s` apart, the piece ends for all
+    channels. By default, `max_gap_s` is ten of the channel's own periods. The result has
     ``(start_s, values)`` for each interval in which every channel is known; `start_s` is one of
     `timestamps_s`.
     """
@@ -125,7 +124,7 @@ def regrid_pieces(
         return []
     period = sample_period(t) if len(t) > 1 else 1 / rate
     starts_s, t = t, since_first(t)
-    if is_complete:  # every channel then has the same runs
+    if is_complete:  # all channels have the same runs
         channels = [_ChannelRuns(t, None, 0, max_gap_s, period)] * x.shape[1]
     else:
         channels = [
@@ -145,8 +144,8 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return increasing timestamps relative to the first one.
 
     Floats resolve seconds since 1970 only to a quarter of a microsecond. If the original timestamps
-    were whole microseconds, or whole multiples of another power of ten, the result is the same, bit
-    for bit, as if they had been stored relative to the first one.
+    were whole microseconds or milliseconds, the result is bit-identical to timestamps that were
+    stored relative to the first one.
     """
     if not len(stamps) or not stamps[0]:
         return stamps
@@ -271,7 +270,7 @@ class _ChannelRuns:
 
 
 class _Run:
-    """Valid samples `begin` to `end - 1` of a channel, interpolated by a cubic spline.
+    """A run of valid samples of a channel, interpolated by a cubic spline.
 
     The influence of a sample on the spline falls by more than half with each knot. The result from
     the knots within a distance of `_REACH` is therefore bit-identical to the result from all knots.

@@ -52,9 +52,9 @@ def resample(
         At 90 dB, aliases are below the resolution of a 16-bit sensor.
     engine : {"polyphase", "soxr"}, default="polyphase"
         polyphase: the filter above, computed in float64, bit-identical to `StreamResampler`.
-        soxr: the package soxr at quality HQ, whose fixed filter passes up to 0.91 of the Nyquist
-        frequency and attenuates by about 120 dB above it; the first and the last sample are
-        repeated beyond the ends.
+        soxr: the package soxr at quality HQ, whose fixed filter passes frequencies up to 0.91 of
+        the Nyquist frequency, and attenuates frequencies above the Nyquist frequency by about 120
+        dB. The first and the last sample are repeated beyond the ends.
 
     Returns
     -------

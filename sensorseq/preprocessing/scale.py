@@ -57,10 +57,10 @@ class ChannelStatistics:
 class ChannelMoments:
     """Statistics of windows added in blocks; the division into blocks does not affect the result.
 
-    Each time step is read once. Even an offset of 1e8 does not reduce the precision: the channel's
-    first value is subtracted, squared deviations are summed about the mean of each group of 512
-    time steps, and the sums of the groups are merged (T. F. Chan, G. H. Golub, R. J. LeVeque,
-    *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979).
+    Each time step is read once. Even an offset of 1e8 does not reduce the precision, because the
+    channel's first value is subtracted, squared deviations are summed about the mean of each group
+    of 512 time steps, and the sums of the groups are merged (T. F. Chan, G. H. Golub, R. J.
+    LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979).
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class Scaler:
     def transform_to_float32(
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.float32]:
-        """Return X scaled, computed in float64 and rounded once, without an intermediate copy.
+        """Return X scaled in float64 and rounded once to float32, without a copy in float64.
 
         A value outside the range of float32 raises an error.
         """
@@ -401,7 +401,7 @@ def fit_scaler_to_blocks(
 
 
 def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray[np.float64]:
-    """Return the valid steps or, if there are more, `DRAWN_STEPS` evenly drawn steps."""
+    """Return `DRAWN_STEPS` evenly drawn valid steps, or all valid steps if there are fewer."""
     drawn, done = [], 0
     for windows, given_lengths in blocks():
         lengths = check_lengths(windows, given_lengths)
@@ -443,7 +443,7 @@ def _statistics_of_pieces(pieces: list[Recording]) -> ChannelStatistics:
     n_samples = sum(piece.n_samples for piece in pieces)
     read = partial(_blocks_of_pieces, pieces)
     first = next(read())[0].astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # `scaler_of` raises the error
+    with np.errstate(over="ignore", invalid="ignore"):  # `scaler_of` raises an error for overflow
         mean = first + sum((block - first).sum(axis=0) for block in read()) / n_samples
         squares = sum(((block - mean) ** 2).sum(axis=0) for block in read())
     low = np.min([block.min(axis=0) for block in read()], axis=0)

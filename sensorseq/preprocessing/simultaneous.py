@@ -2,7 +2,8 @@
 
 Such recordings are probably the files of several sensors that were not joined. Equal dates are
 sufficient evidence. Equal time stamps that start at 0 are not sufficient, because independent
-recordings may also start at 0 and be equally long. In this case, the file names must match as well.
+recordings may also start at 0 and be equally long. In this case, the file names must also follow a
+pattern with recording and sensor.
 """
 
 import re
@@ -59,7 +60,7 @@ class Covered:
 
 @dataclass(frozen=True)
 class Simultaneous:
-    """Sets of recordings that cover the same time, by the name of their group."""
+    """Sets of recordings that cover the same time, each stored under the name of its group."""
 
     groups: Mapping[str, tuple[str, ...]]
     pair: str | None  # value of `pair` that would join the files
@@ -86,7 +87,7 @@ class Simultaneous:
 def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
     """Return sets of recordings of one class that cover the same time, or None.
 
-    Only recordings that form a group of their own are considered; the user's groups stay unchanged.
+    Only recordings that are alone in their group are considered; the user's groups stay unchanged.
     """
     ungrouped = [
         recording

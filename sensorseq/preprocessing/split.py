@@ -92,11 +92,12 @@ def holdout_by_group(
     fraction: float,
     random_state: RandomState = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hold out whole groups with about `fraction` of the windows; return both parts' indices.
+    """Hold out whole groups; return the indices of the training and the validation windows.
 
-    Every class stays in the training part; a class with only one group (or only one window, if
-    there are no groups) is not in the validation part. Without groups, single windows are drawn;
-    windows of one recording can then be in both parts, which inflates the validation score.
+    About `fraction` of the windows are held out for validation. Every class stays in the training
+    part; a class with only one group (or only one window, if there are no groups) is not in the
+    validation part. Without groups, single windows are drawn; windows of one recording can then be
+    in both parts, which inflates the validation score.
     """
     check_real("fraction", fraction, 0.0, 1.0)
     rng = check_random_state(random_state)
@@ -241,7 +242,7 @@ class GroupAssignment:
         return cost + 1e3 * absent.all(axis=0)  # type: ignore[no-any-return]
 
     def _cost_in_parts(self, shared: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the cost of window counts `shared` (n_classes, n_parts) in each part."""
+        """Return the cost of each part for window counts `shared` (n_classes, n_parts)."""
         return self._cost(shared, self.fractions, self._penalty)
 
     def _cost_of(self, part: NDArray[np.int64]) -> float:
@@ -340,7 +341,7 @@ def split_by_time(
     default one window length, because signals are correlated). Parts before a border are therefore
     smaller than requested. If `y` is given, every part must have every class. `known` contains the
     part of each window whose part is already decided, and ``""`` for other windows. In each
-    recording, the parts of either all windows or no windows must be decided.
+    recording, either all windows or no windows must have a decided part.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
@@ -465,7 +466,7 @@ def check_reach(window_s: float, embargo_s: float | None) -> float:
 def _ranks(
     recording_id: NDArray[Any], start_s: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rank of each window's start in its recording, and how many ranks there are."""
+    """Return the rank of each window's start in its recording, and the number of ranks there."""
     rank, n_ranks = np.empty(len(start_s), np.int64), np.empty(len(start_s), np.int64)
     for rows in rows_of(recording_id):
         distinct, rank[rows] = np.unique(start_s[rows], return_inverse=True)

@@ -153,17 +153,18 @@ def read_csv(
         8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
         the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
         has several such columns, the default is the column in the struct that contains the
-        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is
-        ``"header.stamp"`` (or a field ``timestamp`` of seconds and nanoseconds) if the first
-        message of a topic has such a field, and ``"log_time"`` otherwise.
+        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
+        ``"header.stamp"`` if the first message of the topic has a header stamp or a field
+        ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
         Unit of the time stamps. By default, the unit at the end of the column's name, as in
         ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
-        are in the unit that gives a rate between 0.5 Hz and 20 kHz; if several units do, in the
-        unit that gives a date between 2000 and 2100. Robot logs do not need this option.
+        are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
+        rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
+        this option.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
-        with its byte order mark.
+        with a UTF-16 byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
         if `decimal` is a comma. ``" "`` matches any run of spaces and tabs.
@@ -179,8 +180,8 @@ def read_csv(
         recordings that consist of one file and have no label from a folder or manifest. Runs of the
         same label become `label_spans`; an empty field means that the sample has no label. In a
         robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
-        until the next message of that topic. In a long table or a manifest, this is the column with
-        the labels.
+        until the topic's next message. In a long table or a manifest, this is the column with the
+        labels.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.

@@ -200,7 +200,7 @@ def find_recordings(
         `files`.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
-        with its byte order mark.
+        with a UTF-16 byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
         if `decimal` is a comma. ``" "`` matches any run of spaces and tabs.
@@ -216,8 +216,8 @@ def find_recordings(
         recordings that consist of one file and have no label from a folder or manifest. Runs of the
         same label become `label_spans`; an empty field means that the sample has no label. In a
         robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
-        until the next message of that topic. In a long table or a manifest, this is the column with
-        the labels.
+        until the topic's next message. In a long table or a manifest, this is the column with the
+        labels.
     recording_column, group_column : str, optional
         Columns of a long table (one file with all recordings) that contain the recording id and the
         group of each row. All rows of a recording must have the same group.

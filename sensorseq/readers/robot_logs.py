@@ -116,23 +116,22 @@ def read_robot_log(
         8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
         the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
         has several such columns, the default is the column in the struct that contains the
-        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is
-        ``"header.stamp"`` (or a field ``timestamp`` of seconds and nanoseconds) if the first
-        message of a topic has such a field, and ``"log_time"`` otherwise.
+        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
+        ``"header.stamp"`` if the first message of the topic has a header stamp or a field
+        ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     label_column : str, optional
         Column that contains the label of each sample, as a word or a number. The column is used for
         recordings that consist of one file and have no label from a folder or manifest. Runs of the
         same label become `label_spans`; an empty field means that the sample has no label. In a
         robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
-        until the next message of that topic. In a long table or a manifest, this is the column with
-        the labels.
+        until the topic's next message. In a long table or a manifest, this is the column with the
+        labels.
     channels : sequence of str, optional
-        Channels to keep, in this order. By default, all columns are kept except those that are not
-        sensor channels: columns without a name, and columns that increase in every row and contain
-        whole numbers or times (an index, a counter or a second time stamp).
-        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
-        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
-        arrays may have different lengths.
+        Channels to keep, in this order. By default, columns without a name are left out, and so are
+        columns of whole numbers or times that increase in every row (an index, a counter or a
+        second time stamp). The recording's ``attributes["counters"]`` lists the columns that were
+        left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
+        are read, so other arrays may have different lengths.
     stamps : {"packets", "keep", "merge"}, optional
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly

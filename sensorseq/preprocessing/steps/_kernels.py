@@ -30,7 +30,7 @@ class _FromFirst:
 
 
 class Fir:
-    """A filter with finite memory.
+    """A filter with a finite impulse response.
 
     `taps` weight the samples from the newest to the oldest; their number is odd unless the filter
     is causal. `gain` is the response to a constant 1. The time of an output is the time of the
@@ -59,7 +59,7 @@ class Fir:
 
 
 class Sos:
-    """A recursive filter in second-order sections, initially settled on the first sample.
+    """A recursive filter in second-order sections that starts settled on the first sample.
 
     The filter starts with zero state and is applied to the difference from the first sample. This
     is equivalent to an initial state of `sosfilt_zi` times that sample, and exact for a constant.
@@ -98,7 +98,7 @@ class MovingStatistic:
 
 
 class LocalFit:
-    """Computes a fit to the window around, or up to, each sample: a weighted sum of the window.
+    """Computes a weighted sum of the window around, or up to, each sample, such as a fitted slope.
 
     `weights` is a function of the numbers of samples before and after the current sample. It
     returns the weights of all samples of the window, oldest first; they sum to 0. If a window

@@ -160,7 +160,7 @@ class StreamBase(ABC):
             raise SignalError("this stream was flushed; create a new one for further samples.")
 
     def _in_dtype(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        with np.errstate(over="ignore"):  # infinity is reported later
+        with np.errstate(over="ignore"):  # later checks report infinity
             return values.astype(self._dtype, copy=False)
 
 
@@ -187,7 +187,7 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
 
 
 def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callable[[float], bool]]:
-    """Return an evenly sampled recording's rate, and a function that tests whether a rate differs.
+    """Return an evenly sampled recording's rate, and a function that tests if another rate differs.
 
     Timestamps may deviate from an even clock by `most_periods` periods. Rates are compared within
     the precision of the timestamps.

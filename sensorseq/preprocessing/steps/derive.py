@@ -54,9 +54,9 @@ def derive_steps(
     For motor currents and speeds, the steps compute the difference and the absolute difference from
     the previous sample, and the moving mean, standard deviation and range over 1 s. They multiply
     each current once by the speed at the same location and once by the sign of that speed, and they
-    subtract right channels from left channels. For accelerations and rates of turn sampled at 40 Hz
-    or more, the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s. Every channel is
-    then replaced by its means over the same frames. `rates_hz` are the channels' own rates; NaN
+    subtract right channels from left channels. For accelerations and rotation rates sampled at 40
+    Hz or more, the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s. Every channel
+    is then replaced by its means over the same frames. `rates_hz` are the channels' own rates; NaN
     means unknown.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
@@ -103,7 +103,7 @@ class _Source:
     unit: str
     rate_hz: float
     kind: str  # "current", "speed", "imu", or "" if unknown
-    other_words: tuple[str, ...]  # other words of the name, with a side as one letter
+    other_words: tuple[str, ...]  # the other words of the name; a side becomes one letter
 
     @classmethod
     def of(cls, channel: Channel, rate_hz: float) -> "_Source":
@@ -250,7 +250,7 @@ class _Rules:
         self._describe(
             names,
             f"log spectra{bands} of frames of {frame_s:.3g} s every 0.1 s; all channels become"
-            " means of these frames",
+            " their means over these frames",
         )
 
     def _new(self, names: Iterable[str], suffix: str) -> list[str]:

@@ -176,7 +176,7 @@ class Moving(_Feature):
         return self.statistic
 
     def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
-        needs = 2 if self.statistic in ("std", "range") else 1  # they are 0 for a single sample
+        needs = 2 if self.statistic in ("std", "range") else 1  # both are 0 for a single sample
         window = checks.samples_of(self.window_s, rate, needs, f"a moving {self.statistic}")
         if self.phase == "causal":
             return MovingStatistic(self.statistic, window, 0, len(inputs))

@@ -48,10 +48,10 @@ class _Filter(ChannelwiseStep):
 class Detrend(_Filter):
     """Remove slow drift from channels by subtracting a straight line fitted to a moving window.
 
-    For phase zero, the line is fitted to the window around the sample, weighted with a Hann window;
-    at the ends of the signal, the line is fitted to the existing part of the window. The amplitude
-    of frequencies with more than two periods per window changes by at most 3 %. For phase causal,
-    the line is the least-squares line through the window that ends at the sample. The amplitude of
+    For phase zero, the line is fitted to the window around the sample with Hann weights; at the
+    ends of the signal, the line is fitted to the existing part of the window. The amplitude of
+    frequencies with more than two periods per window changes by at most 3 %. For phase causal, the
+    line is the least-squares line through the window that ends at the sample. The amplitude of
     frequencies with more than ten periods per window changes by at most 7 %.
     """
 
@@ -204,8 +204,8 @@ class Notch(_Filter):
     / width_hz`` seconds.
 
     For phase causal, this is a second-order recursive filter, which removes the frequency
-    completely and changes frequencies outside the band by at most 3 dB. It is initially settled on
-    the first sample, and has no latency.
+    completely and changes frequencies outside the band by at most 3 dB. The filter starts in its
+    steady state for the first sample, and has no latency.
     """
 
     kind: ClassVar[str] = "notch"

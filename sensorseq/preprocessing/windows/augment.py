@@ -44,8 +44,8 @@ class Augmentation:
 
     The changes are applied in the order shift, time warp, mirror image, rotation, magnitude warp,
     scaling, offset and jitter: first the movement, then the mounting of the sensor, and finally the
-    sensor noise. Names and kinds of changes follow [1]_; `Augmentation.standard` has the strengths
-    used in that paper.
+    errors of the sensor. Names and kinds of changes follow [1]_; `Augmentation.standard` has the
+    strengths used in that paper.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ class Augmentation:
     def with_indices(
         self, n_channels: int, channels: Sequence[str] | None = None
     ) -> "Augmentation":
-        """Return a copy with channel numbers instead of names; find missing axes by their names.
+        """Return a copy with channel numbers instead of names; axes not given are found by name.
 
         Parameters
         ----------
@@ -210,8 +210,8 @@ def augment_copies(
 ) -> WindowSet:
     """Return repeated training windows; all but the first occurrence of each are randomly changed.
 
-    Equal entries of `rows` mark copies of one window. Jitter and offset are relative to the
-    standard deviation over these windows.
+    Equal entries of `rows` mark copies of one window. Jitter and offset are relative to each
+    channel's standard deviation over the original windows.
     """
     first = copy_numbers(rows) == 0
     if first.all():
@@ -230,7 +230,7 @@ def augment_repeats(
     lengths: NDArray[np.int64] | None,
     channel_sd: NDArray[np.float64],
 ) -> NDArray[Any]:
-    """Return the windows; randomly change each window whose entry in `rows` occurred before."""
+    """Return the windows, with random changes to windows whose entry in `rows` occurred earlier."""
     number = copy_numbers(rows)
     later = np.flatnonzero(number)
     changed = augment_windows(
@@ -288,7 +288,7 @@ def augment_windows(
         The m samples of the same recording right before and right after each window, used by
         `window_shift`; NaN where no sample exists. Do not use samples from another part of a split.
     n_threads : int, default=1
-        Number of threads that process the windows; the result does not depend on it.
+        Number of threads that process the windows, with no effect on the result.
 
     Returns
     -------
@@ -470,7 +470,7 @@ def find_axes(channels: Sequence[str]) -> list[tuple[int, int, int]]:
     for at, name in enumerate(channels):
         low = name.lower()
         ways = [((low[:-1], ""), low[-1:]), (("", low[1:]), low[:1])]
-        for common, axis in dict.fromkeys(ways):  # both ways are equal if the name is only the axis
+        for common, axis in dict.fromkeys(ways):  # the two ways are equal for a one-letter name
             named[common][axis].append(at)
     of_axis = [axes for axes in named.values() if axes.keys() >= set("xyz") and "w" not in axes]
     seen: set[int] = set()

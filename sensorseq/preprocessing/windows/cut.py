@@ -227,7 +227,7 @@ class _Grid:
         return starts + (stretch.first + offset), np.full(len(starts), self.length)
 
     def _on_clock(self, first_s: float, n_samples: int, slop_s: float) -> NDArray[np.int64]:
-        """Return the first samples of windows at the multiples of the hop."""
+        """Return the first sample of each window that begins at a multiple of the hop."""
         window_starts(0, self.length, self.hop_s, self.rate)  # called only to check the hop
         last = n_samples - self.length
         number = first_on_clock(first_s, self.hop_s, slop_s)
@@ -330,7 +330,7 @@ def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
 
 
 def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArray[np.float32]:
-    """Return the samples of all windows, which are on disk if the samples of the pieces are."""
+    """Return the samples of all windows, stored on disk if the samples of any piece are."""
     n_channels = pieces[0].n_channels
     stored = [piece.values for piece in pieces if is_stored(piece.values)]
     if not stored:

@@ -14,13 +14,13 @@ Blocks = Iterable[NDArray[np.floating]]
 
 LEAST_STEPS = 5  # windows with fewer steps may be constant by chance
 MOST_SAMPLED = 256  # maximum number of windows that decide which channels are checked in full
-# Minimum fractions of steps that equal the level of their window, and that are near it. Filters and
+# Minimum fractions of steps that are equal to, and near, the level of their window. Filters and
 # delays smear a copy of the label where the label changes. A sensor at rest stays near its level,
 # but noise keeps most steps from being equal to it.
 EQUAL_STEPS, NEAR_STEPS = 0.5, 0.95
 SAME, NEAR = 1e-4, 0.05  # tolerances relative to the range of the levels
 NEARLY_ALL = 0.99  # minimum fraction of windows that have the level of their class
-MOST_COMBINED = 32  # maximum number of channels tried together if no single one reveals the class
+MOST_COMBINED = 32  # maximum number of channels tried together if none alone reveals the class
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class LabelChannels:
     """Channels that hardly ever change within a window, and whose values reveal the class.
 
     `share` is the fraction of windows that have the values of their class. `fewest` is the smallest
-    number of recordings of any class. If it is 1, the values may belong to the recording, not to
-    the class.
+    number of recordings of any class. If `fewest` is 1, the values may belong to the recording, not
+    to the class.
     """
 
     channels: list[int]
@@ -57,8 +57,8 @@ def find_label_channels(
     """Find channels whose values alone reveal the class of the training windows.
 
     A channel that is constant in each recording, such as the mass of the load, is not a leak.
-    Therefore, each value, or combination of values, must be the only one in its class, or occur in
-    at least two recordings.
+    Therefore, channels are reported only if each value, or combination of values, is the only one
+    in its class or occurs in at least two recordings.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def _width(level: Floats) -> Floats:
 
 
 def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
-    """Return each window's level number by channel, and which channels have distinct levels."""
+    """Return each window's level number by channel, and whether a channel's levels are distinct."""
     codes, has_levels = np.zeros(level.shape, np.int64), np.ones(level.shape[1], bool)
     for c in range(level.shape[1]):
         order = np.argsort(level[:, c])

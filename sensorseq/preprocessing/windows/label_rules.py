@@ -15,9 +15,9 @@ LABEL_RULES = ("whole", "majority", "centre", "last")
 MIN_PURITY = 0.5  # default fraction for a majority
 UNLABELED = ""  # label of a window that is kept without a label
 
-# Whether a sample belongs to a span depends on its timestamp. Because timestamps are rounded, a
-# timestamp counts as on time at the start and at the end of a span if it is early by at most this
-# fraction of a period, or by at most twice the resolution of floats at that time.
+# Whether a sample belongs to a span depends on its timestamp. Because timestamps are rounded, the
+# start and the end of a span are moved earlier by this fraction of a period, or by twice the
+# resolution of the timestamps if that is more.
 _ROUNDING_PERIODS = 1e-6
 _NO_LABEL = -1
 
@@ -251,4 +251,4 @@ def check_class_fates(
         why = f"all its recordings are shorter than window_s={window_s:g}"
     else:
         why = "no window contains a sample with this label"
-    raise WindowError(f"class {fate['label']!r} has no windows: {why}. {way}, or leave it out.")
+    raise WindowError(f"class {fate['label']!r} has no windows: {why}. {way}, or omit the class.")
