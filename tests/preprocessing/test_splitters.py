@@ -130,7 +130,7 @@ def test_a_window_set_has_its_own_labels_groups_and_recordings():
     whole = list(GroupBalancedKFold(4, by="recording").split(windows))
     assert_same_tests(whole, GroupBalancedKFold(4).split(X, y, recordings))
     assert any(set(groups[train]) & set(groups[test]) for train, test in whole)
-    with pytest.raises(ArgumentError, match="is a WindowSet with groups of its own"):
+    with pytest.raises(ArgumentError, match="the WindowSet X already has groups"):
         next(GroupBalancedKFold(4).split(windows, groups=groups))
 
 

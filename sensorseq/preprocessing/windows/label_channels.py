@@ -114,7 +114,7 @@ def describe_label_channels(names: Sequence[str], label_channels: LabelChannels)
     text = (
         f"channel{'' if is_single else 's'} {listed([repr(name) for name in names], 12)}"
         f" {'is' if is_single else 'are'} constant within windows, and"
-        f" {'its value' if is_single else 'values'} alone {'gives' if is_single else 'give'} the"
+        f" {'its value' if is_single else 'their values'} alone {'gives' if is_single else 'give'} the"
         f" class of {which_windows}"
     )
     if label_channels.is_leak:
