@@ -155,7 +155,7 @@ class Recording:
     label_spans : sequence of LabelSpan, optional
         Classes of parts of the recording, instead of `label`. The spans are sorted by time; the
         time between them has no label. A piece of a recording keeps all spans of the recording,
-        even those outside the piece; `spans_within` returns the spans in an interval, and
+        even those outside the piece. `spans_within` returns the spans in an interval.
         `check_label_spans` raises an error for spans without samples.
     """
 
@@ -426,7 +426,7 @@ class Recording:
 
 
 def sample_rate_of(recording: Recording) -> float:
-    """Return the median rate in Hz, or the rate of the fastest sensor if there are several.
+    """Return the median rate in Hz, or the rate of the fastest sensor if there are several sensors.
 
     NaN means that the rate is unknown.
 
@@ -487,10 +487,10 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
     """Return the sample period in seconds from two or more timestamps, or from those at `rows`.
 
     If the steps are multiples of the usual step, the usual step is the period, and rows may be
-    missing. The period is instead the mean time per sample, not counting gaps, if the timestamps
-    stay closer to an even clock with this period than lost rows would allow, for example because
-    the timestamps are rounded to milliseconds, or come in pairs or bursts. Within the precision of
-    the timestamps, the period with the roundest rate is returned.
+    missing. Otherwise, the period is the mean time per sample, not counting gaps. The mean is also
+    used if the timestamps stay so close to an even clock that lost rows cannot explain the longer
+    steps, for example if timestamps are rounded to milliseconds, or come in pairs or bursts. Within
+    the precision of the timestamps, the period with the roundest rate is returned.
     """
     n_steps = (len(stamps) if rows is None else len(rows)) - 1
 

@@ -215,7 +215,7 @@ def as_sensor_windows(
 def channels_of_sensors(
     channels: Sequence[str] | None, sensors: Iterable[str]
 ) -> dict[str, list[str] | None]:
-    """Return, for each sensor, the chosen channels that begin with its name; None means all."""
+    """Return the chosen channels of each sensor, or None for a sensor if `channels` is None."""
     if channels is None:
         return dict.fromkeys(sensors)
     chosen = {

@@ -52,8 +52,8 @@ def repair_stamps(
 ) -> RepairedStamps:
     """Sort samples by time, and spread or merge samples with equal timestamps.
 
-    Late rows are sorted if they are few or if they move by only a few rows. A few rows with equal
-    timestamps, and rows written twice, are merged.
+    Late rows are sorted if they are few or if sorting moves them by only a few rows. A few rows
+    with equal timestamps, and rows written twice, are merged.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def plan_repair(
         return plan if is_requested else replace(plan, obstacle=f"{remedy}, or {_MERGING}")
     each = f"About {n / (n - n_repeats):.3g} {{row}}s share each time stamp"
     if (column := _id_column(t_sorted, x_sorted)) is not None:
-        obstacle = f"{each}, and {{column}} has the same values at each, so {_OF_SENSORS}"
+        obstacle = f"{each}, and {{column}} has the same values at each stamp, so {_OF_SENSORS}"
         return replace(plan, obstacle=obstacle, column=column)
     if stamps == "merge":
         return plan

@@ -1,1 +1,1 @@
-"""Adapters of the estimators to other libraries; each module needs its library."""
+"""Adapters for using the classifier in other libraries; each module is named after its library."""

@@ -383,7 +383,7 @@ def _numpy_arrays(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, 
                 raise
             left_out[name] = "Python objects, which are never loaded (allow_pickle=False)"
             continue
-        if isinstance(array, np.ndarray):  # archives may also contain bytes
+        if isinstance(array, np.ndarray):  # an archive may also contain other files
             yield name, array
 
 

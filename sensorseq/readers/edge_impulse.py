@@ -33,7 +33,7 @@ def is_acquisition(path: Path) -> bool:
 
 
 def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return the values and the units by sensor name; the values include the sample rate."""
+    """Return the values and the units by sensor name; the sample rate is added to the values."""
     if path.suffix.lower() == ".json":
         content = json.loads(path.read_bytes())
     else:

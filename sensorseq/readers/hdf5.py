@@ -70,9 +70,9 @@ def read_hdf5(
     An attribute ``unit`` or ``units`` of a 1-D dataset is the unit of the channel or the time.
     Packed numbers are unpacked with the attributes ``scale_factor`` and ``add_offset``; samples
     equal to ``_FillValue`` or ``missing_value`` are missing, as in netCDF. String datasets,
-    datasets with more than two dimensions (images), and datasets that are outside the group of the
-    time and have a different number of samples are left out and listed in
-    ``attributes["dropped_columns"]``. Single numbers are not channels.
+    and datasets with more than two dimensions (images), are left out. A dataset outside the group
+    of the time is also left out if it has more or fewer samples than the time.
+    ``attributes["dropped_columns"]`` lists the left-out datasets. Single numbers are not channels.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ class _Hdf5Table(Table):
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[NumberColumns, Stamps]:
-        """Read each dataset only once."""
+        """Return the columns and the timestamps; read each dataset only once."""
         wanted = [name for name in names if options.channels is None or name in options.channels]
         check_names(self.path, options.channels or (), self.names)
         if time_name in ("", RATE):
@@ -437,7 +437,7 @@ def _time_unit(path: Path, name: str, stored: str) -> str | None:
 def _walk(
     path: Path, group: foreign.Hdf5Group, folder: str, rate_hz: float | None, seen: set[int]
 ) -> Iterator[tuple[str, _LocatedDataset]]:
-    """Yield the datasets in a group and in the groups below it, by path; each group only once."""
+    """Yield each dataset in a group and its subgroups, with its path; visit each group once."""
     seen.add(group.place)
     for name, dataset in group.datasets.items():
         yield folder + name, _LocatedDataset(dataset, folder, _rate(path, dataset, rate_hz))

@@ -158,7 +158,7 @@ def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "size_bytes": size}
 
 
-@lru_cache(maxsize=1)  # the digest and the recording need the same rows
+@lru_cache(maxsize=1)  # the rows are used for the digest and for the recording
 def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     """Return a recording's rows without the column that names it."""
     if path.suffix == ".parquet":
