@@ -337,7 +337,7 @@ def common_rows(
 def _rows_within(
     ids: list[NDArray[Any]], starts: list[NDArray[np.float64]], slop_s: float
 ) -> NDArray[np.int64]:
-    """Return rows of windows that all begin at most `slop_s` after the earliest in their row."""
+    """Return rows whose windows all begin at most `slop_s` after the earliest window of the row."""
     order: dict[Any, int] = {}
     for names in ids:
         for name in names.tolist():
@@ -396,7 +396,7 @@ def lengths_of(windows: _WindowColumns, rows: NDArray[np.int64]) -> NDArray[np.i
 
 
 def lacks_of(sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Count each sensor's windows in total and in common rows; list recordings without it."""
+    """Count the windows and the aligned windows of each sensor; list the recordings it lacks."""
     recordings = {
         name: set(np.asarray(windows.recording_id).tolist()) for name, windows in sensors.items()
     }

@@ -538,7 +538,7 @@ class CsvTable(Table):
         return CodedLabels(codes, list(position))
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Read one column as strings, and the other columns as numbers unless they contain words."""
+        """Return one column as strings, and the others as numbers unless they contain words."""
         table = self.words([words])
         for name in self.names:
             if name == words:

@@ -333,8 +333,8 @@ def _open_sensors(
 ) -> dict[str, Opens]:
     """For each sensor in a column of the file, return a function that opens the sensor's rows.
 
-    If channels are chosen, leave out sensors without a chosen channel, because they may cover a
-    shorter time.
+    If channels are chosen, leave out sensors without a chosen channel, because such sensors
+    may cover a shorter time.
     """
     (path,), column = source.paths, source.sensor_column
     assert column is not None
