@@ -14,8 +14,8 @@ class OptimizerFacts(NamedTuple):
     Attributes
     ----------
     state : mapping of str to str
-        Names of the rows of the optimizer's state, in order. Each name is mapped to the hyper-parameter
-        that must be nonzero for the row to exist; "" if the row always exists.
+        Names of the rows of the optimizer's state, in order. Each name is mapped to the
+        hyper-parameter that must be nonzero for the row to exist; "" if the row always exists.
     options : tuple of str
         Keys of `optimizer_params`.
     usual_rate : float

@@ -268,7 +268,7 @@ def tick_words(value: float) -> str:
 
 
 def extremes(y: Floats, most: int) -> NDArray[np.int64]:
-    """Return indices of values to draw: minimum, maximum and first NaN in each of `most` intervals."""
+    """Return the indices of the minimum, maximum and first NaN in each of `most` intervals."""
     if len(y) <= 2 * most:
         return np.arange(len(y))
     finite = np.isfinite(y)

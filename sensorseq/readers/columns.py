@@ -346,8 +346,9 @@ def check_one_sensor(
         if codes is not None and not is_in_order and has_blocks(codes, t):
             raise RecordingError(
                 f"{table.path}: the time starts again wherever column {name!r} changes"
-                f" ({listed(texts, 6)}). Use sensor_column={name!r} if it names sensors; if it"
-                f" names recordings, read this file alone with recording_column={name!r}."
+                f" ({listed(texts, 6)}). If the column names sensors, use sensor_column={name!r}."
+                " If the column names recordings, read this file alone with"
+                f" recording_column={name!r}."
             )
 
 

@@ -59,19 +59,19 @@ def read_hdf5(
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
-    A 1-D dataset is a channel, and so is each column of a 2-D dataset, in which time may run along
-    either axis. The dataset's attribute ``columns`` lists the names of its columns, which may
-    include the time; without this attribute, the names are ``gyro[0]``, ``gyro[1]`` and so on.
+    A 1-D dataset is a channel, and so is each column of a 2-D dataset. Time may run along either
+    axis of a 2-D dataset. The dataset's attribute ``columns`` lists the names of its columns, which
+    may include the time; without this attribute, the names are ``gyro[0]``, ``gyro[1]`` and so on.
     Datasets in groups are named after their path, such as ``imu/ax``, without outer groups that
     contain only one group. The time is a dataset, or is computed from an attribute
     ``sample_rate_hz`` of the file, group or dataset. If there are several time datasets, the one in
     the group of the `channels` is used.
 
-    An attribute ``unit`` or ``units`` of a 1-D dataset is the unit of the channel or the time.
+    An attribute ``unit`` or ``units`` of a 1-D dataset gives the unit of the channel or the time.
     Packed numbers are unpacked with the attributes ``scale_factor`` and ``add_offset``; samples
-    equal to ``_FillValue`` or ``missing_value`` are missing, as in netCDF. String datasets,
-    and datasets with more than two dimensions (images), are left out. A dataset outside the group
-    of the time is also left out if it has more or fewer samples than the time.
+    equal to ``_FillValue`` or ``missing_value`` are missing, as in netCDF. String datasets, and
+    datasets with more than two dimensions (images), are left out. A dataset outside the group of
+    the time is also left out if it has more or fewer samples than the time.
     ``attributes["dropped_columns"]`` lists the left-out datasets. Single numbers are not channels.
 
     Parameters
@@ -386,7 +386,7 @@ class _Packing(NamedTuple):
             if not (is_number and np.isfinite(values[0]) and (at or values[0])):
                 raise RecordingError(
                     f"{path}: the attribute {attribute!r} of dataset {name!r} is"
-                    f" {listed(map(str, values), 4)}; to unpack the dataset, it must be one number."
+                    f" {listed(map(str, values), 4)}, but must be one number to unpack the dataset."
                     " Correct or remove this attribute."
                 )
             factors[at] = float(values[0])
