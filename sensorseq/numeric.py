@@ -69,8 +69,8 @@ def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
 def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the matrix exponential of a matrix of transition rates, whose rows sum to 0.
 
-    The method is uniformization: it replaces the process by a Markov chain with many short steps,
-    and sums over the number of steps. No term is negative, so nothing cancels.
+    The method is uniformization, which replaces the process by a Markov chain with many short
+    steps, and sums over the number of steps. No term is negative, so nothing cancels.
     """
     fastest = max(float(-rates.diagonal().min()), 1e-300)
     n_doublings = max(0, int(np.ceil(np.log2(fastest))) + 4)
@@ -117,7 +117,7 @@ def _spline_slopes(width: Doubles, slope: Doubles) -> Doubles:
         (ends[1] + 2 * ends[0]) * ends[2] * slope[[0, -1]] + ends[1] ** 2 * slope[[1, -2]]
     ) / ends[0]
     # Besides its own equation, the first slope occurs only in the second equation, and the last
-    # slope only in the second-to-last one. Eliminate both slopes first.
+    # slope only in the second-to-last equation. Eliminate both slopes first.
     diagonal = 2 * both
     diagonal[[0, -1]] -= ends[0]
     right[[0, -1]] -= of_ends
@@ -131,7 +131,7 @@ def _spline_slopes(width: Doubles, slope: Doubles) -> Doubles:
 def _solve_tridiagonal(rows: Doubles) -> Doubles:
     """Solve x[i] + lower[i] * x[i - 1] + upper[i] * x[i + 1] = right[i] for x.
 
-    The method is cyclic reduction of all equations: each step replaces the two neighbors of an
+    The method is cyclic reduction of all equations. Each step replaces the two neighbors of an
     unknown with unknowns twice as far away, and roughly squares the coefficients of the neighbors.
     These coefficients initially add up to one half, so they are negligible after six steps.
     """

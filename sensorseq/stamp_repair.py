@@ -168,9 +168,9 @@ def plan_repair(
 ) -> StampRepair | None:
     """Return a plan to repair rows at finite timestamps `t`; None if no repair is needed.
 
-    If `stamps` is None, only packets that are certain are repaired; other timestamps that repeat,
-    go back or come in bursts are an obstacle. `values` returns the rows; it is called only if they
-    are needed.
+    If `stamps` is None, packets are spread only if the signal shows that they come from one sensor.
+    Other timestamps that repeat or go back are an obstacle, and so are bursts of an unclear kind.
+    `values` returns the rows; it is called only if they are needed.
     """
     if stamps is not None:
         check_choice("stamps", stamps, STAMPS)

@@ -533,7 +533,7 @@ def _table(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[LabelSpan, ...]:
     """Return a span for each run of the same label (see `as_label`).
 
-    A span ends at the time of the first sample after it; the last span ends a median sample period
+    A span ends at the time of the first sample after the run. The last span ends one sample period
     after the last sample.
     """
     if not len(labels):
