@@ -66,8 +66,8 @@ class Channel:
 def column_names(names: Iterable[str]) -> list[str]:
     """Return the names of a file's columns without leading and trailing blanks.
 
-    Columns with the same name are numbered in order: two named ``Other`` become ``Other[0]`` and
-    ``Other[1]``.
+    Columns with the same name are numbered in order: two columns named ``Other`` become
+    ``Other[0]`` and ``Other[1]``.
     """
     plain = [name.strip() for name in names]
     count, n_before = Counter(plain), Counter[str]()
@@ -390,9 +390,9 @@ class Recording:
             if first == last:
                 covers = f"covers {t[0]:.6f} s to {t[-1]:.6f} s" if len(t) else "has no sample"
                 raise RecordingError(
-                    f"recording {self.recording_id!r}: label outside the recording: no sample is"
-                    f" in the label span {span}; the recording {covers}. Put labels and"
-                    " samples on one clock, or remove the span."
+                    f"recording {self.recording_id!r}: label span {span} contains no sample;"
+                    f" the recording {covers}. Put labels and samples on one clock, or remove the"
+                    " span."
                 )
 
     def select(self, names: Sequence[str]) -> "Recording":
@@ -444,8 +444,8 @@ def sample_rate_of(recording: Recording) -> float:
 def time_covered(recording: Recording) -> tuple[float, float]:
     """Return the first and last time in seconds, since 1970 if the time stamps are dates.
 
-    Both are NaN if there are no samples. If time stamps are relative to the first one, the absolute
-    time of the first one is added.
+    Both are NaN if there are no samples. If time stamps are counted from the first one, the
+    absolute time of the first time stamp is added.
 
     Parameters
     ----------
@@ -473,7 +473,7 @@ _Intervals = Callable[[], Iterator[NDArray[np.float64]]]
 
 
 class _Clock(NamedTuple):
-    """An even clock fitted to timestamps; `range_s` is the range of their deviations from it."""
+    """An even clock fitted to timestamps; `range_s` is the range of the deviations from it."""
 
     period_s: float
     range_s: float

@@ -27,7 +27,7 @@ class SensorWindows:
     sensors : mapping of str to WindowSet
         The windows of each sensor, at its own rate. All sensors have the same number of rows and
         the same labels, groups, recordings and split. A window that is all NaN means that the
-        sensor has no data for this row.
+        sensor has no data for the row.
 
     Raises
     ------
@@ -277,7 +277,7 @@ def align_sensors(
 
 
 class _WindowColumns(Protocol):
-    """The arrays of a WindowSet with an entry for each window."""
+    """The attributes of a WindowSet that are used to align windows."""
 
     @property
     def n_timesteps(self) -> int: ...

@@ -93,11 +93,11 @@ def repair_stamps(
 
 
 def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
-    """Return the timestamps as float64; raise an error unless every sample has a finite one."""
+    """Return the timestamps as float64; raise an error unless every sample has a finite timestamp."""
     t = np.asarray(timestamps_s, dtype=np.float64)
     if t.shape != (n_samples,):
         raise SignalError(
-            f"timestamps have shape {t.shape} for {n_samples} samples; give one per sample."
+            f"timestamps have shape {t.shape} for {n_samples} samples; give one for each."
         )
     if not is_finite(t):
         n_wrong, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), len(t), t)
@@ -170,7 +170,7 @@ def plan_repair(
 
     If `stamps` is None, packets are spread only if the signal shows that they come from one sensor.
     Other timestamps that repeat or go back are an obstacle, and so are bursts of an unclear kind.
-    `values` returns the rows; it is called only if they are needed.
+    `values` returns the rows, and is called only if the rows are needed.
     """
     if stamps is not None:
         check_choice("stamps", stamps, STAMPS)

@@ -483,7 +483,7 @@ def describe_packets(packets: Mapping[str, int]) -> list[str]:
 
 
 def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) -> list[str]:
-    """Return a sentence for each group of columns left out of the same number of recordings."""
+    """Return sentences that list dropped columns, one sentence for each number of recordings."""
     lines = []
     for count in sorted(set(columns.values()), reverse=True):
         names = [name or "(no name)" for name, n in columns.items() if n == count]

@@ -23,7 +23,7 @@ _HEAD_BYTES = 1 << 16  # the keys of an acquisition are within this many bytes
 
 
 def is_acquisition(path: Path) -> bool:
-    """Return True if a JSON or CBOR file begins like an acquisition, and so may be a recording."""
+    """Return True if a JSON or CBOR file may be a recording, judging by its first bytes."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)

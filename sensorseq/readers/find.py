@@ -181,7 +181,8 @@ def find_recordings(
     Parameters
     ----------
     path : path-like
-        Folder, manifest or recording, or the URL of one of these; a URL is listed with fsspec.
+        Folder, manifest or recording, or the URL of one of these; files at a URL are listed with
+        fsspec.
     options : ReadOptions, optional
         `files`, `pair`, `labels`, `exclude`, `manifest`, `recording_column`, `group_column`,
         `sensor_column`, `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names`

@@ -29,7 +29,7 @@ class TableRows(NamedTuple):
 
     column: str
     recording: str
-    not_channels: tuple[str, ...]  # the group column, and the label column if its label is constant
+    not_channels: tuple[str, ...]  # the group column, and the label column if all labels are equal
     row_groups: tuple[int, ...]  # row groups of a Parquet file that contain these rows
     form: CsvFormat = USUAL_FORM
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names of the numbers in lists, by column

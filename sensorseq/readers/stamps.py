@@ -262,7 +262,7 @@ def _refuse_implausible(
         instead += f", in {u} {hz[u]:.4g} Hz{year}"
     use = "Use " if better else "Convert them to seconds, or use "
     use += "".join(f"time_unit={u!r}, or " for u in better)
-    mixed = "" if unit else " If other files are in seconds, convert this one or leave it out."
+    mixed = "" if unit else " If other files are in seconds, convert this file or leave it out."
     raise RecordingError(
         f"{path}: the numbers in time column {name!r} are {1 / rates[0]:.4g} apart. {read}, that"
         f" is {hz[read_as]:.4g} Hz{late}{instead}. {use}time_unit={read_as!r} if they are"
