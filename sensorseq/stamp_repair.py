@@ -93,7 +93,7 @@ def repair_stamps(
 
 
 def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
-    """Return the timestamps as float64; raise an error unless every sample has a finite timestamp."""
+    """Return the timestamps as float64; raise an error if a sample has no finite timestamp."""
     t = np.asarray(timestamps_s, dtype=np.float64)
     if t.shape != (n_samples,):
         raise SignalError(

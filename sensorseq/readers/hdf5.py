@@ -460,7 +460,7 @@ def _check_one_recording(path: Path, names: list[str], columns: list[str]) -> No
     more = ""
     if names:
         pick = next((column for column in columns if column.partition("/")[0] in alike), names[0])
-        more = f" To read the groups as one recording, choose `channels`, such as channels={pick!r}."
+        more = f" To read groups as one recording, choose `channels`, such as channels={pick!r}."
     raise RecordingError(
         f"{path}: the root contains no dataset; it contains {groups}. Store one recording per file,"
         f" with its datasets in the root or in a single group.{more}"
