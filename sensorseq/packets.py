@@ -59,7 +59,7 @@ class Packets:
 
     @property
     def size(self) -> int:
-        """Number of rows of every packet; 0 if it varies.
+        """Number of rows of every packet; 0 if the number varies.
 
         The first and the last packet may have fewer rows.
         """

@@ -30,15 +30,15 @@ _KEPT_STEPS = 1 << 16  # more steps than this are not stored, but computed again
 _FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
 SAME_PERIOD = 0.03
 """A clock's period and the time per sample count as equal up to this relative difference."""
-_OFF_CLOCK = 0.1  # if this fraction of steps are not multiples of the median, use the mean
+_OFF_CLOCK = 0.1  # if at least this fraction of steps are not multiples of the median, use the mean
 _FEW_GAPS = 0.05  # if a larger fraction of steps is long, long steps are not gaps
 # Steps of more than _LONG_PERIODS periods are gaps. Other long steps belong to an uneven clock,
 # unless the remaining steps cover less than _MOST_LEFT of the time.
 _LONG_PERIODS, _MOST_LEFT = 100.0, 0.9
 _FEW_PAUSES = 0.02  # if a smaller fraction of steps is long, the long steps are gaps
-# If losses are independent, the deviations of n stamps from their mean clock have a mean range of
-# 1.25 * sqrt(n) standard deviations of a step, like a Brownian bridge. If stamps are rounded or
-# come in bursts, the range is much smaller.
+# If samples are lost independently, the deviations of n stamps from an even clock behave like a
+# Brownian bridge: their mean range is 1.25 * sqrt(n) standard deviations of a step. If stamps are
+# rounded or come in bursts, the range is much smaller.
 _LOSS_RANGE = 0.5 * 1.25
 _ROUNDEST = 0.01  # maximum relative change of a period by rounding
 _MOST_DIGITS = 9
