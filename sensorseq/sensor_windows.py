@@ -247,7 +247,8 @@ def align_sensors(
         The windows of each sensor, with `recording_id`, and with `start_s` on a common clock.
     slop_s : float, optional
         Maximum difference between starts in seconds; by default half of the smallest median step
-        between successive windows of a sensor. With a larger value, several windows could match.
+        between successive windows of a sensor. With a value above the default, several windows of a
+        sensor could match.
     missing : {"error", "expected"}, default="error"
         error: leave out rows that lack a sensor. expected: keep them, with NaN for the missing
         windows.
