@@ -297,7 +297,8 @@ def _spread_by_rate(
         line = np.interp(t, t[ends], starts[ends])
         if np.abs(starts - line).max() > _OFF_CLOCK:
             return None
-    # Timestamps with few rows are spread together, because their row counts are rounded.
+    # If timestamps have few rows, spread the rows of several timestamps together, because the
+    # number of rows per timestamp is rounded.
     is_knot = np.ones(n_stamps, bool)
     is_knot[1:] = np.diff(starts // _EVEN_ROWS) > 0
     is_knot[1] = True

@@ -193,7 +193,8 @@ def plan_repair(
         return replace(plan, obstacle=obstacle, cuts=cuts)
     is_requested = stamps in ("packets", "merge")
     n_repeats, few = int(repeats.sum()), _few_of(n)
-    # Rows were written twice if rows with the same timestamp are equal, but other rows are not.
+    # Rows were written twice if rows with the same timestamp are equal, but most successive rows
+    # with different timestamps are not.
     are_twins = 2 * int((is_same & ~repeats).sum()) < n - n_repeats
     n_lossy = int((repeats & ~is_same).sum()) if are_twins else n_repeats
     if n_lossy <= few:
