@@ -322,7 +322,7 @@ def _id_column(t: NDArray[np.float64], x: NDArray[np.floating]) -> int | None:
 
 
 def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.floating]:
-    """Return the mean of the valid samples from each start to the next; NaN if none are valid."""
+    """Return the mean of the valid samples in each group of rows; `starts` are the first rows."""
     is_valid = ~np.isnan(x)
     total = np.add.reduceat(np.where(is_valid, x, 0).astype(np.float64), starts, axis=0)
     n = np.add.reduceat(is_valid.astype(np.float64), starts, axis=0)
