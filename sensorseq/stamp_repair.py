@@ -97,7 +97,7 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
     t = np.asarray(timestamps_s, dtype=np.float64)
     if t.shape != (n_samples,):
         raise SignalError(
-            f"timestamps have shape {t.shape} for {n_samples} samples; give one for each."
+            f"timestamps have shape {t.shape} for {n_samples} samples; give one per sample."
         )
     if not is_finite(t):
         n_wrong, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), len(t), t)
