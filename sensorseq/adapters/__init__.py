@@ -1,1 +1,1 @@
-"""Adapters for using the classifier in other libraries; each module is named after its library."""
+"""Adapters of the classifier for aeon and sktime; each module needs the library in its name."""
