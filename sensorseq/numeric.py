@@ -69,8 +69,8 @@ def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
 def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the matrix exponential of a matrix of transition rates, whose rows sum to 0.
 
-    The method is uniformization: it replaces the process by a Markov chain with many short steps,
-    and sums over the number of steps. No term is negative, so nothing cancels.
+    The method is uniformization, which replaces the process by a Markov chain with many short
+    steps, and sums over the number of steps. No term is negative, so nothing cancels.
     """
     fastest = max(float(-rates.diagonal().min()), 1e-300)
     n_doublings = max(0, int(np.ceil(np.log2(fastest))) + 4)
@@ -116,7 +116,8 @@ def _spline_slopes(width: Doubles, slope: Doubles) -> Doubles:
     of_ends = (
         (ends[1] + 2 * ends[0]) * ends[2] * slope[[0, -1]] + ends[1] ** 2 * slope[[1, -2]]
     ) / ends[0]
-    # The first and last slope each occur in one other equation, so they are eliminated first.
+    # Besides its own equation, the first slope occurs only in the second equation, and the last
+    # slope only in the second-to-last equation. Eliminate both slopes first.
     diagonal = 2 * both
     diagonal[[0, -1]] -= ends[0]
     right[[0, -1]] -= of_ends
@@ -130,9 +131,9 @@ def _spline_slopes(width: Doubles, slope: Doubles) -> Doubles:
 def _solve_tridiagonal(rows: Doubles) -> Doubles:
     """Solve x[i] + lower[i] * x[i - 1] + upper[i] * x[i + 1] = right[i] for x.
 
-    The method is cyclic reduction of all equations: each step replaces the neighbors of an unknown
-    with unknowns twice as far away, and roughly squares their coefficients. These two coefficients
-    initially add up to one half, so they vanish after six steps.
+    The method is cyclic reduction of all equations. Each step replaces the two neighbors of an
+    unknown with unknowns twice as far away, and roughly squares the coefficients of the neighbors.
+    These coefficients initially add up to one half, so they are negligible after six steps.
     """
     for apart in (1, 2, 4, 8, 16, 32):
         if apart >= rows.shape[1]:

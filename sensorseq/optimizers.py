@@ -1,4 +1,4 @@
-"""The optimizers: a single table for the settings, both engines and the report.
+"""A table of the optimizers, which the settings, both engines and the report use.
 
 To add an optimizer, add an entry to this table and its class for autograd in training/optim.py. For
 the native engine, add its name in csrc/train_epoch.h and its update rule in csrc/update-inl.h.
@@ -14,8 +14,8 @@ class OptimizerFacts(NamedTuple):
     Attributes
     ----------
     state : mapping of str to str
-        The names of the rows of its state, in order. Each name is mapped to the hyper-parameter
-        that must be nonzero for the row to exist; "" if the row always exists.
+        Names of the rows of the optimizer's state, in order. Each name is mapped to the
+        hyper-parameter that must be nonzero for the row to exist; "" if the row always exists.
     options : tuple of str
         Keys of `optimizer_params`.
     usual_rate : float

@@ -59,7 +59,7 @@ class Packets:
 
     @property
     def size(self) -> int:
-        """Number of rows of every packet; 0 if it varies.
+        """Number of rows of every packet; 0 if the number varies.
 
         The first and the last packet may have fewer rows.
         """
@@ -79,7 +79,7 @@ class Packets:
 
 
 def find_bursts(t: NDArray[np.float64]) -> Packets | None:
-    """Find bursts in increasing timestamps: steps are short within bursts, regular between them."""
+    """Find bursts in increasing timestamps; the steps between bursts are longer and regular."""
     longest_s = _longest_within(np.diff(t[:_SEEN]))
     if longest_s is None:
         return None
@@ -120,9 +120,9 @@ def kind_of_packets(packets: Packets, x: NDArray[np.floating]) -> str:
 
     "samples": the rows come from one evenly sampled sensor. Either a row counter wraps around at a
     power of 2, or all packets have the same size and a smooth channel changes as much between
-    packets as within them; no channel contradicts this. "pauses": the signal changes much more
-    between packets than within them. "sensors": channels are missing, held or similar at certain
-    positions in each packet.
+    packets as within them. In addition, no channel suggests another kind. "pauses": the signal
+    changes much more between packets than within them. "sensors": channels are missing, held or
+    similar at certain positions in each packet.
     """
     counts, size = packets.counts, packets.size
     usual = size or int(np.median(counts))
@@ -206,10 +206,10 @@ def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
 
 
 def _are_rounded(t: NDArray[np.float64], size: int) -> bool:
-    """Test whether timestamps are rounded down, so that steps are multiples of the usual step.
+    """Test whether timestamps are rounded down, which makes all steps multiples of the usual step.
 
-    Packets of the same size may be sent regularly without rounding, so their step must be one of
-    `_ROUNDED_S`.
+    Packets of the same size may have such steps because they are sent regularly. For these packets,
+    the step must therefore be one of `_ROUNDED_S`.
     """
     steps_s = np.diff(t)
     usual_s = float(np.median(steps_s))
@@ -274,9 +274,9 @@ def _spread_by_rate(
 ) -> NDArray[np.float64] | None:
     """Spread rows with equal timestamps evenly up to the next timestamp; None if there is no rate.
 
-    The rows of the first timestamp end at the second timestamp, because the log may begin between
-    these timestamps. If a timestamp has too few rows to fill the time up to the next timestamp, a
-    gap follows its rows.
+    The rows of the first timestamp are spread backward from the second timestamp, because the log
+    may begin between these timestamps. If a timestamp has too few rows to fill the time up to the
+    next timestamp, a gap follows its rows.
     """
     n_stamps, n = len(t), int(counts.sum())
     starts = np.cumsum(counts) - counts
@@ -297,7 +297,8 @@ def _spread_by_rate(
         line = np.interp(t, t[ends], starts[ends])
         if np.abs(starts - line).max() > _OFF_CLOCK:
             return None
-    # Timestamps with few rows are spread together, because their row counts are rounded.
+    # If timestamps have few rows, spread the rows of several timestamps together, because the
+    # number of rows per timestamp is rounded.
     is_knot = np.ones(n_stamps, bool)
     is_knot[1:] = np.diff(starts // _EVEN_ROWS) > 0
     is_knot[1] = True

@@ -30,15 +30,15 @@ _KEPT_STEPS = 1 << 16  # more steps than this are not stored, but computed again
 _FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
 SAME_PERIOD = 0.03
 """A clock's period and the time per sample count as equal up to this relative difference."""
-_OFF_CLOCK = 0.1  # if this fraction of steps are not multiples of the median, use the mean
+_OFF_CLOCK = 0.1  # if at least this fraction of steps are not multiples of the median, use the mean
 _FEW_GAPS = 0.05  # if a larger fraction of steps is long, long steps are not gaps
 # Steps of more than _LONG_PERIODS periods are gaps. Other long steps belong to an uneven clock,
 # unless the remaining steps cover less than _MOST_LEFT of the time.
 _LONG_PERIODS, _MOST_LEFT = 100.0, 0.9
 _FEW_PAUSES = 0.02  # if a smaller fraction of steps is long, the long steps are gaps
-# If losses are independent, the deviations of n stamps from their mean clock have a mean range of
-# 1.25 * sqrt(n) standard deviations of a step, like a Brownian bridge. If stamps are rounded or
-# come in bursts, the range is much smaller.
+# If samples are lost independently, the deviations of n stamps from an even clock behave like a
+# Brownian bridge: their mean range is 1.25 * sqrt(n) standard deviations of a step. If stamps are
+# rounded or come in bursts, the range is much smaller.
 _LOSS_RANGE = 0.5 * 1.25
 _ROUNDEST = 0.01  # maximum relative change of a period by rounding
 _MOST_DIGITS = 9
@@ -66,8 +66,8 @@ class Channel:
 def column_names(names: Iterable[str]) -> list[str]:
     """Return the names of a file's columns without leading and trailing blanks.
 
-    Columns with the same name are numbered in order: two named ``Other`` become ``Other[0]`` and
-    ``Other[1]``.
+    Columns with the same name are numbered in order: two columns named ``Other`` become
+    ``Other[0]`` and ``Other[1]``.
     """
     plain = [name.strip() for name in names]
     count, n_before = Counter(plain), Counter[str]()
@@ -155,7 +155,7 @@ class Recording:
     label_spans : sequence of LabelSpan, optional
         Classes of parts of the recording, instead of `label`. The spans are sorted by time; the
         time between them has no label. A piece of a recording keeps all spans of the recording,
-        even those outside the piece; `spans_within` returns the spans in an interval, and
+        even those outside the piece. `spans_within` returns the spans in an interval.
         `check_label_spans` raises an error for spans without samples.
     """
 
@@ -390,9 +390,9 @@ class Recording:
             if first == last:
                 covers = f"covers {t[0]:.6f} s to {t[-1]:.6f} s" if len(t) else "has no sample"
                 raise RecordingError(
-                    f"recording {self.recording_id!r}: label outside the recording: no sample is"
-                    f" in the label span {span}; the recording {covers}. Put labels and"
-                    " samples on one clock, or remove the span."
+                    f"recording {self.recording_id!r}: label span {span} contains no sample;"
+                    f" the recording {covers}. Put labels and samples on one clock, or remove the"
+                    " span."
                 )
 
     def select(self, names: Sequence[str]) -> "Recording":
@@ -426,7 +426,7 @@ class Recording:
 
 
 def sample_rate_of(recording: Recording) -> float:
-    """Return the median rate in Hz, or the rate of the fastest sensor if there are several.
+    """Return the median rate in Hz, or the rate of the fastest sensor if there are several sensors.
 
     NaN means that the rate is unknown.
 
@@ -444,8 +444,8 @@ def sample_rate_of(recording: Recording) -> float:
 def time_covered(recording: Recording) -> tuple[float, float]:
     """Return the first and last time in seconds, since 1970 if the time stamps are dates.
 
-    Both are NaN if there are no samples. If time stamps are relative to the first one, the absolute
-    time of the first one is added.
+    Both are NaN if there are no samples. If time stamps are counted from the first one, the
+    absolute time of the first time stamp is added.
 
     Parameters
     ----------
@@ -473,7 +473,7 @@ _Intervals = Callable[[], Iterator[NDArray[np.float64]]]
 
 
 class _Clock(NamedTuple):
-    """An even clock fitted to timestamps; `range_s` is the range of their deviations from it."""
+    """An even clock fitted to timestamps; `range_s` is the range of the deviations from it."""
 
     period_s: float
     range_s: float
@@ -487,10 +487,10 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
     """Return the sample period in seconds from two or more timestamps, or from those at `rows`.
 
     If the steps are multiples of the usual step, the usual step is the period, and rows may be
-    missing. The period is instead the mean time per sample, not counting gaps, if the timestamps
-    stay closer to an even clock with this period than lost rows would allow, for example because
-    the timestamps are rounded to milliseconds, or come in pairs or bursts. Within the precision of
-    the timestamps, the period with the roundest rate is returned.
+    missing. Otherwise, the period is the mean time per sample, not counting gaps. The mean is also
+    used if the timestamps stay so close to an even clock that lost rows cannot explain the longer
+    steps, for example if timestamps are rounded to milliseconds, or come in pairs or bursts. Within
+    the precision of the timestamps, the period with the roundest rate is returned.
     """
     n_steps = (len(stamps) if rows is None else len(rows)) - 1
 

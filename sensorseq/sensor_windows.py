@@ -27,7 +27,7 @@ class SensorWindows:
     sensors : mapping of str to WindowSet
         The windows of each sensor, at its own rate. All sensors have the same number of rows and
         the same labels, groups, recordings and split. A window that is all NaN means that the
-        sensor has no data for this row.
+        sensor has no data for the row.
 
     Raises
     ------
@@ -215,7 +215,7 @@ def as_sensor_windows(
 def channels_of_sensors(
     channels: Sequence[str] | None, sensors: Iterable[str]
 ) -> dict[str, list[str] | None]:
-    """Return, for each sensor, the chosen channels that begin with its name; None means all."""
+    """Return the chosen channels of each sensor, or None for a sensor if `channels` is None."""
     if channels is None:
         return dict.fromkeys(sensors)
     chosen = {
@@ -247,7 +247,8 @@ def align_sensors(
         The windows of each sensor, with `recording_id`, and with `start_s` on a common clock.
     slop_s : float, optional
         Maximum difference between starts in seconds; by default half of the smallest median step
-        between successive windows of a sensor. With a larger value, several windows could match.
+        between successive windows of a sensor. With a value above the default, several windows of a
+        sensor could match.
     missing : {"error", "expected"}, default="error"
         error: leave out rows that lack a sensor. expected: keep them, with NaN for the missing
         windows.
@@ -277,7 +278,7 @@ def align_sensors(
 
 
 class _WindowColumns(Protocol):
-    """The arrays of a WindowSet with an entry for each window."""
+    """The attributes of a WindowSet that are used to align windows."""
 
     @property
     def n_timesteps(self) -> int: ...
@@ -337,7 +338,7 @@ def common_rows(
 def _rows_within(
     ids: list[NDArray[Any]], starts: list[NDArray[np.float64]], slop_s: float
 ) -> NDArray[np.int64]:
-    """Return rows of windows that all begin at most `slop_s` after the earliest in their row."""
+    """Return rows whose windows all begin at most `slop_s` after the earliest window of the row."""
     order: dict[Any, int] = {}
     for names in ids:
         for name in names.tolist():
@@ -396,7 +397,7 @@ def lengths_of(windows: _WindowColumns, rows: NDArray[np.int64]) -> NDArray[np.i
 
 
 def lacks_of(sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Count each sensor's windows in total and in common rows; list recordings without it."""
+    """Count the windows and the aligned windows of each sensor; list the recordings it lacks."""
     recordings = {
         name: set(np.asarray(windows.recording_id).tolist()) for name, windows in sensors.items()
     }

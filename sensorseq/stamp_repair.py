@@ -52,8 +52,8 @@ def repair_stamps(
 ) -> RepairedStamps:
     """Sort samples by time, and spread or merge samples with equal timestamps.
 
-    Late rows are sorted if they are few or if they move by only a few rows. A few rows with equal
-    timestamps, and rows written twice, are merged.
+    Late rows are sorted if they are few or if sorting moves them by only a few rows. A few rows
+    with equal timestamps, and rows written twice, are merged.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def repair_stamps(
 
 
 def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
-    """Return the timestamps as float64; raise an error unless every sample has a finite one."""
+    """Return the timestamps as float64; raise an error if a sample has no finite timestamp."""
     t = np.asarray(timestamps_s, dtype=np.float64)
     if t.shape != (n_samples,):
         raise SignalError(
@@ -168,9 +168,9 @@ def plan_repair(
 ) -> StampRepair | None:
     """Return a plan to repair rows at finite timestamps `t`; None if no repair is needed.
 
-    If `stamps` is None, only packets that are certain are repaired; other timestamps that repeat,
-    go back or come in bursts are an obstacle. `values` returns the rows; it is called only if they
-    are needed.
+    If `stamps` is None, packets are spread only if the signal shows that they come from one sensor.
+    Other timestamps that repeat or go back are an obstacle, and so are bursts of an unclear kind.
+    `values` returns the rows, and is called only if the rows are needed.
     """
     if stamps is not None:
         check_choice("stamps", stamps, STAMPS)
@@ -193,7 +193,8 @@ def plan_repair(
         return replace(plan, obstacle=obstacle, cuts=cuts)
     is_requested = stamps in ("packets", "merge")
     n_repeats, few = int(repeats.sum()), _few_of(n)
-    # Rows were written twice if rows with the same timestamp are equal, but other rows are not.
+    # Rows were written twice if rows with the same timestamp are equal, but most successive rows
+    # with different timestamps are not.
     are_twins = 2 * int((is_same & ~repeats).sum()) < n - n_repeats
     n_lossy = int((repeats & ~is_same).sum()) if are_twins else n_repeats
     if n_lossy <= few:
@@ -201,7 +202,7 @@ def plan_repair(
         return plan if is_requested else replace(plan, obstacle=f"{remedy}, or {_MERGING}")
     each = f"About {n / (n - n_repeats):.3g} {{row}}s share each time stamp"
     if (column := _id_column(t_sorted, x_sorted)) is not None:
-        obstacle = f"{each}, and {{column}} has the same values at each, so {_OF_SENSORS}"
+        obstacle = f"{each}, and {{column}} has the same values at each stamp, so {_OF_SENSORS}"
         return replace(plan, obstacle=obstacle, column=column)
     if stamps == "merge":
         return plan
@@ -321,7 +322,7 @@ def _id_column(t: NDArray[np.float64], x: NDArray[np.floating]) -> int | None:
 
 
 def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.floating]:
-    """Return the mean of the valid samples from each start to the next; NaN if none are valid."""
+    """Return the mean of the valid samples in each group of rows; `starts` are the first rows."""
     is_valid = ~np.isnan(x)
     total = np.add.reduceat(np.where(is_valid, x, 0).astype(np.float64), starts, axis=0)
     n = np.add.reduceat(is_valid.astype(np.float64), starts, axis=0)

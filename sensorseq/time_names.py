@@ -68,7 +68,7 @@ def is_time_name(name: str) -> bool:
 
 
 def unit_in_name(name: str) -> str:
-    """Return the unit in a column's name, even if it is not in `recording.UNITS`; "" if none.
+    """Return the unit in a column's name, even if not in `recording.UNITS`; "" if there is none.
 
     The unit is in brackets at the end (``Time [ms]``), is a word of its own (``time_usec``), or is
     the end of a word (``timeMs``).

@@ -23,7 +23,7 @@ class WindowSet:
     ----------
     X : ndarray of shape (n_windows, n_timesteps, n_channels), float32
         Unscaled samples. Steps at and beyond `lengths` are padding. The samples of a large prepared
-        file may stay in the file, from which they are read when they are needed.
+        file may stay in the file, and are read when they are needed.
     lengths : ndarray of shape (n_windows,), int64, optional
         Number of valid steps of each window, from 0 to n_timesteps; n_timesteps by default.
     y : ndarray of shape (n_windows,), optional

@@ -154,7 +154,7 @@ def test_a_label_outside_the_recording_is_an_error_with_the_time_it_covers():
     recording(label_spans=[LabelSpan(-1, 0.5, "ice"), LabelSpan(4, 9, "mud")]).check_label_spans()
     for span in (LabelSpan(-3, 0, "mud"), LabelSpan(4.1, 9, "mud"), LabelSpan(1.2, 1.8, "mud")):
         outside = recording(label_spans=[span])
-        with pytest.raises(RecordingError, match=r"label outside.*'mud'.* 0\.0+ s to 4\.0+ s"):
+        with pytest.raises(RecordingError, match=r"label span 'mud'.* 0\.0+ s to 4\.0+ s"):
             outside.check_label_spans()
     empty = recording(np.empty((0, 2)), label_spans=[LabelSpan(0, 1, "ice")])
     with pytest.raises(RecordingError, match="has no sample"):

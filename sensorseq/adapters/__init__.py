@@ -1,1 +1,1 @@
-"""Adapters of the estimators to other libraries; each module needs its library."""
+"""Adapters of the classifier for aeon and sktime; each module needs the library in its name."""

@@ -1,8 +1,8 @@
 """Compare our speed with cuDNN's for the same step in the same precision.
 
 A step is timed when called from Python (``"eager"``) and when captured in a CUDA graph
-(``"graph"``). The two sides alternate in one process, after a check that their results agree. On a
-CPU, the other side is torch's CPU code; these timings serve only to test this module without a GPU.
+(``"graph"``). Our step and cuDNN's are timed alternately in one process, after a check that their
+results agree. Without a GPU, this module can be tested by comparing our step with torch's CPU code.
 """
 
 import copy
@@ -42,8 +42,9 @@ PRECISIONS = {
     "tf32": Precision(torch.float32, True, 1e-2),
     "fp16": Precision(torch.float16, True, 1e-2),
     "bf16": Precision(torch.bfloat16, True, 5e-2),
-    # cuDNN's PERSIST_STATIC needs fp16, and C and H that are multiples of 128. It is used only for
-    # H = 256, because torch prefers PERSIST_STATIC_SMALL_H up to H = 192 (backward: 128)
+    # cuDNN's PERSIST_STATIC needs fp16, and C and H must be multiples of 128. The smallest H with
+    # PERSIST_STATIC is 256, because torch prefers PERSIST_STATIC_SMALL_H up to H = 192 (backward:
+    # 128).
     "fp16, C padded to 128": Precision(torch.float16, True, 1e-2, n_padded=128),
 }
 
@@ -93,7 +94,7 @@ def relative_errors(results: Sequence[Tensor], exact: Sequence[Tensor]) -> list[
 
 
 def compare(problem: Problem, kind: str) -> dict[str, Any]:
-    """Return the errors of both sides against IEEE float32; raise an error if ours is too large."""
+    """Return both sides' errors against IEEE float32; raise an error if our error is too large."""
     with allowing_tf32(False):
         reference = copy.copy(problem)
         reference.lstm, reference.linear = problem.their_layers(torch.float32)

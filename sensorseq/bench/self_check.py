@@ -181,7 +181,7 @@ def _check_files() -> str:
         clf.fluctuation_.to_html(page)
         _require(page.stat().st_size > 10_000, "the report is empty")
     same = np.array_equal(clf.predict_proba(X), again.predict_proba(X))
-    _require(same, "the loaded model predicts other probabilities than the saved one")
+    _require(same, "the loaded model and the saved model predict different probabilities")
     return "the loaded model predicts the same bits; the report was written"
 
 

@@ -65,7 +65,7 @@ class Panel:
             self._parts.append(f'<polygon class="{style}" points="{" ".join(points)}"/>')
 
     def mark(self, x: float, y: float, style: str, words: str) -> None:
-        """Draw a triangle, with a tooltip, that points down at a point."""
+        """Draw a triangle that points down at a point, and give the triangle a tooltip."""
         at = self._x(np.array([x]))[0]
         top = max(self._y(np.array([y]))[0] - 5, MARGIN_TOP)
         corners = ((at, top), (at - 4.5, top - 8), (at + 4.5, top - 8))
@@ -81,7 +81,7 @@ class Panel:
         self._parts.append(f'<line class="{style}" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>')
 
     def crosses(self, x: Floats, style: str, words: str) -> None:
-        """Draw crosses, with a tooltip, along the top to mark missing values."""
+        """Mark missing values with crosses along the top, and give the crosses a tooltip."""
         for at in self._x(x):
             self._parts.append(
                 f'<path class="{style}" d="M{_short(at - 3)} {MARGIN_TOP + 2:g}l6 6m0-6l-6 6">'
@@ -166,9 +166,9 @@ def sparkline(
 ) -> str:
     """Draw a small picture of a window, with a line for each channel.
 
-    The lines have the CSS classes ``c0``, ``c1``... `shares` sets the shade of equal time
-    intervals; the largest share is the darkest. If `lanes` (the names of the channels) is given,
-    each channel has its own row below its name, and all have the same color.
+    The lines have the CSS classes ``c0``, ``c1``... `shares` contains a value for each of several
+    equal time intervals; the largest value gives the darkest shade. If `lanes` (the names of the
+    channels) is given, each channel has its own row below its name, and all have the same color.
     """
     width, (low, high) = 240, limits
     head, row = (_LANE_NAME, max(_LANE, height // len(lanes))) if lanes else (0, height)
@@ -268,7 +268,7 @@ def tick_words(value: float) -> str:
 
 
 def extremes(y: Floats, most: int) -> NDArray[np.int64]:
-    """Return indices of values to draw: minimum, maximum and a NaN in each of `most` intervals."""
+    """Return the indices of the minimum, maximum and first NaN in each of `most` intervals."""
     if len(y) <= 2 * most:
         return np.arange(len(y))
     finite = np.isfinite(y)

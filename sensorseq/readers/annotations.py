@@ -101,7 +101,7 @@ def _rows_of_task(
     results = [
         result.get("value", {}) for annotation in annotations for result in annotation["result"]
     ]
-    if "data" not in task:  # true in the short form of the export
+    if "data" not in task:  # in the short form, the labels are in fields of the task
         results = [value for field in task.values() if isinstance(field, list) for value in field]
     marks = [(value, value.get("timeserieslabels") or value.get("choices")) for value in results]
     marks = [(value, labels) for value, labels in marks if labels is not None]

@@ -298,7 +298,7 @@ def _time(
             n_samples = max((max(array.shape) for array in wanted.values()), default=0)
             return "" if facts else RATE, Stamps(np.arange(n_samples) / rate_hz, facts)
     if len(usual) != 1:
-        problem = f"several times ({', '.join(usual)})" if usual else "no array time or time_s"
+        problem = f"several times ({', '.join(usual)})" if usual else "no array 'time' or 'time_s'"
         way_out = "choose `channels` that have the same time"
         if not usual:
             way_out = "or, if there is none, give the rate of the rows with `sample_rate_hz`"
@@ -383,7 +383,7 @@ def _numpy_arrays(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, 
                 raise
             left_out[name] = "Python objects, which are never loaded (allow_pickle=False)"
             continue
-        if isinstance(array, np.ndarray):  # archives may also contain bytes
+        if isinstance(array, np.ndarray):  # an archive may also contain other files
             yield name, array
 
 

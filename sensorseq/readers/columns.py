@@ -97,9 +97,9 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
 def find_clocks(names: Iterable[str], channels: Sequence[str] | None, separator: str) -> list[str]:
     """Return the columns whose names are usual for timestamps, such as ``imu/time``.
 
-    A group consists of the columns below a common prefix, such as ``imu/``. The innermost group
-    that has such a column and contains all `channels` (None: all columns) is used; if there is no
-    such group, all groups are used. Columns named ``time`` or ``time_s`` are preferred.
+    A group consists of the columns below a common prefix, such as ``imu/``. If a group contains a
+    time column and all `channels` (None: all columns), only the innermost such group is used.
+    Otherwise, all groups are used. Columns named ``time`` or ``time_s`` are preferred.
     """
     columns = list(names)
     last = {name: name.rpartition(separator)[2] for name in columns}
@@ -142,9 +142,9 @@ def check_timestamps(
 ) -> StampRepair | None:
     """Return a repair of timestamps, or None if no repair is needed.
 
-    An error is raised if a timestamp is missing, or if the kind of repair in `stamps` would destroy
-    the signal in `columns`, which are read only if needed. Errors give the number of the row, where
-    row 1 is the first row below the header.
+    An error is raised if a timestamp is missing or infinite, or if the timestamps cannot be
+    repaired in the way that `stamps` requests. `columns` is called only if the samples are needed.
+    Errors give the number of the row, where row 1 is the first row below the header.
     """
     where = f"in time column {time_column!r}"
     t, n = timestamps_s, len(timestamps_s)
@@ -314,8 +314,8 @@ def check_one_sensor(
 ) -> None:
     """Raise an error if a column names each row's sensor, because the rows are several signals.
 
-    Also raise an error if a column names recordings, which is assumed if the time starts again
-    wherever the value of the column changes. The given `channels` are not checked.
+    Also raise an error if the time starts again wherever the value of a column changes, because
+    such a column probably names recordings. The given `channels` are not checked.
     """
     t = np.asarray(timestamps_s[:_MOST_ROWS])
     if len(t) < 2 or not np.isfinite(t).all():
@@ -346,8 +346,9 @@ def check_one_sensor(
         if codes is not None and not is_in_order and has_blocks(codes, t):
             raise RecordingError(
                 f"{table.path}: the time starts again wherever column {name!r} changes"
-                f" ({listed(texts, 6)}). Use sensor_column={name!r} if it names sensors; if it"
-                f" names recordings, read this file alone with recording_column={name!r}."
+                f" ({listed(texts, 6)}). If the column names sensors, use sensor_column={name!r}."
+                " If the column names recordings, read this file alone with"
+                f" recording_column={name!r}."
             )
 
 
@@ -482,7 +483,7 @@ def describe_packets(packets: Mapping[str, int]) -> list[str]:
 
 
 def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) -> list[str]:
-    """Return a sentence for each group of columns left out of the same number of recordings."""
+    """Return sentences that list dropped columns, one sentence for each number of recordings."""
     lines = []
     for count in sorted(set(columns.values()), reverse=True):
         names = [name or "(no name)" for name, n in columns.items() if n == count]
@@ -532,7 +533,7 @@ def _table(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[LabelSpan, ...]:
     """Return a span for each run of the same label (see `as_label`).
 
-    A span ends at the time of the first sample after it; the last span ends a median sample period
+    A span ends at the time of the first sample after the run. The last span ends one sample period
     after the last sample.
     """
     if not len(labels):

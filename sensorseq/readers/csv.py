@@ -247,7 +247,7 @@ def read_csv_words(path: Path, names: list[str], form: CsvFormat) -> pa.Table:
 
 
 def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
-    """Read one column as strings, and each other column as numbers if it has no words."""
+    """Read one column as strings, and the other columns as numbers unless they contain words."""
     file = CsvTable(path, ReadOptions(**form._asdict()))
     check_names(path, [words], file.names)
     return file.as_arrow(words)
@@ -296,7 +296,7 @@ class CsvTable(Table):
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[NumberColumns, Stamps]:
-        """Read the columns and the timestamps together."""
+        """Read the columns and the timestamps in one pass."""
         if not time_name:
             columns = self.numbers(names)
             return columns, stamps_of_rows(columns, options)
@@ -539,7 +539,7 @@ class CsvTable(Table):
         return CodedLabels(codes, list(position))
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Read one column as strings, and each other column as numbers if it has no words."""
+        """Return one column as strings, and the others as numbers unless they contain words."""
         table = self.words([words])
         for name in self.names:
             if name == words:

@@ -23,7 +23,7 @@ _HEAD_BYTES = 1 << 16  # the keys of an acquisition are within this many bytes
 
 
 def is_acquisition(path: Path) -> bool:
-    """Return True if a JSON or CBOR file begins like an acquisition, and so may be a recording."""
+    """Return True if a JSON or CBOR file may be a recording, judging by its first bytes."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -33,7 +33,7 @@ def is_acquisition(path: Path) -> bool:
 
 
 def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return the values and the units by sensor name; the values include the sample rate."""
+    """Return the values and the units by sensor name; the sample rate is added to the values."""
     if path.suffix.lower() == ".json":
         content = json.loads(path.read_bytes())
     else:

@@ -69,8 +69,8 @@ class RecordingSource:
         Channels that are read from a robot log by default, if the sensor is one of the log's
         topics; empty for all channels.
     is_sensor : bool
-        True if this is one of several sensors, whose timestamps stay on the common clock even if
-        they have too many digits for a float.
+        True if the source is one of several sensors. Its timestamps then stay on the common clock,
+        even if they have too many digits for a float.
     sensor_column : str or None
         The column that names the sensor of each row.
     row_sensor : str
@@ -181,7 +181,8 @@ def find_recordings(
     Parameters
     ----------
     path : path-like
-        Folder, manifest or recording, or the URL of one of these; a URL is listed with fsspec.
+        Folder, manifest or recording, or the URL of one of these; files at a URL are listed with
+        fsspec.
     options : ReadOptions, optional
         `files`, `pair`, `labels`, `exclude`, `manifest`, `recording_column`, `group_column`,
         `sensor_column`, `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names`
@@ -425,7 +426,8 @@ def _check_all_labeled(sources: list[RecordingSource]) -> None:
     if unlabeled is not None and any(source.label is not None for source in sources):
         raise RecordingError(
             f"{unlabeled.paths[0]}: is not inside a class folder, so it has no label. Move it into"
-            f" one, or leave it out with exclude={unlabeled.recording_id!r} or narrower `files`."
+            f" a class folder, or leave it out with exclude={unlabeled.recording_id!r} or narrower"
+            " `files`."
         )
 
 
@@ -629,7 +631,8 @@ def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
     for row in rows[1:]:
         if row.clock != rows[0].clock:
             raise RecordingError(
-                f"{table}, {row.at}: its times are written differently than in {rows[0].at}."
+                f"{table}, {row.at}: its times are in a different form than in {rows[0].at};"
+                " use the same form for both."
             )
         for column in ("recording_id", "group"):
             expected, value = getattr(first, column), getattr(row.source, column)
@@ -700,7 +703,8 @@ def _with_exported_label(
         return replace(source, label=labels[name])
     if suffix_of(path) in ACQUISITION_SUFFIXES and is_acquisition(path):
         raise RecordingError(
-            f"{path}: is not listed in {LABELS}, unlike other files; add it there, or move it."
+            f"{path}: is not listed in {LABELS}, unlike other files; list it there, or"
+            " move it out of the dataset."
         )
     return source
 
@@ -905,7 +909,7 @@ def check_labels(
 
 
 def left_out_classes(recording: Recording) -> list[str]:
-    """Return the classes in a recording's label column that were left out.
+    """Return the left-out classes of a recording's label column.
 
     Parameters
     ----------

@@ -59,20 +59,20 @@ def read_hdf5(
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
-    A 1-D dataset is a channel, and so is each column of a 2-D dataset, in which time may run along
-    either axis. The dataset's attribute ``columns`` lists the names of its columns, which may
-    include the time; without this attribute, the names are ``gyro[0]``, ``gyro[1]`` and so on.
+    A 1-D dataset is a channel, and so is each column of a 2-D dataset. Time may run along either
+    axis of a 2-D dataset. The dataset's attribute ``columns`` lists the names of its columns, which
+    may include the time; without this attribute, the names are ``gyro[0]``, ``gyro[1]`` and so on.
     Datasets in groups are named after their path, such as ``imu/ax``, without outer groups that
     contain only one group. The time is a dataset, or is computed from an attribute
     ``sample_rate_hz`` of the file, group or dataset. If there are several time datasets, the one in
     the group of the `channels` is used.
 
-    An attribute ``unit`` or ``units`` of a 1-D dataset is the unit of the channel or the time.
+    An attribute ``unit`` or ``units`` of a 1-D dataset gives the unit of the channel or the time.
     Packed numbers are unpacked with the attributes ``scale_factor`` and ``add_offset``; samples
-    equal to ``_FillValue`` or ``missing_value`` are missing, as in netCDF. String datasets,
-    datasets with more than two dimensions (images), and datasets that are outside the group of the
-    time and have a different number of samples are left out and listed in
-    ``attributes["dropped_columns"]``. Single numbers are not channels.
+    equal to ``_FillValue`` or ``missing_value`` are missing, as in netCDF. String datasets, and
+    datasets with more than two dimensions (images), are left out. A dataset outside the group of
+    the time is also left out if it has more or fewer samples than the time.
+    ``attributes["dropped_columns"]`` lists the left-out datasets. Single numbers are not channels.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ class _Hdf5Table(Table):
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[NumberColumns, Stamps]:
-        """Read each dataset only once."""
+        """Return the columns and the timestamps; read each dataset only once."""
         wanted = [name for name in names if options.channels is None or name in options.channels]
         check_names(self.path, options.channels or (), self.names)
         if time_name in ("", RATE):
@@ -386,7 +386,7 @@ class _Packing(NamedTuple):
             if not (is_number and np.isfinite(values[0]) and (at or values[0])):
                 raise RecordingError(
                     f"{path}: the attribute {attribute!r} of dataset {name!r} is"
-                    f" {listed(map(str, values), 4)}; to unpack the dataset, it must be one number."
+                    f" {listed(map(str, values), 4)}, but must be one number to unpack the dataset."
                     " Correct or remove this attribute."
                 )
             factors[at] = float(values[0])
@@ -437,7 +437,7 @@ def _time_unit(path: Path, name: str, stored: str) -> str | None:
 def _walk(
     path: Path, group: foreign.Hdf5Group, folder: str, rate_hz: float | None, seen: set[int]
 ) -> Iterator[tuple[str, _LocatedDataset]]:
-    """Yield the datasets in a group and in the groups below it, by path; each group only once."""
+    """Yield each dataset in a group and its subgroups, with its path; visit each group once."""
     seen.add(group.place)
     for name, dataset in group.datasets.items():
         yield folder + name, _LocatedDataset(dataset, folder, _rate(path, dataset, rate_hz))
@@ -460,7 +460,7 @@ def _check_one_recording(path: Path, names: list[str], columns: list[str]) -> No
     more = ""
     if names:
         pick = next((column for column in columns if column.partition("/")[0] in alike), names[0])
-        more = f" To read them as one recording, choose `channels`, such as channels={pick!r}."
+        more = f" To read groups as one recording, choose `channels`, such as channels={pick!r}."
     raise RecordingError(
         f"{path}: the root contains no dataset; it contains {groups}. Store one recording per file,"
         f" with its datasets in the root or in a single group.{more}"

@@ -25,8 +25,8 @@ _SENSOR_NAME = re.compile(
 def has_interleaved_clocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -> bool:
     """Return True if the rows of each value have a regular clock and alternate with other rows.
 
-    The values are then not the states of a single sensor, because the rows of a state would have a
-    gap in time while the sensor is in another state. `codes` are the values as numbers from 0.
+    Such values are not the states of a single sensor, because the rows of each state would have
+    gaps in time while the sensor is in other states. `codes` are the values as numbers from 0.
     """
     counts = np.bincount(codes)
     is_usual = counts >= _FEWEST_ROWS

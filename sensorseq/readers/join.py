@@ -130,7 +130,7 @@ def _on_one_clock(recordings: Sequence[Recording]) -> list[Recording]:
 
 
 def from_origin(recording: Recording, origin_ns: int) -> Recording:
-    """Shift the timestamps to count from `origin_ns`; 0 is the origin of the clock itself."""
+    """Shift the timestamps so that they count from `origin_ns`; 0 means the clock's own origin."""
     clock = clock_of(recording)
     shift_ns = clock.pop("origin_ns", 0) - origin_ns
     if not shift_ns:

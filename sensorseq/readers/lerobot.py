@@ -24,7 +24,7 @@ _EPISODE, _TASK, _TIME = "episode_index", "task_index", "timestamp"
 # Columns of indices and tasks, which are not measurements.
 _NOT_MEASURED = (_EPISODE, "frame_index", "index", _TASK)
 _SAME_RATE = 0.05
-_FROM_THE_END = ("next.", "annotation.")  # prefixes of columns unknown until after the frame
+_FROM_THE_END = ("next.", "annotation.")  # prefixes of columns filled in after the frame
 
 
 class LeRobotDataset:

@@ -29,7 +29,7 @@ class TableRows(NamedTuple):
 
     column: str
     recording: str
-    not_channels: tuple[str, ...]  # the group column, and the label column if its label is constant
+    not_channels: tuple[str, ...]  # the group column, and the label column if all labels are equal
     row_groups: tuple[int, ...]  # row groups of a Parquet file that contain these rows
     form: CsvFormat = USUAL_FORM
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names of the numbers in lists, by column
@@ -118,7 +118,7 @@ def recording_table(path: Path, rows: TableRows) -> pa.Table:
 
 
 def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
-    """Return the rows of each sensor in a column; ``1`` in column ``leg`` becomes ``leg_1``."""
+    """Return the rows of each sensor that a column names; 1 in column ``leg`` becomes ``leg_1``."""
     path = table.path
     check_names(path, [column], table.names)
     whole = table.as_arrow(column)
@@ -158,7 +158,7 @@ def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "size_bytes": size}
 
 
-@lru_cache(maxsize=1)  # the digest and the recording need the same rows
+@lru_cache(maxsize=1)  # the rows are used for the digest and for the recording
 def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     """Return a recording's rows without the column that names it."""
     if path.suffix == ".parquet":

@@ -1,6 +1,6 @@
 """Read the numbers in a MATLAB file of version 5 to 7, checking every size against the file.
 
-scipy's reader crashes the process on some damaged files, so it is not used.
+scipy's reader is not used, because some damaged files make it crash the process.
 """
 
 import struct

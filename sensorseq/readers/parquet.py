@@ -58,7 +58,7 @@ def read_parquet(
     on. Columns without numbers, and columns of lists of different lengths, are left out and listed
     in ``attributes["dropped_columns"]``; a null is a missing sample. A time column of a timestamp
     type becomes seconds since 1970, or since the first time stamp if nanoseconds need more digits
-    than a float has; a time column of a duration type becomes seconds. ``unit`` in the metadata of
+    than a float has. A time column of a duration type becomes seconds. ``unit`` in the metadata of
     a field is the channel's unit.
 
     Parameters
@@ -161,8 +161,8 @@ class ArrowTable(Table):
         ]
         if (twice := repeated(names)) is not None:
             raise RecordingError(
-                f"{path}: {twice!r} is both a column and a number in the lists of another column;"
-                " rename one of them."
+                f"{path}: {twice!r} is the name of a column and of a number in another column's"
+                " lists; rename one of the columns."
             )
         list_units = {c: units[name] for c, (name, _) in self._places.items() if name in units}
         super().__init__(path, names, {**units, **list_units})

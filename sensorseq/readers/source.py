@@ -244,7 +244,7 @@ def read_source_rate(
     """Return the median sample rate of a listed recording in Hz, from its timestamps alone.
 
     For several sensors, the rate of the fastest sensor is returned; for fewer than two samples, NaN
-    is returned. Raises the same errors about time stamps as `read_source`.
+    is returned. Errors about time stamps are those that `read_source` raises.
 
     Parameters
     ----------
@@ -333,8 +333,8 @@ def _open_sensors(
 ) -> dict[str, Opens]:
     """For each sensor in a column of the file, return a function that opens the sensor's rows.
 
-    If channels are chosen, leave out sensors without a chosen channel, because they may cover a
-    shorter time.
+    If channels are chosen, leave out sensors without a chosen channel, because such sensors
+    may cover a shorter time.
     """
     (path,), column = source.paths, source.sensor_column
     assert column is not None

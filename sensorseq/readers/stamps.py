@@ -48,11 +48,11 @@ def seconds_of(
     """Convert a column of timestamps to seconds.
 
     Strings are ISO 8601 dates. Whole numbers are either dates written as digits, or counts of a
-    unit: the given unit, the one stored with the column or contained in its name, or else the only
-    unit with a plausible rate. Other numbers are seconds unless a unit is given, stored or
-    contained in the name. If the unit is not given and the rate or date is implausible, an error is
-    raised. Timestamps with too many digits for a float are counted from the earliest one, whose
-    time is ``origin_ns`` in the facts.
+    unit. The unit is given, stored with the column, or contained in the column's name; otherwise,
+    the unit with a plausible rate and date is used. Numbers with fractions are in seconds unless a
+    unit is given, stored or contained in the name. If the unit is not given and the rate or date is
+    implausible, an error is raised. Timestamps with too many digits for a float are counted from
+    the earliest one, whose time is ``origin_ns`` in the facts.
     """
     if time_unit is not None:
         check_choice("time_unit", time_unit, UNITS)
@@ -246,7 +246,7 @@ def _refuse_implausible(
     is_late = first / UNITS[read_as] >= _CALENDAR_S[1]
     is_named = known_by in _GIVEN and read_as in usual
     is_doubtful = _are_odd(rates, UNITS[read_as]) or (
-        # another unit gives a usual rate, or a date between 2000 and 2100
+        # doubtful if another unit gives a plausible rate, or a date between 2000 and 2100
         (not usual.isdisjoint(better) and (is_late or (unit is None and max(rates) < lowest)))
         or not (dated.isdisjoint(better) or read_as in dated or is_named)
     )
@@ -262,7 +262,7 @@ def _refuse_implausible(
         instead += f", in {u} {hz[u]:.4g} Hz{year}"
     use = "Use " if better else "Convert them to seconds, or use "
     use += "".join(f"time_unit={u!r}, or " for u in better)
-    mixed = "" if unit else " If other files are in seconds, convert this one or leave it out."
+    mixed = "" if unit else " If other files are in seconds, convert this file or leave it out."
     raise RecordingError(
         f"{path}: the numbers in time column {name!r} are {1 / rates[0]:.4g} apart. {read}, that"
         f" is {hz[read_as]:.4g} Hz{late}{instead}. {use}time_unit={read_as!r} if they are"
@@ -355,7 +355,7 @@ def _are_integers(stamps: NDArray[Any], _: int) -> NDArray[np.bool_]:
 
 def _split_digits(stamps: NDArray[Any], scale: int) -> list[NDArray[np.int64]]:
     """Return years, months, days, hours, minutes, seconds, and fractions in units of 1/scale s."""
-    with np.errstate(invalid="ignore"):  # NaN, a missing stamp, does not count as a date
+    with np.errstate(invalid="ignore"):  # a missing stamp (NaN) becomes digits that are not a date
         digits, fraction = np.divmod(np.floor(stamps).astype(np.int64), scale)
     parts = [fraction]
     for _ in range(5):
@@ -390,7 +390,7 @@ def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
         return False
     if not _all_pass(stamps, _are_times, scale):
         return False
-    # If stamps are times of day, the step to the next minute is as long as other steps.
+    # In times of day, the step to the next minute is about as long as a step within a minute.
     to_next, within = [np.empty(0)], [np.empty(0)]
     for at, stop in blocks(len(stamps) - 1, stamps):
         some = stamps[at : stop + 1]
@@ -399,7 +399,7 @@ def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
         steps = np.diff((hour * 60 + minute) * 60 + second + part)
         is_next = np.diff(minute) != 0
         to_next.append(steps[is_next])
-        if not at:  # all other steps are similar, so the first block is enough
+        if not at:  # steps within a minute are similar, so one block is enough
             within.append(steps[~is_next & (steps > 0)])
     to_next_s, within_s = np.concatenate(to_next), np.concatenate(within)
     is_clock = 0 < len(to_next_s) < (1 - _WITHIN_MINUTE) * len(stamps) and len(within_s) > 0

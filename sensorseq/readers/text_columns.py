@@ -73,7 +73,7 @@ class TextColumn:
 
 
 def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:
-    """Convert a column of strings to numbers; return None if none of them is a number.
+    """Convert a column of strings to numbers; return None if no string is a number.
 
     If a column contains both numbers and words, an error is raised that names the row of a word.
     """

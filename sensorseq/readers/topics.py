@@ -38,8 +38,8 @@ class Topic(NamedTuple):
 class TopicArrays(NamedTuple):
     """The messages of one topic, which may be stored on disk.
 
-    `columns` contains an array for each numeric field of the messages, by the name of its channel,
-    and None for other fields. `labels` contains the label of each message if the topic contains the
+    `columns` maps the channel name of each field of the messages to an array, or to None if the
+    field is not numeric. `labels` contains the label of each message if the topic contains the
     label column.
     """
 

@@ -141,7 +141,7 @@ def test_structured_and_plain_numpy_arrays(tmp_path):
     np.save(tmp_path / "plain.npy", np.column_stack([T, ACC]))
     recording = read_arrays(tmp_path / "plain.npy", time_column="values[0]")
     np.testing.assert_array_equal(recording.values, ACC)
-    with pytest.raises(RecordingError, match="no array time or time_s"):
+    with pytest.raises(RecordingError, match="no array 'time' or 'time_s'"):
         read_arrays(tmp_path / "plain.npy")
 
 
@@ -391,5 +391,5 @@ def test_inspect_explains_why_arrays_are_not_one_recording(tmp_path, capsys):
     np.savez(tmp_path / "a.npz", a=CURRENT, b=CURRENT)
     assert run(["inspect", str(tmp_path / "a.npz")]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "has no array time or time_s; its vectors are a, b." in said
+    assert "has no array 'time' or 'time_s'; its vectors are a, b." in said
     assert "the rate of the rows with --sample-rate-hz" in said

@@ -278,7 +278,7 @@ def test_times_without_the_other_columns_are_an_error(tmp_path):
 
 def test_a_part_outside_the_recording_is_an_error_when_it_is_read(tmp_path):
     folder = manifest_of(tmp_path, "path,start_s,end_s,label", "run_1.csv,20,24,ice")
-    with pytest.raises(RecordingError, match=r"run_1\.csv: .*label outside.*0\.0+ s to 9\.0+ s"):
+    with pytest.raises(RecordingError, match=r"run_1\.csv: .*label span.*0\.0+ s to 9\.0+ s"):
         read_recordings(folder)
 
 
