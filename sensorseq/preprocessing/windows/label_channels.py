@@ -114,8 +114,8 @@ def describe_label_channels(names: Sequence[str], label_channels: LabelChannels)
     text = (
         f"channel{'' if is_single else 's'} {listed([repr(name) for name in names], 12)}"
         f" {'is' if is_single else 'are'} constant within windows, and"
-        f" {'its value' if is_single else 'their values'} alone {'gives' if is_single else 'give'} the"
-        f" class of {which_windows}"
+        f" {'its value' if is_single else 'their values'} alone {'gives' if is_single else 'give'}"
+        f" the class of {which_windows}"
     )
     if label_channels.is_leak:
         return f"{text}: probably a copy of the label."

@@ -489,7 +489,7 @@ def test_input_that_the_transformers_cannot_use_is_refused():
     with pytest.raises(ArgumentError, match="repeats none"):
         ClassBalancer(augmentation=EVERYTHING).fit_resample(given)
     for step in (Augmenter(), ClassBalancer()):
-        with pytest.raises(ArgumentError, match="groups is given, but the WindowSet X already has groups"):
+        with pytest.raises(ArgumentError, match="the WindowSet X already has groups"):
             step.fit_resample(given, groups=given.groups)
         with pytest.raises(WindowError, match=r"lengths has \d+ value"):
             step.fit_resample(given.X, given.y, lengths=[1, 2])
