@@ -90,8 +90,9 @@ def draw_twin(rng: Rng, base: str = "cosine") -> Settings:
     rng : Generator
         Source of randomness.
     base : str
-        ``"cosine"``; ``"constant"``, a low constant rate; ``"either"`` of these two; ``"hot"``, a
-        high rate with the cosine schedule; or ``"sgd"``, the optimizer SGD.
+        ``"cosine"`` for the cosine schedule, ``"constant"`` for a low constant rate, ``"either"``
+        for one of these two at random, ``"hot"`` for a high rate with the cosine schedule, or
+        ``"sgd"`` for the optimizer SGD.
     """
     if base == "either":
         base = "constant" if rng.random() < 0.3 else "cosine"

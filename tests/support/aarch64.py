@@ -94,7 +94,7 @@ class Aarch64:
         done = subprocess.run(
             command,
             env=environment,
-            cwd=self._root,  # not in a checkout, whose files would be imported first
+            cwd=self._root,  # a checkout's files would be imported first
             capture_output=True,
             text=True,
             check=False,
