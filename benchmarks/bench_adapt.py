@@ -40,8 +40,8 @@ from simulate import Robot, draw_robot, simulate_fleet
 
 COUNTS = (1, 5, 20)
 FLEETS = {"same fleet": (21, False), "other kind": (31, True)}
-N_ROBOTS, FIRST_ROBOT = 7, 4  # the settings were chosen on robots 0 to 3
-N_FOLDS, FIRST_FOLD = 5, 2  # the settings were chosen on folds 0 and 1
+N_ROBOTS, FIRST_ROBOT = 7, 4  # settings were chosen on robots 0 to 3, so these are left out
+N_FOLDS, FIRST_FOLD = 5, 2  # settings were chosen on folds 0 and 1, so these are left out
 FEWEST = 16  # a recording with fewer windows is never left out
 L2_SP, STEPS, RATE = 1e-2, 100, 1e-3
 Logits = np.ndarray

@@ -196,7 +196,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="three rounds, as a smoke test")
     options = parser.parse_args()
     refuse_sleeping_threads()
-    torch.set_flush_denormal(True)  # before torch starts the threads that inherit the setting
+    torch.set_flush_denormal(True)  # before torch starts its threads, which inherit this setting
     rounds = 3 if options.quick else options.rounds
     partial = options.quick or options.only != [""] or options.shapes is not None
     print(environment())

@@ -1,4 +1,4 @@
-"""Compares the cost of the runtime on a robot with that of the full toolkit.
+"""Compares the cost of the runtime for robots with the cost of the full toolkit.
 
     bench_runtime.py --python ENV/bin/python           # an environment with sensorseq-runtime
     bench_runtime.py --python ENV/bin/python --quick   # fewer repeats; nothing is written

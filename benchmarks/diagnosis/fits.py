@@ -89,7 +89,7 @@ class Fit:
 
     @property
     def movement(self) -> float | None:
-        """Noise (nats) of the late fixed-window loss; None if this is too short or not finite."""
+        """Noise (nats) of the late fixed-window loss; None if it cannot be computed."""
         record = self.classifier.fluctuation_.record
         loss = np.zeros(0) if record is None else np.asarray(record.fixed_loss, float)
         late = loss[len(loss) // 2 :]

@@ -66,7 +66,7 @@ def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
         ["readelf", "--dyn-syms", "--wide", library], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split()[4:] for line in symbols.splitlines() if "cuda" in line.lower()]
-    # all must be undefined: if the linked runtime exported a name, that name would replace torch's
+    # all must be undefined, because a name that the library defines would replace torch's
     assert ["WEAK", "DEFAULT", "UND", "aoti_torch_get_current_cuda_stream"] in rows
     assert {row[2] for row in rows} == {"UND"}, rows
     assert all(row[3].startswith("aoti_torch_") for row in rows), rows

@@ -52,7 +52,7 @@ class CModel:
         self._c.sensorseq_reset(self._state)
 
     def push(self, sample):
-        """Return the probabilities if a window is complete, otherwise C's return code."""
+        """Push a sample; return the probabilities if a window is complete, else the return code."""
         sample = np.ascontiguousarray(sample, np.float32)
         out = np.zeros(self.n_classes, np.float32)
         code = self._c.sensorseq_push(self._state, _pointer(sample), _pointer(out))
