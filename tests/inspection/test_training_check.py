@@ -338,7 +338,7 @@ def test_data_that_fit_rejects_are_rejected_with_the_same_message(spoil, message
 def test_the_chance_of_votes_is_hypergeometric():
     vote = np.array([1] * 5 + [0] * 7)
     lot = np.array([1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 1])
-    overlap = int((vote & lot).sum())  # correct votes are 12 - 5 - 6 + 2 * overlap
+    overlap = int((vote & lot).sum())  # number of correct votes: 12 - 5 - 6 + 2 * overlap
     exact = hypergeom(12, int(lot.sum()), 5).sf(overlap - 1)
     p, smallest = chance_of([vote], [lot])
     assert p == pytest.approx(exact)
