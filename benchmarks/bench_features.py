@@ -127,7 +127,7 @@ def main() -> None:
     facts = environment() | {
         "numpy": np.__version__,
         "threads": 1,
-        "load_average_before": round(os.getloadavg()[0], 2),  # other load widens the spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # other programs increase the spread
     }
     if find_spec("aeon") is None:
         print(f"{facts}\naeon is not installed: only our times")

@@ -103,7 +103,7 @@ def main() -> None:
     facts = environment() | {
         "numpy": np.__version__,
         "threads": options.threads,
-        "load_average_before": round(os.getloadavg()[0], 2),  # other load widens the spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # other programs increase the spread
     }
     print(facts)
     print(f"{'engine':10} {'shape':>16} {'plain s':>9} {'extra s':>9} {'share':>8}  [p10, p90]")

@@ -12,7 +12,7 @@ ones, and the resulting settings are fitted twice with other seeds. A run counts
 new level is within 5 points of the best, and as improved if it is more than 5 points above the
 run's level. A run counts as harmed if the new level is more than 3 points below the level of the
 original settings, fitted with the same two seeds. The best of eleven fits is partly luck. The best
-settings are therefore also fitted twice again, and their new level is the upper limit for repairs.
+settings are therefore fitted twice more, and their mean level is the upper limit for repairs.
 
 Random search gets as many seconds as the probe took. It draws settings from the wide prior, with or
 without features, and keeps the settings with the best validation accuracy, which may be those of
@@ -46,7 +46,7 @@ N_DRAWN_PROBED, N_TWINS_PROBED = 2, 3
 BUDGET = 1.0
 SEARCH = "random search"
 BAD, REPAIRED, IMPROVED = 0.05, 0.05, 0.05
-LONGEST_S = 1.5  # an estimate for an idle core: settings that take longer are drawn again
+LONGEST_S = 1.5  # settings are drawn again if a fit would take longer on an idle core
 
 
 def measure_draw(number: int, borealtc: Path | None) -> list[dict[str, Any]]:

@@ -450,7 +450,7 @@ def learned_by_the_steps(part, garbage, tmp_path):
 
 
 def learned_by_the_pipeline(part, garbage, tmp_path):
-    """Put garbage in recordings before windows are cut; gaps would leave no windows to check."""
+    """Put noise or 1e30 in recordings before windows are cut; NaN would leave no windows."""
     windows = split()
     names = set(windows.recording_id[rows(windows, part)].tolist())
     given = recordings()

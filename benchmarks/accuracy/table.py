@@ -129,7 +129,7 @@ def _by_fold(fits: Rows) -> NDArray[np.float64]:
 
 
 def _by_window(fits: Rows) -> NDArray[np.float64]:
-    """Return, for each test window, the fraction of seeds with which it is classified correctly."""
+    """Return for each test window the fraction of seeds whose fit classifies it correctly."""
     return np.mean([unpack(row["right"], row["n_test"]) for row in fits.values()], axis=0)
 
 

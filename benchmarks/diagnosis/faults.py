@@ -22,7 +22,7 @@ DATA_CHANGES_OF = {
 }
 # Measured cost of a fit on this benchmark's windows, in microseconds per step of a window.
 STEP_US, STEP_US_PER_PRODUCT, CALL_US = 0.45, 0.00055, 0.7
-LONGEST_S = 0.6  # an estimate for an idle core: settings that take longer are drawn again
+LONGEST_S = 0.6  # settings are drawn again if a fit would take longer on an idle core
 
 
 def estimated_s(settings: Mapping[str, Any], n_train: int, n_steps: int) -> float:

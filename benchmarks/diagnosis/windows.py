@@ -17,7 +17,7 @@ SETS_OF = {
 }
 SETS_OF["sick"] = SETS_OF["test"]
 LONGEST_STEPS, MOST_FRESH = 50, 300  # longer windows lose every second step
-LEAST_FRESH = 60  # with fewer fresh windows, a single one outweighs the differences that matter
+LEAST_FRESH = 60  # with fewer fresh windows, accuracies would be too coarse
 Rng = np.random.Generator
 
 

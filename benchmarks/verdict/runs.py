@@ -143,7 +143,7 @@ class _Watch:
         x, lengths, y = self.first
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         loss = cross_entropy(module(x, lengths), y)
-        gradients = torch.autograd.grad(loss, [p for _, p in named])  # leaves no .grad behind
+        gradients = torch.autograd.grad(loss, [p for _, p in named])  # does not set .grad
         for (name, _), gradient in zip(named, gradients, strict=True):
             self.gradients.setdefault(name, []).append(float(gradient.norm()))
 

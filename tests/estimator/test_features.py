@@ -561,7 +561,7 @@ def test_more_windows_than_the_linear_layer_takes(set_limits):
 
 def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(set_limits):
     """The stored logits and the labels of their windows give the reported accuracy."""
-    y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # in a different order from the training part
+    y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # not in the order of the training part
     for most in (10**6, 20):
         set_limits(MOST_WINDOWS=most)
         clf = small(features="summary", refit=None).fit(X, Y, X_val=X + 0.3, y_val=y_val)

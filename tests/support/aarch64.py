@@ -52,7 +52,7 @@ def _made(folder, root):
         "Dir::State::status": "/dev/null",
         "Dir::Cache": folder / "cache",
         "Debug::NoLocking": 1,
-        "APT::Update::Error-Mode": "any",  # a missing list is an error
+        "APT::Update::Error-Mode": "any",  # fail if a package list is missing
     }
     apt = [
         "apt-get",

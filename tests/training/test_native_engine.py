@@ -192,7 +192,8 @@ def test_in_single_precision_the_error_is_within_the_budget(name):
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_decay):
-    # With averaging, a change must have no effect because the module holds only averaged weights.
+    # With averaging, a change must have no effect, because no training step starts from the weights
+    # in the module.
     module = make_module()
     native = NativeEpochs([module], [drawn()], [make_config(ema_decay=ema_decay)], [0])
 
