@@ -6,12 +6,12 @@ different motor, larger wheels and a different current sensor (SIMULATED). ``ter
 with one recording of each class left out as if it came from another robot; this task needs the
 prepared file of docs/borealtc.md.
 
-A draw labels 1, 5 or 20 consecutive windows of each class (never more than two thirds of a class);
-the robot's other windows are for testing, except those that overlap labeled ones. The settings of
-`adapt` were chosen on other robots and recordings, except for one rule, which was added after these
+A draw labels 1, 5 or 20 consecutive windows of each class, but never more than two thirds of a
+class. The robot's other windows are for testing, except those that overlap labeled windows. The
+settings of `adapt` were chosen on other robots and recordings. Only one rule was added after these
 results had been seen: the linear layer stays unchanged if a change cannot be validated. `all
-layers`, `few alone` and `old and few` train networks, so they have one draw of 5 windows per class;
-each method's gain is measured on that method's own draws.
+layers`, `few alone` and `old and few` train networks, so they have only one draw, with 5 windows
+per class. The gain of each method is measured on that method's own draws.
 """
 
 import argparse

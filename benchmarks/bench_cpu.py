@@ -5,8 +5,8 @@ and the sides are timed alternately in one process. The rows compare:
 
 - inference: a forward pass under no_grad.
 - training: torch's side is forward, cross entropy and backward, without an optimizer step. Our side
-  is one of three: the same operations through autograd; the same operations with the loss inside
-  the operator, `loss()`; or a step of the native epoch engine, `train_epoch`, which `fit` uses. The
+  runs the same operations through autograd, or with the loss inside the operator (`loss()`), or as
+  a step of the native epoch engine (`train_epoch`), which `fit` uses. The
   engine computes more than torch's side: it also gathers the batch and updates the parameters by
   sgd.
 - varlen: the same training with lengths drawn uniformly from 1 to T. torch's side gets a packed
@@ -16,7 +16,7 @@ and the sides are timed alternately in one process. The rows compare:
 - long sequence: inference with N=1 over 10 000 timesteps.
 - subnormals kept: training of the shapes in `VANISHING` while torch does not flush subnormal
   numbers to zero, which is torch's default. Pooling is "last" and the weights are torch's initial
-  ones, so the gradients vanish in windows of 250 or more steps: toward the first step they become
+  ones, so the gradients vanish in windows of 250 or more steps. Toward the first step they become
   subnormal numbers, which many processors handle slowly. In all other rows torch flushes subnormal
   numbers, as our kernels do.
 

@@ -8,9 +8,9 @@ SIMULATED robots of this package. The default classifier is fitted on the record
 (for simulated robots, on the other robots). A drive consists of pieces of the fold's raw signals,
 all of one robot. The class of each piece is random but differs from the class of the previous
 piece. The pieces are joined and then cut into windows, so windows across a joint are also
-classified and scored. The lengths of the pieces have a geometric or uniform distribution or are
-fixed, with a mean drawn from 30 s to 180 s. The hidden Markov model is given this mean times a
-factor drawn log-uniformly from 1/2 to 2.
+classified and scored. The lengths of the pieces are fixed or have a geometric or uniform
+distribution; their mean is drawn from 30 s to 180 s. The hidden Markov model is given this mean
+times a factor drawn log-uniformly from 1/2 to 2.
 
 The model is compared with single windows, with majority votes, and with the mean probability over
 the last windows or over the windows before and after. Votes and means that use later windows delay

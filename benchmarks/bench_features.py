@@ -1,7 +1,7 @@
 """Compares random convolutions and competing kernels with aeon's MiniRocket and Hydra.
 
 Everything runs on one thread. `transform`: aeon is fitted, and our side gets aeon's dilations,
-channels and biases, so both compute the same features; features that differ are counted before the
+channels and biases, so both compute the same features. Features that differ are counted before the
 timing. aeon's side gets the windows in its own layout (channels before steps) and is compiled
 before the timing. `fit`: each side chooses its own parameters from the same number of random
 windows. `competing kernels`: each side computes its default features, which differ: Hydra has 64

@@ -1,9 +1,9 @@
 """Measures how many planted faults `outside` finds, and how often it raises a false alarm.
 
-Faults are planted in recordings that were not used for training: one channel in a different unit,
-stuck, zero or with the opposite sign; two channels swapped; or time stamps that run at a different
-speed, so that the signal seems 2 or 10 times too fast or too slow. Each fault is planted in each
-channel or pair of channels in turn. Sets:
+Faults are planted in recordings that were not used for training. One channel is in a different
+unit, stuck, zero or has the opposite sign; or two channels are swapped; or the time stamps run at a
+different speed, so that the signal seems 2 or 10 times too fast or too slow. Each fault is planted
+in each channel or pair of channels in turn. Sets:
 
 - ``motor``: BorealTC, motor currents and wheel speeds at 6.5 Hz, 4 channels, windows of 32 steps;
 - ``both``: the recordings that also have an inertial unit, at 50 Hz, 10 channels, 250 steps;

@@ -14,7 +14,7 @@ model of that sensor from the same fit. Seconds are the duration of the fit.
 windows of the `expected` model. `in recordings` removes it from all recordings, which are then
 prepared with ``max_gap_s=2`` for training and testing. In other tests of the `expected` model, a
 failed sensor repeats its first sample (stuck), returns zeros (dead), or returns values scaled by
-0.1 or 10 (wrong unit); the `masked` rows are the same tests with ``missing="outside"``. The rule
+0.1 or 10 (wrong unit). The `masked` rows are the same tests with ``missing="outside"``. The rule
 for masking was chosen on fold 0, so the rows for failures and for `healthy` omit fold 0.
 """
 

@@ -1,7 +1,7 @@
 """Attempts to leak held-out windows into training are refused, are reported, or have no effect.
 
-To add an attempt, write a function that makes it, and list the function in `REFUSED` with the text
-of the error, in `REPORTED` with the kind of finding that `find_leakage` returns, or in
+To add an attempt, write a function that makes the attempt. List the function in `REFUSED` with the
+text of the error, in `REPORTED` with the kind of finding that `find_leakage` returns, or in
 `WITHOUT_EFFECT` if nothing learned may depend on the windows that the attempt corrupts.
 """
 

@@ -121,7 +121,7 @@ def repairs(
     """Return whether a reset strictly repairs a run.
 
     The level after the reset must be at most 5 points below the best known level. If the run
-    fluctuates, the reset must at least halve the movement of its loss or bring it down to that of a
+    fluctuates, the reset must also halve the movement of the loss or reduce it to the movement of a
     healthy run.
     """
     if level < best - REPAIRED:

@@ -75,11 +75,11 @@ def change_parts(parts: DrawnParts, change: Mapping[str, Any], seed: int) -> Dra
         training and validation labels that are replaced by any other class, and `confused_labels`
         the fraction that are replaced by the next class. `shift` is the largest offset of
         validation groups, in standard deviations, and `gain` is their largest factor. `n_val` is
-        the number of validation windows kept. In training and validation windows, `dead` makes one
-        channel constant (if there is only one channel, in the given fraction of the windows),
-        `mixed_units` multiplies one channel by the given factor in half of the groups, and
-        `clipped` clips the given fraction of the values at each end. `duplicates` is the fraction
-        of training windows that are copies.
+        the number of validation windows kept. The next three change training and validation
+        windows. `dead` makes one channel constant; if there is only one channel, it becomes
+        constant in the given fraction of the windows. `mixed_units` multiplies one channel by the
+        given factor in half of the groups. `clipped` clips the given fraction of the values at each
+        end. `duplicates` is the fraction of training windows that are copies.
     seed : int
         Seed of the random choices.
     """

@@ -204,7 +204,7 @@ def test_windows_that_overlap_across_the_split_are_found_by_their_effect():
             assert ("groups_share_no_samples" in failed) == (name != "right")
             has_failed[name].append("chance_on_shuffled_labels" in failed)
     # The check failed for all 64 seeds with unknown groups, for 54 with wrong groups, and for none
-    # with the right groups; the standard error of the mean over eight seeds is 0.128.
+    # with the right groups. Over eight seeds, the standard error of the mean is 0.128.
     assert np.mean(has_failed["unknown"]) > 0.844 - 4 * 0.128
     assert np.mean(has_failed["wrong"]) > 0.844 - 4 * 0.128
     assert np.mean(has_failed["right"]) < 4 * 0.128

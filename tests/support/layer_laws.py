@@ -1,7 +1,7 @@
 """Checks of the layer's guarantees on any device; each check takes the device as an argument.
 
-The tests in tests/gpu call these checks on the CPU, so that the checks themselves are tested
-everywhere, and on the GPU if there is one. Only public names are used.
+The tests in tests/gpu call these checks on the GPU if there is one, and always on the CPU, so that
+the checks themselves are tested everywhere. Only public names are used.
 """
 
 import contextlib

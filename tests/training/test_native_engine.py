@@ -185,7 +185,7 @@ def test_in_single_precision_the_error_is_within_the_budget(name):
     # A rounding error in a gradient near zero may change the sign of a step. For single networks,
     # the ratio of our error to torch's error is therefore between 1/3 and 3. Over 64 networks, the
     # logarithm of this ratio has a mean within 0.01 of 0 and a standard deviation of at most 0.31,
-    # so log 2 is six standard errors away from the mean of eight networks.
+    # so the limit, log 2, is six standard errors above the expected mean of eight networks.
     shares = [share_of_torchs_error(OPTIMIZERS[name], seed) for seed in range(8)]
     assert np.log(shares).mean() < np.log(2)
 
