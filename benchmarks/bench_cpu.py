@@ -4,15 +4,14 @@ Both sides have the same weights, inputs, dtype and threads; results are compare
 and the sides are timed alternately in one process. The rows compare:
 
 - inference: a forward pass under no_grad.
-- training: torch's side is forward, cross entropy and backward, without an optimizer step. Our side
-  runs the same operations through autograd, or with the loss inside the operator (`loss()`), or as
-  a step of the native epoch engine (`train_epoch`), which `fit` uses. The
-  engine computes more than torch's side: it also gathers the batch and updates the parameters by
-  sgd.
+- training: torch's side is a forward pass, cross entropy and a backward pass, without an optimizer
+  step. Our side runs the same operations through autograd, or with the loss inside the operator
+  (`loss()`), or as a step of the native epoch engine (`train_epoch`), which `fit` uses. The engine
+  computes more than torch's side: it also gathers the batch and updates the parameters by sgd.
 - varlen: the same training with lengths drawn uniformly from 1 to T. torch's side gets a packed
   sequence (`pack_padded_sequence(..., enforce_sorted=False)`); the timing includes the packing.
 - one step: T=1, N=1, called repeatedly from Python with the state of the previous call. Our side is
-  a stream, except in "one step, module", where the module gets the state and returns the new one.
+  a stream, except in "one step, module", where the module gets the state and returns the new state.
 - long sequence: inference with N=1 over 10 000 timesteps.
 - subnormals kept: training of the shapes in `VANISHING` while torch does not flush subnormal
   numbers to zero, which is torch's default. Pooling is "last" and the weights are torch's initial

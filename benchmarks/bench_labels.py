@@ -1,6 +1,6 @@
 """Plants wrong labels in real windows and measures how many of them a ranking puts first.
 
-A fraction of the labels is replaced by wrong ones: ``random`` draws any other class. ``confused``
+A fraction of the labels is replaced by wrong ones. ``random`` draws any other class. ``confused``
 takes the class that ridge regression on random convolutions most often confuses with the right
 class. ``recordings`` draws another class for complete recordings of BorealTC's motors. Precision is
 the fraction of wrong labels among the first n rows, where n labels are wrong.

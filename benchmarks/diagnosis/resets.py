@@ -121,8 +121,8 @@ def repairs(
     """Return whether a reset strictly repairs a run.
 
     The level after the reset must be at most 5 points below the best known level. If the run
-    fluctuates, the reset must also halve the movement of the loss or reduce it to the movement of a
-    healthy run.
+    fluctuates, the movement of its loss must also fall by at least half, or to the movement of a
+    healthy run's loss.
     """
     if level < best - REPAIRED:
         return False

@@ -1,4 +1,4 @@
-"""Logs are read that have a row for each part of the data, ambiguous names, or several runs."""
+"""Logs with a row for each part of the data, with ambiguous names, or with several runs."""
 
 import json
 

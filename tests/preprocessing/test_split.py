@@ -51,7 +51,7 @@ def test_shares_come_near_when_groups_are_many(fractions, n_groups, seed):
 
 
 def test_the_search_finds_an_exact_split_where_there_is_one():
-    # Groups of 6, 2 and 2 windows of each class, and of 3, 3, 1, 1 and 2, can be split 6 : 2 : 2.
+    # Class 0 has groups of 6, 2 and 2 windows; class 1 has groups of 3, 3, 1, 1 and 2 windows.
     sizes = [6, 2, 2, 3, 3, 1, 1, 2]
     y = np.repeat([0, 0, 0, 1, 1, 1, 1, 1], sizes)
     part = split_by_group(y, np.repeat(np.arange(8), sizes), random_state=0)
