@@ -74,7 +74,7 @@ def compare(shape: tuple[int, int, int], rounds: int) -> Iterator[dict[str, Any]
     ours = with_parameters_of(theirs, shape[2])
     expected, computed = theirs.transform(channels_first), ours.transform(X)
     differ = float((expected != computed).mean())
-    # an output within rounding of its bias may be counted as above or below it
+    # an output within rounding of its bias may be counted as above or below the bias
     if np.abs(expected - computed).max() * shape[1] > 1.5 or differ > 1e-3:
         raise SystemExit(f"{shape}: {differ:.2%} of the features differ; a timing has no meaning")
     sides = {

@@ -150,7 +150,7 @@ class Fault:
     base : str
         Kind of the twin; see `draw_twin`.
     of_twin : dict
-        Changes of the data, which the twin's data also have.
+        Changes of the data that also apply to the twin.
     """
 
     cause: str

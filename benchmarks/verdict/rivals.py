@@ -6,15 +6,15 @@ AutoTrainer/utils/monitor.py. UMLAUT: Schoop, Huang, Hartmann, *UMLAUT: Debuggin
 Programs using Program Structure and Model Behavior*, CHI 2021; the numbers are from
 BerkeleyHCI/umlaut, umlaut/heuristics.py.
 
-Interpretations: AutoTrainer checks every third epoch, as with `checktype="epoch_3"`. Here it
-continues after an alarm, and a single alarm flags the run. The input weights of the LSTM count as
-the first layer, and the weights of the head as the last layer. Gradients are computed on the first
-training batch. In AutoTrainer's code, a check that finds that a run has not converged disables the
-oscillation rule permanently. Here, the rule is disabled only until the run has converged, so it
-raises more alarms. The dying-ReLU rule is omitted because no run has a ReLU, and large weights
-raise no alarm. UMLAUT's rules about code (missing softmax, missing activations, shape and type of
-the input) are omitted because every run here satisfies them. The rule on dropout above 0.5 is only
-in the paper, and no run exceeds 0.5.
+Interpretations: AutoTrainer checks every third epoch, as with `checktype="epoch_3"`. Here, the
+checks continue after an alarm, and a single alarm flags the run. The input weights of the LSTM
+count as the first layer, and the weights of the head as the last layer. Gradients are computed on
+the first training batch. In AutoTrainer's code, a check that finds that a run has not converged
+disables the oscillation rule permanently. Here, the rule is disabled only until the run has
+converged, so it raises more alarms. The dying-ReLU rule is omitted because no run has a ReLU, and
+large weights raise no alarm. UMLAUT's rules about code (missing softmax, missing activations, shape
+and type of the input) are omitted because every run here satisfies them. The rule on dropout above
+0.5 is only in the paper, and no run exceeds 0.5.
 """
 
 import math

@@ -200,7 +200,7 @@ def test_warnings_are_errors_only_on_request_even_in_files_compiled_before(toolk
     build_cuda.compile_changed(toolkit, [source], tmp_path)
     with pytest.raises(SystemExit, match=r"nvcc failed on unused\.cu"):
         build_cuda.compile_changed(toolkit, [source], tmp_path, warnings_are_errors=True)
-    assert not (tmp_path / "unused.command").exists()  # so that a partial object is not used
+    assert not (tmp_path / "unused.command").exists()  # so the file is compiled again
 
 
 # ---- with and without nvcc

@@ -117,4 +117,4 @@ def test_the_lowest_error_rate_can_be_guaranteed_and_the_next_lower_one_cannot()
     assert choose_threshold(*drawn, error_rate=lowest, confidence=0.9) is not None
     assert choose_threshold(*drawn, error_rate=lowest - 0.01, confidence=0.9) is None
     one_group = (drawn[0], drawn[1], np.zeros_like(drawn[2]))
-    assert lowest_error_rate(*one_group, 0.9) is None  # it never returns a rate above one half
+    assert lowest_error_rate(*one_group, 0.9) is None  # a rate above 1/2 is never returned

@@ -5,8 +5,8 @@ wrapped when its module is imported, so the package itself is unchanged. A move 
 of the seed, the name of the array and the index in the array, so the same seed gives the same bits
 in any order of calls.
 
-Processes that a test starts find this folder's `sitecustomize.py` on their path, and the seed and
-the log in the environment. Each process appends its moves and training runs to the log.
+Processes that a test starts import this folder's `sitecustomize.py`, and find the seed and the log
+in the environment. Each process appends its moves and training runs to the log.
 """
 
 import contextlib
