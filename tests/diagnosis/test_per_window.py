@@ -123,7 +123,7 @@ def test_the_value_tested_is_the_ratio():
 
 
 def power(n_groups):
-    """Return how often a model is detected that moves half as much as each recording does."""
+    """Return the detection rate of a model that moves half as much as each recording does."""
     found = p_values(150, True, n_epochs=28, n_groups=n_groups, group=0.7, common=0.35)
     return (found < 0.05).mean()
 

@@ -1,4 +1,4 @@
-"""Runs that learn nothing are found, without an accuracy or despite a misleading one."""
+"""Runs that learn nothing are found even if the accuracy is missing or misleading."""
 
 import numpy as np
 import pytest

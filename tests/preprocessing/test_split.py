@@ -84,8 +84,8 @@ def test_a_class_with_too_few_groups_is_named():
 
 def test_classes_that_cannot_all_be_everywhere_are_an_error():
     # Each class has three groups, and these triples overlap like the lines of a Fano plane. If the
-    # plane's points have two colors, some line has only one color. If they have three colors, some
-    # line lacks a color.
+    # plane's points have two colors, some line has only one color. If the points have three colors,
+    # some line lacks a color.
     lines = ["012", "034", "056", "135", "146", "236", "245"]
     y = np.repeat(np.arange(7), 3)
     groups = np.array([int(point) for line in lines for point in line])
