@@ -6,12 +6,12 @@ different motor, larger wheels and a different current sensor (SIMULATED). ``ter
 with one recording of each class left out as if it came from another robot; this task needs the
 prepared file of docs/borealtc.md.
 
-A draw labels 1, 5 or 20 consecutive windows of each class (never more than two thirds of a class);
-the robot's other windows are for testing, except those that overlap labeled ones. The settings of
-`adapt` were chosen on other robots and recordings, except for one rule, which was added after these
+A draw labels 1, 5 or 20 consecutive windows of each class, but never more than two thirds of a
+class. The robot's other windows are for testing, except those that overlap labeled windows. The
+settings of `adapt` were chosen on other robots and recordings. Only one rule was added after these
 results had been seen: the linear layer stays unchanged if a change cannot be validated. `all
-layers`, `few alone` and `old and few` train networks, so they have one draw of 5 windows per class;
-each method's gain is measured on that method's own draws.
+layers`, `few alone` and `old and few` train networks, so they have only one draw, with 5 windows
+per class. The gain of each method is measured on that method's own draws.
 """
 
 import argparse
@@ -40,8 +40,8 @@ from simulate import Robot, draw_robot, simulate_fleet
 
 COUNTS = (1, 5, 20)
 FLEETS = {"same fleet": (21, False), "other kind": (31, True)}
-N_ROBOTS, FIRST_ROBOT = 7, 4  # the settings were chosen on robots 0 to 3
-N_FOLDS, FIRST_FOLD = 5, 2  # the settings were chosen on folds 0 and 1
+N_ROBOTS, FIRST_ROBOT = 7, 4  # settings were chosen on robots 0 to 3, so these are left out
+N_FOLDS, FIRST_FOLD = 5, 2  # settings were chosen on folds 0 and 1, so these are left out
 FEWEST = 16  # a recording with fewer windows is never left out
 L2_SP, STEPS, RATE = 1e-2, 100, 1e-3
 Logits = np.ndarray

@@ -6,9 +6,9 @@
 
 The runtime predicts one window of 6 channels at a time, on one thread. The models, for 3 classes,
 are a network of 64 units, each kind of features, and all of these together. A qemu plugin counts
-the instructions. The count per decision comes from the difference between a process with 12
-decisions and one with 2, and it includes Python's own instructions. The time at 1.5 GHz assumes one
-instruction per cycle: an estimate, not a measurement.
+the instructions. The count per decision is computed from the difference between a process with 12
+decisions and a process with 2. The count includes Python's own instructions. The time at 1.5 GHz is
+not measured but estimated from one instruction per cycle.
 """
 
 import argparse

@@ -4,19 +4,18 @@ Both sides have the same weights, inputs, dtype and threads; results are compare
 and the sides are timed alternately in one process. The rows compare:
 
 - inference: a forward pass under no_grad.
-- training: torch's side is forward, cross entropy and backward, without an optimizer step. Our side
-  is one of three: the same operations through autograd; the same operations with the loss inside
-  the operator, `loss()`; or a step of the native epoch engine, `train_epoch`, which `fit` uses. The
-  engine computes more than torch's side: it also gathers the batch and updates the parameters by
-  sgd.
+- training: torch's side is a forward pass, cross entropy and a backward pass, without an optimizer
+  step. Our side runs the same operations through autograd, or with the loss inside the operator
+  (`loss()`), or as a step of the native epoch engine (`train_epoch`), which `fit` uses. The engine
+  computes more than torch's side: it also gathers the batch and updates the parameters by sgd.
 - varlen: the same training with lengths drawn uniformly from 1 to T. torch's side gets a packed
   sequence (`pack_padded_sequence(..., enforce_sorted=False)`); the timing includes the packing.
 - one step: T=1, N=1, called repeatedly from Python with the state of the previous call. Our side is
-  a stream, except in "one step, module", where the module gets the state and returns the new one.
+  a stream, except in "one step, module", where the module gets the state and returns the new state.
 - long sequence: inference with N=1 over 10 000 timesteps.
 - subnormals kept: training of the shapes in `VANISHING` while torch does not flush subnormal
   numbers to zero, which is torch's default. Pooling is "last" and the weights are torch's initial
-  ones, so the gradients vanish in windows of 250 or more steps: toward the first step they become
+  ones, so the gradients vanish in windows of 250 or more steps. Toward the first step they become
   subnormal numbers, which many processors handle slowly. In all other rows torch flushes subnormal
   numbers, as our kernels do.
 
@@ -196,7 +195,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="three rounds, as a smoke test")
     options = parser.parse_args()
     refuse_sleeping_threads()
-    torch.set_flush_denormal(True)  # before torch starts the threads that inherit the setting
+    torch.set_flush_denormal(True)  # before torch starts its threads, which inherit this setting
     rounds = 3 if options.quick else options.rounds
     partial = options.quick or options.only != [""] or options.shapes is not None
     print(environment())

@@ -24,7 +24,7 @@ from diagnosis.score import describe, judged, score, score_sick
 from diagnosis.windows import LEAST_FRESH, SETS_OF
 
 ROWS, LEVELS = "diagnosis_rows.jsonl", "level.jsonl"
-NOT_KEPT = ("history", "report")  # dropped from the results: the table does not need them
+NOT_KEPT = ("history", "report")  # not in the results, because the table does not need them
 
 
 def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] = ()) -> list[Any]:

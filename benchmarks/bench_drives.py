@@ -6,24 +6,24 @@
 Three sets, in windows of 5 s: BorealTC's motor currents and speeds, BorealTC's IMU, and the
 SIMULATED robots of this package. The default classifier is fitted on the recordings outside a fold
 (for simulated robots, on the other robots). A drive consists of pieces of the fold's raw signals,
-all of one robot, each with a random class other than the previous piece's. The pieces are joined
-and then cut into windows, so windows across a joint are also classified and scored. The lengths of
-the pieces have a geometric or uniform distribution or are fixed, with a mean drawn from 30 s to 180
-s. The hidden Markov model is given this mean times a factor drawn log-uniformly from 1/2 to 2.
+all of one robot. The class of each piece is random but differs from the class of the previous
+piece. The pieces are joined and then cut into windows, so windows across a joint are also
+classified and scored. The lengths of the pieces are fixed or have a geometric or uniform
+distribution; their mean is drawn from 30 s to 180 s. The hidden Markov model is given this mean
+times a factor drawn log-uniformly from 1/2 to 2.
 
-The model is compared with single windows, with the mean probability over the last windows or over
-the surrounding windows (with the delays of the model's fixed lags), and with majority votes. The
-method was chosen on the folds of BorealTC with `random_state=0`; the results are from other random
-states.
+The model is compared with single windows, with majority votes, and with the mean probability over
+the last windows or over the windows before and after. Votes and means that use later windows delay
+decisions as much as the model's fixed lags do. The method was chosen on the folds of BorealTC with
+`random_state=0`; the results are from other random states.
 
 Scores are computed as in ``sensorseq evaluate`` (see `sensorseq.sequence.scores`), with the exact
 times of the joints. The 95 % intervals over all draws assume a normal distribution; the intervals
 of the gain over single windows are based on paired differences. The calibration error is the mean
-absolute difference between the probability and the fraction of windows that are classified
-correctly, over ten bins with equal numbers of windows; it is computed for the probability of each
-window and for the probability of each span. In drives, all classes are equally frequent;
-`recorded` is the accuracy for the class frequencies of all recordings, computed from the recall of
-each class.
+absolute difference between the probability and the fraction of correct windows, over ten bins with
+equal numbers of windows. It is computed both for the probability of each window and for that of
+each span. In drives, all classes are equally frequent; `recorded` is the accuracy for the class
+frequencies of all recordings, computed from the recall of each class.
 """
 
 import argparse

@@ -39,7 +39,7 @@ def main():
     facts = environment() | {
         "numpy": np.__version__,
         "scikit-learn": sklearn.__version__,
-        "load_average_before": round(os.getloadavg()[0], 2),  # other load widens the spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # other programs increase the spread
     }
     print(facts)
     rounds = 3 if options.quick else options.rounds

@@ -1,7 +1,7 @@
 """Compares random convolutions and competing kernels with aeon's MiniRocket and Hydra.
 
 Everything runs on one thread. `transform`: aeon is fitted, and our side gets aeon's dilations,
-channels and biases, so both compute the same features; features that differ are counted before the
+channels and biases, so both compute the same features. Features that differ are counted before the
 timing. aeon's side gets the windows in its own layout (channels before steps) and is compiled
 before the timing. `fit`: each side chooses its own parameters from the same number of random
 windows. `competing kernels`: each side computes its default features, which differ: Hydra has 64
@@ -74,7 +74,7 @@ def compare(shape: tuple[int, int, int], rounds: int) -> Iterator[dict[str, Any]
     ours = with_parameters_of(theirs, shape[2])
     expected, computed = theirs.transform(channels_first), ours.transform(X)
     differ = float((expected != computed).mean())
-    # an output within rounding of its bias may be counted as above or below it
+    # an output within rounding of its bias may be counted as above or below the bias
     if np.abs(expected - computed).max() * shape[1] > 1.5 or differ > 1e-3:
         raise SystemExit(f"{shape}: {differ:.2%} of the features differ; a timing has no meaning")
     sides = {
@@ -127,7 +127,7 @@ def main() -> None:
     facts = environment() | {
         "numpy": np.__version__,
         "threads": 1,
-        "load_average_before": round(os.getloadavg()[0], 2),  # other load widens the spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # other programs increase the spread
     }
     if find_spec("aeon") is None:
         print(f"{facts}\naeon is not installed: only our times")

@@ -11,8 +11,8 @@ torch's. Before the timing, every side learns the task until its training loss i
 side is fast only because it computes less.
 
 Models: eight models with different seeds train on the same windows, side by side in the native
-engine with two threads. They are compared with two warm processes with one thread each, which train
-four of the models each, one after another, with the same engine. Both results must be
+engine with two threads. They are compared with two warm processes that use the same engine with one
+thread each. Each process trains four of the models, one after another. Both results must be
 bit-identical.
 """
 

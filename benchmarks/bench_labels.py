@@ -1,8 +1,8 @@
 """Plants wrong labels in real windows and measures how many of them a ranking puts first.
 
-A fraction of the labels is replaced by wrong ones: ``random`` draws any other class, ``confused``
-takes the class that ridge regression on random convolutions most often confuses with the right one,
-and ``recordings`` draws another class for complete recordings of BorealTC's motors. Precision is
+A fraction of the labels is replaced by wrong ones. ``random`` draws any other class. ``confused``
+takes the class that ridge regression on random convolutions most often confuses with the right
+class. ``recordings`` draws another class for complete recordings of BorealTC's motors. Precision is
 the fraction of wrong labels among the first n rows, where n labels are wrong.
 
 - ``ours``: `sensorseq.find_label_errors` with the default classifier.
@@ -10,9 +10,9 @@ the fraction of wrong labels among the first n rows, where n labels are wrong.
   windows.
 - ``group alone``: only the labels of the recording's other windows.
 - ``cleanlab, ours``: cleanlab's three scores, computed from our out-of-fold probabilities.
-- ``cleanlab, boosting`` and ``cleanlab, ridge``: cleanlab without sensorseq, with
-  `cross_val_predict` of gradient boosting on summary statistics or of ridge regression on random
-  convolutions.
+- ``cleanlab, boosting`` and ``cleanlab, ridge``: cleanlab without sensorseq. The probabilities come
+  from `cross_val_predict` with gradient boosting on summary statistics or ridge regression on
+  random convolutions.
 
 All methods hold out complete groups. cleanlab runs in its own interpreter (``--cleanlab-python``).
 Rows that are already in the file ``--rows`` are not computed again. Settings were chosen on

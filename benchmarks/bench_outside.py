@@ -1,8 +1,8 @@
 """Measures how many planted faults `outside` finds, and how often it raises a false alarm.
 
-Faults are planted in recordings that were not used for training: one channel in a different unit,
-stuck, zero or with the opposite sign; two channels swapped; or time stamps that run at a different
-speed, so that the signal appears 2 or 10 times as fast or slow to the model. Each fault is planted
+Faults are planted in recordings that were not used for training. One channel is in a different
+unit, stuck, zero or has the opposite sign; or two channels are swapped; or the time stamps run at a
+different speed, so that the signal seems 2 or 10 times too fast or too slow. Each fault is planted
 in each channel or pair of channels in turn. Sets:
 
 - ``motor``: BorealTC, motor currents and wheel speeds at 6.5 Hz, 4 channels, windows of 32 steps;
@@ -14,8 +14,9 @@ in each channel or pair of channels in turn. Sets:
 
 In each class of BorealTC, every second recording is for development. Margins and measures were
 chosen with ``--part development``: four folds of the development recordings, and robots of seed 51.
-The reported part has four folds of all recordings, but only recordings that are not for development
-are tested; only two of the folds have any. The robots of the reported part have seed 61. Methods:
+The reported part has four folds of all recordings, but tests only recordings that are not for
+development. Only two of the folds contain such recordings. The robots of the reported part have
+seed 61. Methods:
 
 - ``ours``: `TrainedRanges`, which `SensorLSTMClassifier.outside` uses;
 - ``min/max``: the range of each channel in training; a window with any value outside is marked;
@@ -63,7 +64,7 @@ class Split(NamedTuple):
 
 
 def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSet]:
-    """Return, by speed, the windows of the signals with time stamps that run at this speed."""
+    """Return, by speed, the windows of the signals after their time stamps are scaled."""
     windows_by_speed = {}
     for name, factor in SPEEDS.items():
         stretched = [replace(r, timestamps_s=r.timestamps_s * factor) for r in recordings]

@@ -1,13 +1,13 @@
-"""Compares the cost of `prepare` with that of only reading the same files, on one core.
+"""Compares the cost of `prepare` with the cost of only reading the same files, on one core.
 
 This script generates the recordings: four channels of noise and random walks at 1000 Hz, which are
-resampled to 100 Hz and cut into windows of 2 s. Both sides are timed alternately in one process by
-processor time, so that other programs on the machine have little influence on the result. The rows
-compare:
+resampled to 100 Hz and cut into windows of 2 s. The processor time of both sides is measured
+alternately in one process, so other programs on the machine have little influence on the result.
+The rows compare:
 
 - CSV: the other side is `pyarrow.csv.read_csv` without threads.
-- CSV, rate unknown: the same without a sample rate, which is then estimated from all time stamps
-  first; windows stay at 1000 Hz and contain ten times as many samples.
+- CSV, rate unknown: the same files, but `prepare` gets no sample rate and first estimates it from
+  all time stamps; windows stay at 1000 Hz and contain ten times as many samples.
 - Parquet, HDF5, gzipped HDF5: the other side reads all columns with pyarrow or h5py. Computing the
   SHA-256 of every file, which records the source of the windows, takes twice as long as reading
   uncompressed HDF5.

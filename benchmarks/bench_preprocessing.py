@@ -54,7 +54,7 @@ def main():
         "scipy": scipy.__version__,
         "soxr": soxr.__version__,
         "threads": 1,
-        "load_average_before": round(os.getloadavg()[0], 2),  # other load widens the spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # other programs increase the spread
     }
     print(facts)
     rows = print_rows(all_rows(options.only, rounds))

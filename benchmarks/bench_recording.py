@@ -23,7 +23,7 @@ from sensorseq.bench.timing import alternate, environment, repeated
 from sensorseq.training.recorder import without_recording
 
 N_TIMESTEPS, N_CLASSES, BATCH_SIZE = 100, 6, 32
-EPOCHS = {100: 60, 300: 30, 1000: 12, 4000: 4}  # by number of windows; a fit takes about a second
+EPOCHS = {100: 60, 300: 30, 1000: 12, 4000: 4}  # by number of windows; each fit takes about 1 s
 HIDDEN_SIZES = (16, 64)
 ENGINES = ("native", "autograd")
 
@@ -103,7 +103,7 @@ def main() -> None:
     facts = environment() | {
         "numpy": np.__version__,
         "threads": options.threads,
-        "load_average_before": round(os.getloadavg()[0], 2),  # other load widens the spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # other programs increase the spread
     }
     print(facts)
     print(f"{'engine':10} {'shape':>16} {'plain s':>9} {'extra s':>9} {'share':>8}  [p10, p90]")

@@ -8,11 +8,11 @@ ones, and the classifier's defaults. The level of the best of these runs is the 
 allow. Levels are accuracies on fresh windows, which are from other groups and serve no other
 purpose. A run is bad if its level is more than 5 points below the best, and good otherwise. Each
 method tries to repair two runs with settings from the wide prior and three with settings near tuned
-ones, and the resulting settings are fitted twice with other seeds. A run counts as repaired if the
-new level is within 5 points of the best, and as improved if it is more than 5 points above the
-run's level. It counts as harmed if the new level is more than 3 points below that of the original
-settings, fitted with the same two seeds. The best of eleven fits is partly luck, so the upper limit
-for repairs is the level of its settings when they are fitted again.
+ones. The resulting settings are fitted twice with other seeds. A run counts as repaired if the new
+level is within 5 points of the best, and as improved if it is more than 5 points above the run's
+level. A run counts as harmed if the new level is more than 3 points below the level of the original
+settings, fitted with the same two seeds. The best of eleven fits is partly luck. The best settings
+are therefore fitted twice more, and their mean level is the upper limit for repairs.
 
 Random search gets as many seconds as the probe took. It draws settings from the wide prior, with or
 without features, and keeps the settings with the best validation accuracy, which may be those of
@@ -46,7 +46,7 @@ N_DRAWN_PROBED, N_TWINS_PROBED = 2, 3
 BUDGET = 1.0
 SEARCH = "random search"
 BAD, REPAIRED, IMPROVED = 0.05, 0.05, 0.05
-LONGEST_S = 1.5  # an estimate for an idle core: settings that take longer are drawn again
+LONGEST_S = 1.5  # settings are drawn again if a fit would take longer on an idle core
 
 
 def measure_draw(number: int, borealtc: Path | None) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ def search(parts: DrawnParts, run: Fit, seconds: float, seed: int) -> tuple[Sett
 
 
 def _seen(run: Fit, parts: DrawnParts) -> float:
-    """Return the validation accuracy, the only accuracy that a user knows; 0 for a diverged run."""
+    """Return the validation accuracy, which is all that a user knows; 0 for a diverged run."""
     if not hasattr(run.classifier, "module_"):
         return 0.0
     predicted = run.classifier.predict(parts.validation.X, parts.validation.lengths)

@@ -1,4 +1,4 @@
-"""Compares the cost of the runtime on a robot with that of the full toolkit.
+"""Compares the cost of the runtime for robots with the cost of the full toolkit.
 
     bench_runtime.py --python ENV/bin/python           # an environment with sensorseq-runtime
     bench_runtime.py --python ENV/bin/python --quick   # fewer repeats; nothing is written
@@ -8,8 +8,8 @@ classifier; the time from the start of a process to the first line of a stream; 
 resident memory at that time; one decision of a loaded model; and reading a thousand logs in one
 process, with the runtime and with the toolkit's command. Then ten robots each send 1,000 samples
 per second of 6 channels to one process over TCP for a minute. A decision is late if it arrives more
-than a hop after its last sample. The model is a default fit on 6 channels of simulated motors and
-speeds; it decides twice a second, on windows of 1 s at 100 Hz.
+than a hop after the last sample of its window. The model is a default fit on 6 channels of
+simulated motors and speeds; it decides twice a second, on windows of 1 s at 100 Hz.
 """
 
 import argparse

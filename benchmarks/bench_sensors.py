@@ -6,16 +6,16 @@
 The windows of 5 s that have both sensors are divided into five folds by recording. `one grid`
 resamples both sensors to 100 Hz; `own rates` prepares and fits each sensor at its own rate
 (`native_rates`, `derive="auto"`). `expected` also trains on the windows that lack a sensor, and is
-tested with both sensors and with each one missing. `zeros` is the model trained on complete
-windows, tested with zeros in place of the missing sensor. A row with only one sensor shows that
-sensor's own model from the same fit. Seconds are the duration of the fit.
+tested with both sensors and with each one missing. `zeros` is the model that is trained on complete
+windows and tested with zeros in place of the missing sensor. A row with only one sensor shows the
+model of that sensor from the same fit. Seconds are the duration of the fit.
 
-`gaps` removes one second in every five from each sensor: `in windows` from the test windows of the
-`expected` model, and `in recordings` from all recordings, which are then prepared with
-``max_gap_s=2`` for training and testing. In other tests of the `expected` model, a failed sensor
-repeats its first sample (stuck), returns zeros (dead), or returns values scaled by 0.1 or 10 (wrong
-unit); the `masked` rows are the same tests with ``missing="outside"``. The rule for masking was
-chosen on fold 0, so the rows for failures and for `healthy` omit fold 0.
+`gaps` removes one second in every five from each sensor. `in windows` removes it from the test
+windows of the `expected` model. `in recordings` removes it from all recordings, which are then
+prepared with ``max_gap_s=2`` for training and testing. In other tests of the `expected` model, a
+failed sensor repeats its first sample (stuck), returns zeros (dead), or returns values scaled by
+0.1 or 10 (wrong unit). The `masked` rows are the same tests with ``missing="outside"``. The rule
+for masking was chosen on fold 0, so the rows for failures and for `healthy` omit fold 0.
 """
 
 import argparse

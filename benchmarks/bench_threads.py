@@ -57,14 +57,14 @@ class Side:
         stack.callback(self.process.kill)
 
     def take(self, kind: int, n_steps: int) -> tuple[float, float]:
-        """Return the seconds and processor seconds per step."""
+        """Return the elapsed seconds and the processor seconds per step."""
         print(kind, n_steps, file=self.process.stdin, flush=True)
         seconds, cpu = map(float, self.process.stdout.readline().split())
         return seconds / n_steps, cpu / n_steps
 
 
 def alternate(sides: list[Side], kind: int, rounds: int) -> np.ndarray:
-    """Time all sides alternately; return (rounds, sides, 2): seconds and processor seconds."""
+    """Time all sides alternately; return elapsed and processor seconds (rounds, sides, 2)."""
     for side in sides:
         side.take(kind, 5)
     n_steps = max(1, round(AIM_S / min(side.take(kind, 10)[0] for side in sides)))

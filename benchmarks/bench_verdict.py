@@ -1,4 +1,4 @@
-"""Measures how often verdicts on training curves are wrong: ours, AutoTrainer's and UMLAUT's.
+"""Measures how often our, AutoTrainer's and UMLAUT's verdicts on training curves are wrong.
 
     bench_verdict.py run --borealtc FOLDER   # train about 900 runs; half an hour of one core
     bench_verdict.py judge                   # rates: results/verdict.json

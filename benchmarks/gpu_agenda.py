@@ -59,7 +59,7 @@ class Agenda:
     def __init__(self, out, *, dry=False, worker=None):
         self.out, self.dry, self.worker = out, dry, worker
         self.summary, self.failed, self.stage_end = [], False, 0.0
-        self.patience = 4 if dry else 1  # a CPU takes longer than a GPU
+        self.patience = 4 if dry else 1  # a CPU gets more time because it is slower than a GPU
 
     def run(self, limit_s, name, arguments, *, program=sys.executable, n_lines=30, **environment):
         """Run a program for at most `limit_s` seconds; return its exit code.

@@ -25,7 +25,7 @@ MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def cpu_table(results: dict) -> str:
-    """Return the geometric mean and the lowest ratio of each kind; the file has every shape."""
+    """Return the geometric mean and the lowest ratio over all shapes of each kind."""
     rows = [row for row in results["rows"] if not row["what"].startswith("subnormals kept")]
     threads = sorted({row["threads"] for row in rows})
     kinds = list(dict.fromkeys(row["what"] for row in rows))
@@ -387,7 +387,7 @@ def level_table(results: dict) -> str:
 
 
 def remedies_table(results: dict) -> str:
-    """Return the effect of each remedy's first setting in pairs of runs, and unclear effects."""
+    """Return the first clear effect of each remedy in pairs of runs, and all unclear effects."""
     lines = ["| on | from | to | measured | without | with | difference | seeds |"]
     lines.append("|---" * 8 + "|")
     shown = set[str]()
@@ -525,7 +525,7 @@ TABLES = {
     "failures": failures_table,
     "gpu": gpu_table,
 }
-FILES = {  # results files of the markers that need a file with a different name
+FILES = {  # results files of the markers that are not named like their file
     "headlines": ("cpu", "fit", "verdict", "repair"),
     "failures": ("sensors",),
     "gpu": ("cuda_quick", "cuda_models"),

@@ -30,7 +30,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Profiles for the number of drawn inputs per test: `dev` during development, `ci` before a change
-# is merged, and `fuzz` to look for new failures. The first two draw the same inputs each time.
+# is merged, and `fuzz` to look for new failures. `dev` and `ci` draw the same inputs each time.
 if settings is not None:
     # a slow test on a busy machine is not a failure
     patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

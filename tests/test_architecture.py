@@ -123,7 +123,7 @@ def test_imports_point_downwards_and_heavy_libraries_have_one_home():
 
 
 def test_files_import_one_another_one_way():
-    """Type-only imports and imports in functions count, too; a package's re-exports do not."""
+    """Imports for types and in functions also count; a package's re-exports do not."""
     paths = sorted((ROOT / "sensorseq").rglob("[a-z_]*.py"))
     names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
     known = {name for name in names.values() if not name.endswith("__init__")}

@@ -257,7 +257,7 @@ def test_an_unknown_value_of_an_argument_is_named_with_the_nearest_known(argumen
 
 
 def test_every_argument_is_checked_for_its_value():
-    unchecked = {"augment", "random_state"}  # not in ARGUMENTS, but fits check them, too
+    unchecked = {"augment", "random_state"}  # not in ARGUMENTS, but also checked by fits
     checked = {argument for argument, _, _ in ARGUMENTS}
     assert checked | unchecked == set(plain_classifier().get_params())
 

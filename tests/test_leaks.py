@@ -1,8 +1,8 @@
 """Attempts to leak held-out windows into training are refused, are reported, or have no effect.
 
-To add an attempt, write a function that makes it, and list the function in `REFUSED` with the text
-of the error, in `REPORTED` with the kind of `find_leakage`'s finding, or in `WITHOUT_EFFECT` if
-nothing learned may depend on the windows that the attempt corrupts.
+To add an attempt, write a function that makes the attempt. List the function in `REFUSED` with the
+text of the error, in `REPORTED` with the kind of finding that `find_leakage` returns, or in
+`WITHOUT_EFFECT` if nothing learned may depend on the windows that the attempt corrupts.
 """
 
 import functools
@@ -226,7 +226,7 @@ def _prepare_until_something_leaks(folder):
 
 
 def a_piece_of_a_recording_under_another_name(tmp_path):
-    """Copy a log from the log's seventh sample on, with the clock reset."""
+    """Copy a log without its first seven samples, with the clock reset."""
     _write_logs(tmp_path)
     head, *lines = (tmp_path / "ice/run_00.csv").read_text().splitlines()
     stamps, values = zip(*(line.split(",", 1) for line in lines), strict=True)
@@ -450,7 +450,7 @@ def learned_by_the_steps(part, garbage, tmp_path):
 
 
 def learned_by_the_pipeline(part, garbage, tmp_path):
-    """Put garbage in recordings before windows are cut; gaps would leave no windows to check."""
+    """Put noise or 1e30 in recordings before windows are cut; NaN would leave no windows."""
     windows = split()
     names = set(windows.recording_id[rows(windows, part)].tolist())
     given = recordings()

@@ -1,4 +1,4 @@
-"""Search and cross-validation give the results of scikit-learn, for all kinds of input of `fit`."""
+"""Search and cross-validation give scikit-learn's results for every kind of input of `fit`."""
 
 import joblib
 import numpy as np

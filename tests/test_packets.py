@@ -190,7 +190,7 @@ def test_smooth_signals_are_spread_by_default_and_signals_with_pauses_never(
 
 
 def test_rows_of_unnamed_sensors_with_shared_time_stamps_are_refused(tmp_path):
-    """All packets have the same size, but rows with the same index in each packet are similar."""
+    """All packets have the same size, and the k-th rows of all packets have similar values."""
     at = np.arange(600)
     signal = at % 3 * 5.0 + np.sin(at // 3 / 10)
     table(tmp_path, {"time": at // 3 * 0.07, "a": signal})

@@ -47,7 +47,7 @@ def test_a_pause_between_pairs_does_not_affect_their_rate():
 def test_a_rate_is_not_rounded_to_whole_milliseconds(rate_hz, n_samples):
     stamps = np.round(np.arange(n_samples) / rate_hz, 3)
     assert rate_of(stamps) == pytest.approx(rate_hz, rel=0.003)
-    # enough samples to distinguish the rate from all numbers with as few digits
+    # 2001 samples suffice to distinguish the rate from other numbers with as few digits
     if n_samples > 2000:
         assert sample_period(stamps) == 1 / rate_hz
 

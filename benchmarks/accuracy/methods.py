@@ -221,8 +221,8 @@ class Aeon:
         self, method: str, train: LabeledWindows, test: LabeledWindows, seed: int
     ) -> MethodOutcome:
         """Fit and predict in aeon's process; passing the arrays in a file is not timed."""
-        # aeon's transforms need equal lengths, so the padding stays; its zeros equal the mean after
-        # scaling
+        # aeon's transforms need equal lengths, so the padding stays; a scaled value of 0 is the
+        # mean
         streams, test_streams = scaled_streams(train, train, test)
         with tempfile.TemporaryDirectory() as folder:
             arrays = {"y": train.y}
@@ -253,7 +253,7 @@ class Aeon:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            with contextlib.suppress(BrokenPipeError):  # the process may not have read all input
+            with contextlib.suppress(BrokenPipeError):  # the process may have unread input
                 self._process.stdin.close()  # type: ignore[union-attr]
             self._process.terminate()
             self._process.wait()

@@ -129,7 +129,7 @@ def _by_fold(fits: Rows) -> NDArray[np.float64]:
 
 
 def _by_window(fits: Rows) -> NDArray[np.float64]:
-    """Return, for each test window, the fraction of seeds with which it is classified correctly."""
+    """Return for each test window the fraction of seeds whose fit classifies it correctly."""
     return np.mean([unpack(row["right"], row["n_test"]) for row in fits.values()], axis=0)
 
 
@@ -164,7 +164,7 @@ def overall(cells: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
 
 
 def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rank the methods that completed all sets of our method, for robots and for shapes."""
+    """Rank the methods on the sets that ours completed, separately for robots and for shapes."""
     rows = []
     for kind, members in (("robots", ROBOTS), ("shapes", SHAPES)):
         scores = {

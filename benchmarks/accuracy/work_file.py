@@ -16,7 +16,7 @@ from sklearn.metrics import recall_score
 
 
 class Key(NamedTuple):
-    """Identifies a fit: `task` is a set; `part` is "test", or "develop" within a training part."""
+    """Identifies a fit. `task` names a data set; `part` is "test" or "develop"."""
 
     task: str
     part: str

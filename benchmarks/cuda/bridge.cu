@@ -11,7 +11,7 @@ namespace {
 
 using namespace bridge;
 
-constexpr int kLaunches = 25;  // of 8 clusters each
+constexpr int kLaunches = 25;  // each launch has 8 clusters
 
 __global__ void __launch_bounds__(kWarps* kLanes) Run(const __grid_constant__ Arrays arrays) {
   using Machine = sensorseq::cuda::DeviceMachine<kCtas>;

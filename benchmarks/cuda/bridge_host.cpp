@@ -305,7 +305,7 @@ class Manual {
       Want(kFresh + i, lane, on ? AsBits(Float(other_rank, 4, other)) : 0);
     }
 
-    // a line of words that begins at byte 128 of the quads contains the quads of lanes 8 to 15
+    // the quads take 16 bytes per lane, so byte 128 is where the quads of lanes 8 to 15 begin
     Want(kSharedQuad, lane, Word(warp_, lane % 4, 8 + lane / 4));
     for (int i = 0; i < 4; ++i) {
       Want(kSharedQuad + 1 + i, lane, Word(warp_, i, other));
@@ -407,7 +407,7 @@ double Off(const Kind& kind, uint32_t x_bits, uint32_t y_bits, double scale) {
   return std::fabs(static_cast<double>(x) - y) / std::fabs(static_cast<double>(y)) * 2048;
 }
 
-// Both the emulator and the device may deviate by the manual's tolerance.
+// The emulator and the device may each deviate by the manual's tolerance, so the limit is doubled.
 double AllowedBesideEmulator(const Kind& kind) { return 2 * kind.allowed; }
 
 std::string Text(double x) {
@@ -434,7 +434,7 @@ Launch::Launch(std::mt19937_64& random)
                                   : Extreme(random);
   }
   for (uint32_t& word : words) word = static_cast<uint32_t>(random());
-  // adding 0 preserves the bits of normal numbers only
+  // adding 0 preserves all bits of a normal number, but not of other numbers
   for (size_t i = kLanes; i < words.size(); i += kWordLines * kLanes) {
     for (size_t lane = 0; lane < kLanes; ++lane) words[i + lane] = AsBits(normal(random));
   }

@@ -17,7 +17,7 @@ struct Launch {
   std::vector<int64_t> longs;
 };
 
-// Memory for results. The two sides use different poison values, so unwritten results differ.
+// Memory for results. Device and emulator use different poison values, so unwritten results differ.
 std::vector<uint32_t> Poisoned(uint32_t poison);
 constexpr uint32_t kDevicePoison = 0xA5A5A5A5, kEmulatorPoison = 0x5A5A5A5A;
 

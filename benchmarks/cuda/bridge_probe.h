@@ -12,11 +12,11 @@ namespace bridge {
 
 using sensorseq::cuda::kLanes;
 
-// How two results are compared, and the unit of the allowed difference.
+// How two results are compared, and in which unit the allowed difference is given.
 enum class Rule {
   kBits,    // the same bits
   kNumber,  // the same number: all NaNs are equal, -0 equals 0
-  kHalves,  // two halves; each pair has the same bits or is NaN
+  kHalves,  // two halves; each must have the same bits in both results, or be NaN in both
   kUlps,    // units in the last place of a float; denormals count as 0
   kShare,   // 2^-11 of the number; denormals count as 0
   kOfSum,   // 2^-24 of the sum of the addends' magnitudes: an MMA may truncate each addend
@@ -25,9 +25,9 @@ enum class Rule {
 // Columns: name, number of results, description, rule, allowed difference from the PTX manual.
 //
 // The allowed difference is slightly larger than the manual's relative tolerance: 2^-22 for ex2,
-// 2^-23 for rcp, 2^-11 for tanh. The manual gives no tolerance for an MMA. If each of 17 addends is
-// truncated twice at a unit of the largest addend, the difference is at most 34; 36 leaves a
-// margin. Wrong operands or lanes cause differences of millions.
+// 2^-23 for rcp, 2^-11 for tanh. The manual gives no tolerance for an MMA. An MMA has 17 addends.
+// If each is truncated twice, the results differ by at most 34 units, so 36 leaves a margin. Wrong
+// operands or lanes cause differences of millions.
 #define BRIDGE_ROWS(ROW)                                                             \
   ROW(kPlace, 6, "lane, warp, rank, tile, direction, model", kBits, 0)               \
   ROW(kConversions, 5, "conversions of integers", kBits, 0)                          \
@@ -276,7 +276,7 @@ class Probe {
     SENSORSEQ_UNROLL
     for (int w = 0; w < 4; ++w) {
       a[w] = m_.PackHalves(In(2 * w), In(2 * w + 1));
-      // 2^-18 makes even the largest of these normal halves denormal
+      // a factor of 2^-18 makes even the largest value a denormal half
       small_a[w] =
           m_.PackHalves(In(2 * w) * (1.0f / (1 << 18)), In(2 * w + 1) * (1.0f / (1 << 18)));
     }
@@ -468,7 +468,7 @@ class Probe {
     Put(kFresh, m_.LoadFreshIf(m_.True(), arrays_.handed, handed));
     Put(kFresh + 1, m_.LoadFreshIf(odd_, arrays_.handed, handed));
 
-    // the CTAs arrive one after the other, so that the last one is known: rank 1, then rank 0
+    // the CTAs arrive one after the other; in round 0 rank 1 is last, in round 1 rank 0
     bool is_last[2] = {false, false};
     SENSORSEQ_UNROLL
     for (int turn = 0; turn < 4; ++turn) {

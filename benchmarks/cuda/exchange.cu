@@ -2,9 +2,9 @@
 // CTA's wait returns, and the number of bytes that a CTA receives per clock when every CTA sends to
 // all others.
 //
-// AllToAll runs the protocol of the layer: two buffers with one mbarrier each, which one thread
-// arms again after its wait, while every warp sends in every step. The received words, which encode
-// step, sender and position, are checked.
+// AllToAll runs the protocol of the layer. There are two buffers with one mbarrier each. One thread
+// arms an mbarrier again after waiting for it, and every warp sends in every step. The received
+// words, which encode step, sender and position, are checked.
 #include <cooperative_groups.h>
 
 #include "measure.h"
@@ -38,8 +38,8 @@ __device__ void ArmBarrier(uint32_t barrier, uint32_t bytes) {
                : "memory");
 }
 
-// kAcquire: the wait itself acquires at cluster scope, which makes the compiler invalidate the L1;
-// otherwise the wait is relaxed, and a fence orders shared memory only.
+// With kAcquire, the wait acquires at cluster scope, so the compiler invalidates the L1 cache.
+// Without kAcquire, the wait is relaxed, and a fence orders only shared memory.
 template <bool kAcquire>
 __device__ void Wait(uint32_t barrier, uint32_t parity) {
   uint32_t done = 0;
@@ -137,7 +137,7 @@ __global__ void ClusterBarriers(int n_rounds, int64_t* cycles) {
 
 constexpr int kWarps = 8;
 constexpr size_t kMostShared = 200 * 1024;
-constexpr size_t kOneCtaShared = 120 * 1024;  // more than half of an SM's, so one CTA per SM
+constexpr size_t kOneCtaShared = 120 * 1024;  // over half of an SM's, so an SM runs one CTA
 
 // Every CTA sends n_lines lines of 128 B to every other CTA in every step. Warp w sends lines w,
 // w + 8, ..; a lane sends kWords words at once, so that one instruction sends kWords lines.
@@ -307,7 +307,7 @@ bool MeasureBandwidth(int cluster_size, bool whole_chip, std::mt19937_64& random
         ", \"lines_to_each\": " + std::to_string(n_lines) +
         ", \"inbound_bytes\": " + Number(bytes) + ", \"cycles_a_step\": " + Spread(a_step) +
         ", \"inbound_bytes_a_clock\": " + Number(bytes / median);
-    // the latency cancels in the difference between two sizes
+    // subtracting the result for fewer bytes removes the latency
     if (few_bytes > 0.0) {
       row += ", \"inbound_bytes_a_clock_without_latency\": " +
              Number((bytes - few_bytes) / (median - few_cycles));

@@ -22,14 +22,14 @@ inline void Check(cudaError_t status, const char* call, const char* file, int li
   std::exit(1);
 }
 
-// To be called after a launch; checks the status of the launch, then of the kernel.
+// Call this after a launch. It checks the launch, waits for the kernel, and checks the kernel.
 inline void CheckKernel(const char* name, const char* file, int line) {
   Check(cudaGetLastError(), name, file, line);
   Check(cudaDeviceSynchronize(), name, file, line);
 }
 #define CHECK_KERNEL(name) measure::CheckKernel(name, __FILE__, __LINE__)
 
-// Device memory that is freed at the end of its scope; filled with a pattern that no result has.
+// Device memory that is freed at the end of its scope; no result has the pattern that fills it.
 template <typename T>
 class Buffer {
  public:

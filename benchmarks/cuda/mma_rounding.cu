@@ -1,6 +1,7 @@
 // Measures how the tensor cores round a sum of products: crafted sums around 1 and 2^-24, then
-// random sums compared with models of the adder. A model aligns all addends to the largest one,
-// keeps some extra bits below its last bit, and truncates the sum or rounds it to nearest.
+// random sums compared with models of the adder. A model aligns all addends to the largest addend,
+// keeps some extra bits below that addend's last bit, and truncates the sum or rounds it to
+// nearest.
 #include <functional>
 
 #include "fragments.h"
@@ -35,7 +36,7 @@ __global__ void Multiply(const __half* a, const __half* b, float* c) {
   }
 }
 
-// One sum: c plus products, each at its index k.
+// One sum: c plus a few products, each with its index k.
 struct Case {
   const char* what;
   double c;
@@ -85,8 +86,8 @@ float Truncated(double x) {
   return y;
 }
 
-// Truncates each addend `extra` bits below the last of the largest addend's 24 bits, then sums
-// exactly.
+// Truncates each addend, then sums exactly. The smallest unit that is kept is `extra` bits below
+// the last of the largest addend's 24 bits.
 double Aligned(const std::vector<double>& addends, int extra) {
   int largest = -1000;
   for (const double addend : addends) {
@@ -189,7 +190,7 @@ bool RunRandom(std::mt19937_64& random, std::vector<std::string>& rows) {
   constexpr int kProblems = 512;
   std::uniform_int_distribution<int> mantissa(-2047, 2047), exponent(-4, 0);
   std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-  // products are multiples of 2^-30 below 1, so that sums with c (rounded to 2^-40) are exact in
+  // products are multiples of 2^-30 below 1, and c is a multiple of 2^-40, so sums are exact in
   // double
   const auto draw = [&] {
     return __float2half(std::ldexp(static_cast<float>(mantissa(random)), exponent(random) - 11));

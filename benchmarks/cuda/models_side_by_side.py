@@ -109,7 +109,7 @@ class Fits:
 
 
 def models_side_by_side(device, *, tiny=False, rounds=3):
-    """Return rows for 32 models, with times or with the reason why there are none."""
+    """Return rows for 32 models, each with the times or the reason why they are missing."""
     n_models, sizes, epochs = (2, (9, 6), 2) if tiny else (32, (98, 100), 3)
     rows = []
     for hidden_size, batch in [(5, 4)] if tiny else [(32, 32), (64, 32), (128, 32), (64, 98)]:

@@ -21,7 +21,7 @@ from sensorseq.ops.choice import allowing_tf32, choose_here
 
 
 def errors_of(shape, allowed, packed, device):
-    """Compare one training step of both sides with float64."""
+    """Compare one training step of torch's LSTM and of ours with float64."""
     problem = Problem(
         shape,
         Precision(torch.float32, allowed),

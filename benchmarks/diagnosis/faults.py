@@ -22,7 +22,7 @@ DATA_CHANGES_OF = {
 }
 # Measured cost of a fit on this benchmark's windows, in microseconds per step of a window.
 STEP_US, STEP_US_PER_PRODUCT, CALL_US = 0.45, 0.00055, 0.7
-LONGEST_S = 0.6  # an estimate for an idle core: settings that take longer are drawn again
+LONGEST_S = 0.6  # settings are drawn again if a fit would take longer on an idle core
 
 
 def estimated_s(settings: Mapping[str, Any], n_train: int, n_steps: int) -> float:
@@ -90,8 +90,9 @@ def draw_twin(rng: Rng, base: str = "cosine") -> Settings:
     rng : Generator
         Source of randomness.
     base : str
-        ``"cosine"``; ``"constant"``, a low constant rate; ``"either"`` of these two; ``"hot"``, a
-        high rate with the cosine schedule; or ``"sgd"``, the optimizer SGD.
+        ``"cosine"`` for the cosine schedule, ``"constant"`` for a low constant rate, ``"either"``
+        for one of these two at random, ``"hot"`` for a high rate with the cosine schedule, or
+        ``"sgd"`` for the optimizer SGD.
     """
     if base == "either":
         base = "constant" if rng.random() < 0.3 else "cosine"
@@ -149,7 +150,7 @@ class Fault:
     base : str
         Kind of the twin; see `draw_twin`.
     of_twin : dict
-        Changes of the data, which the twin's data also have.
+        Changes of the data that also apply to the twin.
     """
 
     cause: str

@@ -58,7 +58,7 @@ class Fit:
     fit_s : float
         Duration in seconds.
     score : float, optional
-        Accuracy of the classifier on fresh windows, with features or the weights of the best epoch.
+        Accuracy of the classifier on fresh windows if it uses features or the best epoch's weights.
     """
 
     classifier: SensorLSTMClassifier
@@ -70,8 +70,8 @@ class Fit:
     def level(self) -> float:
         """Median accuracy on fresh windows over the last third of the epochs; 0 for a diverged fit.
 
-        With features or the weights of the best epoch, this is the accuracy of the classifier
-        itself.
+        If the fit used features or kept the weights of the best epoch, the level is the accuracy of
+        the fitted classifier.
         """
         if not hasattr(self.classifier, "module_") or not len(self.accuracy):
             return 0.0
@@ -89,7 +89,7 @@ class Fit:
 
     @property
     def movement(self) -> float | None:
-        """Noise (nats) of the late fixed-window loss; None if this is too short or not finite."""
+        """Noise (nats) of the late fixed-window loss; None if it cannot be computed."""
         record = self.classifier.fluctuation_.record
         loss = np.zeros(0) if record is None else np.asarray(record.fixed_loss, float)
         late = loss[len(loss) // 2 :]

@@ -76,7 +76,7 @@ def _measured(
     parts = [change_parts(windows, change, number) for _, change in runs]
     fits = [fit(of, runs[k][0], k) for k, of in enumerate(parts)]
     levels = [of.level for of in fits]
-    if source != VERDICT:  # in the verdict benchmark, all settings are sensible
+    if source != VERDICT:  # all settings of the verdict benchmark are already sensible
         levels.append(fit(windows, TUNED, 1, judged=False).level)
     best = sorted(levels)[-2]
     seen: dict[str, list[float]] = {}

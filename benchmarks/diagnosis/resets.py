@@ -50,7 +50,7 @@ def list_resets(
     twin: Mapping[str, Any] | None = None,
     cause: str = "",
 ) -> list[Reset]:
-    """Return distinct resets of a run; learning rates and widths are raised and lowered.
+    """Return distinct resets of a run; the learning rate and the width are raised and lowered.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def all_defaults(settings: Mapping[str, Any]) -> Settings:
 
 
 def is_calm(movement: float | None) -> bool:
-    """Return whether a loss moves no more than a healthy one; None stands for a non-finite loss."""
+    """Return whether a loss moves no more than a healthy run's; None means a non-finite loss."""
     return movement is not None and movement <= CALM_NATS
 
 
@@ -121,8 +121,8 @@ def repairs(
     """Return whether a reset strictly repairs a run.
 
     The level after the reset must be at most 5 points below the best known level. If the run
-    fluctuates, the reset must at least halve the movement of its loss or bring it down to that of a
-    healthy run.
+    fluctuates, the movement of its loss must also fall by at least half, or to the movement of a
+    healthy run's loss.
     """
     if level < best - REPAIRED:
         return False

@@ -100,8 +100,8 @@ def score(
     answers, again : mapping of str to Answer
         The answer for each row, by the row's name; `again` holds the answers for another seed.
     learned : sequence of row
-        Training data of the guess from the configuration; if empty, `rows` of other data sets are
-        used.
+        Training data of the guess from the configuration. If empty, a row's guess is trained on the
+        `rows` of other data sets.
     """
     lines = []
     for what, strictly, chosen in (
@@ -138,7 +138,7 @@ def score(
 def score_sick(
     rows: Sequence[Row], answers: Mapping[str, Answer], learned: Sequence[Row]
 ) -> list[dict[str, Any]]:
-    """Return how often the fault is named first if the settings are healthy and the data are sick.
+    """Return how often the fault is named first in runs with healthy settings and faulty data.
 
     The report has to name the right cause; for the guess, the right family is enough.
 

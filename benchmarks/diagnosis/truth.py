@@ -9,7 +9,7 @@ from diagnosis.resets import REPAIRED, SAME, helps, is_calm, repairs
 from verdict.oracle import CLEARLY_LEARNED, movement
 
 Row = Mapping[str, Any]
-MOVES = 0.03  # least movement of the accuracy on fresh windows that is visible in the curve
+MOVES = 0.03  # least visible movement of the accuracy on fresh windows
 FAILS = 0.25  # fraction of the best fit's gain over guessing; a run below it has learned nothing
 
 
@@ -49,7 +49,7 @@ def is_healthy(row: Row) -> bool:
 
 
 def moves_or_fails(row: Row) -> bool:
-    """Return whether the fresh accuracy fluctuates by 3 points or more, or the run fails."""
+    """Return whether the accuracy on fresh windows moves by at least 3 points, or the run fails."""
     return fresh_movement(row) >= MOVES or fails(row)
 
 
@@ -65,7 +65,7 @@ def repaired_by(row: Row, outcome: Row) -> bool:
 
 
 def right_causes(row: Row, *, strictly: bool = True) -> set[str]:
-    """Return the causes whose single reset repairs a sick run that another seed does not repair.
+    """Return the causes whose single reset repairs a sick run; none if another seed repairs it.
 
     If not `strictly`, a reset that makes the run 5 points more accurate is enough.
     """

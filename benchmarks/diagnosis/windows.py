@@ -16,8 +16,8 @@ SETS_OF = {
     "test": ("borealtc", "chirps", "watch", "replica", "motions"),
 }
 SETS_OF["sick"] = SETS_OF["test"]
-LONGEST_STEPS, MOST_FRESH = 50, 300  # every second step of longer windows is dropped
-LEAST_FRESH = 60  # with fewer fresh windows, a single one outweighs the differences that matter
+LONGEST_STEPS, MOST_FRESH = 50, 300  # longer windows lose every second step
+LEAST_FRESH = 60  # with fewer fresh windows, accuracies would be too coarse
 Rng = np.random.Generator
 
 
@@ -71,15 +71,15 @@ def change_parts(parts: DrawnParts, change: Mapping[str, Any], seed: int) -> Dra
     parts : DrawnParts
         The drawn windows.
     change : mapping
-        `units` is the pair (factor, offset) of all parts. `random_labels` is the fraction of
-        training and validation labels that become any other class, and `confused_labels` the
-        fraction that become the next class. `shift` is the largest offset of validation groups, in
-        standard deviations, and `gain` is their largest factor. `n_val` is the number of validation
-        windows kept. In training and validation windows, `dead` makes one channel constant (if
-        there is only one channel, in the given fraction of the windows), `mixed_units` multiplies
-        one channel by the given factor in half of the groups, and `clipped` clips the given
-        fraction of the values at each end. `duplicates` is the fraction of training windows that
-        are copies.
+        `units` is a (factor, offset) pair for all parts. `random_labels` is the fraction of
+        training and validation labels that are replaced by any other class, and `confused_labels`
+        the fraction that are replaced by the next class. `shift` is the largest offset of
+        validation groups, in standard deviations, and `gain` is their largest factor. `n_val` is
+        the number of validation windows kept. The next three change training and validation
+        windows. `dead` makes one channel constant; if there is only one channel, it becomes
+        constant in the given fraction of the windows. `mixed_units` multiplies one channel by the
+        given factor in half of the groups. `clipped` clips the given fraction of the values at each
+        end. `duplicates` is the fraction of training windows that are copies.
     seed : int
         Seed of the random choices.
     """

@@ -2,7 +2,8 @@
 
 Augmentation is ``augment="standard"``. Both sides have the same number of epochs, H = 64, batches
 of 32, no early stopping, and the native engine. `ratio` is the time of the plain fit divided by the
-time of the fit with augmentation: 0.9 means that augmentation accounts for a tenth of the latter.
+time of the fit with augmentation. A ratio of 0.9 means that augmentation takes a tenth of the time
+of its fit.
 """
 
 from functools import partial

@@ -1,9 +1,9 @@
 """Times a live stream of six channels at 1 kHz with 50 decisions a second, for bench_estimator.py.
 
-One second of signal is pushed in chunks of 20 samples into the stream of a model that classifies
-windows of 1 s at 100 Hz on one thread. The other side calls `predict_proba` once for each of the
-same 50 windows. The other side's time is a lower bound for a hand-written loop, which has neither
-resampling nor a buffer. `load_percent` is our CPU time for one second of signal.
+One second of signal is pushed on one thread, in chunks of 20 samples, into the stream of a model
+that classifies windows of 1 s at 100 Hz. The other side calls `predict_proba` once for each of the
+same 50 windows. The other side neither resamples nor keeps a buffer, so its time is a lower bound
+for a hand-written loop. `load_percent` is our CPU time for one second of signal.
 """
 
 import time

@@ -2,7 +2,7 @@
 
 One window of 100 timesteps and one channel, with six classes, H = 64 and pooling "meanmax", on one
 thread. The other side is the native operator alone, with scaled input and with weights in the
-operator's layout; our side is the public method with its checks, scaling and softmax. `overhead_us`
+operator's layout. Our side is the public method with its checks, scaling and softmax. `overhead_us`
 is the method's additional time (the median of paired differences); `ratio` is the operator's time
 divided by the method's time.
 """

@@ -34,7 +34,7 @@ from sensorseq.io import model_file
 from sensorseq.ops import train_epoch as epochs
 from sensorseq.prediction.loading import load
 
-# 2**20 outputs per sample (or channels) would be accepted and need gigabytes; 2**31 is refused
+# 2**20 outputs per sample or channels would be accepted and need gigabytes, so 2**20 is left out
 ODD_INTEGERS = (-(2**62), -1, 0, 1, 2, 3, 7, 2**12, 2**31, 2**62)
 ODD_FLOATS = (float("nan"), float("inf"), -1.0, 0.0, 1e-300, 1e300)
 counts: Counter = Counter()
@@ -119,7 +119,7 @@ def spoil_layout(rng, value):
     shape = list(value.shape)
     shape[axis] = size
     shape[rng.randrange(value.ndim)] = 0
-    with contextlib.suppress(RuntimeError):  # may be larger than torch allows
+    with contextlib.suppress(RuntimeError):  # the shape may be larger than torch allows
         return value.new_empty(shape)
     return value.new_empty(0)
 
@@ -144,7 +144,7 @@ def call(rng, function, arguments, n_spoiled):
 
 
 def arguments_for(operator, values):
-    """Return the values of the arguments in an operator's schema."""
+    """Return an operator's arguments: the values whose names are in its schema."""
     schema = operator.default._schema
     return {a.name: values[a.name] for a in schema.arguments if a.name in values}
 
@@ -308,7 +308,7 @@ def filters(rng, n_spoiled, signal, c):
             continue
         from_two_threads(signal_filter.push, values)
         flush()
-        signal_filter.push(values[: rng.randrange(4)])  # of the next signal
+        signal_filter.push(values[: rng.randrange(4)])  # begins the next signal
         if name == "x":
             call(rng, signal_filter.push_last, {"x": values}, n_spoiled)
             signal_filter.reset()

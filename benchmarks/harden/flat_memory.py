@@ -1,12 +1,12 @@
 """Checks that memory stays flat over repeated work: `python benchmarks/harden/flat_memory.py`.
 
-It repeats fits, predictions, reports (created and rendered as pages) and streams a thousand times
-each, every kind in its own process, with two processes at a time. After every tenth repetition,
-garbage is collected and resident memory is measured. Memory is flat if the median of the last
-quarter exceeds that of the second quarter by at most `BOUND` bytes per repetition, and by at most
-`MOST` in total; the first quarter is a warm-up. A leaked fit takes 77 kB, its network 20 kB and its
-history alone 1.6 kB, so one leaked object per repetition is found; without leaks, memory varied by
-up to 500 bytes per fit. The last line of the output is a JSON summary.
+The program repeats fits, predictions, reports (created and rendered as pages) and streams a
+thousand times each. Each kind of work runs in its own process, and two processes run at a time.
+After every tenth repetition, garbage is collected and resident memory is measured. The first
+quarter is a warm-up. Memory is flat if the median grows from the second quarter to the last by at
+most `BOUND` bytes per repetition and at most `MOST` bytes in total. One leaked object per
+repetition is found, because a fit takes 77 kB, its network 20 kB and its history 1.6 kB. Without
+leaks, memory varied by up to 500 bytes per fit. The last line of the output is a JSON summary.
 """
 
 import argparse

@@ -1,13 +1,13 @@
 """Runs commands whose disk fills at a random moment: `python benchmarks/harden/full_disk.py`.
 
-The commands are `prepare` in one process, with two workers, with scratch files of large recordings
-and with dask; training, with its model or with only its checkpoint on the disk; and the commands
-that write report pages, ONNX and C. The disk is a small file system in memory. In half of the runs
-it fills up at a random moment, in the other half after a random number of bytes. A command must end
-with exit code 4 and one message, or with exit code 0 and the outputs of an undisturbed run. After a
-failure, the earlier output must still exist, and no partly written file may exist. When there is
-free space again, a preparation must resume and produce the same bytes as an undisturbed run. The
-last line of the output is a JSON summary.
+The commands are `prepare`, training, and the commands that write report pages, ONNX and C.
+`prepare` runs in one process, with two workers, with scratch files of large recordings, and with
+dask. Training writes its model, or only its checkpoint, to the disk. The disk is a small file
+system in memory. In half of the runs the disk fills up at a random moment, in the other half after
+a random number of bytes. A command must end with exit code 4 and one message, or with exit code 0
+and the outputs of an undisturbed run. After a failure, the earlier output must still exist, and no
+partly written file may exist. When there is free space again, a preparation must resume and produce
+the same bytes as an undisturbed run. The last line of the output is a JSON summary.
 """
 
 import argparse

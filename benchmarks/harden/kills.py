@@ -1,11 +1,11 @@
 """Kills processes at random moments: `python benchmarks/harden/kills.py [--kills 200]`.
 
-It kills `prepare` in one process and with two workers, training with both engines, and the writers
-of models, reports and prepared files. A killed preparation must resume and produce the same bytes
-as an uninterrupted one. A killed training run must leave a checkpoint that equals the one of an
-uninterrupted run at the same epoch. A killed writer must leave a complete file, either the earlier
-or the new one. No process may be left, and no temporary file may be left after the next run. The
-last line of the output is a JSON summary.
+The program kills `prepare` in one process and with two workers, training with both engines, and the
+writers of models, reports and prepared files. A killed preparation must resume and produce the same
+bytes as an uninterrupted one. A killed training run must leave a checkpoint that equals an
+uninterrupted run's checkpoint of the same epoch. A killed writer must leave a complete file, either
+the earlier or the new one. No process may be left, and no temporary file may be left after the next
+run. The last line of the output is a JSON summary.
 """
 
 import argparse

@@ -66,7 +66,7 @@ def write_prepared(folder):
 
 
 def mutate(rng, data, donors=(), *, most=4):
-    """Return the bytes with 1 to `most` changes, which `rng` (a `random.Random`) draws."""
+    """Return the bytes with 1 to `most` changes drawn by `rng` (a `random.Random`)."""
     data = bytearray(data)
     for _ in range(rng.randint(1, most)):
         at = rng.randrange(len(data) + 1)

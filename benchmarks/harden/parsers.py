@@ -1,10 +1,10 @@
 """Runs parsers on changed files: `python benchmarks/harden/parsers.py [--seconds 30] [PARSER ...]`.
 
-Each parser runs in its own process on copies of valid files, which are changed by atheris (guided
-by coverage) if it is installed, or else by `mutations.py`. Checksums inside the files are repaired,
-so that the changes are not refused because of a checksum. A file must be read, or refused with the
-package's own error, within 10 s of processor time and 4 GB of memory. Files that make a parser fail
-are stored in build/harden/findings. The last line of the output is a JSON summary.
+Each parser runs in its own process on changed copies of valid files. The changes come from atheris
+(guided by coverage) if it is installed, or else from `mutations.py`. Checksums inside the files are
+repaired, so that the changes are not refused because of a checksum. A file must be read, or refused
+with the package's own error, within 10 s of processor time and 4 GB of memory. Files that make a
+parser fail are stored in build/harden/findings. The last line of the output is a JSON summary.
 """
 
 import argparse
@@ -340,7 +340,7 @@ class Prepared(Parser):
 
 
 class PreparedInPieces(Prepared):
-    """A prepared file, read like a large one: each piece is verified when it is read."""
+    """A prepared file that is read in pieces, each of which is verified when it is read."""
 
     def seeds(self, folder):
         from sensorseq.io import checksums
@@ -367,7 +367,7 @@ PARSERS = {
     "prepared": Prepared,
     "pieces": PreparedInPieces,
 }
-APART = ("prepared", "pieces")  # a separate part in run.py
+APART = ("prepared", "pieces")  # run.py runs these parsers as a separate part
 
 
 def _loaded(path):

@@ -26,7 +26,7 @@ KINDS = {
 UNWATCHED = ("libtorch_cpu.so", "libtorch_python.so", "libc10.so", "libgomp.so.1")
 SUPPRESSIONS = "\n".join(
     [f"called_from_lib:{name}" for name in UNWATCHED]
-    + ["mutex:capsule_dealloc"]  # a lock in torch, used when Python exits
+    + ["mutex:capsule_dealloc"]  # a lock that torch uses when Python exits
     + [f"race:{name}" for name in (*UNWATCHED, "libgomp", "openblas", "_multiarray_umath")]
 )
 

@@ -27,7 +27,7 @@ RATES = [  # rate, target, duration_s
 CHANNELS = (6, 1)
 DTYPES = (np.float32, np.float64)
 CHUNK_S, STREAM_S = 0.01, 60.0
-EDGE = 60  # lower-rate samples at each end, where the two sides treat edges differently
+EDGE = 60  # samples (of the lower rate) at each end that are not compared
 
 
 @dataclass(frozen=True)

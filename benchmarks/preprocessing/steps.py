@@ -4,8 +4,9 @@ Everything runs in one process and one thread, in float64. The rows compare:
 
 - moving deviation, moving range: over the last second, in six channels at 100 Hz. pandas' side is
   `rolling(window, min_periods=1)`, followed by `std(ddof=0)` or by `max()` minus `min()`.
-- moving mean: aeon's side is `MovingAverage`, which has no values before the first complete window,
-  so the samples before it are not compared. aeon is installed only in the environment of the peers.
+- moving mean: aeon's side is `MovingAverage`. The samples before the first complete window, for
+  which aeon has no values, are not compared. aeon is installed only in the environment of the
+  peers.
 - uneven stamps to an even grid: pandas' side is the usual idiom of `reindex` to the union of stamps
   and grid, `interpolate("index")`, and selection of the grid. Our side interpolates linearly only
   across holes, so the tolerance of the comparison depends on the curvature of the signal.

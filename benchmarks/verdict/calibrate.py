@@ -29,9 +29,8 @@ def statistics_of(run: Evidence) -> dict[str, float]:
     """Return all numbers of a run that may have a threshold.
 
     These are the report's statistics that have a threshold, and the noise of three losses. The
-    noise is computed in every combination of scale (in nats or relative), epochs (after the initial
-    descent or the second half) and estimator (from the median or the mean of second differences),
-    so that an edge can be chosen for each combination.
+    noise is computed for every combination of scale (in nats or relative), epochs (all after the
+    initial descent, or the second half) and estimator (median or mean of second differences).
     """
     report = report_of(run)
     statistics = {
@@ -68,7 +67,7 @@ ESTIMATORS: dict[str, Callable[[NDArray[np.float64]], float]] = {
 
 
 def quantile_limit(values: ArrayLike, quantile: float = EDGE_QUANTILE) -> float:
-    """Return the upper 95 % limit of a quantile, from a bootstrap over runs."""
+    """Return the upper 95 % confidence limit of a quantile, from a bootstrap over runs."""
     held = np.asarray(values, np.float64)
     drawn = np.random.default_rng(0).integers(len(held), size=(N_RESAMPLES, len(held)))
     return float(np.percentile(np.quantile(held[drawn], quantile, axis=1), 95))
@@ -133,10 +132,10 @@ def _range(runs: Sequence[Evidence], name: str) -> list[int]:
 
 
 def _joint(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """Return, for each loss, two edges and the fractions of runs that exceed both edges.
+    """Return two edges for each loss and estimate, and the fractions of runs that exceed both.
 
-    The edges, one in nats and one relative, are the 95 % quantiles of healthy runs times a common
-    factor, which is chosen so that one healthy run in a hundred exceeds both edges.
+    One edge is in nats and one is relative. Both are 95 % quantiles of healthy runs, multiplied by
+    a common factor. The factor is chosen so that 1 % of healthy runs exceed both edges.
     """
     rows = []
     losses = ("running loss", "fixed-subset loss", "validation loss")

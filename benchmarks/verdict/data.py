@@ -114,7 +114,8 @@ GENERATED = {
     "replica": Generated(_replica, 6, 100, 0.4),
 }
 MEASURED = ("surfaces", "motions", "vowels", "watch", "borealtc")
-# Noise in standard deviations; with it, about 60 % of fresh windows are classified correctly.
+# Noise, in standard deviations of the signal, at which about 60 % of fresh windows are classified
+# correctly.
 HARD_NOISE = {
     "sinusoids": 1.7,
     "autoregressive": 1.2,
@@ -144,9 +145,9 @@ def draw(
     Parameters
     ----------
     name : str
-        One of `GENERATED` or `MEASURED`.
+        A name in `GENERATED` or `MEASURED`.
     seed : int
-        Seed of the windows that are generated, or of the split and the choice of measured windows.
+        Seed for generating windows, or for choosing and splitting measured windows.
     n_train, n_val : int
         Requested number of windows; a measured set may have fewer.
     hard : bool, default=False

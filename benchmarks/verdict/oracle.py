@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from verdict.runs import Evidence
 
-VOLATILE_RATIO = 2.0  # movement of both series, relative to the healthy twin
-LEAST_MOVEMENT = 0.01  # smaller movements of the accuracy are negligible, even if they doubled
-CLEARLY_LEARNED = 0.15  # gain in balanced accuracy over guessing
+VOLATILE_RATIO = 2.0  # least movement of both series, relative to the healthy twin
+LEAST_MOVEMENT = 0.01  # smaller movements of the accuracy never count as volatile
+CLEARLY_LEARNED = 0.15  # least gain in balanced accuracy over guessing
 
 
 @dataclass(frozen=True)

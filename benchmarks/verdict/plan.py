@@ -154,7 +154,7 @@ def _make(part: str) -> Iterator[Plan]:
             yield Plan(
                 name=name, role="healthy", kind=setting, arguments=arguments, change={}, **common
             )
-            if repeat >= n_with_injections or data == "motions":  # its fresh part is too small
+            if repeat >= n_with_injections or data == "motions":  # too few fresh windows
                 continue
             kinds = _injections(float(arguments["learning_rate"]), part)
             for _ in range(4):

@@ -24,7 +24,7 @@ PLAIN, CONTROL, FAULTY = "plain healthy", "noisy but normal", "made faulty"
 OURS, CURVE_ONLY = "ours", "ours, from the curve alone"
 # goal: alarms on at most 3 % of plain runs and 8 % of noisy runs, and on at least 95 % of faulty
 # runs
-LOUD = 0.03  # movement of the fresh accuracy that nobody would overlook
+LOUD = 0.03  # a movement of the accuracy on fresh windows that nobody would overlook
 N_RESAMPLES = 2000
 
 
@@ -41,7 +41,7 @@ class JudgedRun:
     fault : str
         The oracle's verdict on a faulty run, or empty.
     counts : bool
-        Whether the run counts in the row itself, not only in the row "or barely".
+        Whether the run counts in its row. If not, it counts only in the row "or barely".
     verdict : str
         Our verdict.
     alarms : dict of str to bool

@@ -6,15 +6,15 @@ AutoTrainer/utils/monitor.py. UMLAUT: Schoop, Huang, Hartmann, *UMLAUT: Debuggin
 Programs using Program Structure and Model Behavior*, CHI 2021; the numbers are from
 BerkeleyHCI/umlaut, umlaut/heuristics.py.
 
-Interpretations: AutoTrainer checks every third epoch, as with `checktype="epoch_3"`. Here it
-continues after an alarm, and a single alarm flags the run. The first layer is the input weights of
-the LSTM, the last layer is the weights of the head, and gradients are computed on the first
-training batch. In AutoTrainer's code, a check that finds a run not converged disables the
-oscillation rule permanently; here the rule is disabled only until the run has converged, so it
-raises more alarms. The dying-ReLU rule is omitted because no run has a ReLU, and large weights
-raise no alarm. UMLAUT's rules about code (missing softmax, missing activations, shape and type of
-the input) are omitted because every run here satisfies them; the rule on dropout above 0.5 is only
-in the paper, and no run exceeds 0.5.
+Interpretations: AutoTrainer checks every third epoch, as with `checktype="epoch_3"`. Here, the
+checks continue after an alarm, and a single alarm flags the run. The input weights of the LSTM
+count as the first layer, and the weights of the head as the last layer. Gradients are computed on
+the first training batch. In AutoTrainer's code, a check that finds that a run has not converged
+disables the oscillation rule permanently. Here, the rule is disabled only until the run has
+converged, so it raises more alarms. The dying-ReLU rule is omitted because no run has a ReLU, and
+large weights raise no alarm. UMLAUT's rules about code (missing softmax, missing activations, shape
+and type of the input) are omitted because every run here satisfies them. The rule on dropout above
+0.5 is only in the paper, and no run exceeds 0.5.
 """
 
 import math
@@ -24,20 +24,20 @@ from itertools import pairwise
 from verdict.runs import GRADIENTS_EVERY, Evidence
 
 # AutoTrainer's defaults
-LEAST_GRADIENT_RATIO = 1e-3  # beta_1: ratio of the first layer's gradient norm to the last layer's
+LEAST_GRADIENT_RATIO = 1e-3  # beta_1: gradient norm of the first layer, relative to the last layer
 LEAST_GRADIENT = 1e-4  # beta_2: norm of the first layer's gradient
 GREATEST_GRADIENT_RATIO = 70.0  # beta_3
-OSCILLATION = 0.03  # zeta: from the i-th maximum of the training accuracy to the i-th minimum
+OSCILLATION = 0.03  # zeta: least drop from a maximum of the training accuracy to a minimum
 OSCILLATING_SHARE = 0.2  # eta: fraction of the epochs with an oscillation
-LEAST_GAIN = 0.01  # delta: slow if no accuracy gains this much from one epoch to the next
+LEAST_GAIN = 0.01  # delta: slow if the accuracy never gains this much in one epoch
 TARGET_ACCURACY = 0.7  # Theta: below this, training has not converged
 LOSS_CEILING = 1e5  # a validation loss that counts as exploded
-FIRST_JUDGED = 0.3  # fraction of the planned epochs before which no curve is judged
+FIRST_JUDGED = 0.3  # curves are judged after this fraction of the planned epochs
 
 # UMLAUT's defaults
 RATE_CEILING, RATE_FLOOR = 0.01, 1e-7
 ACCURACY_CEILING = 0.95  # a higher validation accuracy is too good to be true
-FIRST_EPOCH = 3  # counted from 0: the first epoch whose accuracy is judged
+FIRST_EPOCH = 3  # the first epoch (counted from 0) whose accuracy is judged
 INPUT_BOUND = 1.0
 
 FIRST_LAYER, LAST_LAYER = "lstm.weight_ih_l0", "linear.weight"
@@ -56,7 +56,7 @@ def _oscillates(accuracy: Sequence[float]) -> bool:
 
 
 def autotrainer_oscillation(run: Evidence) -> bool:
-    """AutoTrainer's rule for an oscillating loss, which it applies to the training accuracy."""
+    """AutoTrainer's rule for an oscillating loss, applied to the training accuracy."""
     accuracy = [row["accuracy"] for row in run.rows]
     return any(_oscillates(accuracy[:n]) for n in _checks(run) if _is_judged(run, n))
 
@@ -81,7 +81,7 @@ def _problem(run: Evidence, n_epochs: int) -> bool:
     if not all(map(math.isfinite, losses)) or rows[-1]["val_loss"] >= LOSS_CEILING:
         return True
     index = n_epochs // GRADIENTS_EVERY - 1
-    # A run that ended early has no gradients for the last of its planned epochs.
+    # A run that ended early has no gradients for the last planned epochs.
     norms = [run.gradients.get(name, [])[index : index + 1] for name in (FIRST_LAYER, LAST_LAYER)]
     first, last = (float(norm[0]) if len(norm) else 1.0 for norm in norms)
     if not (math.isfinite(first) and math.isfinite(last)):
@@ -112,7 +112,7 @@ def umlaut_overfitting(run: Evidence) -> bool:
 
 
 def umlaut_rate(run: Evidence) -> bool:
-    """UMLAUT's rule for a learning rate outside the usual range in any epoch."""
+    """UMLAUT's rule for a learning rate that is outside the usual range in at least one epoch."""
     return any(not RATE_FLOOR <= row["learning_rate"] <= RATE_CEILING for row in run.rows)
 
 

@@ -1,8 +1,8 @@
 """Trains one run of the verdict benchmark, stores its evidence in a file, and reads the file.
 
-The evidence lets every rule be judged again without training: the history, the classifier's facts
-for its report, the TrainingRecord without snapshots, the inputs of the rivals' rules, and the
-results on the fresh part after each epoch, which only the oracle sees.
+The evidence is sufficient to apply every rule again without training. It consists of the history,
+the classifier's facts for its report, the TrainingRecord without snapshots, the inputs of the
+rivals' rules, and the results on the fresh part after each epoch, which only the oracle sees.
 """
 
 import json
@@ -95,8 +95,8 @@ class Evidence:
     record : TrainingRecord or None
         The record without snapshots.
     fresh : dict of str to ndarray of shape (E,)
-        `accuracy`, `balanced` accuracy, mean `probability` of the true class, `loss` in nats; and
-        `counts` of the classes.
+        `accuracy`, `balanced` accuracy, mean `probability` of the true class, `loss` in nats, and
+        the `counts` of the classes.
     gradients : dict of str to ndarray of shape (D,)
         Norm of each parameter's gradient on the first training batch, every third epoch.
     input_range : (float, float)
@@ -143,7 +143,7 @@ class _Watch:
         x, lengths, y = self.first
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         loss = cross_entropy(module(x, lengths), y)
-        gradients = torch.autograd.grad(loss, [p for _, p in named])  # leaves no .grad behind
+        gradients = torch.autograd.grad(loss, [p for _, p in named])  # does not set .grad
         for (name, _), gradient in zip(named, gradients, strict=True):
             self.gradients.setdefault(name, []).append(float(gradient.norm()))
 
@@ -188,7 +188,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # many runs fail on purpose
         for _ in range(n_cycles):
-            # A non-finite loss in the first epoch raises an error, but history and report still
+            # A non-finite loss in the first epoch raises an error, but the history and report
             # exist.
             with suppress(DivergedError):
                 classifier.fit(parts.train.X, parts.train.y, **parts.of_fit)
@@ -217,7 +217,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
 
 
 def _changed(parts: DrawnParts, change: Mapping[str, Any], rng: np.random.Generator) -> DrawnParts:
-    """Scale like `scale="standard"`, then apply the planned changes."""
+    """Scale the parts like `scale="standard"`, then apply the planned changes."""
     mean = parts.train.X.mean(axis=(0, 1), dtype=np.float64)
     sd = parts.train.X.std(axis=(0, 1), dtype=np.float64)
     factor, offset = float(change.get("factor", 1.0)), float(change.get("offset", 0.0))
@@ -271,7 +271,7 @@ def _joined(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _joined_record(records: list[TrainingRecord | None]) -> TrainingRecord | None:
-    """Join all values of epochs and of steps in the records of consecutive fits."""
+    """Return one record that joins the epochs and steps of consecutive fits."""
     first = records[0]
     if first is None or any(record is None for record in records):
         return None

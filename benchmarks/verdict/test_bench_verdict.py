@@ -77,7 +77,7 @@ def test_a_calm_curve_alarms_nobody():
 @pytest.mark.parametrize(
     ("size", "every", "alarm"),
     [
-        (0.031, 2, True),  # a maximum and a minimum every two epochs, which is more than 20 %
+        (0.031, 2, True),  # a maximum and a minimum in half of the epochs, which is more than 20 %
         (0.029, 2, False),  # less than 0.03 apart
         (0.2, 15, False),  # far apart, but only twice in 30 epochs
     ],
@@ -381,7 +381,7 @@ def test_calibration_shows_the_benefit_and_cost_of_an_edge():
     assert 0.005 < row["healthy"]["0.5"] < 0.02
     assert row["healthy"]["0.99"] <= row["edge"] < 0.05
     assert row["faulty_above_edge"] == 1.0
-    assert len(facts["joint"]) == 8  # without a record: two losses, two spans, two estimators
+    assert len(facts["joint"]) == 8  # two losses (no record), two choices of epochs, two estimators
     assert all(joint["faulty_above_both"] >= 0.9 for joint in facts["joint"])
     json.dumps([rows, facts])
     assert "running loss, second half, mean: nats" in {row["statistic"] for row in rows}

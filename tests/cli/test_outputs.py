@@ -95,7 +95,7 @@ def error_of(line):
 
 
 def test_a_read_only_disk_is_refused_before_anything_is_read(place, tmp_path):
-    nothing = tmp_path / "nothing.h5"  # the output is checked first
+    nothing = tmp_path / "nothing.h5"  # does not exist, but the output is checked first
     with small_disk(tmp_path / "disk") as disk, read_only(disk):
         for line in (
             ["prepare", place / "logs", "--window-s", "2", "-o", disk / "o"],

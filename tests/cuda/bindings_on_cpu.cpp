@@ -48,8 +48,7 @@ void Write(const Array& from, float* to) {
   if (to != nullptr) std::copy(from.begin(), from.end(), to);
 }
 
-// A projected x is treated as an input of D * 4H channels, each of which feeds one gate of one
-// unit.
+// Treats a projected x as an input of D * 4H channels, each of which feeds one gate of one unit.
 Problem ProblemOf(const LstmShape& shape, const LstmInputs<float>& in, const Options& options) {
   Demand(options.stream == kStream, "another stream than the current one");
   Demand(n_guards == 1, "no device guard");

@@ -66,7 +66,7 @@ def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
         ["readelf", "--dyn-syms", "--wide", library], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split()[4:] for line in symbols.splitlines() if "cuda" in line.lower()]
-    # all must be undefined: if the linked runtime exported a name, that name would replace torch's
+    # all must be undefined, because a name that the library defines would replace torch's
     assert ["WEAK", "DEFAULT", "UND", "aoti_torch_get_current_cuda_stream"] in rows
     assert {row[2] for row in rows} == {"UND"}, rows
     assert all(row[3].startswith("aoti_torch_") for row in rows), rows
@@ -200,7 +200,7 @@ def test_warnings_are_errors_only_on_request_even_in_files_compiled_before(toolk
     build_cuda.compile_changed(toolkit, [source], tmp_path)
     with pytest.raises(SystemExit, match=r"nvcc failed on unused\.cu"):
         build_cuda.compile_changed(toolkit, [source], tmp_path, warnings_are_errors=True)
-    assert not (tmp_path / "unused.command").exists()  # so that a partial object is not used
+    assert not (tmp_path / "unused.command").exists()  # so the file is compiled again
 
 
 # ---- with and without nvcc

@@ -27,7 +27,7 @@ def printed(tmp_path_factory):
 
 
 def test_clusters_threads_and_shared_memory_of_every_variant_are_those_of_the_table(printed):
-    # after an intended change, write `printed` to the table
+    # after an intended change, store the text of `printed` as the table
     assert json.loads(printed) == json.loads(TABLE.read_text())
 
 
@@ -39,8 +39,8 @@ def test_every_variant_fits_a_multiprocessor(printed):
 
 
 def test_two_ctas_of_the_widest_forward_pass_share_a_multiprocessor(printed):
-    # If not, the 132 multiprocessors, in groups of at most 18, would run only 15 clusters of 8 CTAs
-    # at a time, and a batch of 128 (16 clusters) would take two rounds.
+    # The 132 multiprocessors are in groups of at most 18. With one CTA each, they would run only 15
+    # clusters of 8 CTAs at a time, and a batch of 128 (16 clusters) would take two rounds.
     registers, shared, reserved = 64 * 1024, 228 * 1024, 1024
     for what in ("C=1", "C=7", "projected"):
         kernel = json.loads(printed)[f"forward<2, 256> {what}"]

@@ -25,7 +25,7 @@ def test_a_charge_is_counted_but_does_not_affect_the_pace():
     assert budget.left == 50
     budget.charge(3.0)
     assert budget.spent == 3
-    assert budget.left == 50  # 97 epochs are left, but only time for 50 at the fit's speed
+    assert budget.left == 50  # 97 epochs are left, but at the fit's speed there is only time for 50
     rerun = Rerun("unchanged", 10)
     run = budget.runner.run
 

@@ -66,7 +66,7 @@ def test_the_table_is_complete():
     named = {
         ENTRY[key].cause for one in USUAL.values() for key in (one.low, one.high, one.other) if key
     }
-    assert named == set(ARGUMENTS_OF)  # each of the eleven causes that concern settings
+    assert named == set(ARGUMENTS_OF)  # every cause that concerns settings
     known = {*MESSAGES, *TROUBLED}
     assert all(set(entry.denied_by.split()) <= known for entry in TABLE)
 

@@ -12,7 +12,7 @@ from sensorseq.diagnosis.logs import read_event_files, read_scalars
 from sensorseq.errors import EnvironmentProblemError, InputError
 
 pytest.importorskip("tensorboard")
-NOT_FRESH = [HealthCheck.function_scoped_fixture]  # all examples of a test may use one folder
+NOT_FRESH = [HealthCheck.function_scoped_fixture]  # all examples of a test may use the same folder
 NAME = "events.out.tfevents.1700000000.robot"
 
 
@@ -46,7 +46,7 @@ def varint(value):
 
 
 def field(number, content):
-    """Return a field that contains bytes, a whole number, or the 8 bytes of a float."""
+    """Return a field that contains bytes, an integer, or the 8 bytes of a float."""
     if isinstance(content, bytes):
         return varint(number << 3 | 2) + varint(len(content)) + content
     if isinstance(content, float):
@@ -222,7 +222,7 @@ def test_every_flipped_bit_is_noticed(tmp_path, place, bit):
 @settings(suppress_health_check=NOT_FRESH)
 @given(data=st.binary(max_size=60), inner=st.sampled_from(["event", "summary", "value", "tensor"]))
 def test_messages_of_any_bytes_are_read_or_rejected(tmp_path, data, inner):
-    """The checksum is right but the message is not, as if the format had changed."""
+    """The checksum is right but the message is invalid, as if the format had changed."""
     nested = {
         "event": data,
         "summary": field(5, data),

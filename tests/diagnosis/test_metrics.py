@@ -267,7 +267,7 @@ def test_plateau_of_a_decay_begins_where_the_decay_is_over():
 
 
 def test_averaged_weights_save_the_loss_of_the_noise_on_a_parabola():
-    # the loss is |w|^2 / 2, and each of the 50 weights has a standard deviation of 0.1
+    # the loss is 1 + |w|^2 / 2, and each of the 50 weights has a standard deviation of 0.1
     rng = np.random.default_rng(0)
     weights = 0.1 * rng.normal(size=(60, 50))
     weights[:20] += np.linspace(1, 0, 20)[:, None]
@@ -276,7 +276,7 @@ def test_averaged_weights_save_the_loss_of_the_noise_on_a_parabola():
         average = 0.9 * average + 0.1 * epoch
     loss = 1 + (weights**2).sum(axis=1) / 2
     averaged = 1 + float((average**2).sum() / 2)
-    # noise adds 50 * 0.01 / 2 to the loss; averaging reduces this to 0.1 / 1.9 of it
+    # noise adds 50 * 0.01 / 2 to the loss; averaging multiplies this excess by 0.1 / 1.9
     expected = 0.25 * (1 - 0.1 / 1.9)
     excess, (low, high) = metrics.excess_plateau_loss(loss, averaged, 0.9)
     assert excess == pytest.approx(expected, rel=0.1)

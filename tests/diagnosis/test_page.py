@@ -179,7 +179,7 @@ def test_ten_thousand_epochs_fit_and_keep_their_extremes():
 
 
 class Panel:
-    """The axes of a picture; their tick labels determine how pixels are converted to numbers."""
+    """The axes of a picture; the tick labels are used to convert pixels to values."""
 
     def __init__(self, page, title):
         self.svg = re.search(f'(?s)<svg [^>]*aria-label="{title}".*?</svg>', page)[0]

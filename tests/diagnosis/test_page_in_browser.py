@@ -372,7 +372,7 @@ def count_printed_pages(browser):
 def test_a_printed_page_is_light_open_and_folds_up_again(browser):
     emulate(browser, "dark")
     browser.find_element("id", "theme").click()
-    browser.find_element("id", "theme").click()  # the page is now set to dark, too
+    browser.find_element("id", "theme").click()  # now the page itself is also set to dark
     browser.execute_script(
         "const rows = document.createElement('p'); rows.style.height = '4000px';"
         "document.querySelector('details').append(rows)"
@@ -400,7 +400,7 @@ def test_without_scripts_everything_is_readable_and_no_button_is_shown(browser, 
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     browser.get(path.as_uri())
-    # As many pages are printed as without scripts, so the style sheet opens the folded parts.
+    # Without scripts, as many pages were printed, so the style sheet opens the folded parts.
     assert count_printed_pages(browser) == unfolded
 
 

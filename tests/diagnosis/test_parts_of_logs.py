@@ -1,4 +1,4 @@
-"""Logs are read that have a row for each part of the data, ambiguous names, or several runs."""
+"""Logs with a row for each part of the data, with ambiguous names, or with several runs."""
 
 import json
 
@@ -137,7 +137,7 @@ def test_the_verdict_of_rows_of_parts_is_that_of_the_wide_log(tmp_path):
 
 
 def lightning_rows(with_accuracy):
-    """Yield rows whose `acc` names no part of the data and occurs beside only one of the losses."""
+    """Yield rows with a column `acc`, which names no part, beside only one of the losses."""
     for epoch in range(N):
         own = {"train": {}, "val": {}}
         own[with_accuracy] = {"acc": VAL_ACCURACY[epoch]}

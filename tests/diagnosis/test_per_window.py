@@ -13,7 +13,7 @@ from sensorseq.errors import ArgumentError
 
 
 def windows(rng, *, n_epochs=40, n_windows=120, n_groups=12, own=1.0, group=0.0, common=0.0):
-    """Return which windows are correct (their noisy scores exceed 0), and the windows' groups."""
+    """Return whether each window's noisy score exceeds 0 in each epoch, and the windows' groups."""
     groups = np.arange(n_windows) % n_groups
     score = rng.normal(0, 1.0, n_windows) + own * rng.normal(size=(n_epochs, n_windows))
     score += group * rng.normal(size=(n_epochs, n_groups))[:, groups]
@@ -123,7 +123,7 @@ def test_the_value_tested_is_the_ratio():
 
 
 def power(n_groups):
-    """Return the detection rate for models that move half as much as the recordings do."""
+    """Return the detection rate of a model that moves half as much as each recording does."""
     found = p_values(150, True, n_epochs=28, n_groups=n_groups, group=0.7, common=0.35)
     return (found < 0.05).mean()
 
@@ -184,7 +184,7 @@ def test_the_truly_best_epoch_is_found_and_scored_correctly():
 
 
 def test_halves_are_of_whole_recordings():
-    # each recording is correct only in its own epoch, so an epoch chosen on others never helps
+    # every recording is classified correctly in only one epoch, and these epochs all differ
     n_groups = 8
     groups = np.repeat(np.arange(n_groups), 5)
     correct = np.zeros((n_groups + 1, 40), bool)

@@ -61,8 +61,8 @@ def test_the_same_probe_finds_the_same(hot, proof):
 
 
 def test_a_calm_run_that_nothing_improves_is_left_alone(capsys):
-    # At the default learning rate, 40 epochs are too few here, so a higher rate would be better. A
-    # single run depends on rounding, so two of three runs must agree.
+    # The rate is higher than the default, with which 40 epochs would be too few. A single run
+    # depends on rounding, so two of three runs must agree.
     options = {"learning_rate": 0.02, "max_epochs": 40, "refit": None}
     fits = [SensorLSTMClassifier(**options, random_state=seed).fit(X, Y) for seed in (1, 2, 3)]
     calm_ones = [fit for fit in fits if fit.fluctuation_.verdict == "normal"]

@@ -21,15 +21,15 @@ from sensorseq.history import History
 from sensorseq.messages import MESSAGES
 
 N_CLASSES = 6
-# kinds of messages whose names the code composes from parts
+# kinds of messages whose names are composed in the code, so a search does not find them
 BUILT = {"kept_loss", "kept_accuracy", "class_by_length", "class_by_rate"}
 BUILT |= {"windows_share_samples", "groups_share_samples"}
 
 
 def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
-    """Return a curve: a loss that decays with 1.5 % noise, and the accuracy of windows that flip.
+    """Return a curve with a decaying loss (1.5 % noise) and the accuracy of windows that flip.
 
-    With `persistence`, a misclassified window is usually misclassified in the next epoch, too.
+    With `persistence`, a misclassified window usually stays misclassified in the next epoch.
     """
     rng = np.random.default_rng(seed)
     t = np.arange(n_epochs)

@@ -9,8 +9,8 @@ from sensorseq.diagnosis import metrics
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=1, max_size=6))
 def test_holm_is_the_closed_testing_procedure_of_bonferroni(p_values):
-    # By the closure principle, the adjusted p of a hypothesis is the largest Bonferroni p of all
-    # subsets of hypotheses that contain this hypothesis.
+    # By the closure principle, the adjusted p-value of a hypothesis is the largest Bonferroni
+    # p-value of all sets of hypotheses that contain the hypothesis.
     names = list(p_values)
     adjusted = metrics.holm(p_values)
     for name in names:
@@ -54,8 +54,8 @@ def test_shifting_keeps_each_unit_and_destroys_simultaneity():
     assert test.value == pytest.approx(900 * 5 / 40)
     assert test.p == pytest.approx(1 / 501)
     assert test.null.max() < test.value
-    # after random shifts, each count is a sum of 30 independent variables that are 1 with
-    # probability 1/8
+    # after random shifts, each count is the sum of 30 independent variables, each of which is 1
+    # with probability 1/8
     expected = 30 / 8 * 7 / 8 + (30 / 8) ** 2
     assert test.null.mean() == pytest.approx(expected, rel=0.03)
 

@@ -64,9 +64,9 @@ def test_a_network_as_good_as_its_rivals_is_rarely_accused(n_groups, spread):
     rng = np.random.default_rng(n_groups)
     groups, n_accused, n_draws = np.arange(60) % n_groups, 0, 1000
     for _ in range(n_draws):
-        # difficulty is the same for all three classifiers
+        # each window is equally difficult for all three classifiers
         hard = np.clip(rng.beta(1.5, 1, 60), 0.02, 0.98)
-        # each classifier is good at different groups
+        # but each classifier is better at some groups and worse at others
         mine = [hard + spread * rng.normal(0, 0.2, n_groups)[groups] for _ in range(3)]
         own, *rivals = (rng.random(60) < of for of in mine)
         n_accused += any(is_below(own, rival, groups) for rival in rivals)
@@ -200,7 +200,7 @@ def fitted(**settings):
 
 
 def test_a_network_without_features_is_compared_when_its_report_is_read():
-    # at this learning rate, the network keeps its initial weights, whatever the rounding
+    # at this learning rate, the network practically keeps its initial weights
     clf = fitted(features=None, learning_rate=1e-9)
     again = pickle.loads(pickle.dumps(clf))
     assert clf.fluctuation_.level == again.fluctuation_.level == "below_data"

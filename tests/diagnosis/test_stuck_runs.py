@@ -1,4 +1,4 @@
-"""Runs that learn nothing are found, without an accuracy or despite a misleading one."""
+"""Runs that learn nothing are found even if the accuracy is missing or misleading."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_a_resumed_run_with_a_loss_below_that_of_any_constant_answer_is_normal()
     history = {"loss": 0.09 + 0.001 * rng.normal(size=E), "accuracy": accuracy}
     assert verdict(history, n_classes=6) == "normal"
     assert verdict(history, majority_fraction=0.3) == "normal"
-    # without the number of classes, the run could also be one that learns nothing
+    # without the number of classes, this low loss could also be the loss of guessing
     assert verdict(history) == "not_learning"
 
 
@@ -174,7 +174,7 @@ def test_means_are_not_taken_for_sums_even_if_they_overfit_or_begin_high():
 
 
 def test_a_loss_too_small_for_its_accuracy_is_reported_and_its_noise_is_not_judged():
-    # the mean loss over batches was divided by the number of batches a second time
+    # as if the mean loss over batches had been divided by the number of batches again
     report = FluctuationReport.from_history(scaled(wild(), 1 / 32, 1 / 32), 60)
     assert kinds(report).count("loss_too_small") == 2
     assert not {"train_loss_noise", "val_loss_noise"} & set(report.statistics)

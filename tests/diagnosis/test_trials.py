@@ -35,7 +35,7 @@ OWN = {**DEFAULTS, "learning_rate": 0.1, "optimizer": "sgd", "lr_schedule": "con
 
 
 class KnownRunner:
-    """A runner in which each setting has a given quality: its fraction of correct windows."""
+    """A runner in which each setting classifies a given fraction of windows correctly."""
 
     def __init__(self, quality, *, own=0.5, arguments=OWN, n_epochs=40, n_train=320, calm=()):
         self.quality, self.own, self.calm = quality, own, calm
@@ -126,7 +126,7 @@ def test_the_defaults_name_a_cause_if_they_change_one_argument():
 
 
 def test_the_defaults_are_adopted_more_easily_than_other_changes():
-    better = 0.5 + 6 / N_VAL  # two of the twenty groups improve, by 1.5 standard errors
+    better = 0.5 + 6 / N_VAL  # two of the twenty groups improve, which is 1.5 standard errors
     assert race(KnownRunner({"the defaults": better})).adopted.candidate.name == "the defaults"
     assert race(KnownRunner({"learning_rate / 10": better})).adopted is None
 
@@ -190,7 +190,7 @@ def test_a_training_run_on_a_slow_machine_is_stopped_and_the_report_says_so(no_z
     runner.run = slow
     report = FluctuationReport("normal", None, (), n_epochs=runner.n_epochs)
     proof = probe.probe_runner(runner, report, 1.0, 200.0, clock=lambda: clock[0])
-    assert ends == [290.0]  # the first end of an epoch after 1.5 * 0.95 of the budget
+    assert ends == [290.0]  # an epoch ends at 290 s, the first end after 1.5 * 0.95 * 200 s
     (trial,) = proof.probes.trials
     assert "the time was up after 29 of 40 epochs" in trial.sentence
     assert "after 29 epochs" in proof.probes.note
@@ -290,7 +290,7 @@ def test_features_are_tried_first_if_the_run_has_none_and_preferred_to_equally_g
 @pytest.mark.trains
 @pytest.mark.parametrize("form", ["array", "list", "windows", "given apart"])
 def test_features_are_judged_on_windows_that_they_were_not_fitted_on(form):
-    """If the validation labels are swapped, all settings must look bad."""
+    """The validation labels are swapped, so all settings must seem bad."""
     rng = np.random.default_rng(0)
     y = np.arange(120) % 2
     X = rng.normal(size=(120, 20, 1)).astype(np.float32) + np.where(y, 1.5, -1.5)[:, None, None]

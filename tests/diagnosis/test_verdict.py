@@ -32,11 +32,12 @@ def run_of(
     cost=0.0,
     val_noise=0.02,
 ):
-    """Return the history and record of a run whose loss has a plateau and whose windows flip.
+    """Return the history and record of a run whose loss reaches a plateau while windows flip.
 
-    A window is correct if its score is above 0. The score is a constant of the window, plus random
-    changes of the window (of size `own`), of its recording (`block`) and of the model (`common`).
-    A fraction `restless` of the windows is correct at random in every epoch.
+    A window is correct if its score is above 0. Each window's score is a constant plus random
+    changes that are specific to the window (of size `own`), shared by its recording (`block`) or
+    shared by all windows (`common`). A fraction `restless` of the windows is correct at random in
+    every epoch.
     """
     rng = np.random.default_rng(seed)
     t = np.arange(n_epochs)
@@ -105,7 +106,7 @@ def test_healthy_runs_raise_few_false_alarms_however_rough_their_curves_look():
             "n_val": (20, 60, 300)[seed // 3 % 3],
             "n_groups": (None, 5, 15)[seed // 9 % 3],
             "block": (0.0, 0.5)[seed % 2],
-            # dropout makes the running loss noisy, far beyond the limit for this loss
+            # the running loss may be far noisier than its limit, because dropout makes it noisy
             "running_noise": (0.01, 0.15)[seed // 2 % 2],
             "restless": (0.0, 0.1)[seed // 4 % 2],
         }

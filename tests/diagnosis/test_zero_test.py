@@ -80,7 +80,7 @@ def test_a_sound_network_gives_identical_outputs(n_windows):
     assert trial.outcome == "rejected"
     assert "the weights of epoch 7" in trial.sentence
     assert f"{n_windows} validation window{'s' if n_windows > 1 else ''} gave" in trial.sentence
-    assert trial.cost_epochs == 1  # three passes, each of which costs a third of a step
+    assert trial.cost_epochs == 1  # three forward passes, each of which costs a third of a step
 
 
 def test_without_validation_windows_the_zero_test_says_so():

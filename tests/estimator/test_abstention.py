@@ -32,7 +32,7 @@ def test_the_bound_is_broken_no_more_often_than_the_confidence_allows(alike, n_g
     ("alike", "n_groups", "n_each"), [(0.02, 8, 40), (0.5, 8, 40), (0.2, 30, 20), (0.5, 100, 10)]
 )
 def test_the_bound_is_kept_if_every_threshold_errs_slightly_too_often(alike, n_groups, n_each):
-    """At every threshold, the mean error rate is 0.255; `alike` correlates a recording's errors."""
+    """The mean error rate is 0.255 at every threshold; `alike` correlates a recording's errors."""
     rng = np.random.default_rng(0)
     n_trials, broken = 150, 0
     for _ in range(n_trials):
@@ -92,7 +92,7 @@ def test_a_higher_error_rate_or_a_lower_confidence_never_answers_fewer_windows()
 
 
 def test_without_errors_a_binomial_test_determines_how_many_windows_are_needed():
-    """Each of three starting points gets a third of 10 %, and 0.95^n is below 0.033 for n >= 67."""
+    """Each of 3 tests may err with probability 0.1 / 3; 0.95^n is below this for n >= 67."""
     for n, is_enough in ((67, True), (66, False)):
         probability = np.linspace(0.5, 1, n)
         chosen = choose_threshold(
@@ -117,4 +117,4 @@ def test_the_lowest_error_rate_can_be_guaranteed_and_the_next_lower_one_cannot()
     assert choose_threshold(*drawn, error_rate=lowest, confidence=0.9) is not None
     assert choose_threshold(*drawn, error_rate=lowest - 0.01, confidence=0.9) is None
     one_group = (drawn[0], drawn[1], np.zeros_like(drawn[2]))
-    assert lowest_error_rate(*one_group, 0.9) is None  # it never returns a rate above one half
+    assert lowest_error_rate(*one_group, 0.9) is None  # a rate above 1/2 is never returned

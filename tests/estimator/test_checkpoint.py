@@ -18,7 +18,7 @@ Y = np.arange(60) % 3
 GROUPS = np.arange(60) // 6
 X = RNG.normal(size=(60, 20, 2)) + 0.5 * Y[:, None, None]
 SETTINGS = {"hidden_size": 4, "max_epochs": 5, "device": "cpu", "random_state": 0}
-# a fit with features that keeps the networks of three folds
+# a fit with features keeps the networks of three folds
 WAVES = X + 0.5 * np.sin(0.6 * np.arange(20)[:, None] + Y[:, None, None])
 FOLDS = {"features": "rocket", "refit": "auto", "max_epochs": 10, "early_stopping": False}
 
@@ -113,7 +113,7 @@ def test_a_checkpoint_contains_the_lstm_alone_and_can_predict(path):
     assert kept.fluctuation_.n_epochs == kept.best_epoch_
     probabilities = kept.predict_proba(WAVES)
     assert load(path).predict_proba(WAVES).tobytes() == probabilities.tobytes()
-    kept.fit(WAVES, Y, groups=GROUPS)  # again, with the same arguments
+    kept.fit(WAVES, Y, groups=GROUPS)  # fit again with the same arguments
     assert kept.predict_proba(WAVES).tobytes() == fitted.predict_proba(WAVES).tobytes()
 
 
@@ -138,7 +138,7 @@ class TestAWarmStart:
         center, best = kept.scaler_.channel_center, kept.best_score_
         kept.set_params(warm_start=True, learning_rate=1e-6, checkpoint=None)
         kept.fit(WAVES, Y, groups=GROUPS)
-        assert kept.history_[0]["val_loss"] == pytest.approx(best, rel=0.01)  # on the same windows
+        assert kept.history_[0]["val_loss"] == pytest.approx(best, rel=0.01)  # same windows
         np.testing.assert_array_equal(kept.scaler_.channel_center, center)
         assert (len(kept.modules_), head_of(kept), kept.refitted_) == (1, None, False)
         assert str(kept.features_).startswith("the LSTM alone")

@@ -587,7 +587,7 @@ def test_it_works_at_the_end_of_a_pipeline_and_in_a_search():
 
 
 def test_a_second_interrupt_ends_a_search(monkeypatch):
-    monkeypatch.setattr(engine, "INTERRUPTED_TWICE_S", 60.0)  # enough on a busy machine
+    monkeypatch.setattr(engine, "INTERRUPTED_TWICE_S", 60.0)  # long enough on a busy machine
     with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
         cross_validate(small(callbacks=[InterruptAfter(1)]), X, Y, cv=3)
 

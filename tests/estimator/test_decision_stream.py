@@ -109,7 +109,7 @@ def test_stamps_since_1970_give_the_decisions_of_stamps_from_0(rate):
 @pytest.mark.parametrize(("rate", "named"), [(100.0, "100 Hz"), (54.0, "54 Hz"), (25.0, "25 Hz")])
 @pytest.mark.parametrize("start_s", [0.0, 1_709_283_600.0])
 def test_stamps_of_a_different_rate_are_refused_before_many_decisions(rate, named, start_s):
-    """If samples at 100 Hz were read as 50 Hz, movements would appear at half their speed."""
+    """If samples at 100 Hz were read as samples at 50 Hz, movements would seem half as fast."""
     model = shared()
     log = recording("new", "rough", n=900, seed=9, t=start_s + np.arange(900) / rate)
     message = f"time stamps give {named}, which does not match 50 Hz.*sample_rate_hz"

@@ -1,4 +1,4 @@
-"""An ensemble averages its members, each of which is trained as if alone."""
+"""An ensemble averages its members, each of which is trained as if it were alone."""
 
 import pickle
 from dataclasses import replace

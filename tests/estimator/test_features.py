@@ -40,7 +40,7 @@ NEW = RNG.normal(size=(9, 16, 2)).astype(np.float32) + 0.6
 
 @pytest.fixture(autouse=True)
 def set_limits(monkeypatch):
-    """Use only a few convolutions; a test may change other limits of the features."""
+    """Use only a few convolutions; with the returned function, a test sets other limits."""
 
     def set_to(**limits):
         for name, value in limits.items():
@@ -60,7 +60,7 @@ def refit_jobs(monkeypatch):
 
 @pytest.fixture
 def chosen_statistics(monkeypatch):
-    """Record each choice of the most important statistics: the number of windows and the result."""
+    """Record the number of windows and the result of each choice of important statistics."""
     chosen, choose = [], feature_head.important_statistics
 
     def noted(statistics, *rest):
@@ -122,7 +122,7 @@ def test_steps_of_the_most_important_statistics(refit, tmp_path, chosen_statisti
     """Each fit chooses from its own windows; the model stores only the chosen statistics."""
     set_limits(STEPPED_STATISTICS=36)
     small(features="summary", refit=refit).fit(X, Y, groups=GROUPS)
-    assert not chosen_statistics  # with so few statistics, all are used
+    assert not chosen_statistics  # there are so few statistics that all are used
     set_limits(STEPPED_STATISTICS=4)
     clf = small(features="summary", refit=refit).fit(X, Y, groups=GROUPS)
     (block,) = head_of(clf).blocks
@@ -148,7 +148,7 @@ def test_boosting_on_the_most_important_of_many_statistics(tmp_path, chosen_stat
     (block,) = head_of(clf).blocks
     assert 1 <= len(block.trees.columns) <= 3
     assert block.trees.n_statistics == 2 * len(FEATURES)
-    # without the left-out windows
+    # the left-out windows are not used
     assert [n for n, _ in chosen_statistics] == [48 - clf.features_.n_windows] * 2
     assert clf.score(X, Y) > 0.8
     again, _ = reloaded(clf, tmp_path)
@@ -193,7 +193,7 @@ def test_a_window_gets_the_same_prediction_in_any_batch():
 
 
 def test_the_logits_are_the_sum_of_their_parts():
-    """Write out the sum of the LSTM's weighted logits and the linear layers on features."""
+    """Compute the sum of the LSTM's weighted logits and the outputs of the linear layers."""
     clf = small(features=["summary", averages], refit=None).fit(X, Y, groups=GROUPS)
     head = head_of(clf)
     scaled = clf.scaler_.transform(NEW)
@@ -264,7 +264,7 @@ def test_the_kind_that_helps_is_chosen(good, monkeypatch):
 
 
 def test_nothing_useful_keeps_the_order_of_the_lstm():
-    """All models are wrong on left-out windows, so weights would be 0; predict still works."""
+    """All models are wrong on left-out windows, so weights would be 0; predict must still work."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     windows = rng.normal(size=(60, 12, 1)) + 2 * y[:, None, None]
@@ -326,7 +326,7 @@ def test_windows_left_out_were_seen_by_no_model(arguments):
         arguments = {"max_epochs": 40, "hidden_size": 12, "dropout": 0.0, **arguments}
         clf = small(**arguments, random_state=seed).fit(windows, y, groups=groups)
         accuracy.append([tried.accuracy for tried in clf.features_.candidates])
-    mean = np.mean(accuracy, axis=0)  # of each model alone, then of their weighted sum
+    mean = np.mean(accuracy, axis=0)  # accuracy of each model alone, then of their weighted sum
     assert (mean[:-1] < 0.72).all(), mean
     assert mean[-1] < 0.78, mean
 
@@ -553,7 +553,7 @@ def test_more_windows_than_the_linear_layer_takes(set_limits):
         clf.fit(windows, y, groups=np.arange(61))
         assert clf.predict_proba(windows).shape == (61, 3)
         assert clf.features_.n_windows <= 24
-        # the labels belong to the logits, whichever windows were drawn
+        # the rows of the logits are known, whichever windows were drawn
         head = head_of(clf)
         assert len(head.out_of_fold) == len(head.out_of_fold_rows) == clf.features_.n_windows
         assert head.out_of_fold_rows.max() > 24
@@ -561,7 +561,7 @@ def test_more_windows_than_the_linear_layer_takes(set_limits):
 
 def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(set_limits):
     """The stored logits and the labels of their windows give the reported accuracy."""
-    y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # in a different order from the training part
+    y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # not in the order of the training part
     for most in (10**6, 20):
         set_limits(MOST_WINDOWS=most)
         clf = small(features="summary", refit=None).fit(X, Y, X_val=X + 0.3, y_val=y_val)
@@ -746,7 +746,7 @@ def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monke
 @pytest.mark.trains
 @pytest.mark.parametrize("lengths", [None, np.full(60, 14)])
 def test_features_also_learn_from_augmented_windows(lengths):
-    """The class is the distance of a level from zero; only mirrored copies show both signs."""
+    """The class is the distance of a level from 0; only mirrored copies have negative levels."""
     y = np.arange(60) % 2
     windows = np.random.default_rng(0).normal(size=(60, 16, 1)) / 10 + (1 + y)[:, None, None]
 
@@ -826,7 +826,7 @@ def many_windows():
 
 @pytest.fixture
 def few_are_drawn(monkeypatch, set_limits):
-    """Features are fitted to 40 windows, which take up 5 kB of 30 kB."""
+    """Features are fitted to 40 windows, which take 5 kB of all 30 kB."""
     monkeypatch.setattr(refit, "MOST_WINDOWS", 40)
     set_limits(MOST_WINDOWS=40)
     many = {"features": ["rocket", "summary", "boosting"], "refit": None}
@@ -953,7 +953,7 @@ def model(tmp_path_factory):
         small(features=kind, refit=None, random_state=1).fit(X, Y, groups=GROUPS)
         for kind in ("summary", "boosting")
     )
-    head_of(clf).blocks += head_of(other).blocks  # as if both had been chosen in one fit
+    head_of(clf).blocks += head_of(other).blocks  # as if one fit had chosen both kinds of features
     clf.save(path)
     return path
 

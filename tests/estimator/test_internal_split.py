@@ -41,7 +41,7 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
     clf = plain_classifier(validation_fraction=fraction)
     try:
         train, validation = parts_of(clf, y, groups=groups)
-    except SplitError:  # raised only if every group is the only group of some class
+    except SplitError:  # raised only if every group is the only one that has some class
         alone = {label for label in set(y) if len(set(groups[y == label])) == 1}
         assert all(set(y[groups == group]) & alone for group in set(groups))
         return
@@ -76,7 +76,7 @@ def test_the_end_of_each_recording_is_held_out_if_no_whole_recording_can_be(hop_
     assert len(folds) == 3
     rows = plan.part.rows
     assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(rows)))
-    apart = 2.0 / (hop_s or 1.0)  # the length of a window, and a gap of the same length
+    apart = 2.0 / (hop_s or 1.0)  # the length of a window plus a gap of the same length
     for fit, test in folds:
         for k in range(3):
             mine = [order[part[recording[part] == k]] for part in (rows[fit], rows[test])]

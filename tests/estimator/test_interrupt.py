@@ -46,7 +46,7 @@ def interrupt_in_epoch(epoch, command):
 
 @pytest.fixture
 def python_takes_interrupts():
-    """Receive Ctrl-C even if a shell that runs tests in the background makes them ignore it."""
+    """Receive Ctrl-C even if the tests run in the background, where Ctrl-C is usually ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -59,7 +59,7 @@ def test_a_fit_killed_at_a_random_moment_leaves_its_last_epoch(runs, engine, who
     time.sleep(rng.uniform(0.0, 2 * epoch_s))
     os.kill(pid, signal.SIGKILL)
     later, code = hear_end(runs)
-    assert code == -signal.SIGKILL  # the run had not ended before it was killed
+    assert code == -signal.SIGKILL  # the run was killed before it could end
     last = max([until, *later])
     n_epochs, arrays = content(path)
     assert last <= n_epochs <= last + 1  # an epoch is reported after it is written

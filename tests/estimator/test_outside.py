@@ -99,7 +99,7 @@ def test_planted_faults_are_found_and_named(model, c, values, reason, words):
 
 
 def test_a_channel_that_was_once_constant_counts_as_stuck_if_the_others_vary():
-    """In training, the spread was zero only when the other channels did not vary either."""
+    """In training, the channel was constant only in windows in which all channels were."""
     rng = np.random.default_rng(0)
     size = np.where(np.arange(80) < 40, 0.0, 1.0)[:, None, None]
     windows = rng.normal(size=(80, 40, 2)) * size
@@ -248,7 +248,7 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
     low, of_pieces = (
         ranges.low[1] + np.log10(ranges.scale) for ranges in map(ranges_of, (held, stored))
     )
-    moving = [0, 2]  # without channel 1, whose recorded spread depends on the pieces
+    moving = [0, 2]  # channel 1 is left out because its recorded spread depends on the pieces
     np.testing.assert_allclose(of_pieces[moving], low[moving], atol=1e-6)
     assert not stored.outside(windows).n_outside
 

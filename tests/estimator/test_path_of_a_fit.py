@@ -35,9 +35,9 @@ def holds_windows(value, depth=2):
 def trace(call, last=None):
     """Return the stops of the windows in a call, as (file, function) in order of first arrival.
 
-    A stop is a function of the package that passes windows on: it returns them (as an array or in
-    an object), stores them in an object that it makes, or is on the call stack of `last`, where the
-    path ends.
+    A stop is a function of the package that passes windows on. It returns the windows (as an array
+    or in an object), stores them in an object that it makes, or is on the call stack of `last`,
+    where the path ends.
     """
     stops = {}
 

@@ -320,7 +320,7 @@ def test_no_padding_no_warning():
     fitted.predict(PADDED, LENGTHS)
     fitted.predict(LISTED)
     fitted.predict(X)
-    classifier().fit(PADDED, Y).predict(PADDED)  # the classifier was trained on the padding, too
+    classifier().fit(PADDED, Y).predict(PADDED)  # the classifier was also trained on the padding
 
 
 # Copies.

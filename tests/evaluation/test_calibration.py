@@ -13,7 +13,7 @@ def two_columns(sure):
 
 
 def measure(sure, right, **arguments):
-    """Return the error of a two-class classifier that always predicts class 1, correctly or not."""
+    """Return the calibration error of a classifier that always predicts class 1 of two classes."""
     how = {"n_resamples": 2, **arguments}
     return calibration_error(np.asarray(right, int), two_columns(sure), [0, 1], **how)
 

@@ -139,7 +139,7 @@ def test_the_p_value_equals_that_of_scipy_for_paired_groups(seed, n_groups):
 
 
 def test_the_p_value_of_many_groups_is_that_of_the_sign_test():
-    """All 40 groups differ by one window, 30 of them in favor of the first, so p is binomial."""
+    """The results differ by one window in each group, so the p-value is that of a sign test."""
     first, second = np.zeros((2, 40, 4), bool)
     first[:30, 0], second[30:, 0] = True, True
     difference = compare(by_group(first), by_group(second))["accuracy"]

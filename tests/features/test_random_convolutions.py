@@ -95,7 +95,7 @@ def test_only_outputs_within_rounding_of_a_bias_may_be_counted_differently(shape
     X = np.cumsum(np.random.default_rng(1).normal(size=shape), axis=1).astype(np.float32)
     convolutions = RandomConvolutions(84 * 5, random_state=0).fit(X)
     found = convolutions.transform(X)
-    # 27 additions of values that are below 2 * 9 * 3 times the largest input
+    # 27 additions of values below 2 * 9 * 3 times the largest sum over channels
     tolerance = 27 * 2.0**-24 * 54 * shape[2] * np.abs(X).max()
     differ = 0.0
     for row, window in enumerate(X):

@@ -67,7 +67,7 @@ def test_an_uninformative_model_gets_no_weight():
     weights, _ = fit_stack(scores, class_index, weight)
     assert weights[0] > 2
     assert weights[1] < 0.05 * weights[0]
-    scores[1] = -scores[0]  # a model that is usually wrong gets no weight, either
+    scores[1] = -scores[0]  # a model that is usually wrong also gets no weight
     assert fit_stack(scores, class_index, weight)[0][1] == 0
 
 

@@ -81,7 +81,7 @@ COLUMNS = np.array([1, 2, 6, 7, 9])
 
 
 def grown(n, n_classes, seed=0):
-    """Return trees, the statistics they grew on, and scikit-learn's probabilities for these."""
+    """Return trees, the statistics that they were grown on, and scikit-learn's probabilities."""
     rng = np.random.default_rng(seed)
     y, weight = rng.permutation(np.arange(n) % n_classes), rng.uniform(0.5, 2, n)
     x = rng.normal(size=(n, 12)) * 10.0 ** rng.integers(-6, 6, 12) + y[:, None]

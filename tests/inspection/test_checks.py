@@ -336,7 +336,7 @@ def test_a_clock_is_found_whatever_the_first_windows_are(monkeypatch):
     train = clean(n=6000, t=10)
     original = train.X.copy()
     monkeypatch.setattr(measures, "BLOCK_VALUES", 40 * train.X[0].size)
-    # in 0.8 % of the windows, including the first block, channel 0 is no clock
+    # channel 0 is a clock except in 0.8 % of the windows, which include the first block
     train.X[50:, :, 0] = np.linspace(-1.7, 1.7, 10)
     assert "clock_channels" in [finding.kind for finding in findings_of(train)]
     train.X[50:150, :, 0] = original[50:150, :, 0]  # now 2.5 %

@@ -158,7 +158,7 @@ def test_rows_of_out_of_fold_predictions_are_those_of_x():
     rows, probability = clf.out_of_fold_predictions()
     assert sorted(rows) == list(range(len(Y)))
     right = clf.classes_[probability.argmax(axis=1)] == Y[rows]
-    assert right.mean() > 0.9  # if rows and labels did not match, a third would be right
+    assert right.mean() > 0.9  # a third would be right if rows and labels did not match
     assert SensorLSTMClassifier.out_of_fold_predictions(small(features=None).fit(X, Y)) is None
 
 

@@ -204,7 +204,7 @@ def test_windows_that_overlap_across_the_split_are_found_by_their_effect():
             assert ("groups_share_no_samples" in failed) == (name != "right")
             has_failed[name].append("chance_on_shuffled_labels" in failed)
     # The check failed for all 64 seeds with unknown groups, for 54 with wrong groups, and for none
-    # with the right groups; the standard error of the mean over eight seeds is 0.128.
+    # with the right groups. Over eight seeds, the standard error of the mean is 0.128.
     assert np.mean(has_failed["unknown"]) > 0.844 - 4 * 0.128
     assert np.mean(has_failed["wrong"]) > 0.844 - 4 * 0.128
     assert np.mean(has_failed["right"]) < 4 * 0.128
@@ -338,7 +338,7 @@ def test_data_that_fit_rejects_are_rejected_with_the_same_message(spoil, message
 def test_the_chance_of_votes_is_hypergeometric():
     vote = np.array([1] * 5 + [0] * 7)
     lot = np.array([1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 1])
-    overlap = int((vote & lot).sum())  # correct votes are 12 - 5 - 6 + 2 * overlap
+    overlap = int((vote & lot).sum())  # number of correct votes: 12 - 5 - 6 + 2 * overlap
     exact = hypergeom(12, int(lot.sum()), 5).sf(overlap - 1)
     p, smallest = chance_of([vote], [lot])
     assert p == pytest.approx(exact)

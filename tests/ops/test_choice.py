@@ -136,7 +136,7 @@ def test_tf32_is_read_whichever_way_it_was_set(torch_settings, allowed):
     torch_settings.cudnn.rnn.fp32_precision = "tf32" if allowed else "ieee"  # the newer setting
     assert choice.allows_tf32() == allowed
     with pytest.raises(RuntimeError, match="mix of the legacy and new"):
-        _ = torch_settings.cudnn.allow_tf32  # so our code must not read this setting
+        _ = torch_settings.cudnn.allow_tf32  # so our code must not read `allow_tf32`
     torch_settings.cudnn.rnn.fp32_precision = "none"  # inherits
     torch_settings.cudnn.fp32_precision = "tf32" if allowed else "ieee"
     assert choice.allows_tf32() == allowed
@@ -318,7 +318,7 @@ def test_a_forward_mode_derivative_is_refused_and_not_dropped():
             dual = torch.autograd.forward_ad.make_dual(at, tangent)
             with pytest.raises(ArgumentError, match=r"jvp.*reference"):
                 function(dual)
-            function(at)  # without a tangent, there is no error
+            function(at)  # a tensor without a tangent raises no error
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch

@@ -64,7 +64,8 @@ class StandIns:
         assert saved.shape == shape
         assert (saved == FRESH).all()
         assert is_projected or not needs_grad_x, "the kernels have no gradient of x itself"
-        # below the dispatcher, this thread records no graph, but a different thread does
+        # autograd is off in this thread because the dispatcher called us, but it is on in a new
+        # thread
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             leaves, by_leaf = pool.submit(_gradients, function, tensors, options, grads).result()
         results = []

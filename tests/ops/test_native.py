@@ -319,7 +319,7 @@ def test_of_equal_maxima_the_earliest_step_gets_the_gradient(isa, kernel, n_dire
 
 def test_a_closed_output_gate_has_gradients_of_zero(isa):
     problem = Problem(2, 4, 2, 3)
-    problem.weights[2][..., 9:] = -800  # o underflows to exactly 0, even in double precision
+    problem.weights[2][..., 9:] = -800  # the output gate becomes exactly 0
     problem.gradients[1:] = [torch.zeros_like(g) for g in problem.gradients[1:]]
     hidden, h_n, _, *grads = problem.run(torch.float64, "native", head=False)
     for zero in (hidden, h_n, *grads):

@@ -130,5 +130,5 @@ def test_lengths_may_be_on_a_different_device_than_the_input(pooling):
     module = LSTMLinear(2, 3, 4, pooling=pooling, head_norm="layer", device="meta")
     x, lengths = torch.zeros(5, 6, 2, device="meta"), torch.tensor([6, 0, 3, 1, 6])
     assert module(x, lengths).shape == (5, 4)
-    module.norm, module.head_norm = None, "none"  # through the fused op
+    module.norm, module.head_norm = None, "none"  # so that the fused op is used
     assert module(x, lengths).shape == (5, 4)

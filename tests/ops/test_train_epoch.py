@@ -289,7 +289,7 @@ def test_masks_come_from_splitmix64():
 def test_a_mask_has_the_requested_fraction_of_zeros_and_mean_one():
     mask = dropout_mask(5, 17, 3, (200, 500), 0.3)
     assert np.unique(mask).tolist() == [0.0, 1.0 / 0.7]
-    # five standard deviations of a fraction over 100 000 draws
+    # the tolerance is five standard deviations of a fraction of 100 000 draws
     assert (mask == 0).mean() == pytest.approx(0.3, abs=5 * (0.3 * 0.7 / 1e5) ** 0.5)
 
 

@@ -70,7 +70,7 @@ def test_a_keras_model_predicts_alike(make, build, layers):
 
     model = build(*make(layers))
     rng = np.random.default_rng(0)
-    for weight in model.weights:  # random values, so that biases are nonzero, too
+    for weight in model.weights:  # random values, so that biases are also nonzero
         weight.assign(rng.normal(size=weight.shape) * 0.4)
     X = rng.normal(size=(9, 14, 3)).astype(np.float32)
     clf = SensorLSTMClassifier.from_keras(model, device="cpu")

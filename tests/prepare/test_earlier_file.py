@@ -24,7 +24,7 @@ from sensorseq.prepare import prepare, recording_part
 ROOT = Path(__file__).resolve().parents[2]
 PER_WINDOW = ("X", "y", "lengths", "groups", "start_s", "split")
 PLAIN = {"window_s": 2, "hop_s": 1}
-EACH_WAY = [  # test_parts_that_an_earlier_step_decided_are_kept covers ways 5 and 6, too
+EACH_WAY = [  # test_parts_that_an_earlier_step_decided_are_kept also covers ways 5 and 6
     pytest.param(way, marks=() if i == 3 else pytest.mark.slow) for i, way in enumerate(WAYS)
 ]
 EACH_WAY += [{**PLAIN, "split": "none"}, {**WAYS[5], **WAYS[7]}]
@@ -242,7 +242,7 @@ class TestExtended:
 
     @pytest.mark.parametrize("arguments", [WAYS[5], WAYS[6]], ids=str)
     def test_parts_that_an_earlier_step_decided_are_kept(self, terrains, tmp_path, arguments):
-        """A run assigns its new groups together, so two runs and one run may choose differently."""
+        """A run assigns its new groups together, so two runs may choose differently than one."""
         prepare(terrains, tmp_path / "w.h5", **arguments)
         for number in range(6):
             label = ("Eis", "sand")[number // 3]

@@ -153,7 +153,7 @@ def test_the_chunks_do_not_matter(data):
     sizes = data.draw(st.lists(st.integers(1, 50), min_size=1, max_size=5))
     whole, chunked = (LiveClock(RATE, 2, max_delay_s=delay_s) for _ in range(2))
     expected, found = run(whole, x, t, (n,)), run(chunked, x, t, sizes)
-    if not delay_s:  # with a delay, lateness depends on the time of arrival
+    if not delay_s:  # with a delay, chunk sizes affect which samples are late
         assert len(found) == len(expected)
         for (start_s, values), (wanted_s, wanted) in zip(found, expected, strict=True):
             assert start_s == wanted_s

@@ -88,7 +88,7 @@ def test_an_offset_costs_the_variance_no_digits(offset, n_steps):
     found = statistics(x[np.newaxis])
     values = x.tolist()
     mean = fsum(values) / n_steps
-    rest = fsum(value - mean for value in values)  # the error of the rounded mean, times n
+    rest = fsum(value - mean for value in values)  # n times the rounding error of the mean
     variance = (fsum((value - mean) ** 2 for value in values) - rest**2 / n_steps) / n_steps
     assert found.deviation[0] ** 2 == pytest.approx(variance, rel=1e-12)
     assert found.mean[0] == pytest.approx(mean, rel=4e-16, abs=1e-15)

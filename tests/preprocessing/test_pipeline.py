@@ -199,11 +199,11 @@ def test_training_windows_may_overlap_although_other_windows_do_not():
         np.testing.assert_array_equal(windows.part(part).X, plain.part(part).X)
     train, before = windows.part("train"), plain.part("train")
     assert set(train.recording_id) == set(before.recording_id)
-    # The duration of a drive is a whole number of seconds, so three more windows fit between two
-    # neighbors, but none after the last.
+    # Drives last a whole number of seconds, so three more windows start between two neighbors, but
+    # none starts after the last.
     assert len(train) == 4 * len(before) - 3 * len(set(before.recording_id))
     assert {float(start) % 0.25 for start in train.start_s} == {0.0}
-    # Windows are in the order of the recordings, as without separate training windows.
+    # Windows stay in the order of the recordings although training windows are cut separately.
     order = list(dict.fromkeys(windows.recording_id.tolist()))
     assert order == list(dict.fromkeys(plain.recording_id.tolist()))
 

@@ -10,7 +10,7 @@ from sensorseq.preprocessing.regrid import regrid, since_first
 from sensorseq.preprocessing.resample import resample, resample_recording
 from sensorseq.recording import Recording, resolution_s
 
-EDGE = 60  # number of samples of the lower rate that the mirrored edges affect
+EDGE = 60  # samples (of the lower rate) at each end that the mirrored edges affect
 
 
 def sine(frequency_hz, times_s, phase=0.4):
@@ -27,7 +27,8 @@ def jittered(n_samples, rate, jitter, seed=0):
 @pytest.mark.parametrize(("frequency", "bound"), [(2.0, 1e-4), (5.0, 2e-3), (10.0, 0.02)])
 def test_a_sine_on_jittered_stamps_is_that_sine_within_the_bound(target, frequency, bound):
     if frequency > 0.4 * target:
-        # Test the edge of the passband instead; the bound for the higher frequency still applies.
+        # The frequency is beyond the passband, so test the passband's edge; the bound also holds
+        # there.
         frequency = 0.39 * target
     stamps = 5.0 + jittered(4000, 100.0, 0.3)
     ((start_s, values),) = regrid(stamps, sine(frequency, stamps)[:, None], target)

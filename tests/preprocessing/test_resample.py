@@ -20,7 +20,7 @@ RATES = [
     (100.0, 10 * np.pi),
     (100.0, 100 * np.pi),
 ]
-EDGE = 60  # number of samples of the lower rate that the mirrored edges affect
+EDGE = 60  # samples (of the lower rate) at each end that the mirrored edges affect
 
 
 def sine(frequency_hz, times_s, phase=0.4):

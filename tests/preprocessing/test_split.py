@@ -51,7 +51,7 @@ def test_shares_come_near_when_groups_are_many(fractions, n_groups, seed):
 
 
 def test_the_search_finds_an_exact_split_where_there_is_one():
-    # Groups of 6, 2 and 2 windows of each class, and of 3, 3, 1, 1 and 2, can be split 6 : 2 : 2.
+    # Class 0 has groups of 6, 2 and 2 windows; class 1 has groups of 3, 3, 1, 1 and 2 windows.
     sizes = [6, 2, 2, 3, 3, 1, 1, 2]
     y = np.repeat([0, 0, 0, 1, 1, 1, 1, 1], sizes)
     part = split_by_group(y, np.repeat(np.arange(8), sizes), random_state=0)
@@ -84,8 +84,8 @@ def test_a_class_with_too_few_groups_is_named():
 
 def test_classes_that_cannot_all_be_everywhere_are_an_error():
     # Each class has three groups, and these triples overlap like the lines of a Fano plane. If the
-    # plane's points have two colors, some line has only one color. If they have three colors, some
-    # line lacks a color.
+    # plane's points have two colors, some line has only one color. If the points have three colors,
+    # some line lacks a color.
     lines = ["012", "034", "056", "135", "146", "236", "245"]
     y = np.repeat(np.arange(7), 3)
     groups = np.array([int(point) for line in lines for point in line])

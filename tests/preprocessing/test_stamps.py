@@ -1,4 +1,4 @@
-"""Time stamps out of order are repaired as by sorting and grouping in pandas, or cause an error."""
+"""Time stamps out of order are sorted and grouped as in pandas, or cause an error."""
 
 import numpy as np
 import pandas as pd

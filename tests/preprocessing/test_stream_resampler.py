@@ -1,4 +1,4 @@
-"""Resampling a stream gives the same bits as resampling it at once, with the stated latency."""
+"""Resampling a stream gives the bits of resampling the complete signal, with the stated latency."""
 
 from fractions import Fraction
 

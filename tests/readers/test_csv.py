@@ -294,7 +294,7 @@ def test_nul_bytes_are_named_with_a_remedy(tmp_path, name, text, place):
     assert "\0" not in str(caught.value)
     assert "x00" not in str(caught.value)
     if "12\0" in text or "9." in text:
-        return  # without the NUL bytes, the text is also invalid
+        return  # the text is invalid even without the NUL bytes
     command = str(caught.value).partition("in a shell: ")[2].removesuffix(".")
     command = command.replace("FILE", str(path)).replace("NEW", str(tmp_path / "new.csv"))
     subprocess.run(command, shell=True, check=True)

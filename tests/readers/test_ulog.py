@@ -26,7 +26,7 @@ def test_topics_are_listed_with_instance_rate_and_numbers(tmp_path):
     assert accel.rate_hz == pytest.approx(200)
     cells = [f"battery_status_0.voltage_cell_v[{cell}]" for cell in range(4)]
     ends = ["battery_status_0.current_a", *cells, "battery_status_0.is_powering_off"]
-    assert list(battery.channels) == ends  # without the noise, an array of 80 numbers
+    assert list(battery.channels) == ends  # the noise, an array of 80 numbers, is left out
 
 
 def test_a_channel_has_the_values_and_times_of_the_file(tmp_path):

@@ -1,12 +1,12 @@
 """Moves initial weights and features by one unit in the last place, as another processor might.
 
-`install(seed)` wraps the few functions that make initial weights or fit on features. It does so
-when their modules are imported, so the package itself is unchanged. A move is a pure function of
-the seed, the name of the array and the index in the array, so the same seed gives the same bits in
-any order of calls.
+`install(seed)` wraps the few functions that make initial weights or fit on features. A function is
+wrapped when its module is imported, so the package itself is unchanged. A move is a pure function
+of the seed, the name of the array and the index in the array, so the same seed gives the same bits
+in any order of calls.
 
-Processes that a test starts find this folder's `sitecustomize.py` on their path, and the seed and
-the log in the environment. Each process appends its moves and training runs to the log.
+Processes that a test starts import this folder's `sitecustomize.py`, and find the seed and the log
+in the environment. Each process appends its moves and training runs to the log.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ HERE = str(Path(__file__).resolve().parent)
 
 
 def moves(seed, name, places):
-    """Return -1, 0 or 1 for each integer in `places`, for example for the bits of a value."""
+    """Return -1, 0 or 1 for each integer in `places`, such as an index or the bits of a value."""
     key = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
     z = np.asarray(places).astype(np.uint64) + np.frombuffer(key, np.uint64)
     # splitmix64 (Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, 2014)
@@ -85,8 +85,7 @@ class Nudge:
             if tensor.is_meta or tensor.dtype not in (torch.float32, torch.float64):
                 continue
             before = tensor.detach().cpu().numpy()
-            # only the last part of the name, because an LSTM has the same weight names inside a
-            # module
+            # the last part of the name does not depend on the module that contains the LSTM
             after = move_weights(self.seed, name.rsplit(".", 1)[-1], before)
             changed += int((after != before).sum())
             with torch.no_grad():
@@ -115,7 +114,7 @@ class Nudge:
     # Wrappers, by module.
 
     def patches(self):
-        """Return, for each module, a function that is called once the module is imported."""
+        """Return a function for each module; the function is called once the module is imported."""
 
         def after(home, name, do):
             plain = getattr(home, name)

@@ -1,8 +1,8 @@
 """Runs tests with changed last digits (`pytest --rounding SEED`); see `rounding_moves`.
 
 `--rounding none` moves nothing and records which tests train. With `--rounding-rows FILE`, each
-test writes a line of JSON: its outcome, its training runs and moves, including those of its
-fixtures, and the numbers in its assertions.
+test writes a line of JSON with its outcome, the numbers in its assertions, and the number of
+training runs and moves in the test and its fixtures.
 """
 
 import contextlib
@@ -105,7 +105,7 @@ class Rounding:
         if worst[report.outcome] >= worst[earlier]:
             self.outcomes[report.nodeid] = report.outcome
         self.seconds[report.nodeid] += report.duration
-        # two processes see each report; only the process that ran the test writes it
+        # two processes get each report, but only the process that ran the test writes the row
         if report.when == "teardown" and self.rows and report.nodeid in self.fixtures:
             self._write(report.nodeid)
 
@@ -144,7 +144,7 @@ def _import(module):
 
 @contextlib.contextmanager
 def _shared(key):
-    """Count the actions within the block for every test that uses this fixture or file."""
+    """Within the block, count actions for every test that uses this fixture or file."""
     if key:
         os.environ[nudge.FIXTURE] = key
     try:

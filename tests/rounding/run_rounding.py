@@ -5,10 +5,10 @@
 
 The first pass moves nothing and records which tests train, themselves or in their fixtures. Each of
 these tests then runs with 5 seeds, and also with 5 seeds on each other instruction set. A test runs
-with 30 seeds instead of 5 if a number in its assertions moved by more than a thousandth but is the
-same in reruns, or if the test asserts a judgement of a run, which may change although no number
-does. The results of a test are kept until its file, the package or the shared code of the tests
-changes.
+with 30 seeds instead of 5 if rounding, but not a rerun, changed a number in its assertions by more
+than a thousandth. A test also gets 30 seeds if it asserts a verdict, a cause or a repair, because
+these may change although no number does. The results of a test are kept until its file, the package
+or the shared code of the tests changes.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def file_keys(only: str) -> dict[str, str]:
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     shared = hashlib.sha256()
     for name in sorted(names.split()):
-        with contextlib.suppress(FileNotFoundError):  # deleted, but not yet committed
+        with contextlib.suppress(FileNotFoundError):  # a deleted file is still listed
             shared.update(name.encode() + (ROOT / name).read_bytes())
     files = [path for top in ("tests", "benchmarks") for path in (ROOT / top).rglob("test_*.py")]
     return {
@@ -124,7 +124,7 @@ def missing(rows, keys, isas):
 
 
 def has_moved(first: dict, second: dict, again: dict | None = None) -> bool:
-    """Return whether rounding moved the assertions' numbers more than a rerun, `again`, did."""
+    """Return whether rounding, but not the rerun `again`, changed numbers in the assertions."""
     a, b, c = first["figures"], second["figures"], (again or first)["figures"]
     if not len(a) == len(b) == len(c):
         return True
@@ -168,7 +168,7 @@ def run(isa: str, seed: str, tests: list[str], keys: dict[str, str]) -> None:
     environment = {
         **os.environ,
         "SENSORSEQ_CPU_ISA": isa,
-        # pytest does not rewrite assertions again after a change of this option
+        # pytest would reuse the bytecode written with the other value of this option
         "PYTHONPYCACHEPREFIX": str(FOLDER / "bytecode" / ("seen" if is_seen else "plain")),
     }
     command = [sys.executable, "-m", "pytest", *PYTEST, *words, "tests/conftest.py", *files]
@@ -178,7 +178,7 @@ def run(isa: str, seed: str, tests: list[str], keys: dict[str, str]) -> None:
     finally:
         n_kept = keep(isa, seed, pass_rows, log, keys)
     if seed == "none" and is_whole:
-        with WORK.open("a") as file:  # otherwise, files with only slow tests would have no row
+        with WORK.open("a") as file:  # files with only slow tests would otherwise have no row
             for name in files:
                 row = {"test": f"{name}::", "outcome": "passed", "trainings": 0, "moved": 0}
                 row |= {"figures": [], "isa": isa, "seed": seed, "key": keys[name]}

@@ -1,4 +1,4 @@
-"""The C library's layer gives the same bits as the torch operator, and it is an LSTM."""
+"""The C library's layer computes an LSTM, with the same bits as the torch operator."""
 
 import os
 import threading

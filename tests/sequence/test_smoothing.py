@@ -20,7 +20,7 @@ def drawn(seed, n=N, k=K):
 
 
 def by_all_paths(p, centers_s, dwell, until):
-    """Return probabilities given the windows before `until`, and the likeliest path, in float64."""
+    """Return the probabilities given the windows before `until`, and the likeliest path."""
     steps = [dwell.transition(round(s, 3)) for s in np.diff(centers_s)]
     start, n = dwell.mean_s / dwell.mean_s.sum(), len(p)
     weights, best = np.zeros_like(p), (0.0, ())

@@ -52,7 +52,7 @@ def _made(folder, root):
         "Dir::State::status": "/dev/null",
         "Dir::Cache": folder / "cache",
         "Debug::NoLocking": 1,
-        "APT::Update::Error-Mode": "any",  # a missing list is an error
+        "APT::Update::Error-Mode": "any",  # fail if a package list is missing
     }
     apt = [
         "apt-get",
@@ -94,7 +94,7 @@ class Aarch64:
         done = subprocess.run(
             command,
             env=environment,
-            cwd=self._root,  # not in a checkout, whose files would be imported first
+            cwd=self._root,  # a checkout's files would be imported first
             capture_output=True,
             text=True,
             check=False,

@@ -6,7 +6,7 @@ OTHERS = (None, True, -1, 10**9, 10**30, 0.5, 1e308, "", "a", [], {}, [None], {"
 
 
 def altered(rng, described, removed=0.0):
-    """Return plain values with one of them replaced or, with probability `removed`, removed."""
+    """Return a copy with one value replaced, or removed with probability `removed`."""
     changed = json.loads(json.dumps(described))
     holder, key = changed, rng.choice(sorted(changed))
     while isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.85:

@@ -17,7 +17,7 @@ def stream(seed, index, copy, kind):
 
 
 def augmented(x, how, draw, sd=None, around=None):
-    """Return one changed window (t, c); `draw(kind)` returns the random numbers of a kind."""
+    """Return an augmented window (t, c); `draw(kind)` returns the random generator for a kind."""
     n_timesteps, n_channels = x.shape
     noise_sd = x.std(axis=0) if sd is None else sd
     most = int(how.window_shift * n_timesteps)

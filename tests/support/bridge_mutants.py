@@ -1,7 +1,8 @@
 """Faults that the bridge test must detect, on the host and on a GPU.
 
-`python tests/support/bridge_mutants.py FOLDER` compiles the bridge with nvcc into FOLDER, unchanged
-and with each fault of a GPU. On a GPU, `bridge` must pass and every `bridge_fault_*` must fail.
+`python tests/support/bridge_mutants.py FOLDER` compiles the bridge with nvcc into FOLDER, once
+unchanged and once for each fault of a GPU. On a GPU, `bridge` must pass and every `bridge_fault_*`
+must fail.
 """
 
 import shutil
@@ -31,8 +32,8 @@ class BridgeMutant(NamedTuple):
     new: str
 
 
-# Faults in the emulator that replaces the GPU, in groups that are planted together: no two faults
-# of a group affect the same row.
+# Faults in the emulator that replaces the GPU. The faults of a group are planted together, because
+# no two of them affect the same row.
 OF_EMULATOR = [
     [
         BridgeMutant(
@@ -173,7 +174,7 @@ OF_EMULATOR = [
             "sums[l / 4 + 8 * (i % 2)][",
         )
     ],
-    # the error is as large as if sums were rounded to twelve bits
+    # this fault causes errors as large as rounding the sums to twelve bits would
     [
         BridgeMutant(
             "mma.m16n8k16",
@@ -192,7 +193,7 @@ OF_EMULATOR = [
     ],
 ]
 
-# Faults in `device_machine.h`. None of them makes the GPU wait forever.
+# Faults in `device_machine.h`. No fault makes the GPU wait forever.
 OF_DEVICE = [
     BridgeMutant(row, "device_machine.h", old, new)
     for row, old, new in (

@@ -18,8 +18,8 @@ def assert_within_budget(pairs, dtype=torch.float32, what="the result"):
     """Assert that our error against float64 is at most twice torch's in the same precision.
 
     `pairs` are (ours, torch's, reference in float64) for several seeds of one problem. The errors
-    are those of complete arrays, not of the worst elements, because gradients through time have
-    heavy tails: over six seeds, the ratio of our error to torch's varied from 0.6 to 4.7 for the
+    are computed over complete arrays, not for the worst elements, because gradients through time
+    have heavy tails. Over six seeds, our error divided by torch's varied from 0.6 to 4.7 for the
     worst elements, but was 1.0 for the arrays. A quarter of a unit in the last place is added,
     because torch may be exact by chance.
     """

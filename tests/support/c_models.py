@@ -52,14 +52,14 @@ class CModel:
         self._c.sensorseq_reset(self._state)
 
     def push(self, sample):
-        """Return the probabilities if a window is complete, otherwise C's return code."""
+        """Push a sample; return the probabilities if a window is complete, else the return code."""
         sample = np.ascontiguousarray(sample, np.float32)
         out = np.zeros(self.n_classes, np.float32)
         code = self._c.sensorseq_push(self._state, _pointer(sample), _pointer(out))
         return out if code > 0 else code
 
     def smooth(self, probabilities, lag):
-        """Return the smoothed probabilities of all windows, including the last ones."""
+        """Return the smoothed probabilities of all windows, also of the last `lag` ones."""
         smoother = (ctypes.c_double * (4 * (lag + 2) * self.n_classes))()
         self._c.sensorseq_smooth_reset(smoother)
         rows = []

@@ -1,4 +1,4 @@
-"""Healthy runs with invented records for the tests of causes; each test changes something."""
+"""Invented records of healthy runs, to which each test of causes adds a fault."""
 
 import math
 

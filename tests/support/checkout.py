@@ -20,7 +20,7 @@ def code_in(page, language="python"):
 
 def tree_of(path):
     """Return the syntax tree of a module."""
-    # the garbage collector would visit the same nodes repeatedly, which takes most of the time
+    # with garbage collection, most of the time would be spent visiting the same nodes repeatedly
     gc.disable()
     try:
         return ast.parse(path.read_text("utf-8"))

@@ -50,7 +50,7 @@ def answer(*words):
 
 
 def refused(code, *words):
-    """Run a command that must fail with this code; return its only message."""
+    """Run a command that must fail with this exit code; return its only error message."""
     ended, out, err = said(*words)
     assert (ended, out, "Traceback" in err) == (code, "", False)
     errors = [line for line in err.splitlines() if line.startswith(("error:", "Error:"))]

@@ -23,7 +23,7 @@ def counting(n_samples, recording_id="run", rate=10.0, n_channels=2, **more):
 
 @st.composite
 def grouped_windows(draw, min_groups=1):
-    """Draw labels and groups; a group has a single class, like a recording, or several classes."""
+    """Draw labels and groups. Either every group has one class, or a group may have several."""
     n_classes = draw(st.integers(1, 4))
     mixed = draw(st.booleans())
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))

@@ -36,7 +36,7 @@ ARGUMENTS = {
 
 @dataclass
 class Effect:
-    """The effect of a change: a factor on the noise, and nats added to the losses."""
+    """The effect of a change: a factor for the noise, and an offset of the losses in nats."""
 
     noise: float = 1.0
     raw: float = 0.0
@@ -46,9 +46,9 @@ class Effect:
 class FakeRunner:
     """Simulates losses as white noise around a level; the name of a rerun determines its effect.
 
-    Reruns with equal settings differ: `scatter` is the standard deviation of the log noise (added
-    to the deviation that white noise of this length has), and `wobble` is the standard deviation of
-    the level, in nats.
+    Reruns with equal settings differ. `scatter` is the standard deviation of the logarithm of the
+    noise, beyond the sampling error of white noise of this length. `wobble` is the standard
+    deviation of the level, in nats.
     """
 
     def __init__(

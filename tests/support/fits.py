@@ -82,7 +82,7 @@ def head_of(fitted):
 
 
 def replace_head(fitted, lstm_weight, blocks):
-    """Make a model decide by these blocks, and by the network if `lstm_weight` is above zero."""
+    """Make a model use these blocks, and also its network if `lstm_weight` is above zero."""
     head = FeatureHead(lstm_weight, blocks, FeatureChoice())
     fitted.model_ = replace(fitted.model_, head=head)
 

@@ -64,7 +64,7 @@ def content(path):
 
 
 def contents(folder):
-    """Return the contents of the copies of a run's checkpoints in a folder, by epoch."""
+    """Return the contents of the checkpoints in a folder, by epoch."""
     return dict(content(path) for path in Path(folder).iterdir())
 
 

@@ -1,6 +1,6 @@
 """A program that does the work of each line of JSON in a forked process, which can be killed.
 
-`serve` is the program's loop: the forked process prints "pid N" when it begins, and its parent
+`serve` is the program's loop. The forked process prints "pid N" when it begins, and its parent
 prints "ended N" after the process exits or is killed. `Program` starts a program with this loop and
 communicates with it.
 """

@@ -1,7 +1,7 @@
 """Checks of the layer's guarantees on any device; each check takes the device as an argument.
 
-The tests in tests/gpu call these checks on the CPU, so that the checks themselves are tested
-everywhere, and on the GPU if there is one. Only public names are used.
+The tests in tests/gpu call these checks on the GPU if there is one, and always on the CPU, so that
+the checks themselves are tested everywhere. Only public names are used.
 """
 
 import contextlib
@@ -107,8 +107,9 @@ def dtype_of(precision):
 class Problem:
     """Random arguments for a variant, in float64 on the CPU; each run casts and moves them.
 
-    Numbers are rounded to `given`, so that the inputs are exact in every precision. bfloat16 suits
-    all precisions, but TF32 then does not round the inputs, although it rounds most users' inputs.
+    Numbers are rounded to `given`, so that the inputs are exact in every precision. All precisions
+    represent bfloat16 values exactly. But then TF32 does not round the inputs, although it would
+    round the inputs of most users.
     """
 
     def __init__(self, variant, seed=0, n_classes=3, scale=0.4, given=torch.bfloat16):
@@ -146,7 +147,8 @@ class Problem:
         """Return the leaves, lengths and mask on a device.
 
         With several models, x needs no gradient, so that a GPU's kernels multiply x by the weights.
-        Otherwise torch would do this, and would sum batched products in a different order.
+        If x needed a gradient, torch would multiply x, and would sum batched products in a
+        different order.
         """
         values = {
             name: value.to(device, dtype, copy=True).requires_grad_(
@@ -256,7 +258,7 @@ def framework_lstm_linear(*, weight_out, bias_out, pooling, lengths, **arguments
 
 @functools.lru_cache(maxsize=4)
 def exact_runs(variant, head, given):
-    """Return problems of a variant (more if they are small) and their float64 results."""
+    """Return problems of a variant and their float64 results; small variants get more problems."""
     values = variant.n_windows * variant.n_models * variant.n_directions * variant.hidden_size
     n_seeds = max(2, min(16, 4096 // values))
     problems = [Problem(variant, seed, given=given) for seed in range(n_seeds)]
@@ -270,12 +272,12 @@ def less_exact(a, b, exact):
 
 
 def check_error(device, variant, precision, head=True):
-    """Check that the error against float64 is at most twice the framework's.
+    """Check that our error against float64 is at most twice the framework's error.
 
     In TF32, the limit is twice the framework's error or twice the error of TF32 products, whichever
-    is larger, because the sizes, even the batch size, determine whether torch's kernels round to
-    TF32. Outputs and gradients are checked over all seeds together, because the relative error of a
-    single number can have any size. tests/support/budget.py defines the comparison.
+    is larger. The reason is that torch's kernels round to TF32 only for some sizes. Outputs and
+    gradients are checked over all seeds together, because the relative error of a single number can
+    have any size. tests/support/budget.py defines the comparison.
     """
     ours, theirs = (ops.lstm_linear, framework_lstm_linear) if head else (ops.lstm, framework_lstm)
     runs, dtype = [], dtype_of(precision)

@@ -9,7 +9,7 @@ import sys
 
 @contextlib.contextmanager
 def files_limited_to(size_bytes):
-    """Limit this process's file size only during the tested call, because pytest writes, too."""
+    """Limit file sizes within a `with` block, which must be short because pytest also writes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     skipped_bytecode = sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # a truncated .pyc would break every later import of the module

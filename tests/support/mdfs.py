@@ -9,7 +9,7 @@ KMH = {"a": 1 / 3.6, "b": 0.0}
 
 
 def drive(path, *, seconds=12.0, hz=200.0, amplitude=1.0, version="4.10", seed=0, compression=0):
-    """Write a bus's group at `hz`, two groups of one name at `hz` / 5, and a group of strings."""
+    """Write a bus's group at `hz`, two groups named alike at `hz` / 5, and a group of strings."""
     rng = np.random.default_rng(seed)
     fast, slow = (np.arange(int(seconds * rate)) / rate for rate in (hz, hz / 5))
     current = amplitude * np.sin(2 * np.pi * 7 * fast) + 0.1 * rng.normal(size=len(fast))

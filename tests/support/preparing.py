@@ -12,7 +12,7 @@ def prepare_plainly(source, output, **arguments):
 
 
 def interrupt_at(stage, done=None):
-    """Return a progress function that interrupts this stage after `done` of the stage's steps."""
+    """Return a progress function that interrupts a stage at once, or after `done` steps."""
 
     def interrupt(at, n_done, total):
         if at == stage and done in (None, n_done):

@@ -16,7 +16,7 @@ TABLE = ROOT / "tests" / "cuda" / "resources.json"
 
 
 def load_build_cuda():
-    """Import build_cuda.py, which is in the same folder as setup.py, outside every package."""
+    """Import build_cuda.py, which is beside setup.py and in no package."""
     spec = importlib.util.spec_from_file_location("build_cuda", ROOT / "build_cuda.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["build_cuda"] = module  # dataclasses look up their module here

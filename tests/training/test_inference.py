@@ -40,12 +40,13 @@ def test_outputs_are_those_of_the_module(arguments, n, with_lengths):
     X = X.to(module.linear.weight.dtype)
     lengths = torch.arange(n) % 10 if with_lengths else None
     with torch.no_grad():
-        # Use the same blocks, which affect the last bit of torch's linear layer after a norm.
+        # Use the same blocks as the code, because blocks affect the last bit of torch's linear
+        # layer after a norm.
         blocks = [slice(0, EVALUATION_BATCH), slice(EVALUATION_BATCH, n)][
             : 1 + (n > EVALUATION_BATCH)
         ]
         wanted = torch.cat([module(X[b], None if lengths is None else lengths[b]) for b in blocks])
-    # the bits are equal, except after a norm, where torch's linear layer sums in a different order
+    # the bits are equal except after a norm, because torch's linear layer sums in another order
     atol = 1e-6 if "head_norm" in arguments else 0
     torch.testing.assert_close(predict_outputs(module, X, lengths), wanted, rtol=0, atol=atol)
 

@@ -182,17 +182,18 @@ def share_of_torchs_error(options, seed):
 
 @pytest.mark.parametrize("name", ["sgd with nesterov", "adamw", "rmsprop centered with momentum"])
 def test_in_single_precision_the_error_is_within_the_budget(name):
-    # A rounding error in a gradient near zero may change the sign of a step, so the ratio of our
-    # error to torch's error is between 1/3 and 3 for a single network. Over 64 networks, the
+    # A rounding error in a gradient near zero may change the sign of a step. For single networks,
+    # the ratio of our error to torch's error is therefore between 1/3 and 3. Over 64 networks, the
     # logarithm of this ratio has a mean within 0.01 of 0 and a standard deviation of at most 0.31,
-    # so log 2 is six standard errors away from the mean of eight networks.
+    # so the limit, log 2, is six standard errors above the expected mean of eight networks.
     shares = [share_of_torchs_error(OPTIMIZERS[name], seed) for seed in range(8)]
     assert np.log(shares).mean() < np.log(2)
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_decay):
-    # With averaging, a change has no effect, because no step starts from the module's weights.
+    # With averaging, a change must have no effect, because no training step starts from the weights
+    # in the module.
     module = make_module()
     native = NativeEpochs([module], [drawn()], [make_config(ema_decay=ema_decay)], [0])
 

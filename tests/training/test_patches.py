@@ -101,7 +101,7 @@ def test_rounding_is_not_enlarged():
     windows = (level * (1 + 1e-7 * rounding)).astype(np.float32)
     patch = fit_patch(Patch(8), [(torch.from_numpy(windows), None)])
     steps, _ = patch.apply(windows, None)
-    assert np.ptp(steps[:, :, 1]) < 0.02  # about 8 if scaling enlarged rounding errors
+    assert np.ptp(steps[:, :, 1]) < 0.02  # would be about 8 if scaling enlarged rounding errors
     assert steps[:, :, 0].std() == pytest.approx(1)
 
 
@@ -247,14 +247,14 @@ def test_a_warm_start_keeps_the_patches_of_the_first():
     clf = plain_classifier(patch="auto", max_epochs=1, warm_start=True, random_state=0)
     first = clf.fit(X, Y).patch_
     assert first.n_samples == 8
-    assert clf.fit(2 * X, Y).patch_ is first  # its weights need the first scaling
+    assert clf.fit(2 * X, Y).patch_ is first  # the kept weights need the first scaling
 
 
 def test_a_probe_runs_a_fit_again_with_its_patches():
     clf = plain_classifier(
         patch=4, max_epochs=20, hidden_size=4, random_state=0, learning_rate=0.5
     ).fit(X, Y)
-    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # rejects data that the fit did not see
+    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # `probe` rejects any other data
     assert report.probes is not None
 
 

@@ -101,7 +101,7 @@ def test_a_fit_that_failed_before_its_first_epoch_is_reported_too():
 
 
 def test_one_bar_is_for_everything_that_a_fit_does():
-    """The first network stops early, which skips only its own epochs; two others train together."""
+    """The first network stops early, which skips only its own epochs; two more train together."""
     text = io.StringIO()
     with ProgressReport(console=Console(file=text, width=120), every_epoch=True) as progress:
         progress.expect(3)

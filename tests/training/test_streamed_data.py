@@ -27,7 +27,7 @@ from sensorseq.training.streamed_data import StreamedData, StreamedSampler, read
 from sensorseq.windows import WindowSet
 
 N_RECORDINGS, N_EACH, N_TIMESTEPS, N_CHANNELS = 15, 40, 12, 2
-SMALL = 24_000  # bytes: less than the windows in the file; half of the buffer holds 93 windows
+SMALL = 24_000  # in bytes; smaller than the file's windows; half of the buffer holds 93 windows
 SPLIT = np.repeat(["train", "train", "train", "validation", "test"] * 3, N_EACH)
 
 

@@ -124,7 +124,7 @@ def test_units_identify_channels_that_names_do_not():
     assert {"m1_difference", "m2_difference"} <= set(made)
     assert "m3_difference" not in made
     sides = derive(("curL", "curR"), units={"curL": "A", "curR": "mA"})
-    assert "subtract" not in kinds(sides)  # no difference of the sides, because the units differ
+    assert "subtract" not in kinds(sides)  # the sides are not subtracted if their units differ
     assert "difference" not in kinds(derive(("current_sensor",), units={"current_sensor": "V"}))
     spinning = derive(("wz",), rate=100.0, units={"wz": "rad/s"})
     assert kinds(spinning) == {"spectral"}  # a turn rate, not a wheel speed
@@ -147,7 +147,7 @@ def test_slow_inertial_channels_have_no_spectra():
 
 
 def test_fast_motors_and_slow_inertial_sensors_keep_their_own_rates():
-    """At 400 Hz, lags equal the motors' period, and spectra end at half the sensor's own rate."""
+    """At 400 Hz, lags equal the motors' sample period, and spectra end at half the IMU's rate."""
     names = (*MOTORS, "ax")
     found = derive(names, rate=400.0, own=[6.5] * 4 + [100.0])
     lags = {step["lag_s"] for step in found.steps if step["kind"] == "difference"}

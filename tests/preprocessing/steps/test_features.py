@@ -168,7 +168,7 @@ def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
 def test_long_windows_accumulate_no_rounding_error_even_in_the_worst_case(spike):
     n_samples, window = 12_500, 4000
     signal = 50.0 + np.random.default_rng(3).normal(size=n_samples)
-    signal[window - 1 :: window] += spike  # anchors, to which all other samples are relative
+    signal[window - 1 :: window] += spike  # anchors, which are subtracted from the other samples
     signal[::window] -= spike
     mean, std = (feature(Moving(window / RATE, what), signal) for what in ("mean", "std"))
     for t in range(window // 2, n_samples, 371):

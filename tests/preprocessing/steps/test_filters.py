@@ -70,7 +70,7 @@ def test_a_causal_detrend_is_the_residual_of_the_trailing_line(n_samples, window
 def test_a_causal_detrend_lets_fast_sines_pass_within_7_percent():
     frequency, gain = response(Detrend(2.0, phase="causal"))
     assert np.abs(np.abs(gain[frequency >= 10 / 2.0]) - 1).max() < 0.07
-    curvature = (2 * np.pi * 0.1) ** 2 / 12  # the error of a line through 0.1 periods of a sine
+    curvature = (2 * np.pi * 0.1) ** 2 / 12  # the error of a line fitted to 0.1 periods of a sine
     assert np.abs(gain[frequency < 0.1 / 2.0]).max() < curvature
 
 

@@ -120,7 +120,8 @@ def test_frames_start_where_windows_do_and_never_run_over(rate, hop, n_samples):
     result = frames(step, ramp, rate)
     frame = round(2.0 * rate)
     starts = window_starts(n_samples, frame, hop, rate)
-    # The weighted mean of a ramp is its middle, but half a sample later for a periodic window.
+    # A symmetric window would give the middle of the ramp. The periodic window gives the value half
+    # a sample later.
     np.testing.assert_allclose(result.values[:, 0], starts + frame / 2, atol=1e-8)
 
 

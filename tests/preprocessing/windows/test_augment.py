@@ -147,7 +147,7 @@ def test_accelerometer_and_gyroscope_are_turned_by_one_rotation_that_keeps_norms
         norms = (np.linalg.norm(some[:, :, axes], axis=2) for some in (turned, X))
         np.testing.assert_allclose(*norms, rtol=1e-12)
     (first, error), (second, _) = (fitted_rotations(X, turned, list(axes)) for axes in IMU)
-    assert error < 1e-5  # the square of the error is a difference of nearly equal numbers
+    assert error < 1e-5  # the error is the root of a difference of nearly equal numbers
     np.testing.assert_allclose(first.as_matrix(), second.as_matrix(), atol=1e-9)
     assert np.rad2deg(first.magnitude()).max() <= most * (1 + 1e-6) + 1e-5
 
@@ -540,7 +540,7 @@ def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer, flat):
     for chosen in (
         rows,
         ours.sample_indices_,
-    ):  # all windows of the class that sets the count are used once
+    ):  # each window of the class that sets the count is used once
         np.testing.assert_array_equal(np.sort(chosen[np.isin(chosen, full)]), full)
 
 

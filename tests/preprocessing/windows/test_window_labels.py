@@ -26,7 +26,7 @@ def true_labels(recording):
     """Return the label of each sample according to the definition; None if it has no label."""
     labels = np.full(recording.n_samples, recording.label, object)
     for span in recording.label_spans:
-        # A thousandth of a period is far below intended differences and far above rounding errors.
+        # This tolerance is far below intended differences and far above rounding errors.
         early = recording.timestamps_s + 1e-3 / RATE
         labels[(early >= span.start_s) & (early < span.end_s)] = span.label
     return labels
