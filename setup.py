@@ -38,7 +38,7 @@ COMPILE = [
     "-ffp-contract=off",
     "-fno-math-errno",  # nothing reads errno, and setting it prevents vectorizing loops with roots
     "-fvisibility=hidden",
-    "-g0",  # Python's own flags request debug information: 34 MB of 36
+    "-g0",  # Python's own flags request debug information, 34 of 36 MB
     "-Wall",
     "-Wextra",
 ]
@@ -62,8 +62,8 @@ def ops():
         depends=find("*.h", of_signal=False),
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args={"cxx": [*COMPILE, stable_abi, *headers, "-pthread"]},
-        # libtorch.so by name, though no symbol is needed from it at link time: with a CUDA torch it
-        # makes the weak symbols of the CUDA shim available.
+        # No symbol of libtorch.so is needed at link time. But with a CUDA torch, linking this library
+        # by name makes the weak symbols of the CUDA shim available.
         extra_link_args=["-pthread", "-Wl,--no-as-needed", "-ltorch"],
         py_limited_api=True,
     )
@@ -73,7 +73,7 @@ def signal():
     """Return the preprocessing loops, the only library that needs pybind11."""
     import pybind11
 
-    # located, not imported: it may be built for another processor
+    # numpy is only located: it may be built for another processor
     numpy = Path(importlib.util.find_spec("numpy").origin).parent
     (headers,) = numpy.glob("*core/include")  # core/, or _core/ in numpy 2
     normal_numbers = [  # numpy's random numbers for C

@@ -90,7 +90,7 @@ class Surface:
     static_friction, kinetic_friction : float
         Friction coefficients at rest and in full sliding; the drop between them causes stick-slip.
     stribeck_velocity_m_s : float
-        Slip velocity at which half of that drop has occurred.
+        Slip velocity at which half of the drop from static to kinetic friction has occurred.
     waviness : float, default=2.0
         Exponent of the elevation spectrum; a larger exponent means fewer short waves.
     shear_stiffness_per_m : float, default=180
@@ -236,7 +236,7 @@ def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tup
 
 
 def ramp(wanted: Array, rise_per_s: float, fall_per_s: float) -> Array:
-    """Follow `wanted` from 0, at most `rise_per_s` away from 0 and `fall_per_s` toward 0."""
+    """Follow `wanted` from 0; limit the rates away from 0 (rise) and toward 0 (fall)."""
     ramped = np.empty_like(wanted)
     value = 0.0
     for step, goal in enumerate(wanted.tolist()):
