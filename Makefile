@@ -11,7 +11,7 @@ ifeq ($(origin CXX),default)
 CXX := c++
 endif
 export CXX
-# tests start many processes, each of which would compile every file again without stored bytecode
+# without stored bytecode, each process that a test starts would compile every file again
 unexport PYTHONDONTWRITEBYTECODE
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.py build_cuda.py

@@ -159,8 +159,8 @@ class Robot:
     nominal_v : float
         Battery voltage that the controller assumes when it computes the duty cycle.
     proportional_v_s, integral_v, feed_forward, current_limit_a : float
-        Controller: gains on motor speed, fraction of the back EMF that is added, and largest motor
-        current.
+        Controller: gains on motor speed, feed-forward as a fraction of the back EMF, and largest
+        motor current.
     acceleration_m_s2, deceleration_m_s2, cruise_speed_m_s : float
         Slopes of the speed set-point when speeding up and slowing down, and its typical value.
     carcass_mass_kg, carcass_stiffness_n_m, carcass_damping_n_s_m : float
@@ -362,7 +362,7 @@ def simulate_motion(
 
     Return traces of shape (n_steps, n_cases). Currents are sampled at the end of a step and speeds
     at the beginning; voltages and forces act during the step. The current is advanced exactly and
-    the bristles implicitly, because both change faster than a step. Speeds are updated from the
+    the bristles implicitly, because both can settle within a step. Speeds are updated from the
     forces, then positions from the new speeds. The loop uses only operations that IEEE 754 rounds
     correctly, so results depend neither on the processor nor on the number of cases.
     """
