@@ -52,7 +52,7 @@ fuzz: build ## the tests with random inputs, 1000 new inputs each
 	@$(PYTEST) -m hypothesis --hypothesis-profile=fuzz $(PYTEST_ARGS)
 
 # atheris has wheels only for some versions of Python; without it, files are changed at random
-harden: build ## damaged files, kills, full disks and sanitizers; prints a table within 60 minutes
+harden: build ## damaged files, kills, full disks and sanitizers; writes a table within 60 minutes
 	@$(BIN)/python $(INSTALL) atheris==3.0.0 2> /dev/null || echo "no atheris: changes are drawn at random"
 	@$(BIN)/python benchmarks/harden/run.py
 
