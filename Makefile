@@ -1,5 +1,5 @@
 # Every target sets up its prerequisites: a virtual environment with pinned packages, the native
-# build, the installed package. Once they exist, it starts immediately.
+# build, the installed package. Once these exist, the target starts immediately.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ ifeq ($(origin CXX),default)
 CXX := c++
 endif
 export CXX
-# tests start many processes, each of which would compile every file again without stored bytecode
+# without stored bytecode, each process that a test starts would compile every file again
 unexport PYTHONDONTWRITEBYTECODE
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.py build_cuda.py
@@ -45,14 +45,14 @@ test-arm: build $(WHEELS)/.built ## the runtime and the kernels for aarch64, bui
 	@$(PYTEST) -m slow -k "arm and not baseline" tests/runtime/test_arm.py tests/native/test_native.py \
 	  $(PYTEST_ARGS)
 
-test-rounding: build ## every test that trains, with different rounding; takes hours, MINUTES=60 at a time
+test-rounding: build ## every test that trains, with other roundings; takes hours, in runs of MINUTES=60
 	@$(BIN)/python tests/rounding/run_rounding.py --minutes $(or $(MINUTES),60)
 
 fuzz: build ## the tests with random inputs, 1000 new inputs each
 	@$(PYTEST) -m hypothesis --hypothesis-profile=fuzz $(PYTEST_ARGS)
 
-# atheris has wheels only for some versions of Python; without it, changes are drawn at random
-harden: build ## damaged files, kills, full disks, sanitizers: a table, after at most 60 minutes
+# atheris has wheels only for some versions of Python; without it, files are changed at random
+harden: build ## damaged files, kills, full disks and sanitizers; writes a table within 60 minutes
 	@$(BIN)/python $(INSTALL) atheris==3.0.0 2> /dev/null || echo "no atheris: changes are drawn at random"
 	@$(BIN)/python benchmarks/harden/run.py
 

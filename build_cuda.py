@@ -1,4 +1,4 @@
-"""Compile csrc/cuda with nvcc, for any installed torch and without a GPU; setup.py links it in.
+"""Compile csrc/cuda with nvcc, for any torch and without a GPU; setup.py links the objects.
 
 As a script, it compiles the changed files; with --plan it only prints what a build would do.
 """
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
 FOLDER = ROOT / "build" / "cuda"
 ARCH = "sm_90a"
-OLDEST = (12, 8)  # the kernels' fence.acquire.sync_restrict needs PTX 8.6, which came with 12.8
+OLDEST = (12, 8)  # the kernels' fence.acquire.sync_restrict needs PTX 8.6 (CUDA 12.8)
 FLAGS = [
     "-std=c++17",
     "-O3",
@@ -56,7 +56,7 @@ class Toolkit:
     def link(self) -> list[str]:
         """Flags that link the runtime into a library.
 
-        Its symbols are hidden, because a process with a CUDA torch contains a second runtime.
+        The runtime's symbols are hidden, because a CUDA torch brings a second runtime.
         """
         return [str(self.runtime), "-ldl", "-lrt", "-lpthread"]
 
@@ -154,7 +154,7 @@ class _File:
             return True
 
     def compile(self) -> str:
-        """Compile; return the file's name if that failed, otherwise an empty string."""
+        """Compile; return the file's name after a failure, otherwise an empty string."""
         self.done.unlink(missing_ok=True)
         started = time.time_ns()
         strict = WARNINGS_ARE_ERRORS if self.strict else []
@@ -173,7 +173,7 @@ class _File:
         if failed:
             return self.source.name
         self.said.write_text(finished.stdout)
-        # changes made during compilation are then newer than the object
+        # a file that changes during the compilation is then newer than the object
         os.utime(self.object, ns=(started, started))
         self.done.write_text(self.fingerprint)
         return ""

@@ -29,16 +29,15 @@ def find(pattern, *, of_signal):
 
 WARNINGS_ARE_ERRORS = os.environ.get("SENSORSEQ_WERROR") == "1"
 
-# torch's stable ABI of 2.11: built with any later version, the library loads in all of them. No
-# contraction: a product and a sum are fused only where the source asks for it; otherwise equal
-# inputs could give different bits in a tile and in its tail.
+# Without -ffp-contract=off, the compiler could fuse a product and a sum in one place and not in
+# another, and equal inputs could give different bits in a full tile and in a partial one.
 COMPILE = [
     "-std=c++17",
     "-O3",
     "-ffp-contract=off",
     "-fno-math-errno",  # nothing reads errno, and setting it prevents vectorizing loops with roots
     "-fvisibility=hidden",
-    "-g0",  # Python's own flags request debug information: 34 MB of 36
+    "-g0",  # Python's own flags request debug information, 34 of 36 MB
     "-Wall",
     "-Wextra",
 ]
@@ -55,6 +54,7 @@ def ops():
 
     # we cannot keep torch's own headers free of warnings
     headers = [f"-isystem{path}" for path in include_paths()]
+    # torch's stable ABI of version 2.11, so the library also loads in every later version
     stable_abi = "-DTORCH_TARGET_VERSION=0x020b000000000000"
     return CppExtension(
         "sensorseq._ops",
@@ -62,8 +62,8 @@ def ops():
         depends=find("*.h", of_signal=False),
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args={"cxx": [*COMPILE, stable_abi, *headers, "-pthread"]},
-        # libtorch.so by name, though no symbol is needed from it at link time: with a CUDA torch it
-        # makes the weak symbols of the CUDA shim available.
+        # No symbol of libtorch.so is needed at link time, but with a CUDA torch, libtorch.so makes
+        # the weak symbols of the CUDA shim available.
         extra_link_args=["-pthread", "-Wl,--no-as-needed", "-ltorch"],
         py_limited_api=True,
     )
@@ -73,7 +73,7 @@ def signal():
     """Return the preprocessing loops, the only library that needs pybind11."""
     import pybind11
 
-    # located, not imported: it may be built for another processor
+    # numpy is only located: it may be built for another processor
     numpy = Path(importlib.util.find_spec("numpy").origin).parent
     (headers,) = numpy.glob("*core/include")  # core/, or _core/ in numpy 2
     normal_numbers = [  # numpy's random numbers for C
@@ -110,7 +110,7 @@ def core():
 
 
 def share_objects(builder):
-    """Let the last library reuse the earlier ones' object files, so that none is compiled twice."""
+    """Let the last library use the object files of the others, so no file is compiled twice."""
     *others, last = builder.extensions
     compiled = {source for library in others for source in library.sources}
     shared = [source for source in last.sources if source in compiled]

@@ -268,7 +268,7 @@ def _verdict_line(results: dict) -> str:
 def _repair_line(results: dict) -> str:
     rows = {row["repair"]: row for row in results["rows"]}
     lines = [
-        "- **Repair:** the number of bad runs repaired, and of all runs that become less accurate",
+        "- **Repair:** how many bad runs each method repairs, and how many runs lose accuracy",
         "  ([how this was measured](docs/benchmarks.md#repairs)):",
         "",
         "  | | repaired | accuracy before and after | less accurate |",

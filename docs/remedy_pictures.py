@@ -71,7 +71,7 @@ Measure = Callable[[SensorLSTMClassifier, Data], float]
 
 @dataclass(frozen=True)
 class Study:
-    """A picture that compares variants on one problem, by two history columns or final measures."""
+    """A picture of variants on one problem; each half shows a history column or a final measure."""
 
     problem: Callable[[int], Data]
     variants: dict[str, dict[str, Any]]

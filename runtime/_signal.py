@@ -68,7 +68,7 @@ class _Filter:
         self.n_channels = n_channels
 
     def _take(self, x: NDArray[Any], *, is_last: bool = False) -> NDArray[Any]:
-        """Return the output for these samples; if `is_last`, for the rest of the signal as well."""
+        """Return the output for these samples and, if `is_last`, the remaining output."""
         rows = _INT()
         with self._lock:
             pointer, n_samples = self._handle.pointer, len(x)

@@ -1,13 +1,13 @@
 """Writes the options of readers and preparation into the functions and commands that accept them.
 
 An option is defined once, as a field of `ReadOptions` or `PreparationOptions` with its entry in the
-docstring. This script copies the option to the lines between the comments
+docstring. This script copies the option to signatures, between the comments
 
     # options: NAMES
     # end of options
 
-in signatures, to the docstrings of these functions, to the calls between "# options" and "# end of
-options" in the function bodies, and to the aliases of the command line. It also copies the
+The script also copies the option to the docstrings of these functions, to calls in their bodies
+(between "# options" and "# end of options"), and to the aliases of the command line, and copies the
 classifier's defaults to `diagnosis/defaults.py`. NAMES are options or groups in `GROUPS`, in the
 order of the parameters. If the first comment contains "(None by default)", all defaults are None,
 which means "not given".

@@ -90,7 +90,7 @@ class Surface:
     static_friction, kinetic_friction : float
         Friction coefficients at rest and in full sliding; the drop between them causes stick-slip.
     stribeck_velocity_m_s : float
-        Slip velocity at which half of that drop has occurred.
+        Slip velocity at which half of the drop from static to kinetic friction has occurred.
     waviness : float, default=2.0
         Exponent of the elevation spectrum; a larger exponent means fewer short waves.
     shear_stiffness_per_m : float, default=180
@@ -159,8 +159,8 @@ class Robot:
     nominal_v : float
         Battery voltage that the controller assumes when it computes the duty cycle.
     proportional_v_s, integral_v, feed_forward, current_limit_a : float
-        Controller: gains on motor speed, fraction of the back EMF that is added, and largest motor
-        current.
+        Controller: gains on motor speed, feed-forward as a fraction of the back EMF, and largest
+        motor current.
     acceleration_m_s2, deceleration_m_s2, cruise_speed_m_s : float
         Slopes of the speed set-point when speeding up and slowing down, and its typical value.
     carcass_mass_kg, carcass_stiffness_n_m, carcass_damping_n_s_m : float
@@ -236,7 +236,7 @@ def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tup
 
 
 def ramp(wanted: Array, rise_per_s: float, fall_per_s: float) -> Array:
-    """Follow `wanted` from 0, at most `rise_per_s` away from 0 and `fall_per_s` toward 0."""
+    """Follow `wanted` from 0; limit the rates away from 0 (rise) and toward 0 (fall)."""
     ramped = np.empty_like(wanted)
     value = 0.0
     for step, goal in enumerate(wanted.tolist()):
@@ -362,7 +362,7 @@ def simulate_motion(
 
     Return traces of shape (n_steps, n_cases). Currents are sampled at the end of a step and speeds
     at the beginning; voltages and forces act during the step. The current is advanced exactly and
-    the bristles implicitly, because both change faster than a step. Speeds are updated from the
+    the bristles implicitly, because both can settle within a step. Speeds are updated from the
     forces, then positions from the new speeds. The loop uses only operations that IEEE 754 rounds
     correctly, so results depend neither on the processor nor on the number of cases.
     """

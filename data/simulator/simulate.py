@@ -149,7 +149,7 @@ def simulate_recordings(
     sampling: Sampling | None = None,
     channels: Sequence[str] = ("current_a",),
 ) -> list[Recording]:
-    """Simulate several recordings in one call; each is the same as if it were simulated alone.
+    """Simulate several recordings in one call; each recording is as if it were simulated alone.
 
     Parameters
     ----------
