@@ -188,8 +188,8 @@ inline Sizes StateSizes(const LstmShape& s) {
   return {s.n_models, s.n_windows, s.n_directions, s.hidden_size};
 }
 
-// Allocates a tensor on the device of `like`. Calls the function of torch's shim directly because
-// the dispatcher takes several times as long, and each op allocates several outputs.
+// Allocates a tensor on the device of `like`. The dispatcher would take several times as long as
+// this direct call of torch's shim, and each op allocates several outputs.
 inline Tensor Empty(const Tensor& like, const Sizes& sizes, int32_t dtype) {
   Sizes strides(sizes.size());
   uint64_t stride = 1;  // may overflow for an empty tensor, whose strides do not matter

@@ -248,7 +248,7 @@ def _spread_equal(
     period_s = float(np.median(np.diff(t) / np.diff(rows)))
     n = len(t)
     for _ in range(_REFINED):
-        # If all of the next packets are late, packets were lost before them.
+        # If `_DELAYED` packets in a row are late, packets were lost before them.
         late_s = np.append(t - period_s * rows, np.full(_DELAYED - 1, np.inf))
         soon = np.lib.stride_tricks.sliding_window_view(late_s, _DELAYED).min(axis=1)
         jumps = np.diff(soon) / (size * period_s)

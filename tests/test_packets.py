@@ -63,8 +63,8 @@ def test_packets_of_one_size_have_the_rate_of_their_sensor(
     assert np.median(steps) * rate_hz == pytest.approx(1, rel=0.01)
     off_s = t - true_s
     off_s -= off_s.mean()
-    # The error of times is at most the delay of a packet; after the last loss, times are shifted by
-    # at most one packet.
+    # The delay of a packet makes a timestamp wrong by at most `jitter` packet durations, and one
+    # misjudged loss shifts timestamps by at most half a packet duration about their mean.
     assert np.abs(off_s).max() < (0.5 + jitter) * size / rate_hz
     assert np.ptp(t) == pytest.approx(np.ptp(true_s), rel=0.01)
 

@@ -1,9 +1,9 @@
 """Computes quantiles over healthy runs of each statistic that has a threshold in the verdict.
 
-Here, healthy runs are the plain runs and the noisy but normal controls of the calibration part that
-have clearly learned. The proposed edge (threshold) of a statistic is the upper end of the
-confidence interval of its 99 % quantile. The edge is high if there are few runs and falls with more
-runs. The fraction of faulty runs above the edge shows how many faults the edge detects.
+A healthy run is a run of the calibration part that has clearly learned, and that is either a plain
+run or a control (noisy but normal). The proposed edge (threshold) of a statistic is the upper end
+of the confidence interval of its 99 % quantile. The edge is high if there are few runs and falls
+with more runs. The fraction of faulty runs above the edge shows how many faults the edge detects.
 """
 
 import math

@@ -77,7 +77,7 @@ def test_a_calm_curve_alarms_nobody():
 @pytest.mark.parametrize(
     ("size", "every", "alarm"),
     [
-        (0.031, 2, True),  # a maximum and a minimum in half of the epochs, which is more than 20 %
+        (0.031, 2, True),  # one maximum and one minimum every two epochs: 50 %, limit 20 %
         (0.029, 2, False),  # less than 0.03 apart
         (0.2, 15, False),  # far apart, but only twice in 30 epochs
     ],

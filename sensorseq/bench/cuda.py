@@ -42,9 +42,8 @@ PRECISIONS = {
     "tf32": Precision(torch.float32, True, 1e-2),
     "fp16": Precision(torch.float16, True, 1e-2),
     "bf16": Precision(torch.bfloat16, True, 5e-2),
-    # cuDNN's PERSIST_STATIC needs fp16, and C and H must be multiples of 128. The smallest H with
-    # PERSIST_STATIC is 256, because torch prefers PERSIST_STATIC_SMALL_H up to H = 192 (backward:
-    # 128).
+    # cuDNN's PERSIST_STATIC needs fp16, and C and H must be multiples of 128. It is used only from
+    # H = 256 on, because torch prefers PERSIST_STATIC_SMALL_H for smaller H.
     "fp16, C padded to 128": Precision(torch.float16, True, 1e-2, n_padded=128),
 }
 

@@ -309,7 +309,7 @@ class LSTMLinear(nn.Module):
     def _below_top(
         self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, dict[str, Any], list[Tensor], list[Tensor]]:
-        """Run the layers below the top; return the top layer's inputs and the final states."""
+        """Run the layers below the top; return the top layer's inputs and the layers' states."""
         h_0, c_0 = self._split_state(state, x.shape[0])
         mask = self._recurrent_masks(x)
         inputs: list[dict[str, Any]] = [

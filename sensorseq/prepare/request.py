@@ -120,7 +120,9 @@ class PreparedSummary:
     bridging_gaps_s: dict[str, float] = field(default_factory=dict)
     simultaneous: str = ""  # recordings that cover the same time
     subjects: str = ""  # persons or machines whose recordings are in several parts
-    sensors: list[str] = field(default_factory=list)  # a sentence about each sensor at its own rate
+    sensors: list[str] = field(
+        default_factory=list
+    )  # a sentence about each sensor, with `native_rates`
     action: str = "written"  # can also be "replaced", "extended" or "none"
     changes: list[str] = field(default_factory=list)  # differences from the existing file
 

@@ -99,6 +99,7 @@ def exported_labels(root: Path) -> dict[str, str | None]:
     several = next((p for p, kind in kinds.items() if kind not in ("label", "unlabeled")), None)
     if several:
         raise RecordingError(
-            f"{table}: {several} has {kinds[several]!r} labels; list its parts in a manifest."
+            f"{table}: the labels of {several} are of type {kinds[several]!r}; list the parts of"
+            " this file in a manifest."
         )
     return labels

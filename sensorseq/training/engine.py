@@ -407,7 +407,7 @@ class TrainingRun:
         return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
 
     def validate(self) -> dict[str, float]:
-        """Return the validation part's history columns."""
+        """Evaluate the validation part; return its values for the history."""
         if self.validation is None:
             return {}
         recorder, outputs = self.recorder, list[Tensor]()

@@ -1,4 +1,7 @@
-"""Tables with a row for each sample of each sensor are found, refused, and read by sensor."""
+"""Tables with a row for each sample of each sensor are refused or read.
+
+They are refused without `sensor_column`, and read sensor by sensor with it.
+"""
 
 import h5py
 import numpy as np

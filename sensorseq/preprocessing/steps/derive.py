@@ -268,7 +268,10 @@ class _Rules:
 
 
 def _pair(currents: list[_Source], speeds: list[_Source]) -> list[tuple[str, str]]:
-    """Pair currents with speeds of a matching name, or with the only speed at the same location."""
+    """Pair each current with the speed whose name matches, or else with the speed at its location.
+
+    If several currents or speeds match, they are not paired.
+    """
     partner: dict[str, str] = {}
     for key in ("other_words", "place"):
         at: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}

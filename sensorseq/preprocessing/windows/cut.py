@@ -198,9 +198,9 @@ class _Grid:
     rate: float
     short: str
     seed: int | None  # seed of a random phase, or None for the grid
-    slop_s: float | None = (
-        None  # largest delay of a start after a multiple of the hop; None: ignore the clock
-    )
+    # Windows begin at multiples of the hop on the recording's clock, or at most this much later.
+    # With None, windows are not aligned with the clock.
+    slop_s: float | None = None
 
     def windows_of(
         self, piece: Recording, stretch: Stretch

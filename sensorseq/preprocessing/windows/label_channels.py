@@ -141,9 +141,11 @@ def _one_of_each(target: Ints, origin: Ints) -> Ints:
 def _levels(
     blocks: Blocks, steps: Ints, channels: Ints | None = None, width: Floats | None = None
 ) -> tuple[Floats, Floats, Floats]:
-    """Return each window's median by channel, and the fractions of steps equal to and near it.
+    """Return each window's median of each channel, and how constant each channel is.
 
-    `width` is the range of the medians of each channel; by default, the first block determines it.
+    The last two arrays contain, for each channel, the fractions of all time steps whose values
+    equal the median of their window, and are near it. `width` is the range of the medians of each
+    channel; by default, the first block determines it.
     """
     levels, counts, n_known, at = [], [], np.int64(0), 0
     for block in blocks:
