@@ -1,4 +1,4 @@
-"""Hooks of `mkdocs`: the help of the commands, and numpydoc's references."""
+"""Hooks for `mkdocs` that insert the commands' help texts and convert numpydoc's references."""
 
 import re
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ MARK = "<!-- the help of every command stands here on the site -->"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace the marker on a page with the help of the commands."""
+    """Replace the marker on a page with the help texts of all commands."""
     return markdown.replace(MARK, "\n\n".join(help_of_commands())) if MARK in markdown else markdown
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Replace the references of docstrings, ``[1]_`` and ``.. [1]``, with [1]."""
+    """Replace numpydoc's citations in docstrings, ``[1]_`` and ``.. [1]``, with [1]."""
     return re.sub(r"(?<=\[\d\])_(?=\W)|\.\. (?=\[\d\])", "", html)
 
 

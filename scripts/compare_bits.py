@@ -251,7 +251,7 @@ def write_prepared(bits: Bits, name: str, path: Path) -> None:
 
 
 def write_trained(bits: Bits, name: str, prepared: Path, folder: Path) -> None:
-    """Fit on a prepared file, in memory and in blocks; smooth and stream recordings with it."""
+    """Fit on a prepared file, in memory and in blocks; use the model on recordings and streams."""
     from sensorseq import SensorLSTMClassifier
     from sensorseq.io.prepared import read_windows
 

@@ -114,7 +114,7 @@ def place_of(mutant: Mutant, root: Path) -> tuple[Path, int] | None:
 
 
 def draw(leave_out: str) -> list[Mutant]:
-    """Return mutants, distributed over packages by the number of lines that have a mutant."""
+    """Draw mutants from each package in proportion to its number of lines that have a mutant."""
     lines: dict[str, dict[tuple[Path, int], list[Mutant]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted((ROOT / "sensorseq").rglob("*.py")):
         for n, mutant in mutants_of(path, ROOT):

@@ -7,7 +7,7 @@ docstring. This script copies the option to signatures, between the comments
     # end of options
 
 The script also copies the option to the docstrings of these functions, to calls in their bodies
-(between "# options" and "# end of options"), and to the aliases of the command line, and copies the
+(between "# options" and "# end of options"), and to the aliases of the command line. It copies the
 classifier's defaults to `diagnosis/defaults.py`. NAMES are options or groups in `GROUPS`, in the
 order of the parameters. If the first comment contains "(None by default)", all defaults are None,
 which means "not given".
