@@ -2,7 +2,7 @@
 
 python docs/house_picture.py
 
-The layers come from tests/test_architecture.py, which checks the imports against them.
+The layers come from tests/test_architecture.py, which checks the imports against these layers.
 CONTRIBUTING.md shows the picture.
 """
 

@@ -12,7 +12,7 @@ OWN = ("__init__.py", "__main__.py", "_signal.py")  # the runtime's own files, i
 
 
 def room() -> dict[Path, set[str]]:
-    """Return the files that `ROOTS` consist of or import, each with the libraries that it imports."""
+    """Return the files of `ROOTS` and of all their imports, each with the libraries it imports."""
     waiting, libraries = list(ROOTS), {}
     while waiting:
         module = waiting.pop()
