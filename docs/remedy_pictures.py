@@ -1,4 +1,4 @@
-"""Make the pictures of docs/remedies: curves without and with a remedy, over the same seeds.
+"""Make the pictures for docs/remedies: curves without and with each remedy, for the same seeds.
 
     python docs/remedy_pictures.py [--only dropout]
 
@@ -146,7 +146,7 @@ def mislabeled(seed: int) -> Data:
 
 
 def rare(seed: int) -> Data:
-    """Draw 200 windows of one class and 20 of another, both half hidden in noise."""
+    """Draw 200 windows of one class and 20 of another, both partly hidden in noise."""
     data = pairs_of(tones, n=400, n_classes=2, noise=2.0)(seed)
     kept = (data.y == 0) | (np.cumsum(data.y == 1) <= 20)
     return data._replace(X=data.X[kept], y=data.y[kept])
