@@ -37,7 +37,7 @@ COMPILE = [
     "-ffp-contract=off",
     "-fno-math-errno",  # nothing reads errno, and setting it prevents vectorizing loops with roots
     "-fvisibility=hidden",
-    "-g0",  # Python's own flags request debug information, 34 of 36 MB
+    "-g0",  # Python's own flags request debug information, which takes 34 of 36 MB
     "-Wall",
     "-Wextra",
 ]
@@ -73,7 +73,7 @@ def signal():
     """Return the preprocessing loops, the only library that needs pybind11."""
     import pybind11
 
-    # numpy is only located: it may be built for another processor
+    # numpy is located but not imported, because it may be built for another processor
     numpy = Path(importlib.util.find_spec("numpy").origin).parent
     (headers,) = numpy.glob("*core/include")  # core/, or _core/ in numpy 2
     normal_numbers = [  # numpy's random numbers for C
@@ -153,7 +153,7 @@ class TakeBuilt(build_ext):
 
 
 def runtime():
-    """Return the settings of `sensorseq-runtime`: files of sensorseq, and the existing `_core`."""
+    """Return the settings of `sensorseq-runtime`, which contains files of sensorseq and `_core`."""
     import tomllib
 
     from setuptools.command.bdist_wheel import bdist_wheel
@@ -219,7 +219,7 @@ if sys.platform != "linux":
         f"sensorseq: {sys.platform} is not supported yet, only Linux. Install it in a Linux"
         " container (on Windows, also in WSL 2)."
     )
-BUILT_OPS = os.environ.get("SENSORSEQ_OPS")  # this file and `_core` beside it serve every Python
+BUILT_OPS = os.environ.get("SENSORSEQ_OPS")  # a built library, which works with every Python
 wanted = os.environ.get("SENSORSEQ_BUILD", "")
 if wanted not in ("", "ops", "core", "runtime"):
     sys.exit(f"sensorseq: SENSORSEQ_BUILD is {wanted!r}; expected ops, core, runtime or nothing.")

@@ -20,7 +20,7 @@ from sensorseq import SensorLSTMClassifier, find_label_errors
 
 N_STEPS = 100
 N_UNITS = 222  # over 200 000 parameters
-NOISE = 0.25  # standard deviation; the waves have about 0.7
+NOISE = 0.25  # standard deviation of the noise; that of a wave is about 0.7
 FAMILIES = ("cosine", "arccos of a cosine", "square", "sawtooth", "damped", "chirp")
 ASKED = {
     "pooling": "last",
@@ -120,7 +120,7 @@ def flip_labels(y: np.ndarray, share: float, seed: int = 0) -> tuple[np.ndarray,
 class Outcome(NamedTuple):
     """Noise and accuracy of a fit."""
 
-    noise: float  # change of the loss of fixed training windows per epoch, in nats
+    noise: float  # movement per epoch of the loss of fixed training windows, in nats
     validation: float  # accuracy, mean over the last third of the epochs
     fresh: float  # accuracy on the fresh windows
 

@@ -84,8 +84,8 @@ def divide(docstring: str) -> tuple[str, dict[str, str], str]:
 
 READ_ENTRIES = divide(inspect.getdoc(ReadOptions) or "")[1]
 _OWN_ENTRIES = divide(inspect.getdoc(PreparationOptions) or "")[1]
-# `sample_rate_hz` is the rate after resampling in preparation, and the rate of files without time
-# stamps in readers.
+# In preparation, `sample_rate_hz` is the rate after resampling. In readers, it is the rate of files
+# without time stamps.
 _RATE = {"sample_rate_hz": _OWN_ENTRIES["sample_rate_hz"]}
 ENTRIES = {
     name: entry
@@ -256,7 +256,7 @@ class SourceFile:
 
 
 def stale() -> dict[Path, str]:
-    """Return the text of each file that differs from the tables.
+    """Return the new text of each file that is out of date.
 
     Raises a ValueError if an option has no entry in the docstring of its class.
     """

@@ -24,14 +24,14 @@ from sensorseq_runtime.errors import SensorseqError
 
 
 def field_of(message: Any, path: str) -> float:
-    """Return the number at a path of a message, such as ``effort[0]``."""
+    """Return the number at a path in a message, such as ``effort[0]``."""
     for name, index in re.findall(r"([A-Za-z_]\w*)|\[(\d+)\]", path):
         message = getattr(message, name) if name else message[int(index)]
     return float(message)
 
 
 class ClassifyNode(Node):
-    """A node that subscribes to a model's topics and publishes its decisions."""
+    """A node that subscribes to a model's topics and publishes the model's decisions."""
 
     def __init__(self) -> None:
         super().__init__("classify")
@@ -99,7 +99,7 @@ class ClassifyNode(Node):
             self.publish({**found, "late_s": self.now_s() - decision.end_s})
 
     def beat(self) -> None:
-        """Publish the topics that are silent."""
+        """Publish a notice about each silent topic."""
         now_s = self.now_s()
         for topic, heard_s in self.heard_s.items():
             if now_s - heard_s > self.silent_s:
