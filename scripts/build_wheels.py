@@ -252,7 +252,7 @@ def compile_or_link(arguments: list[str]) -> int:
     """Compile with GCC, or link a library as GCC would, but for old systems.
 
     `_ops` shares libstdc++ with torch, because exceptions pass between the two; the other libraries
-    do not share it.
+    contain the parts of libstdc++ that they use.
     """
     gcc = shlex.split(os.environ["CXX"])
     if "-shared" not in arguments:
