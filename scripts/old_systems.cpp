@@ -1,6 +1,6 @@
 // Functions that GCC 12's libstdc++ and headers expect in a C library or libstdc++ from 2020 or
-// later. They are linked into the libraries of a wheel, so that the libraries load on older
-// systems.
+// later. These functions are linked into the libraries of a wheel, so that the libraries load on
+// older systems.
 #include <pthread.h>
 
 #include <condition_variable>
