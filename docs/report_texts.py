@@ -13,9 +13,9 @@ RUNS, PAGE = HERE / "fluctuation_reports.jsonl", HERE / "fluctuation_reports.md"
 HEAD = """# Seven reports
 
 This page shows `print(clf.fluctuation_)` for seven runs of the benchmark
-([Causes](benchmarks.md#causes)). The benchmark knows the true cause of each run, because
-it resets the settings and the data of the run one by one. `docs/report_texts.py` writes this page,
-and a test checks that the page is up to date.
+([Causes](benchmarks.md#causes)). The benchmark finds the true cause of each run by resetting
+the settings and the data of the run one by one and training again. `docs/report_texts.py` writes
+this page, and a test checks that the page is up to date.
 To see how a report decides, read [Is my training curve abnormal?](fluctuation.md)
 """
 

@@ -2,9 +2,9 @@
 
 GCC compiles the sources, as in any other build, so that the kernels have the same machine code. For
 a different processor, Debian's cross compiler is used, so no machine with that processor is needed.
-Zig links the libraries, because it has the symbol tables of old C libraries, so the wheels also
-load on older systems. `_ops` and `_core` are built once, for all versions of Python and torch.
-`_signal` and the wheel are built once for each version of Python.
+Zig links the libraries against its symbol tables of old C libraries, so the wheels also load on
+older systems. `_ops` and `_core` are built once, for all versions of Python and torch. `_signal`
+and the wheel are built once for each version of Python.
 """
 
 import argparse
