@@ -127,7 +127,7 @@ def add_licenses(python: str, source: Path, *, cuda: bool) -> None:
     """Write the licenses of linked libraries beside ours, so that each wheel includes them."""
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     licences = {
-        # on Debian, and on other systems
+        # on Debian, or else on other systems
         "gcc": [*Path("/usr/share").glob("doc/libstdc++[0-9]/copyright")]
         or [*Path("/usr/share").glob("licenses/libstdc++/*")],
         "zig": [Path(importlib.util.find_spec("ziglang").origin).parent / "LICENSE"],
@@ -175,7 +175,7 @@ def build_libraries(machine: str, python: str, source: Path, arguments: argparse
 
 
 def build_runtime(machine: str, python: str, source: Path, library: Path, folder: Path) -> Path:
-    """Build the wheel of `sensorseq-runtime`, which serves all versions of Python."""
+    """Build the wheel of `sensorseq-runtime`, which works with all versions of Python."""
     env = {"SENSORSEQ_BUILD": "runtime", "SENSORSEQ_OPS": str(library)}
     to = ("--dist-dir", folder / "runtime", "--plat-name", f"linux_{machine}")
     run(python, "setup.py", "bdist_wheel", *to, env=env, cwd=source)
