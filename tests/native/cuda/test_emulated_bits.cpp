@@ -70,8 +70,8 @@ Problem Part(const Problem& p, const std::vector<int64_t>& models,
   return q;
 }
 
-// Checks that rows have the same bits in a part as in the complete problem, at any position in the
-// tile.
+// Checks that rows have the same bits in a part of the problem as in the complete problem, at any
+// position in the tile.
 void CheckRows(const std::string& what, const Problem& p, cuda::Precision precision,
                CallOutputs& whole, const std::vector<int64_t>& models,
                const std::vector<int64_t>& windows) {
