@@ -84,7 +84,7 @@ def shaken(classifier, seed):
 
 
 def check_same(classifier, model, hop):
-    """Compare whole windows, shorter windows, and windows cut from a stream."""
+    """Compare full windows, shorter windows, and windows cut from a stream."""
     X, _ = make_windows(seed=1)
     for n_steps in (N_STEPS, 11, 2, 1):
         expected = classifier.predict_proba(X, lengths=np.full(len(X), n_steps))
@@ -282,7 +282,8 @@ def on_recordings():
 
 @pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
 def test_smoothing_in_c_equals_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
-    """Compare certain and uncertain probabilities, within the tolerance for the networks."""
+    """Compare the results for certain and for uncertain probabilities, with the networks'
+    tolerance."""
     classifier = on_recordings
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)
