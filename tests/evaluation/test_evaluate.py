@@ -216,5 +216,5 @@ def test_a_recording_with_most_windows_of_its_class_is_named(honest):
     assert evaluate_folds(small(max_epochs=1), even, 3, baselines=()).dominant == ()
     two = windows.take(np.flatnonzero(np.isin(windows.recording_id, ["r00", "r02", "r01", "r03"])))
     all_train = small(max_epochs=1, validation_fraction=0.0, early_stopping=False)
-    # one of two recordings has half of the windows
+    # of two recordings of a class, one always has at least half of the windows
     assert evaluate_folds(all_train, two, 2, baselines=()).dominant == ()

@@ -282,8 +282,7 @@ def on_recordings():
 
 @pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
 def test_smoothing_in_c_equals_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
-    """Compare the results for certain and for uncertain probabilities, with the networks'
-    tolerance."""
+    """Compare results for certain and uncertain probabilities, with the networks' tolerance."""
     classifier = on_recordings
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)

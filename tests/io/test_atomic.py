@@ -257,7 +257,7 @@ def test_a_write_that_fails_anywhere_leaves_the_earlier_file(tmp_path, monkeypat
 
         with monkeypatch.context() as changed:
             changed.setattr(holder, name, fail)
-            if name == "pwrite":  # if it fails, the lock file only lacks its owner
+            if name == "pwrite":  # if it fails, only the owner is missing from the lock file
                 write_whole(path, b"old", force=True)
             else:
                 with pytest.raises(OutputError) as caught:

@@ -1,4 +1,4 @@
-"""Streams of several sensors give the decisions of whole recordings in any sample order."""
+"""Streams of several sensors decide as for complete recordings, whatever the order of samples."""
 
 from dataclasses import replace
 
