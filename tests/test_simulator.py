@@ -400,8 +400,7 @@ def logged():
 
 @pytest.fixture(scope="module")
 def evenly_logged():
-    """Simulate three robots without jitter; their sensors have a gain of 10, no noise, or an
-    offset."""
+    """Simulate three robots without jitter: with a sensor gain of 10, no noise, or an offset."""
     quiet = replace(Robot(), sensor_noise_a=0.0)
     off = replace(quiet, sensor_gain=1.1, sensor_offset_a=0.05)
     robots = [replace(Robot(), sensor_gain=10.0), quiet, off]
