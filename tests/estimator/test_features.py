@@ -359,7 +359,7 @@ def test_labels_of_x_val_change_no_weight():
     assert not one.refitted_
     assert weights(one) == weights(other)
     assert one.features_ != other.features_
-    assert other.features_.names == ()  # these labels contradict training
+    assert other.features_.names == ()  # the labels contradict those of the training windows
 
 
 def test_ridge_does_not_learn_from_x_val(monkeypatch):
@@ -826,7 +826,7 @@ def many_windows():
 
 @pytest.fixture
 def few_are_drawn(monkeypatch, set_limits):
-    """Features are fitted to 40 windows, which take 5 kB of all 30 kB."""
+    """Features are fitted to 40 windows, which take 5 kB; all windows take 30 kB."""
     monkeypatch.setattr(refit, "MOST_WINDOWS", 40)
     set_limits(MOST_WINDOWS=40)
     many = {"features": ["rocket", "summary", "boosting"], "refit": None}
