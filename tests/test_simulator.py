@@ -79,7 +79,7 @@ def test_a_stalled_winding_charges_as_the_analytic_solution_says_whatever_the_st
 
 @pytest.fixture(scope="module")
 def driven():
-    """Simulate cases of 4 s at once; a test below shows that this does not change the results."""
+    """Simulate cases of 4 s together; a test below shows that this does not change the results."""
     lossless = {"gear_friction_n_m": 0.0, "gear_viscous_n_m_s": 0.0, "gear_efficiency": 1.0}
     free = {"idle_current_a": 0.0, "battery_resistance_ohm": 0.0, "battery_v_per_a_s": 0.0}
     in_the_air = replace(HARD_FLOOR, static_friction=1e-9, kinetic_friction=1e-9)
