@@ -746,7 +746,7 @@ def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monke
 @pytest.mark.trains
 @pytest.mark.parametrize("lengths", [None, np.full(60, 14)])
 def test_features_also_learn_from_augmented_windows(lengths):
-    """The class is the distance of a level from 0; only mirrored copies have negative levels."""
+    """The class depends on the absolute level; only mirrored copies have negative levels."""
     y = np.arange(60) % 2
     windows = np.random.default_rng(0).normal(size=(60, 16, 1)) / 10 + (1 + y)[:, None, None]
 

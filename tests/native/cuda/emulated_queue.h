@@ -1,4 +1,4 @@
-// Runs the launches of a call in the emulator: clusters one after the other, in random order.
+// Runs the launches of a call in the emulator, one cluster after the other in random order.
 #pragma once
 
 #include <algorithm>

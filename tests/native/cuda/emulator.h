@@ -5,8 +5,8 @@
 //
 //   - races on shared memory: between warps, between a message and a warp, and between lanes of a
 //     warp without a __syncwarp in between
-//   - reads of global memory that another warp of the cluster wrote, out of order or from a cache
-//     that may be stale
+//   - reads of global memory written by another warp of the cluster, if the read is not ordered
+//     after the write or comes from a cache that may be stale
 //   - reads of shared memory before it is written or before the wait for a copy into it, and writes
 //     to a copy's source during the copy
 //   - deadlock, over-arrival at a barrier, use of a barrier before it exists, and phases that are

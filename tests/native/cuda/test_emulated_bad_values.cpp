@@ -1,5 +1,5 @@
-// Checks invalid values that only the device sees. The row or the model must become NaN, everything
-// else must keep its bits, and nothing may be accessed out of bounds.
+// Checks invalid values that only the device sees. The affected row or model must become NaN,
+// everything else must keep its bits, and nothing may be accessed out of bounds.
 #include "emulated_problem.h"
 
 using namespace emulated;
