@@ -1,4 +1,4 @@
-"""Streams of several sensors decide as for complete recordings, whatever the order of samples."""
+"""Streams of several sensors give the decisions of complete recordings, in any sample order."""
 
 from dataclasses import replace
 

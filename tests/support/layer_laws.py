@@ -250,7 +250,7 @@ def tf32_lstm_linear(**arguments):
 
 
 def framework_lstm_linear(*, weight_out, bias_out, pooling, lengths, **arguments):
-    """Compute ops.lstm_linear with torch.nn.LSTM, pooling and a product."""
+    """Compute ops.lstm_linear with torch.nn.LSTM, pooling and a matrix product."""
     hidden, h_n, c_n = framework_lstm(lengths=lengths, **arguments)
     pooled = reference.pool(hidden, h_n, lengths, pooling)
     return pooled @ weight_out.mT + bias_out[:, None], h_n, c_n
