@@ -195,7 +195,7 @@ def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
     block = head_of(classifier).blocks[0]
     trees = block.trees.state()["arrays"]
     n = np.arange(3)
-    for step in (0.0, 1e-12):  # one threshold is exact in float32, the other is not
+    for step in (0.0, 1e-12):  # one threshold is exact in float32, but the other is not
         arrays = {name: values[:0] for name, values in trees.items()} | {
             "feature": np.array([-1, 5, -1, -1, -1], np.int32),
             "threshold": np.array([0, 0.5 + step, 0, 0, 0]),

@@ -182,7 +182,7 @@ class TestLinks:
         target, link = tmp_path / "big" / "model", tmp_path / "link"
         (tmp_path / "first").symlink_to(target)
         link.symlink_to(Path("first"))
-        for content in (b"new", b"newer"):  # first the link has no target, then it has one
+        for content in (b"new", b"newer"):  # the target is missing only the first time
             write_whole(link, content)
             assert link.is_symlink()
             assert target.read_bytes() == content

@@ -358,7 +358,7 @@ void CheckActivations(const Kernels& kernels) {
   }
 }
 
-// The workspace for inference grows with the windows, but not with the timesteps.
+// The workspace for inference grows with the number of windows, but not with that of timesteps.
 void CheckMemory() {
   LstmShape shape;
   shape.n_windows = 40;

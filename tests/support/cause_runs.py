@@ -31,7 +31,7 @@ def margins(logits, target):
 
 
 def logits_of(seed, n):
-    """Return logits (E, n, K) that grow towards the right class; some windows are hard."""
+    """Return logits (E, n, K) that grow toward the right class; some windows are hard."""
     rng = np.random.default_rng(seed)
     target = np.arange(n) % N_CLASSES
     strength = rng.normal(3.0, 1.5, n)

@@ -39,7 +39,7 @@ def test_a_random_gain_removes_the_effect_of_a_gain_confounded_with_the_class():
 
 
 def make_two_sensors(n, seed, *, is_broken=False):
-    """Two sensors of the same signal: one is clean (or zero if `is_broken`), the other is noisy."""
+    """Two sensors of the same signal: one is clean (zero if `is_broken`), and one is noisy."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     level = np.where(y, 1.0, -1.0)[:, None]

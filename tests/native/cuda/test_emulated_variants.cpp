@@ -82,8 +82,8 @@ struct Comparison {
   }
 };
 
-// Checks that the gates' gradients give the gradients of weight_ih and the bias, and that the
-// gates' gradients are zero beyond lengths.
+// Checks that the gradients of weight_ih and the bias follow from the gates' gradients, and that
+// the gates' gradients are zero beyond the lengths.
 template <typename Compare>
 void CheckGateGrads(const Problem& p, float* gates, const Result& truth,
                     const reference::ResultIn<float>& plain, const Compare& compare) {
