@@ -42,7 +42,7 @@ def logits_of(seed, n):
 
 
 def healthy_record(seed=0):
-    """Return the record of a run that learns, with a falling rate and unbiased batches."""
+    """Return the record of a run that learns, with a falling learning rate and unbiased batches."""
     rng = np.random.default_rng(seed)
     train, train_target = logits_of(seed, N_TRAIN)
     val, val_target = logits_of(seed + 1, N_VAL)
