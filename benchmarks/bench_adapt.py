@@ -42,7 +42,7 @@ COUNTS = (1, 5, 20)
 FLEETS = {"same fleet": (21, False), "other kind": (31, True)}
 N_ROBOTS, FIRST_ROBOT = 7, 4  # settings were chosen on robots 0 to 3, so these are left out
 N_FOLDS, FIRST_FOLD = 5, 2  # settings were chosen on folds 0 and 1, so these are left out
-FEWEST = 16  # a recording with fewer windows is never left out
+FEWEST = 16  # a recording with fewer windows is never one of the new recordings
 L2_SP, STEPS, RATE = 1e-2, 100, 1e-3
 Logits = np.ndarray
 

@@ -2,10 +2,10 @@
 
 A step is a forward pass, cross entropy and a backward pass, or the forward pass alone. Both sides
 run the same steps alternately in one process, once called from Python and once captured in a CUDA
-graph. Before any timing, the results of both sides are compared with float32 in IEEE arithmetic.
-cuDNN's side is `torch.nn.LSTM` and `torch.nn.Linear` in fp32 (IEEE), in TF32 with torch's defaults,
-in fp16 and bf16, and in fp16 with channels padded to 128, as cuDNN's PERSIST_STATIC needs. Our side
-uses the same precision. `varlen` compares packed sequences with lengths on the device.
+graph. Before any timing, the results of both sides are checked against IEEE float32. cuDNN's side
+is `torch.nn.LSTM` and `torch.nn.Linear` in fp32 (IEEE), in TF32 with torch's defaults, in fp16 and
+bf16, and in fp16 with channels padded to 128, as cuDNN's PERSIST_STATIC needs. Our side uses the
+same precision. `varlen` compares packed sequences with lengths on the device.
 
 Rows with "served_by": "framework" count as a ratio of 1 because sensorseq hands a shape to torch if
 no kernel for it has passed the check of `sensorseq doctor --gpu` on this GPU.
@@ -89,7 +89,7 @@ STEPS = [
 
 
 def tiny(cases):
-    """Return the cases, with a tiny shape that a CPU computes quickly."""
+    """Return the cases with a tiny shape in place of their own, so that a CPU runs them quickly."""
     return list(dict.fromkeys((*case[:2], Shape(3, 7, 2, 5), *case[3:]) for case in cases))
 
 

@@ -1,4 +1,4 @@
-"""Measures how smoothing the classes of windows over time helps in drives over several surfaces.
+"""Measures how much smoothing window classes over time helps in drives over several surfaces.
 
     bench_drives.py --borealtc FOLDER              # 20 draws on each of five folds, for two seeds
     bench_drives.py --borealtc FOLDER --quick      # one fold, two draws; nothing is written

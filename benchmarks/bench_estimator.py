@@ -1,4 +1,4 @@
-"""Measures the cost of the estimator around its kernels in fits, single predictions and streams.
+"""Measures the estimator's overhead beyond its kernels in fits, single predictions and streams.
 
 Each section compares two ways to compute the same result, timed alternately in one process. The
 results are compared before any timing. The docstrings in `estimator/` describe the rows.

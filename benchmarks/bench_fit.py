@@ -1,4 +1,4 @@
-"""Compares `fit` with peers, and fitting many models in one call with fitting them in processes.
+"""Compares `fit` with peers, and fitting many models in one call with fits in two processes.
 
 Fits: 98 synthetic windows of 100 timesteps and one channel, in six classes. The peers are a torch
 loop, skorch and Keras. All sides use the same network (LSTM, its last state, a linear layer), Adam,

@@ -1,6 +1,6 @@
 """Docstrings and comments do not begin with "What ...", "Those of ..." or "That of ...".
 
-Such a phrase hides the noun: "What `load` reads" is a file, "Those of a group" are windows.
+Such a phrase hides the noun: "What `load` reads" is a file, and "Those of a group" are windows.
 """
 
 import ast

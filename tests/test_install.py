@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
 NOT_SHIPPED = ("*.so", "*.pyc", "*.o")
 LINKED = ("gcc", "zig", "numpy", "pybind11")  # the runtime's wheel has only the first two
-# glibc versions of torch's wheels since 2.11 (older systems have no torch), and of Ubuntu 20.04.
+# The newest glibc that a wheel may need: for x86_64, that of torch's wheels since 2.11 (there is no
+# torch for older systems); for aarch64, that of Ubuntu 20.04.
 NEWEST_SYSTEM = {"x86_64": (2, 28), "aarch64": (2, 31)}
 
 

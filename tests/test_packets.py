@@ -23,7 +23,7 @@ def wave(n, rate_hz):
 
 
 def arrivals(n_packets, size, rate_hz, jitter, seed, lost=()):
-    """Return packets and arrival times, up to `jitter` packet durations after the last sample."""
+    """Return the kept packets and their arrival times, up to `jitter` packet durations late."""
     rng = np.random.default_rng(seed)
     kept = np.setdiff1d(np.arange(n_packets), lost)
     late_s = jitter * size / rate_hz * rng.uniform(0, 1, n_packets)

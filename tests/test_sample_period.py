@@ -103,7 +103,7 @@ def test_rows_are_drawn_evenly_and_alike_for_any_blocks(n_rows, most, cuts):
     assert len(rows) == min(n_rows, most)
     first = np.arange(len(rows)) * n_rows // len(rows)
     assert (rows >= first).all()
-    assert (rows < np.append(first[1:], n_rows)).all()  # one row is in each interval
+    assert (rows < np.append(first[1:], n_rows)).all()  # each interval contains one row
     edges = [0, *sorted(cut for cut in cuts if cut < n_rows), n_rows]
     parts = [evenly_drawn(*ends, n_rows, most) for ends in pairwise(edges)]
     np.testing.assert_array_equal(np.concatenate(parts), rows)

@@ -79,7 +79,7 @@ def test_a_stalled_winding_charges_as_the_analytic_solution_says_whatever_the_st
 
 @pytest.fixture(scope="module")
 def driven():
-    """Simulate cases of 4 s at once; a test below shows that this does not change the results."""
+    """Simulate cases of 4 s together; a test below shows that this does not change the results."""
     lossless = {"gear_friction_n_m": 0.0, "gear_viscous_n_m_s": 0.0, "gear_efficiency": 1.0}
     free = {"idle_current_a": 0.0, "battery_resistance_ohm": 0.0, "battery_v_per_a_s": 0.0}
     in_the_air = replace(HARD_FLOOR, static_friction=1e-9, kinetic_friction=1e-9)
@@ -306,7 +306,7 @@ def test_on_slippery_ground_the_wheel_outruns_the_robot_and_starting_takes_less_
     slip = [m["wheel_speed_m_s"][-1, 0] - m["vehicle_speed_m_s"][-1, 0] for m in (grip, ice)]
     assert slip[1] > slip[0] + 0.2
     assert ice["current_a"].max() < 0.6 * grip["current_a"].max()
-    # The ground can provide at most sliding friction, and a little more while bristles deflect.
+    # The ground provides at most static friction, and slightly more while bristles deflect.
     assert np.abs(ice["traction_n"]).max() < 1.2 * 0.12 * robot.mass_kg / 2 * GRAVITY_M_S2
 
 
@@ -370,7 +370,7 @@ def test_stones_give_back_the_height_they_took_and_tufts_only_resist():
     assert abs(stones.mean()) < 1e-3 * np.abs(stones).max()
     tufts = draw_ground(SURFACES["grass"], Robot(), np.random.default_rng(0))[1]
     assert tufts.max() > 0.02
-    assert tufts.min() > -1e-3 * tufts.max()  # averaging over the patch causes this ripple
+    assert tufts.min() > -1e-3 * tufts.max()  # averaging over the contact patch causes this ripple
 
 
 def test_slab_edges_come_at_the_slabs_distance():
@@ -400,7 +400,7 @@ def logged():
 
 @pytest.fixture(scope="module")
 def evenly_logged():
-    """Simulate without jitter: a gain of 10, no sensor noise, and an offset without noise."""
+    """Simulate three robots without jitter: with a sensor gain of 10, no noise, or an offset."""
     quiet = replace(Robot(), sensor_noise_a=0.0)
     off = replace(quiet, sensor_gain=1.1, sensor_offset_a=0.05)
     robots = [replace(Robot(), sensor_gain=10.0), quiet, off]

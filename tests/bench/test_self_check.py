@@ -1,4 +1,4 @@
-"""`sensorseq doctor --self` passes here, and reports each broken part."""
+"""`sensorseq doctor --self` passes here, and reports each part that a test breaks."""
 
 import json
 import platform

@@ -349,7 +349,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
 
 
 def test_two_sensors_of_one_recording_are_prepared_trained_and_predicted(tmp_path):
-    """Files of a motor at 20 Hz and an IMU at 50 Hz form one recording, also for `predict`."""
+    """Files of a motor at 20 Hz and an IMU at 50 Hz form one recording, including in `predict`."""
     rng = np.random.default_rng(0)
     root = tmp_path / "logs"
     for number, label in enumerate(("calm", "rough")):

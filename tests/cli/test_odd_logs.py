@@ -141,7 +141,7 @@ def test_the_rate_is_the_clock_of_files_without_a_time_column(robot, tmp_path):
 
 
 def merged(robot, seconds=25.0, each_hz=68):
-    """Yield the class, name, times and values of two topics with unrelated times in one table."""
+    """Yield the class, name, times and values of tables that join two topics at unrelated times."""
     rng = np.random.default_rng(8)
     for number, label in enumerate(robot["classes"]):
         for i in range(3):

@@ -1,4 +1,4 @@
-"""Runs the worker that checks a GPU over the fake CUDA layer of bindings_on_cpu.cpp.
+"""Runs the worker of the GPU check on the fake CUDA layer of bindings_on_cpu.cpp.
 
 gpu_worker_on_cpu.py LIBRARY [CASE]: a CUDA call fails in the case with number CASE.
 """

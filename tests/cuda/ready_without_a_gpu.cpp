@@ -1,5 +1,5 @@
-// csrc/cuda/device.cu over a fake CUDA runtime: the calls before a kernel's first launch on a
-// device, and the error on a GPU that is too small.
+// Runs csrc/cuda/device.cu over a fake CUDA runtime, to test the calls before a kernel's first
+// launch on a device, and the error on a GPU that is too small.
 #include <cuda_runtime_api.h>
 
 #include <cstdio>

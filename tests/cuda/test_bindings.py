@@ -68,7 +68,7 @@ def test_the_worker_that_checks_a_gpu_computes_the_expected_values(library):
 
 def test_a_failed_call_of_cuda_is_reported_and_the_next_kernel_is_checked(library):
     cases = [Case("fp16", 64, 5), Case("fp16x3", 64, 5)]
-    # each process runs the first case twice, and only the second run fails
+    # each process computes its first case twice, and only the second computation fails
     first, second = check(library, cases, "1")
     assert first[1] == second[1] == "died"
     assert "the device is on fire" in first[2]

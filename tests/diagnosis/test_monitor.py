@@ -76,7 +76,7 @@ def test_a_report_is_made_of_whatever_was_logged(epochs):
 
 
 def logged(jumps):
-    """Return a monitor of a calm run; with `jumps`, outputs shrink in every second epoch."""
+    """Return a monitor of a calm run; with `jumps`, outputs are small in every second epoch."""
     followed = TrainingMonitor(np.arange(60) % 2, y_fixed=np.arange(40) % 2)
     rng, own = np.random.default_rng(1), np.arange(60) % 2
     for epoch in range(40):

@@ -1,4 +1,4 @@
-"""Wrong labels are counted with the predictions of a fit, without further training."""
+"""Wrong labels are counted from the predictions of a fit, without further training."""
 
 import re
 from types import SimpleNamespace

@@ -400,7 +400,8 @@ def test_without_scripts_everything_is_readable_and_no_button_is_shown(browser, 
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     browser.get(path.as_uri())
-    # Without scripts, as many pages were printed, so the style sheet opens the folded parts.
+    # The number of printed pages is the same without scripts, so the style sheet opens the folded
+    # parts.
     assert count_printed_pages(browser) == unfolded
 
 

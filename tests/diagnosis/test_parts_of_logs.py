@@ -137,7 +137,7 @@ def test_the_verdict_of_rows_of_parts_is_that_of_the_wide_log(tmp_path):
 
 
 def lightning_rows(with_accuracy):
-    """Yield rows with a column `acc`, which names no part, beside only one of the losses."""
+    """Yield rows with the training or the validation loss, and with `acc` beside one of the two."""
     for epoch in range(N):
         own = {"train": {}, "val": {}}
         own[with_accuracy] = {"acc": VAL_ACCURACY[epoch]}

@@ -123,7 +123,7 @@ def test_the_value_tested_is_the_ratio():
 
 
 def power(n_groups):
-    """Return the detection rate of a model that moves half as much as each recording does."""
+    """Return the detection rate for changes of the model half as large as those of a recording."""
     found = p_values(150, True, n_epochs=28, n_groups=n_groups, group=0.7, common=0.35)
     return (found < 0.05).mean()
 

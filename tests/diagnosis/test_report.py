@@ -56,7 +56,7 @@ def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
 
 
 def oscillating_curve(seed, n_val, n_epochs=40):
-    """Return a curve that oscillates by 0.2 nats and 8 points around a plateau."""
+    """Return a curve with random swings of 0.2 nats and 8 percentage points around a plateau."""
     rng = np.random.default_rng(seed)
     curve = healthy_curve(seed, n_val, n_epochs)
     t = np.arange(n_epochs)

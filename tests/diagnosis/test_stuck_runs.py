@@ -174,7 +174,7 @@ def test_means_are_not_taken_for_sums_even_if_they_overfit_or_begin_high():
 
 
 def test_a_loss_too_small_for_its_accuracy_is_reported_and_its_noise_is_not_judged():
-    # as if the mean loss over batches had been divided by the number of batches again
+    # as if the mean loss over batches had been divided by the number of batches a second time
     report = FluctuationReport.from_history(scaled(wild(), 1 / 32, 1 / 32), 60)
     assert kinds(report).count("loss_too_small") == 2
     assert not {"train_loss_noise", "val_loss_noise"} & set(report.statistics)

@@ -190,7 +190,7 @@ def test_a_training_run_on_a_slow_machine_is_stopped_and_the_report_says_so(no_z
     runner.run = slow
     report = FluctuationReport("normal", None, (), n_epochs=runner.n_epochs)
     proof = probe.probe_runner(runner, report, 1.0, 200.0, clock=lambda: clock[0])
-    assert ends == [290.0]  # an epoch ends at 290 s, the first end after 1.5 * 0.95 * 200 s
+    assert ends == [290.0]  # the first end of an epoch after 1.5 * 0.95 * 200 s
     (trial,) = proof.probes.trials
     assert "the time was up after 29 of 40 epochs" in trial.sentence
     assert "after 29 epochs" in proof.probes.note

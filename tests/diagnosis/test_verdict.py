@@ -106,7 +106,7 @@ def test_healthy_runs_raise_few_false_alarms_however_rough_their_curves_look():
             "n_val": (20, 60, 300)[seed // 3 % 3],
             "n_groups": (None, 5, 15)[seed // 9 % 3],
             "block": (0.0, 0.5)[seed % 2],
-            # the running loss may be far noisier than its limit, because dropout makes it noisy
+            # dropout alone can make the running loss far noisier than its limit
             "running_noise": (0.01, 0.15)[seed // 2 % 2],
             "restless": (0.0, 0.1)[seed // 4 % 2],
         }
@@ -116,7 +116,7 @@ def test_healthy_runs_raise_few_false_alarms_however_rough_their_curves_look():
 
 
 def test_runs_at_half_the_edges_raise_few_false_alarms_whatever_follows():
-    # both losses move together, at half the limits for a healthy run
+    # the noise is about half of the limits for a healthy run
     size = FIXED_LOSS_NOISE_NATS / 0.4 / 2
     verdicts = [
         report_of(seed, fixed_noise=size, common=0.1, val_noise=0.06).verdict for seed in range(12)

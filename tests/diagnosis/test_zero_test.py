@@ -1,4 +1,4 @@
-"""Validation with fixed weights must give the same outputs again."""
+"""Repeated validation with fixed weights must give the same outputs."""
 
 import copy
 

@@ -16,7 +16,7 @@ def test_the_page_runs_unchanged():
     blocks = code_in(PAGE.read_text("utf-8"))
     assert len(blocks) >= 9
     names = {}
-    # afterwards restores the scikit-learn configuration, which the page changes
+    # the page changes scikit-learn's configuration, which is restored afterwards
     with sklearn.config_context():
         for block in blocks:
             exec(compile(block, str(PAGE), "exec"), names)

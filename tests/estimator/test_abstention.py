@@ -48,7 +48,7 @@ def test_the_bound_is_kept_if_every_threshold_errs_slightly_too_often(alike, n_g
 
 
 def test_treating_windows_as_independent_would_break_the_bound():
-    """Whole recordings are wrong with probability 0.27, so no threshold keeps the bound of 1/4."""
+    """A complete recording is wrong with probability 0.27; no threshold keeps the bound of 1/4."""
     rng = np.random.default_rng(1)
     broken = {"groups": 0, "windows": 0}
     for _ in range(150):

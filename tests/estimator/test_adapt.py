@@ -114,7 +114,7 @@ def test_the_layer_has_the_lowest_penalized_loss(with_features):
 
 
 def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
-    """The changed weights predict the logits that the dual solution gives."""
+    """The changed weights give the same logits as the dual solution."""
     few = adapting.read_few(model.model_, *robot(12, 1, shifted=True), None, None)
     changed = adapting.copy_model(model.model_)
     parts = list(adapting.linear_parts(changed, few))

@@ -359,7 +359,7 @@ def test_labels_of_x_val_change_no_weight():
     assert not one.refitted_
     assert weights(one) == weights(other)
     assert one.features_ != other.features_
-    assert other.features_.names == ()  # these labels contradict training
+    assert other.features_.names == ()  # the labels contradict those of the training windows
 
 
 def test_ridge_does_not_learn_from_x_val(monkeypatch):
@@ -746,7 +746,7 @@ def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monke
 @pytest.mark.trains
 @pytest.mark.parametrize("lengths", [None, np.full(60, 14)])
 def test_features_also_learn_from_augmented_windows(lengths):
-    """The class is the distance of a level from 0; only mirrored copies have negative levels."""
+    """The class depends on the absolute level; only mirrored copies have negative levels."""
     y = np.arange(60) % 2
     windows = np.random.default_rng(0).normal(size=(60, 16, 1)) / 10 + (1 + y)[:, None, None]
 
@@ -826,7 +826,7 @@ def many_windows():
 
 @pytest.fixture
 def few_are_drawn(monkeypatch, set_limits):
-    """Features are fitted to 40 windows, which take 5 kB of all 30 kB."""
+    """Features are fitted to 40 windows, which take 5 kB; all windows take 30 kB."""
     monkeypatch.setattr(refit, "MOST_WINDOWS", 40)
     set_limits(MOST_WINDOWS=40)
     many = {"features": ["rocket", "summary", "boosting"], "refit": None}

@@ -102,7 +102,7 @@ def test_arguments_that_do_not_fit_the_network_are_named(arguments, message):
         SensorLSTMClassifier.from_torch(*torch_pair(), **arguments)
 
 
-# Keras: substitutes for its layers, and the recurrence as in its documentation
+# Substitutes for Keras' layers, and the recurrence as in Keras' documentation.
 
 
 class Layer:

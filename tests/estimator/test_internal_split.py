@@ -41,7 +41,7 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
     clf = plain_classifier(validation_fraction=fraction)
     try:
         train, validation = parts_of(clf, y, groups=groups)
-    except SplitError:  # raised only if every group is the only one that has some class
+    except SplitError:  # raised only if every group has a class that no other group has
         alone = {label for label in set(y) if len(set(groups[y == label])) == 1}
         assert all(set(y[groups == group]) & alone for group in set(groups))
         return

@@ -62,7 +62,7 @@ def test_a_fit_killed_at_a_random_moment_leaves_its_last_epoch(runs, engine, who
     assert code == -signal.SIGKILL  # the run was killed before it could end
     last = max([until, *later])
     n_epochs, arrays = content(path)
-    assert last <= n_epochs <= last + 1  # an epoch is reported after it is written
+    assert last <= n_epochs <= last + 1  # an epoch is reported after its checkpoint is written
     assert arrays == whole[engine][n_epochs]
     runs.begin(checkpoint=str(path), engine=engine)
     assert hear_end(runs)[1] == 0

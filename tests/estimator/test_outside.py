@@ -1,4 +1,4 @@
-"""Windows unlike the training windows are found: planted faults, but not ordinary windows."""
+"""Planted faults are found to be unlike the training windows; ordinary windows are not."""
 
 import numpy as np
 import pytest

@@ -55,7 +55,7 @@ ONE = {"hidden_size": [2]}
 
 
 class Spy:
-    """Records the arguments of each method, and checks that every window has its own values."""
+    """Records the arguments of each method, and checks the group and the length of every window."""
 
     calls: ClassVar[list] = []
 

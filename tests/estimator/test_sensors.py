@@ -1,4 +1,4 @@
-"""A classifier of several sensors has a model for each, and weights for each set of sensors."""
+"""A classifier of several sensors has a model per sensor, and weights for each set of sensors."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Probabilities are calibrated, decide on abstention, and are combined for each recording."""
+"""Probabilities are calibrated, used to abstain, and combined for each recording."""
 
 import pickle
 

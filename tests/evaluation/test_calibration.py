@@ -46,7 +46,7 @@ def test_a_known_miscalibration_is_measured_correctly(too_sure, n):
 
 @given(seed=st.integers(0, 10**6), n=st.integers(150, 400))
 def test_for_constant_probabilities_it_equals_the_published_estimator(seed, n):
-    """By Kumar et al., for each bin: (p - accuracy)^2 - accuracy (1 - accuracy) / (n - 1)."""
+    """Kumar et al. use for each bin: (p - accuracy)^2 - accuracy (1 - accuracy) / (n - 1)."""
     rng = np.random.default_rng(seed)
     levels = np.array([0.55, 0.7, 0.9])
     level = rng.integers(0, 3, n)

@@ -68,7 +68,7 @@ def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
 
 
 def test_the_same_shuffled_labels_look_learned_when_windows_leak(shuffled):
-    """The test above can fail: labels are learned if windows instead of recordings are split."""
+    """The test above can fail: if windows are split instead of recordings, labels are learned."""
     rng = np.random.default_rng(0)
     leaky = rng.choice(["train", "validation", "test"], len(shuffled), p=[0.6, 0.2, 0.2])
     leaking = replace(shuffled, split=leaky, groups=np.arange(len(shuffled)), recording_id=None)
@@ -216,5 +216,5 @@ def test_a_recording_with_most_windows_of_its_class_is_named(honest):
     assert evaluate_folds(small(max_epochs=1), even, 3, baselines=()).dominant == ()
     two = windows.take(np.flatnonzero(np.isin(windows.recording_id, ["r00", "r02", "r01", "r03"])))
     all_train = small(max_epochs=1, validation_fraction=0.0, early_stopping=False)
-    # one of two recordings has half of the windows
+    # of two recordings of a class, one always has at least half of the windows
     assert evaluate_folds(all_train, two, 2, baselines=()).dominant == ()

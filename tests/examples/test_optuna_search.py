@@ -1,4 +1,4 @@
-"""The Optuna example searches, prunes and tests on separate robots."""
+"""The Optuna example searches, prunes trials, and tests on separate robots."""
 
 import re
 import sys

@@ -84,7 +84,7 @@ def shaken(classifier, seed):
 
 
 def check_same(classifier, model, hop):
-    """Compare whole windows, shorter windows, and windows cut from a stream."""
+    """Compare full windows, shorter windows, and windows cut from a stream."""
     X, _ = make_windows(seed=1)
     for n_steps in (N_STEPS, 11, 2, 1):
         expected = classifier.predict_proba(X, lengths=np.full(len(X), n_steps))
@@ -195,7 +195,7 @@ def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
     block = head_of(classifier).blocks[0]
     trees = block.trees.state()["arrays"]
     n = np.arange(3)
-    for step in (0.0, 1e-12):  # one threshold is exact in float32, the other is not
+    for step in (0.0, 1e-12):  # one threshold is exact in float32, but the other is not
         arrays = {name: values[:0] for name, values in trees.items()} | {
             "feature": np.array([-1, 5, -1, -1, -1], np.int32),
             "threshold": np.array([0, 0.5 + step, 0, 0, 0]),
@@ -282,7 +282,7 @@ def on_recordings():
 
 @pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
 def test_smoothing_in_c_equals_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
-    """Compare certain and uncertain probabilities, within the tolerance for the networks."""
+    """Compare results for certain and uncertain probabilities, with the networks' tolerance."""
     classifier = on_recordings
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)

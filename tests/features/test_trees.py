@@ -96,7 +96,7 @@ def grown(n, n_classes, seed=0):
 
 
 def cuts(values):
-    """Return, for each of 31 quantiles, the midpoint of the two values next to it."""
+    """Return, for each of 31 quantiles, the midpoint of its two neighboring values."""
     distinct = np.unique(values)
     place = np.searchsorted(distinct, np.quantile(values, np.arange(1, 32) / 32), side="right")
     place = place[place < len(distinct)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def say(**fields):
-    print(f"\n{json.dumps(fields)}", flush=True)  # a library may have begun this line
+    print(f"\n{json.dumps(fields)}", flush=True)  # a library may have printed an incomplete line
 
 
 def garbage():

@@ -282,7 +282,7 @@ def test_a_sensor_at_its_limits_is_clipped_but_a_sensor_at_rest_is_not():
     train.X[:, :, 0] = train.X[:, :, 0].clip(*limits)
     assert "(20% of channel 0)" in only("clipped", train)
     resting = clean(kind="sine")
-    resting.X = np.maximum(resting.X, 0)  # a motor that stands still has a single value
+    resting.X = np.maximum(resting.X, 0)  # a motor at rest repeats a single value
     assert "clipped" not in [finding.kind for finding in findings_of(resting)]
 
 

@@ -1,4 +1,4 @@
-"""The text of a finding comes from the table of messages, which has every kind that is used."""
+"""The text of a finding comes from the table of messages, which contains every kind in use."""
 
 import re
 from pathlib import Path

@@ -67,7 +67,7 @@ def test_with_groups_there_is_no_warning(overlap):
 
 def test_groups_that_share_samples_are_named():
     X, groups, y = cut(recordings(), T // 2)
-    torn = 10 * groups + np.arange(len(X)) % 2  # each recording has two names
+    torn = 10 * groups + np.arange(len(X)) % 2  # each recording is divided into two groups
     with pytest.warns(LeakWarning, match=r"These groups share windows: \d+ and \d+") as caught:
         classifier().fit(X, y, groups=torn)
     message = str(caught[0].message)

@@ -1,4 +1,4 @@
-"""Marker, unsigned, wrapping and rescaled values are reported; similar signals are not."""
+"""Marker, unsigned, wrapping and rescaled values are reported; healthy look-alikes are not."""
 
 import numpy as np
 import pytest

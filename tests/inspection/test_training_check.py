@@ -308,7 +308,7 @@ def test_one_hot_labels_and_lengths_are_read_as_fit_reads_them():
     X, y, groups = cut()
     padded = np.concatenate([X, np.full_like(X[:, :10], np.nan)], axis=1)
     arguments = {"groups": groups, "lengths": np.full(len(X), 40)}
-    # all these checks read the same windows
+    # the longest checks are left out because they read the same windows
     arguments["only"] = [name for name in NAMES if name not in LONGEST]
     read = check_training(make(), padded, np.eye(3)[y], **arguments)
     plain = check_training(make(), np.nan_to_num(padded), y, **arguments)

@@ -182,7 +182,7 @@ class TestLinks:
         target, link = tmp_path / "big" / "model", tmp_path / "link"
         (tmp_path / "first").symlink_to(target)
         link.symlink_to(Path("first"))
-        for content in (b"new", b"newer"):  # first the link has no target, then it has one
+        for content in (b"new", b"newer"):  # the target is missing only the first time
             write_whole(link, content)
             assert link.is_symlink()
             assert target.read_bytes() == content
@@ -257,7 +257,7 @@ def test_a_write_that_fails_anywhere_leaves_the_earlier_file(tmp_path, monkeypat
 
         with monkeypatch.context() as changed:
             changed.setattr(holder, name, fail)
-            if name == "pwrite":  # if it fails, the lock file only lacks its owner
+            if name == "pwrite":  # if it fails, only the owner is missing from the lock file
                 write_whole(path, b"old", force=True)
             else:
                 with pytest.raises(OutputError) as caught:

@@ -65,8 +65,9 @@ inline void RunOnThreads(void* pool, int64_t n_tasks, Parallel::Task task, void*
   for (std::thread& thread : threads) thread.join();
 }
 
-// Uses these threads in one of three ways, which alternate: each thread takes tiles of windows in
-// turn; all threads share every step, even a small one; or their team ends early.
+// Uses the threads of RunOnThreads in three ways, which alternate from call to call: each thread
+// takes one tile of windows after another; all threads share every step, even a small one; or the
+// threads' team ends early.
 inline Parallel OnThreads(int64_t* pool = nullptr) {
   static int call = 0;
   call = (call + 1) % 3;

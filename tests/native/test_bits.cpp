@@ -235,7 +235,7 @@ void CheckLengths(const std::string& name, const Problem& p) {
 }
 
 // If every slot is one tile, each weight gradient is the sum, in slot order, of the gradients that
-// the slots' windows give alone.
+// the windows of each slot give alone.
 template <typename Real>
 void CheckSlots(const std::string& name, const Problem& p) {
   const int64_t n_slots = SlotCount(p.shape);

@@ -18,8 +18,8 @@ FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 UNDEFINED = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
 CHECKED = ["-fsanitize=address", *UNDEFINED]
 PROGRAMS = ("variants", "bits", "schedules", "bad_values")
-# programs that are run on a mutant until a program fails, for hidden sizes with one CTA and with
-# a cluster
+# programs, with arguments, that are run on a mutant until one fails; the hidden sizes include one
+# that uses a single CTA and one that uses a cluster
 SHORT = (
     ("arithmetic",),
     ("bits", "5"),

@@ -188,7 +188,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
   for (int64_t N : {B + 1, kGroupTiles * B + 1}) {
     LstmShape wide = shape;
     wide.n_windows = N;
-    wide.n_timesteps = N > 2 * B ? 2 : 20;  // 20: several blocks of entries
+    wide.n_timesteps = N > 2 * B ? 2 : 20;  // 20 steps fill several blocks of entries
     wide.n_channels = N > 2 * B ? 3 : 17;
     wide.hidden_size = kWideHidden + lanes + 1;
     CheckCase<Real>(isa + " wide", MakeProblem(random, wide, Lengths::kMixed, true), {true, true});
@@ -358,7 +358,7 @@ void CheckActivations(const Kernels& kernels) {
   }
 }
 
-// The workspace for inference grows with the windows, but not with the timesteps.
+// The workspace for inference grows with the number of windows, but not with that of timesteps.
 void CheckMemory() {
   LstmShape shape;
   shape.n_windows = 40;

@@ -27,14 +27,14 @@ SIGNAL_PROGRAMS = (
     "test_signal_convolutions",
     "test_signal_augment",
 )
-# test_bits covers the threads of test_lstm; the other programs that are left out use one thread
+# test_lstm is left out because test_bits covers its threads, the others because they use one thread
 THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])
 # arguments of test_emulated_epoch; the seeds cover every size, pooling, optimizer and precision
 FEW_STEPS = ("2", "4", "6", "9", "11", "poison")
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="**/*.cpp"):
-    """Compile the core once, or only its files that match `of`, and link every program with it."""
+    """Compile the files of the core that match `of`, and link every program with their objects."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
     core = [p for p in sorted((ROOT / "csrc").glob(of)) if not p.name.startswith("bindings")]

@@ -149,7 +149,7 @@ void CheckShares(int64_t N, int64_t T, int64_t C, const std::vector<int32_t>& di
   }
 }
 
-// The features of a group, from its outputs, 7 for each step.
+// Computes the features of a group from its outputs, of which there are 7 for each step.
 std::vector<float> Wins(const std::vector<std::vector<float>>& outputs) {
   std::vector<float> sums(7 * 16, 0.0f), features(14, 0.0f);
   if (outputs.empty()) return features;

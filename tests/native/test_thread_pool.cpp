@@ -27,8 +27,8 @@ void Run(int64_t n_threads, int64_t n_tasks, F f) {
       n_threads, n_tasks, [](void* f, int64_t i) { (*static_cast<F*>(f))(i); }, &f);
 }
 
-// Counts with plain integers, not atomic ones, because the caller and later tasks must see a task's
-// writes.
+// Counts with plain integers rather than atomic ones, to check that the caller and later tasks see
+// a task's writes.
 void CheckCounts(int64_t n_threads, int64_t n_tasks, int64_t pause_us) {
   std::vector<int64_t> counts(static_cast<size_t>(n_tasks));
   for (int64_t call = 1; call <= 3; ++call) {

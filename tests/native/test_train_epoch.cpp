@@ -141,7 +141,7 @@ void CheckRefusals() {
   });
 }
 
-// The passes over flat buffers have the same bits on every instruction set, including in the tails.
+// The passes over flat buffers give the same bits on every instruction set, including the tails.
 template <typename Real>
 void CheckFlatPasses(const Kernels& kernels, const TrainKernels<Real>& ours,
                      const TrainKernels<Real>& baseline) {

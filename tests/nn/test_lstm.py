@@ -1,4 +1,4 @@
-"""LSTM gives the same results as torch.nn.LSTM with different kernels."""
+"""LSTM uses different kernels, but gives the same results as torch.nn.LSTM."""
 
 from unittest import mock
 

@@ -156,7 +156,7 @@ def test_in_single_precision_the_error_is_within_the_budget(isa, shape, n_direct
     for seed in range(16):
         problem = Problem(*shape, n_directions=n_directions, pooling=pooling, seed=seed)
         ours, theirs = (problem.run(torch.float32, kind) for kind in ("native", "torch"))
-        exact = problem.run(torch.float64, "torch")  # ten times as fast as the reference
+        exact = problem.run(torch.float64, "torch")  # torch is ten times as fast as the reference
         runs.append(list(zip(ours, theirs, exact, strict=True)))
     for pairs in zip(*runs, strict=True):
         assert_within_budget(pairs)

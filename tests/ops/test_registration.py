@@ -237,11 +237,11 @@ def test_under_autocast_the_raw_ops_accept_half_precision():
 
 
 def test_the_library_names_libtorch():
-    # The weak symbols of the CUDA shim resolve under a CUDA build of torch only if libtorch is
-    # named.
+    # Under a CUDA build of torch, the weak symbols of the CUDA shim resolve only if the library
+    # lists libtorch as needed.
     command = ["readelf", "--dynamic", str(_extension.load())]
     dynamic = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     needed = [line for line in dynamic.splitlines() if "(NEEDED)" in line]
     assert any("[libtorch.so]" in line for line in needed), needed
-    # no Python library is named, so that one binary works with every interpreter
+    # no Python library is listed, so that one binary works with every interpreter
     assert not any("libpython" in line or "libtorch_python" in line for line in needed), needed

@@ -58,7 +58,7 @@ def test_packed_weights_give_the_bits_of_the_weights(isa, dtype):
 def test_weights_that_are_not_packed_for_this_call_are_refused(isa):
     x, head, h, c = arguments()
     packed = lstm_pack(*weights())
-    # as many bytes as `packed`, because units are padded to 16 and a column of h becomes one of x
+    # as many bytes as `packed`, because units are padded to 16 and x gains the column that h loses
     turned = lstm_pack(*weights(n_channels=C + 1, hidden_size=H - 1))
     assert turned.shape == packed.shape
     for other, message in (

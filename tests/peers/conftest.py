@@ -1,4 +1,4 @@
-"""Ignores files that import a missing peer library before a test can be skipped."""
+"""Ignores files that would fail to import, instead of being skipped, without a peer library."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""Padding that is not beyond the lengths causes a warning or an error."""
+"""Padding within the given lengths causes a warning or an error."""
 
 import warnings
 

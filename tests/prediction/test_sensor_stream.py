@@ -1,4 +1,4 @@
-"""Streams of several sensors give the decisions of whole recordings in any sample order."""
+"""Streams of several sensors give the decisions of complete recordings, in any sample order."""
 
 from dataclasses import replace
 

@@ -242,7 +242,7 @@ class TestExtended:
 
     @pytest.mark.parametrize("arguments", [WAYS[5], WAYS[6]], ids=str)
     def test_parts_that_an_earlier_step_decided_are_kept(self, terrains, tmp_path, arguments):
-        """A run assigns its new groups together, so two runs may choose differently than one."""
+        """A run assigns its new groups together, so one run and two runs may choose differently."""
         prepare(terrains, tmp_path / "w.h5", **arguments)
         for number in range(6):
             label = ("Eis", "sand")[number // 3]

@@ -41,7 +41,7 @@ def terrains(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole_digest(tmp_path_factory):
-    """The digest of the terrains' file from `prepare_plainly`, which is the same in any folder."""
+    """The digest of the file that `prepare_plainly` makes from the terrains, in any folder."""
     folder = tmp_path_factory.mktemp("whole")
     prepare_plainly(make_terrains(folder / "logs"), folder / "w.h5")
     return digest(folder / "w.h5")

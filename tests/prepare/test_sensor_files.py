@@ -86,7 +86,7 @@ def test_windows_are_the_samples_at_those_times(logs, tmp_path):
 
 
 def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
-    """Stamps too long for a float count from the first stamp, unless there are several sensors."""
+    """With only one sensor, stamps of 19 digits would be counted from the first stamp."""
     for path in logs.glob("*/*.csv"):
         rows = np.loadtxt(path, delimiter=",", skiprows=1)
         late_s = 3.3 if path.name.startswith("imu") else 0.0

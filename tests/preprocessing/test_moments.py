@@ -64,7 +64,7 @@ def test_the_bits_do_not_depend_on_how_windows_were_cut_into_blocks(
     at = sorted(cuts)
     blocks = list(zip(np.split(X, at), np.split(lengths, at), strict=True))
     assert_same_bits(statistics(*blocks), whole)
-    # The bits do not depend on padding, the data type, or the memory layout, either.
+    # The bits do not depend on padding, the data type or the memory layout.
     wider = np.concatenate([X, np.full((40, 3, 3), np.nan, np.float32)], axis=1)
     assert_same_bits(statistics((wider, lengths)), whole)
     assert_same_bits(statistics((X.astype(np.float64), lengths)), whole)

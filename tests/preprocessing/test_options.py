@@ -1,4 +1,4 @@
-"""An option of preparation is one field of PreparationOptions."""
+"""Each option of preparation is a single field of PreparationOptions."""
 
 import importlib.util
 import inspect

@@ -199,8 +199,8 @@ def test_training_windows_may_overlap_although_other_windows_do_not():
         np.testing.assert_array_equal(windows.part(part).X, plain.part(part).X)
     train, before = windows.part("train"), plain.part("train")
     assert set(train.recording_id) == set(before.recording_id)
-    # Drives last a whole number of seconds, so three more windows start between two neighbors, but
-    # none starts after the last.
+    # Drives last a whole number of seconds, so the shorter hop adds three windows between
+    # consecutive windows, and none after the last window.
     assert len(train) == 4 * len(before) - 3 * len(set(before.recording_id))
     assert {float(start) % 0.25 for start in train.start_s} == {0.0}
     # Windows stay in the order of the recordings although training windows are cut separately.

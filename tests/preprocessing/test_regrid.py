@@ -147,7 +147,7 @@ def test_two_sensors_with_different_clocks_in_one_table_are_joined():
     values[np.isin(times, slow), 1] = sine(1.0, slow)
     ((start_s, merged),) = regrid(times, values, 50.0)
     grid = start_s + np.arange(len(merged)) / 50.0
-    assert start_s == 0.003 + 0.007 or start_s == 0.003  # where both sensors are known
+    assert start_s == 0.003 + 0.007 or start_s == 0.003  # both sensors are known then
     np.testing.assert_allclose(merged[EDGE:-EDGE, 0], sine(2.0, grid)[EDGE:-EDGE], atol=2e-3)
     np.testing.assert_allclose(merged[EDGE:-EDGE, 1], sine(1.0, grid)[EDGE:-EDGE], atol=2e-3)
 

@@ -1,4 +1,4 @@
-"""Rows out of order or repeated raise an error, or are repaired and counted on request."""
+"""Repeated rows and rows out of order raise an error or, on request, are repaired and counted."""
 
 import numpy as np
 import pytest

@@ -178,7 +178,7 @@ def test_prepare_reports_what_it_found_and_what_looks_wrong(tmp_path):
         prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, max_gap_s=60)
     summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, **odd)
     assert summary.odd_rates_hz == {"b/slow": 0.1}
-    # the option applies to all files, and is stored for prediction
+    # `time_unit` applies to all files, so all of them have odd rates
     given_all = {"time_unit": "s", "sample_rate_hz": 9, **odd}
     summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, **given_all)
     assert set(summary.odd_rates_hz) == {"a/0", "a/1", "a/2", "b/slow"}

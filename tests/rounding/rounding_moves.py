@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 SEED, LOG, FIXTURE = "ROUNDING_SEED", "ROUNDING_LOG", "ROUNDING_FIXTURE"
-_PARTS = ("lstm.", "linear.")  # parts of an LSTMLinear; its norm starts at exactly one
+_PARTS = ("lstm.", "linear.")  # random parts of an LSTMLinear; its norm starts at exactly 1
 HERE = str(Path(__file__).resolve().parent)
 
 

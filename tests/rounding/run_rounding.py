@@ -168,7 +168,7 @@ def run(isa: str, seed: str, tests: list[str], keys: dict[str, str]) -> None:
     environment = {
         **os.environ,
         "SENSORSEQ_CPU_ISA": isa,
-        # pytest would reuse the bytecode written with the other value of this option
+        # pytest would reuse bytecode written with another value of enable_assertion_pass_hook
         "PYTHONPYCACHEPREFIX": str(FOLDER / "bytecode" / ("seen" if is_seen else "plain")),
     }
     command = [sys.executable, "-m", "pytest", *PYTEST, *words, "tests/conftest.py", *files]
@@ -197,7 +197,7 @@ def keep(isa, seed, pass_rows, log, keys) -> int:
         for line in lines:
             row = json.loads(line)
             counts = sum((noted[name] for name in (row["test"], *row.pop("fixtures"))), Counter())
-            # a step of a torch optimizer counts as a training run if a network was drawn
+            # a step of a torch optimizer counts as a training run if weights were also drawn
             trainings = counts["trained"] + (counts["stepped"] if counts["drawn"] else 0)
             row |= {"trainings": trainings, "moved": counts["moved"]}
             key = keys[row["test"].split("::")[0]]

@@ -51,7 +51,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory, wheel):
-    """Return a root folder, and a function that runs programs of its virtual environment there."""
+    """Return a root folder, and a function that runs programs of a virtual environment in it."""
     root = tmp_path_factory.mktemp("root")
     python = Path(run(oldest_python(), "-c", "import sys; print(sys.base_prefix)").strip())
     run(oldest_python(), "-m", "venv", root / "env")

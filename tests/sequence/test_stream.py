@@ -1,4 +1,4 @@
-"""A smoothing stream is bit-identical to the timeline of the whole recording."""
+"""A smoothing stream is bit-identical to the timeline of the complete recording."""
 
 import dataclasses
 

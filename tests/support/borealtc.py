@@ -1,4 +1,4 @@
-"""The folder of BorealTC's real recordings; tests that need them are skipped without it."""
+"""The folder of BorealTC's real recordings; without this folder, tests that need it are skipped."""
 
 import os
 from pathlib import Path

@@ -59,7 +59,7 @@ class CModel:
         return out if code > 0 else code
 
     def smooth(self, probabilities, lag):
-        """Return the smoothed probabilities of all windows, also of the last `lag` ones."""
+        """Return the smoothed probabilities of all windows, including the last `lag` windows."""
         smoother = (ctypes.c_double * (4 * (lag + 2) * self.n_classes))()
         self._c.sensorseq_smooth_reset(smoother)
         rows = []

@@ -31,7 +31,7 @@ def margins(logits, target):
 
 
 def logits_of(seed, n):
-    """Return logits (E, n, K) that grow towards the right class; some windows are hard."""
+    """Return logits (E, n, K) that grow toward the right class; some windows are hard."""
     rng = np.random.default_rng(seed)
     target = np.arange(n) % N_CLASSES
     strength = rng.normal(3.0, 1.5, n)
@@ -42,7 +42,7 @@ def logits_of(seed, n):
 
 
 def healthy_record(seed=0):
-    """Return the record of a run that learns, with a falling rate and unbiased batches."""
+    """Return the record of a run that learns, with a falling learning rate and unbiased batches."""
     rng = np.random.default_rng(seed)
     train, train_target = logits_of(seed, N_TRAIN)
     val, val_target = logits_of(seed + 1, N_VAL)

@@ -27,12 +27,12 @@ PLAIN = {
 
 
 def plain_classifier(kind=SensorLSTMClassifier, **arguments):
-    """Return a classifier with the settings above, overridden by `arguments`."""
+    """Return a classifier with the settings `PLAIN`, overridden by `arguments`."""
     return kind(**{**PLAIN, **arguments})
 
 
 def fused_classifier(**arguments):
-    """Return a classifier of several sensors, each with the settings above."""
+    """Return a classifier of several sensors, each with the settings `PLAIN`."""
     return SensorFusionClassifier(plain_classifier(**arguments))
 
 

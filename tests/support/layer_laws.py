@@ -88,7 +88,7 @@ VARIANTS = covering_variants()
 
 @contextlib.contextmanager
 def torch_precision(precision):
-    """Set torch's precision of float32 in RNNs and products; restore it afterwards."""
+    """Set torch's precision of float32 in RNNs and matrix products; restore it afterwards."""
     places = [torch.backends.cudnn.rnn, torch.backends.cuda.matmul]
     before = [place.fp32_precision for place in places]
     for place in places:
@@ -108,8 +108,8 @@ class Problem:
     """Random arguments for a variant, in float64 on the CPU; each run casts and moves them.
 
     Numbers are rounded to `given`, so that the inputs are exact in every precision. All precisions
-    represent bfloat16 values exactly. But then TF32 does not round the inputs, although it would
-    round the inputs of most users.
+    represent bfloat16 values exactly. TF32 therefore does not round these inputs, although it would
+    round most users' inputs.
     """
 
     def __init__(self, variant, seed=0, n_classes=3, scale=0.4, given=torch.bfloat16):
@@ -201,7 +201,7 @@ def framework_lstm(x, weight_ih, weight_hh, bias, *, lengths, recurrent_mask, h_
         first = [zeros if s is None else s[model].transpose(0, 1).contiguous() for s in (h_0, c_0)]
         packed = of_x
         if lengths is not None:
-            # torch packs no empty row, so it becomes a row of one step, whose results are not used
+            # torch packs no empty row, so an empty row gets one step, whose results are not used
             some_steps = lengths.clamp(min=1).cpu()
             packed = nn.utils.rnn.pack_padded_sequence(of_x, some_steps, True, enforce_sorted=False)
         with warnings.catch_warnings():
@@ -250,7 +250,7 @@ def tf32_lstm_linear(**arguments):
 
 
 def framework_lstm_linear(*, weight_out, bias_out, pooling, lengths, **arguments):
-    """Compute ops.lstm_linear with torch.nn.LSTM, pooling and a product."""
+    """Compute ops.lstm_linear with torch.nn.LSTM, pooling and a matrix product."""
     hidden, h_n, c_n = framework_lstm(lengths=lengths, **arguments)
     pooled = reference.pool(hidden, h_n, lengths, pooling)
     return pooled @ weight_out.mT + bias_out[:, None], h_n, c_n
@@ -362,7 +362,7 @@ def check_model_invariance(device, variant, precision):
 
 
 def check_chunks(device, variant, precision):
-    """Check that a sequence has the same bits at once and in chunks, with the state passed on."""
+    """Check that a sequence has the same bits in one call as in chunks that pass the state on."""
     assert variant.pooling == "last"
     assert variant.n_directions == 1
     with torch_precision(precision):

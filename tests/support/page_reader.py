@@ -1,4 +1,4 @@
-"""Checks the tags and collects the text of a page's or a notebook output's HTML."""
+"""Checks the tags of HTML, from a page or a notebook's output, and collects the text."""
 
 from html.parser import HTMLParser
 

@@ -31,7 +31,7 @@ def make_data(
 
 
 def few_windows():
-    """Make 18 windows for training and 6 for validation; six in a row hold each class twice."""
+    """Make 18 windows for training and 6 for validation; the class of window i is i modulo 3."""
     target = torch.arange(24) % 3
     X = torch.tensor(np.random.default_rng(0).normal(size=(24, 6, 2)), dtype=torch.float32)
     X += target[:, None, None]

@@ -254,7 +254,7 @@ def test_a_probe_runs_a_fit_again_with_its_patches():
     clf = plain_classifier(
         patch=4, max_epochs=20, hidden_size=4, random_state=0, learning_rate=0.5
     ).fit(X, Y)
-    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # `probe` rejects any other data
+    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # `probe` rejects data of another fit
     assert report.probes is not None
 
 

@@ -27,7 +27,7 @@ from sensorseq.training.streamed_data import StreamedData, StreamedSampler, read
 from sensorseq.windows import WindowSet
 
 N_RECORDINGS, N_EACH, N_TIMESTEPS, N_CHANNELS = 15, 40, 12, 2
-SMALL = 24_000  # in bytes; smaller than the file's windows; half of the buffer holds 93 windows
+SMALL = 24_000  # in bytes, too small for the windows of the file; half of it holds 93 windows
 SPLIT = np.repeat(["train", "train", "train", "validation", "test"] * 3, N_EACH)
 
 
@@ -300,7 +300,7 @@ def test_memory_is_that_of_the_buffer_not_of_the_file(tmp_path):
     def peak(buffer):
         command = [sys.executable, "-W", "ignore", "-c", PEAKS, small, large]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **buffer}
-        environment["MALLOC_MMAP_THRESHOLD_"] = "131072"  # return freed memory: mallopt(3)
+        environment["MALLOC_MMAP_THRESHOLD_"] = "131072"  # to return freed memory; see mallopt(3)
         return int(subprocess.check_output(command, env=environment, text=True))
 
     small, large = path_of(1500), path_of(12000)  # 6 and 49 MB

@@ -1,4 +1,4 @@
-// Runs the launches of a call in the emulator: clusters one after the other, in random order.
+// Runs the launches of a call in the emulator, one cluster after the other in random order.
 #pragma once
 
 #include <algorithm>
@@ -17,8 +17,8 @@ namespace emulator {
 
 using namespace sensorseq::cuda;
 
-// Compiles only the variants with kPlanes planes, unless kPlanes is 0, and with the hidden sizes
-// whose sum is kHiddens, unless kHiddens is 0.
+// Compiles only the variants with kPlanes planes (0: any) and with the hidden sizes that add up to
+// kHiddens (0: any).
 template <int kPlanes = 0, int kHiddens = 0>
 class QueueOf {
   template <int planes, int hidden>

@@ -196,7 +196,7 @@ void Machine::Mma(F d[4], const U a[4], const U& b0, const U& b1) {
 
 U Machine::TransposeMatrix(const U& x) {
   U r;
-  auto Half = [&](int row, int column) {  // a half of the matrix whose rows are in x
+  auto Half = [&](int row, int column) {  // 16 bits: one element of the matrix in x
     return (x[row * 4 + column / 2] >> (16 * (column % 2))) & 0xffff;
   };
   for (int l = 0; l < kLanes; ++l) {

@@ -5,8 +5,8 @@
 //
 //   - races on shared memory: between warps, between a message and a warp, and between lanes of a
 //     warp without a __syncwarp in between
-//   - reads of global memory that another warp of the cluster wrote, out of order or from a cache
-//     that may be stale
+//   - reads of global memory written by another warp of the cluster, if the read is not ordered
+//     after the write or comes from a cache that may be stale
 //   - reads of shared memory before it is written or before the wait for a copy into it, and writes
 //     to a copy's source during the copy
 //   - deadlock, over-arrival at a barrier, use of a barrier before it exists, and phases that are
@@ -127,8 +127,8 @@ class Machine {
   // Lane l gets word l of the 8 x 8 matrix whose transpose is in the lanes.
   static U TransposeMatrix(const U& x);
 
-  // Functions that run each lane's work, given the lane's index, with the last lane first, and
-  // functions that sum over lanes.
+  // Functions that call `g` with the index of each lane, last lane first, and functions that sum
+  // over lanes.
   template <typename G>
   static auto PerLane(const G& g) {
     std::array<decltype(g(int64_t{})), kLanes> r;
@@ -286,7 +286,8 @@ class Machine {
   void WriteWords(const B& on, const U& at, const U* words, int n);
 
   static uint32_t Bits(int lane) { return lane == kAllLanes ? 0xffffffffu : 1u << lane; }
-  // Whether the accesses by `lanes` and by `lane`, one of which is a write, are all by one lane.
+  // Returns whether a single lane made all accesses: the earlier ones, by `lanes`, and the new one,
+  // by `lane`.
   static bool IsOneLane(uint32_t lanes, int lane) {
     return lane != kAllLanes && (lanes & ~Bits(lane)) == 0;
   }

@@ -34,7 +34,7 @@ inline const std::vector<float> kValueOfHalf = [] {
   return values;
 }();
 inline float HalfValue(uint16_t half) { return kValueOfHalf.data()[half]; }
-// Rounds towards zero.
+// Rounds toward zero.
 inline float Truncated(double value) {
   const float rounded = static_cast<float>(value);
   if (!std::isfinite(rounded)) return rounded;

@@ -1,4 +1,4 @@
-// A value for each lane of a warp: 32 numbers that behave like one.
+// A value for each lane of a warp: 32 numbers that are used like a single number.
 #pragma once
 
 #include <cstdint>

@@ -13,8 +13,8 @@
 // Memory is sequentially consistent here, so only the emulator's clocks and the hardware can show
 // that fences and proxies suffice. The words that a warp sends to one CTA in one step arrive
 // together. This simplification hides no fault if no byte arrives before its barrier is armed,
-// which is checked. A barrier then completes with the last byte and not before, so a read that is
-// wrong because of a single byte is wrong here, too.
+// which is checked. A barrier then completes with the last byte and not before, so a read that
+// would find even one wrong byte on hardware fails here, too.
 //
 // Each planted fault must be found; otherwise the search would prove nothing.
 #include <cstdint>
@@ -37,7 +37,7 @@ struct Cluster {
   static constexpr int kPlanes = 1, kCtas = kCtas_, kWarps = kWarps_, kGroups = kWarps;
   static constexpr int kUnits = kWarps * kGroupUnits, kHidden = kCtas * kUnits;
 };
-constexpr int kStateMessage = kLanes * 4;  // bytes of a group's h, one word of each lane
+constexpr int kStateMessage = kLanes * 4;  // bytes of a group's h: one word per lane
 
 enum class Pass { kForward, kBackward };
 
@@ -377,8 +377,8 @@ class Search {
     return true;
   }
 
-  // Changes an mbarrier by a number of arrivals, and of bytes that are expected (+) or have arrived
-  // (-). Returns false on a fault.
+  // Counts arrivals at an mbarrier, and bytes that it now expects (+) or that have arrived (-).
+  // Returns false on a fault.
   bool Change(Barrier* b, int arrivals, int bytes) {
     if (b->pending == kNever) return Found(kNoBarrier), false;
     b->pending = static_cast<int8_t>(b->pending - arrivals);
@@ -462,8 +462,8 @@ class Search {
     return true;
   }
 
-  // Adds a state for each message in transit, in which this message has arrived. Returns whether
-  // any message is in transit.
+  // Adds, for each message in transit, the state after its arrival. Returns whether any message is
+  // in transit.
   bool Deliver(const State& now) {
     bool any = false;
     for (int to = 0; to < V::kCtas; ++to) {

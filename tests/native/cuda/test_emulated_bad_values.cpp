@@ -1,5 +1,5 @@
-// Checks invalid values that only the device sees. The row or the model must become NaN, everything
-// else must keep its bits, and nothing may be accessed out of bounds.
+// Checks invalid values that only the device sees. The affected row or model must become NaN,
+// everything else must keep its bits, and nothing may be accessed out of bounds.
 #include "emulated_problem.h"
 
 using namespace emulated;
@@ -24,9 +24,9 @@ struct Call {
   }
 };
 
-// Checks each row of `array`, (rows, width): it must be NaN if `is_bad`, and otherwise have the
-// bits of `good`. With `all`, every value of a bad row must be NaN; otherwise, at least one value
-// must be NaN.
+// Checks the rows of `array`, (rows, width). A row must be NaN if `is_bad` is true for it, and
+// otherwise have the bits of the row in `good`. With `all`, every value of a bad row must be NaN;
+// otherwise, at least one value must be NaN.
 template <typename Bad>
 void CheckRows(const std::string& what, Device& array, Device& good, int64_t n_rows, Bad is_bad,
                bool all = true) {

@@ -70,8 +70,8 @@ Problem Part(const Problem& p, const std::vector<int64_t>& models,
   return q;
 }
 
-// Checks that rows have the same bits in a part as in the complete problem, at any position in the
-// tile.
+// Checks that rows have the same bits in a part of the problem as in the complete problem, at any
+// position in the tile.
 void CheckRows(const std::string& what, const Problem& p, cuda::Precision precision,
                CallOutputs& whole, const std::vector<int64_t>& models,
                const std::vector<int64_t>& windows) {
@@ -110,8 +110,8 @@ void CheckRows(const std::string& what, const Problem& p, cuda::Precision precis
   OfModel("grad_bias_out", part.grad_bias_out, whole.grad_bias_out);
 }
 
-// Checks that two calls of one direction, with the states passed on, give the same bits as a single
-// call.
+// Checks, for a single direction, that two calls give the same bits as one call if the second call
+// continues from the states of the first.
 void CheckChunks(const std::string& what, Problem p, cuda::Precision precision, int64_t cut) {
   LstmShape& s = p.shape;
   const int64_t N = s.n_windows, T = s.n_timesteps, M = s.n_models;

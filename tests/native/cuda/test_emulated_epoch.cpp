@@ -111,7 +111,7 @@ Problem Draw(uint32_t seed, int64_t n_models) {
     hyper[kBeta1] = 0.8;
     hyper[kBeta2] = 0.95;
     hyper[kAlpha] = 0.9;
-    hyper[kEps] = 1e-2;  // so that a step's sign does not depend on a gradient's last bit
+    hyper[kEps] = 1e-2;  // large, so that a gradient's last bit does not decide a step's sign
     hyper[kWeightDecay] = 0.1 * static_cast<double>(draw.Below(2));
     hyper[kL1] = 0.01 * static_cast<double>(draw.Below(2));
     hyper[kMaxGradNorm] = draw.Below(2) == 0 ? kNone : 0.2;
@@ -161,7 +161,7 @@ Problem Alone(const Problem& p, int64_t model) {
 
 double g_worst[2] = {};
 
-// Compares all values together, by their difference relative to their change since `from`.
+// Checks the norm of all differences, relative to the norm of the values' changes since `from`.
 void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<double>& truth,
              const Array& from) {
   double square = 0, size = 0, whole = 0;

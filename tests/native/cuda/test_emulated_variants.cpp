@@ -12,8 +12,8 @@ using namespace emulated;
 
 namespace {
 
-// The Euclidean distance relative to the truth's norm, and the largest difference between elements
-// relative to the largest element.
+// The Euclidean distance from the true values relative to their norm, and the largest difference in
+// any element relative to the largest element.
 struct Distance {
   double whole, worst;
 };
@@ -41,7 +41,7 @@ struct Squares {
   int n = 0;
 };
 std::map<std::string, Squares> g_squares[2];
-double g_worst[2];  // largest errors, relative to 2^-11 and to float's error
+double g_worst[2];  // largest errors: fp16 relative to 2^-11, fp16x3 relative to float's error
 
 void CheckBudgets(const std::string& what) {
   for (bool is_exact : {false, true}) {
@@ -82,8 +82,8 @@ struct Comparison {
   }
 };
 
-// Checks that the gates' gradients give the gradients of weight_ih and the bias, and that the
-// gates' gradients are zero beyond lengths.
+// Checks that the gradients of weight_ih and the bias follow from the gates' gradients, and that
+// the gates' gradients are zero beyond the lengths.
 template <typename Compare>
 void CheckGateGrads(const Problem& p, float* gates, const Result& truth,
                     const reference::ResultIn<float>& plain, const Compare& compare) {

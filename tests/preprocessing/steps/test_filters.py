@@ -37,7 +37,7 @@ def decibel(gain):
 def test_a_line_with_an_offset_becomes_0_from_end_to_end(phase, n_samples):
     line = 1e6 - 0.37 * np.arange(n_samples)
     rest = filtered(Detrend(0.5, phase=phase), line)
-    assert np.abs(rest).max() < 1e-8  # the last digit at an offset of 1e6 is 1e-10
+    assert np.abs(rest).max() < 1e-8  # one unit in the last place of 1e6 is 1e-10
     assert (filtered(Detrend(0.5, phase=phase), np.full(n_samples, 1e8 + 0.1)) == 0).all()
 
 

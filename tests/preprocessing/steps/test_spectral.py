@@ -120,8 +120,8 @@ def test_frames_start_where_windows_do_and_never_run_over(rate, hop, n_samples):
     result = frames(step, ramp, rate)
     frame = round(2.0 * rate)
     starts = window_starts(n_samples, frame, hop, rate)
-    # A symmetric window would give the middle of the ramp. The periodic window gives the value half
-    # a sample later.
+    # A symmetric window would give the ramp's value at the center of the frame. The periodic window
+    # gives the value half a sample later.
     np.testing.assert_allclose(result.values[:, 0], starts + frame / 2, atol=1e-8)
 
 

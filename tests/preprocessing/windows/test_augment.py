@@ -517,7 +517,7 @@ def test_groups_and_lengths_reach_them_inside_the_pipeline_of_imbalanced_learn()
         np.testing.assert_array_equal(steps[1].groups_, alone.groups_)
         np.testing.assert_array_equal(steps[1].lengths_, alone.lengths_)
     counts = np.bincount(ClassBalancer(random_state=0).fit_resample(given)[0].groups)
-    assert counts.tolist() == [7, 2, 1, 10]  # groups take turns; counts are not proportional
+    assert counts.tolist() == [7, 2, 1, 10]  # groups contribute in turn, not in proportion
 
 
 @pytest.mark.parametrize("flat", [True, False])
