@@ -1,7 +1,7 @@
-// Measures how the tensor cores round a sum of products: crafted sums around 1 and 2^-24, then
-// random sums compared with models of the adder. A model aligns all addends to the largest addend,
-// keeps some extra bits below that addend's last bit, and truncates the sum or rounds it to
-// nearest.
+// Measures how the tensor cores round a sum of products, first for crafted sums around 1 and 2^-24,
+// then for random sums, which are compared with models of the adder. A model aligns all addends to
+// the largest addend, keeps some extra bits below that addend's last bit, and truncates the sum or
+// rounds it to nearest.
 #include <functional>
 
 #include "fragments.h"

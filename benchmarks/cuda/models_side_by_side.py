@@ -1,4 +1,4 @@
-"""Compares fitting many models in one call with fitting them by nn.LSTM one after another.
+"""Compares fitting many models in one call with fitting them one after another with nn.LSTM.
 
 Our side is the native epoch engine, with all models in one call. torch's side trains one model
 after another with Adam, either in a Python loop or with an epoch captured in a CUDA graph that
