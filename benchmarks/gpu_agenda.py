@@ -11,8 +11,8 @@ the machine is started for each. They need torch 2.11 or later, numpy and pytest
 The compiled files are built beforehand and copied: build/gpu, and sensorseq/_ops.abi3.so of the
 same commit. All results go to $OUT (default: benchmarks/results) in at most eight files per call;
 the end of each step's output is also printed. A step that fails or hangs is ended, and the next
-step runs; a kernel that hung or was wrong is not used again. --dry-run runs the steps that need no
-GPU on a CPU. SENSORSEQ_COMMIT may give the commit for the results.
+step runs; a kernel that hung or was wrong is not used again. --dry-run runs, on a CPU, the steps
+that need no GPU. SENSORSEQ_COMMIT may give the commit for the results.
 """
 
 import argparse

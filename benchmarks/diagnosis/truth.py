@@ -10,7 +10,7 @@ from verdict.oracle import CLEARLY_LEARNED, movement
 
 Row = Mapping[str, Any]
 MOVES = 0.03  # least visible movement of the accuracy on fresh windows
-FAILS = 0.25  # fraction of the best fit's gain over guessing; a run below it has learned nothing
+FAILS = 0.25  # a run fails if it gains less than this fraction of the best fit's gain over guessing
 
 
 def best_of(row: Row) -> float:
@@ -38,7 +38,8 @@ def fails(row: Row) -> bool:
 
 
 def guess_of(row: Row) -> float:
-    """Return the fraction of fresh windows in the largest class, or 1 / K if it is unknown."""
+    """Return the fraction of fresh windows in the largest class; if unknown, 1 / (number of
+    classes)."""
     return float(row.get("guess") or 1 / (row["report"]["n_classes"] or 2))
 
 

@@ -56,7 +56,7 @@ def each(parts: DrawnParts, change: Callable[[LabeledWindows], LabeledWindows]) 
 
 
 def in_units(parts: DrawnParts, factor: float, offset: float) -> DrawnParts:
-    """Add an offset, in standard deviations of the training part, then multiply all values."""
+    """Add an offset, in standard deviations of the training part, then multiply by a factor."""
     sd = parts.train.X.std()
     return each(
         parts, lambda part: replace(part, X=np.float32(factor) * (part.X + np.float32(offset * sd)))
@@ -79,7 +79,7 @@ def change_parts(parts: DrawnParts, change: Mapping[str, Any], seed: int) -> Dra
         windows. `dead` makes one channel constant; if there is only one channel, it becomes
         constant in the given fraction of the windows. `mixed_units` multiplies one channel by the
         given factor in half of the groups. `clipped` clips the given fraction of the values at each
-        end. `duplicates` is the fraction of training windows that are copies.
+        end. `duplicates` is the fraction of training windows that are replaced by copies of others.
     seed : int
         Seed of the random choices.
     """
