@@ -1,4 +1,4 @@
-"""Print how many tests were skipped and why; fail if there are more than the number allowed."""
+"""Print how many tests were skipped and why; fail if more were skipped than are allowed."""
 
 import collections
 import sys

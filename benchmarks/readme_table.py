@@ -25,7 +25,7 @@ MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def cpu_table(results: dict) -> str:
-    """Return the geometric mean and the lowest ratio over all shapes of each kind."""
+    """Return the geometric mean and the minimum of the ratios over all shapes of each kind."""
     rows = [row for row in results["rows"] if not row["what"].startswith("subnormals kept")]
     threads = sorted({row["threads"] for row in rows})
     kinds = list(dict.fromkeys(row["what"] for row in rows))
@@ -525,7 +525,7 @@ TABLES = {
     "failures": failures_table,
     "gpu": gpu_table,
 }
-FILES = {  # results files of the markers that are not named like their file
+FILES = {  # for markers without a results file of the same name
     "headlines": ("cpu", "fit", "verdict", "repair"),
     "failures": ("sensors",),
     "gpu": ("cuda_quick", "cuda_models"),

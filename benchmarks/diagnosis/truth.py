@@ -38,8 +38,7 @@ def fails(row: Row) -> bool:
 
 
 def guess_of(row: Row) -> float:
-    """Return the fraction of fresh windows in the largest class; if unknown, 1 / (number of
-    classes)."""
+    """Return the fraction of fresh windows in the largest class, or 1 / n_classes if unknown."""
     return float(row.get("guess") or 1 / (row["report"]["n_classes"] or 2))
 
 

@@ -77,7 +77,7 @@ def passband_signal(rate, target, duration_s, n_channels, dtype):
 
 
 def check_agreement(what, ours, theirs, rate, target, tolerance):
-    """Exit if the two results disagree away from the ends."""
+    """Exit if the two results disagree anywhere except near their ends."""
     n = min(len(ours), len(theirs))
     edge = int(np.ceil(EDGE * max(1.0, target / rate)))
     error = np.abs(ours[:n] - theirs[:n])[edge:-edge].max()
