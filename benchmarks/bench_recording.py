@@ -93,7 +93,7 @@ def _spread(name: str, values: NDArray[np.float64]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Time every case, print the table, and write the JSON."""
+    """Time every case, print the table, and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)

@@ -117,7 +117,7 @@ def format_row(row: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the selected rows, print them, and write the JSON."""
+    """Run the selected rows, print them, and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     remedies = sorted({row.remedy for row in ROWS})
     parser.add_argument("--only", choices=remedies, nargs="+", default=remedies)

@@ -89,7 +89,7 @@ def preprocessing_table(results: dict) -> str:
         (
             *lines,
             "",
-            "Time of the other library divided by ours, in float64 on one thread."
+            "Time of the other library divided by the time of sensorseq, in float64 on one thread."
             f" Cutting {memory['input'] / 1e6:.0f} MB into"
             f" {memory['result'] / 1e6:.0f} MB of scaled windows needed at most"
             f" {memory['peak_beyond_input'] / 1e6:.0f} MB in addition to the input."
@@ -111,7 +111,12 @@ def estimator_table(results: dict) -> str:
             f" | {row['ratio_p10']:.2f} to {row['ratio_p90']:.2f} |"
         )
     return "\n".join(
-        (*lines, "", f"Time of the other variant divided by ours. {_environment(results)}")
+        (
+            *lines,
+            "",
+            "Time of the variant in the second column divided by the time of the variant in the"
+            f" first. {_environment(results)}",
+        )
     )
 
 
