@@ -135,8 +135,7 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def is_sick(row: Mapping[str, Any]) -> bool:
-    """Return whether a run is more than 5 points below the best level or its loss moves too
-    much."""
+    """Return whether a run is over 5 points below the best level or its loss moves too much."""
     return row["level"] < row["best"] - REPAIRED or not is_calm(row["movement"])
 
 

@@ -22,8 +22,7 @@ def best_of(row: Row) -> float:
 
 
 def is_sick(row: Row) -> bool:
-    """Return whether a run is over 5 points below the best known level or its loss moves too
-    much."""
+    """Return whether a run is over 5 points below the best level or its loss moves too much."""
     return row["level"] < best_of(row) - REPAIRED or not is_calm(row["movement"])
 
 
