@@ -147,8 +147,7 @@ class Agenda:
         return self.run(limit_s, name, program, n_lines=n_lines, OMP_NUM_THREADS="1")
 
     def tests(self, groups):
-        """Run each group of tests/gpu in its own process, which an illegal memory access would
-        end."""
+        """Run each group of tests/gpu in its own process, which an illegal access would end."""
         reports = self.out / "tests.xml"
         suites = ElementTree.Element("testsuites")
         for limit_s, file, *wanted in groups:
@@ -174,8 +173,7 @@ class Agenda:
             ElementTree.ElementTree(suites).write(reports, encoding="utf-8")
 
     def memcheck(self, limit_s):
-        """Look for bad memory accesses in the first failed case, or in every kernel if none
-        failed."""
+        """Check memory accesses in the first failed case, or in every kernel if no case failed."""
         outcomes = {row["outcome"] for row in self.kernels()[0]}
         failed = outcomes & {"wrong", "died"}
         if self.dry:

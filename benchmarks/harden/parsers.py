@@ -315,8 +315,7 @@ class ModelDescription(Model):
 
 
 class Prepared(Parser):
-    """A prepared file, which must be refused with an error that names it if any byte has
-    changed."""
+    """A prepared file, which must be refused, and named in the error, if any byte has changed."""
 
     suffix = ".h5"
 
