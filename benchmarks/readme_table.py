@@ -247,7 +247,7 @@ def _speed_line(cpu: dict, fit: dict) -> str:
     return (
         f"- **Speed:** on one CPU thread, training steps are {mean(steps)} times as fast as with"
         f" `torch.nn.LSTM`\n  (at least {min(row['ratio'] for row in steps):.1f} times), inference"
-        f" is {mean(rows['inference'])} times as fast, and whole fits are {mean(whole)} times as"
+        f" is {mean(rows['inference'])} times as fast, and complete fits are {mean(whole)} times as"
         f" fast as with\n  a torch loop ({facts['processor']}, {facts['isa']})."
         " [All speed tables](docs/benchmarks.md#speed)"
     )
