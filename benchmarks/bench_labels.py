@@ -9,7 +9,7 @@ labels.
 - ``ours``: `sensorseq.find_label_errors` with the default classifier.
 - ``ours, no groups' labels``: the same probabilities, but the labels of the recording's other
   windows are ignored.
-- ``group alone``: only the fraction of the recording's windows that have the same label.
+- ``group alone``: only the fraction of the recording's windows that have the window's label.
 - ``cleanlab, ours``: cleanlab's three scores, computed from our out-of-fold probabilities.
 - ``cleanlab, boosting`` and ``cleanlab, ridge``: cleanlab without sensorseq. The probabilities come
   from `cross_val_predict` with gradient boosting on summary statistics or ridge regression on

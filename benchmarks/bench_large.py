@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def fit(path: Path, n_epochs: int, limit_mb: int) -> dict[str, Any]:
-    """Fit in another process with this limit on the size of windows in memory."""
+    """Fit in another process, with a limit on the size of the windows in memory."""
     environment = {**os.environ, "SENSORSEQ_BUFFER_BYTES": str(limit_mb * 1024**2)}
     command = [sys.executable, "-c", FIT, path, str(n_epochs)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

@@ -12,11 +12,11 @@ channel or pair of channels in turn. Sets:
 - ``other robots``: trained on the same recordings, but tested on robots of a different kind
   (heavier, with a different motor and sensor).
 
-In each class of BorealTC, every second recording is for development. Margins and measures were
-chosen with ``--part development``, on four folds of the development recordings and on robots of
-seed 51. The reported part has four folds of all recordings, but tests only recordings that are not
-for development. Only two of the folds contain such recordings. The robots of the reported part have
-seed 61. Methods:
+In each class of BorealTC, every second recording is for development. The margins and measures of
+`TrainedRanges` were chosen with ``--part development``, on four folds of the development recordings
+and on robots of seed 51. The reported part has four folds of all recordings, but tests only
+recordings that are not for development. Only two of the folds contain such recordings. The robots
+of the reported part have seed 61. Methods:
 
 - ``ours``: `TrainedRanges`, which `SensorLSTMClassifier.outside` uses;
 - ``min/max``: the range of each channel in training; a window with any value outside is marked;

@@ -91,7 +91,7 @@ def in_turns(theirs, ours, rounds, clock=time.process_time):
 
 
 def file_rows(work, n_files, duration_s, rounds):
-    """Yield the rows of long recordings in each format."""
+    """Yield the rows for long recordings in each format."""
     tables = [make_table(seed, 1000.0, duration_s) for seed in range(n_files)]
     formats = {"CSV": "csv", "Parquet": "parquet", "HDF5": "h5", "gzipped HDF5": "h5"}
     for what, suffix in formats.items():
@@ -181,7 +181,7 @@ def all_rows(work, options):
 
 
 def main():
-    """Time every row, print the table, and write the JSON."""
+    """Time every row, print the table, and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=12)
     parser.add_argument("--duration-s", type=float, default=240.0, help="of each recording")

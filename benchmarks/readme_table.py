@@ -73,7 +73,7 @@ def fit_table(results: dict) -> str:
 
 
 def preprocessing_table(results: dict) -> str:
-    """Return the float64 ratios of preprocessing steps to each peer, by number of channels."""
+    """Return float64 speed ratios of preprocessing steps to each peer, by number of channels."""
     rows = [row for row in results["rows"] if row["dtype"] == "float64"]
     lines = ["| | against | 1 channel | 6 channels |", "|---|---|---|---|"]
     for what, against in dict.fromkeys((row["what"], row["against"]) for row in rows):

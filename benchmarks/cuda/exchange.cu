@@ -215,7 +215,8 @@ void Launch(Kernel kernel, int cluster_size, int n_clusters, int n_threads, size
   CHECK_KERNEL("kernel");
 }
 
-// Returns the number of clusters that can run at the same time, or 0 if this size is not supported.
+// Returns the number of clusters that can run at the same time, or 0 if this cluster size is not
+// supported.
 template <typename Kernel>
 int Prepare(Kernel kernel, int cluster_size, int n_threads, size_t shared) {
   CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,

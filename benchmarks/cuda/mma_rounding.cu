@@ -51,7 +51,8 @@ std::vector<std::pair<int, double>> Repeated(int first, int n, double product) {
   return products;
 }
 
-// The products use the first 8 values of k, so they fit k8 and k16; `only16` adds further cases.
+// The products use the first 8 values of k, so they fit both shapes (k8 and k16); `only16` adds
+// further cases.
 std::vector<Case> Cases(bool only16) {
   std::vector<Case> cases = {
       {"1 + 2^-23", 1.0, {{0, Power(-23)}}},

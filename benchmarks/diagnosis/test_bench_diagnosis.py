@@ -131,7 +131,7 @@ def test_a_reset_changes_arguments_of_one_cause():
 def test_defaults_are_not_reset():
     names = {reset.name for reset in resets.list_resets(settings_of(), {}, *SIZES)}
     assert not names & {"preprocessing: default", "loss: default", "sequence_length: default"}
-    assert resets.COSINE not in names  # the twin already has that schedule
+    assert resets.COSINE not in names  # the twin already has the cosine schedule
 
 
 def test_the_reset_of_wrong_labels_is_clean_data():
@@ -342,7 +342,7 @@ def test_the_table_of_levels_counts_sick_healthy_and_those_below():
         base | {"level": 0.5, "rival": 0.95, "below": True},  # sick, flagged only by its level
         base | {"level": 0.5, "rival": 0.95, "verdict": "diverged"},
         base | {"level": 0.9, "rival": 0.92},  # healthy
-        base | {"level": 0.9, "rival": 0.99, "below": True},  # flagged but as good as others
+        base | {"level": 0.9, "rival": 0.99, "below": True},  # as good as other networks; flagged
     ]
     lines = level.summarize(rows)
     assert [line["runs"] for line in lines if line["source"] == "all"] == [

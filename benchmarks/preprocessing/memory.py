@@ -50,7 +50,7 @@ def measure(folder: Path, gigabytes: float, n_recordings: int) -> Iterator[dict[
 
 
 def _elsewhere(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new process, because a forked process would inherit this peak memory."""
+    """Call a function in a new process; a fork would inherit the peak memory of this process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(call, arguments)
 

@@ -132,7 +132,7 @@ def _range(runs: Sequence[Evidence], name: str) -> list[int]:
 
 
 def _joint(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """Return two edges for each loss and estimate, and the fractions of runs that exceed both.
+    """Return two edges for each kind of noise, and the fractions of runs that exceed both.
 
     One edge is in nats and one is relative. Both are 95 % quantiles of healthy runs, multiplied by
     a common factor. The factor is chosen so that 1 % of healthy runs exceed both edges.
