@@ -5,8 +5,8 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-# Reasons that no installation can remove, because the machine lacks something. Such skips are
-# printed, but not counted.
+# Reasons for skips that no installation can remove, because the machine lacks something. Such skips
+# are printed, but not counted.
 OF_THE_MACHINE = (
     "AVX512_BF16",
     "no nvcc",

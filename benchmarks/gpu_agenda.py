@@ -7,7 +7,7 @@
                                         comparison with cuDNN
 
 `first` and `second` end within STAGE_S seconds each, so that both fit into fifteen minutes even if
-the machine is started for each. They need torch 2.11 or later, numpy and pytest, and no network.
+the machine is started for each. They need torch 2.11 or later, numpy and pytest, but no network.
 The compiled files are built beforehand and copied: build/gpu, and sensorseq/_ops.abi3.so of the
 same commit. All results go to $OUT (default: benchmarks/results) in at most eight files per call;
 the end of each step's output is also printed. A step that fails or hangs is ended, and the next

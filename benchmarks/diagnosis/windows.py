@@ -31,7 +31,8 @@ def draw_windows(number: int, borealtc: Path | None) -> DrawnParts:
 
 
 def draw_short_windows(part: str, number: int, borealtc: Path | None) -> DrawnParts:
-    """Draw at most 180 training windows of at most 50 steps, for a row of the diagnosis."""
+    """Draw at most 180 training windows of at most 50 steps, for a row of the diagnosis
+    benchmark."""
     rng = np.random.default_rng([78, number, sum(part.encode())])
     names = SETS_OF[part]
     n_train, n_val = round(10 ** rng.uniform(1.8, 2.25)), round(10 ** rng.uniform(1.3, 2.1))

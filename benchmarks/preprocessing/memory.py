@@ -5,7 +5,7 @@
 The rows are one long recording in CSV, Parquet and HDF5, in two sizes each, and many small
 recordings. The scratch files and the result need about three times the disk space of the longest
 recording. Generating this recording needs memory of several times its size, but in a different
-process. The run fails if a worker needs more than `LIMIT_MB`.
+process, which is not measured. The run fails if a worker needs more than `LIMIT_MB`.
 """
 
 import argparse

@@ -22,7 +22,7 @@ RATES = [  # rate, target, duration_s
     (100.0, 20.0, 1000.0),
     (441.0, 480.0, 200.0),
     (50.0, 100.0, 2000.0),
-    (100.0, 99.987654321, 1000.0),  # not a simple fraction, so a filter table is used
+    (100.0, 99.987654321, 1000.0),  # the ratio is not a simple fraction, so a filter table is used
 ]
 CHANNELS = (6, 1)
 DTYPES = (np.float32, np.float64)
