@@ -17,8 +17,8 @@ unexport PYTHONDONTWRITEBYTECODE
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.py build_cuda.py
 DOCS_SOURCE := README.md CHANGELOG.md CONTRIBUTING.md LICENSE benchmarks data docs examples
 CXX_FILES := $(shell find csrc scripts tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
-# one process for each core, up to eight, with one thread each; a hanging test ends with the stacks
-# of its threads, and the others continue
+# one process for each core, up to eight, with one thread each; a test that hangs is ended after the
+# stacks of its threads are printed, and the other tests continue
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal \
   --timeout=1800 --timeout-method=thread
 INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -35,7 +35,7 @@ demo: build ## from simulated robots to a trained model, its test on unseen robo
 test: build ## the tests, with one test of each expensive kind; about five minutes on two cores
 	@$(PYTEST) -m "not (slow or peers or native or trains or long or browser or benchmarks or other_isa)" $(PYTEST_ARGS)
 
-test-all: build ## the slow tests too: other versions of torch, other processors, whole data sets
+test-all: build ## the slow tests too: other versions of torch, other processors, complete data sets
 	@$(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)
 
 # the root file system for ARM comes from Debian's packages and PyPI, and stays in build/arm
@@ -45,7 +45,7 @@ test-arm: build $(WHEELS)/.built ## the runtime and the kernels for aarch64, bui
 	@$(PYTEST) -m slow -k "arm and not baseline" tests/runtime/test_arm.py tests/native/test_native.py \
 	  $(PYTEST_ARGS)
 
-test-rounding: build ## every test that trains, with other roundings; takes hours, in runs of MINUTES=60
+test-rounding: build ## every test that trains, with other roundings; takes hours, in runs of 60 minutes (MINUTES=60)
 	@$(BIN)/python tests/rounding/run_rounding.py --minutes $(or $(MINUTES),60)
 
 fuzz: build ## the tests with random inputs, 1000 new inputs each

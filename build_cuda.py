@@ -1,6 +1,7 @@
 """Compile csrc/cuda with nvcc, for any torch and without a GPU; setup.py links the objects.
 
-As a script, it compiles the changed files; with --plan it only prints what a build would do.
+Run as a script, this module compiles the changed files; with --plan it only prints what a build
+would do.
 """
 
 import dataclasses

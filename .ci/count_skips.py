@@ -1,12 +1,12 @@
-"""Print how many tests were skipped and why; fail if there are more than the number allowed."""
+"""Print how many tests were skipped and why; fail if more were skipped than are allowed."""
 
 import collections
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-# Reasons that no installation can remove, because the machine lacks something. Such skips are
-# printed, but not counted.
+# Reasons for skips that no installation can remove, because the machine lacks something. Such skips
+# are printed, but not counted.
 OF_THE_MACHINE = (
     "AVX512_BF16",
     "no nvcc",

@@ -2,13 +2,14 @@
 
 A fraction of the labels is replaced by wrong ones. ``random`` draws any other class. ``confused``
 takes the class that ridge regression on random convolutions most often confuses with the right
-class. ``recordings`` draws another class for complete recordings of BorealTC's motors. Precision is
-the fraction of wrong labels among the first n rows, where n labels are wrong.
+class. ``recordings`` draws one wrong class for all windows of a recording (BorealTC's motors only).
+Precision is the fraction of wrong labels among the first n rows, where n is the number of wrong
+labels.
 
 - ``ours``: `sensorseq.find_label_errors` with the default classifier.
-- ``ours, no groups' labels``: the same probabilities, without the labels of the recording's other
-  windows.
-- ``group alone``: only the labels of the recording's other windows.
+- ``ours, no groups' labels``: the same probabilities, but the labels of the recording's other
+  windows are ignored.
+- ``group alone``: only the fraction of the recording's windows that have the window's label.
 - ``cleanlab, ours``: cleanlab's three scores, computed from our out-of-fold probabilities.
 - ``cleanlab, boosting`` and ``cleanlab, ridge``: cleanlab without sensorseq. The probabilities come
   from `cross_val_predict` with gradient boosting on summary statistics or ridge regression on
@@ -121,7 +122,7 @@ def ask_cleanlab(
 
 
 def precision(badness: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
-    """Return the fraction of wrong labels in the first n rows, where n labels are wrong."""
+    """Return the fraction of wrong labels in the first n rows; n is the number of wrong labels."""
     first = np.argsort(-badness, kind="stable")[: wrong.sum()]
     return float(wrong[first].mean())
 
@@ -135,7 +136,7 @@ def group_means(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArr
 def measure(
     windows: LabeledWindows, y: NDArray[np.int64], seed: int, python: str | None, *, whole: bool
 ) -> dict[str, Any]:
-    """Return the precision of every method; `whole` judges complete recordings, not windows."""
+    """Return a row with the precision of every method; with `whole`, recordings are judged."""
     seen: list[NDArray[np.float64]] = []
     judge = label_errors.judge_labels
 
@@ -218,7 +219,7 @@ def plans() -> list[tuple[str, str, float, int]]:
 
 
 def page_tables(rows: list[dict[str, Any]]) -> str:
-    """Return tables in percent, with means over seeds (for docs/label_errors.md) and over sets."""
+    """Return two tables in percent: by set (for docs/label_errors.md) and by fraction of errors."""
     of_sets = [
         (
             f"{name} | {kind}",
@@ -273,7 +274,7 @@ def table_of(first: str, parts: list[tuple[str, list[dict[str, Any]]]]) -> str:
 
 
 def mean_of(rows: list[dict[str, float]], name: str) -> float:
-    """Return the mean of one method, or NaN if the method did not run."""
+    """Return the mean precision of one method, or NaN if the method did not run."""
     return float(np.mean([row.get(name, np.nan) for row in rows]))
 
 

@@ -3,9 +3,10 @@
     bench_large.py FOLDER_OF_BOREALTC      # also writes results/large.json; needs 8 GB of memory
     bench_large.py FOLDER_OF_BOREALTC --quick   # fewer windows and epochs; nothing is written
 
-Windows of 0.8 s from the IMU, one every 8 ms: 452,795 windows of 100 x 6 values for training and
-validation, 1.09 GB. Each fit runs in its own process, and the two kinds of fit alternate. The
-memory is the peak of the process minus its peak after the imports.
+Windows of 0.8 s are cut from the IMU's signals every 8 ms, which gives 452,795 windows of 100 x 6
+values for training and validation, 1.09 GB in total. Each fit runs in its own process, and the two
+kinds of fit alternate. The reported memory is the peak of the process minus its peak right after
+the imports.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def fit(path: Path, n_epochs: int, limit_mb: int) -> dict[str, Any]:
-    """Fit in another process with this limit on the size of windows in memory."""
+    """Fit in another process, with a limit on the size of the windows in memory."""
     environment = {**os.environ, "SENSORSEQ_BUFFER_BYTES": str(limit_mb * 1024**2)}
     command = [sys.executable, "-c", FIT, path, str(n_epochs)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -76,7 +77,7 @@ def fit(path: Path, n_epochs: int, limit_mb: int) -> dict[str, Any]:
 
 
 def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the medians over the runs and the accuracy of each run."""
+    """Return the median time and memory over the runs, and the accuracy of each run."""
     names = ("took_s", "peak_mb", "imported_mb")
     medians = {name: statistics.median(run[name] for run in runs) for name in names}
     return {**medians, "accuracy": [run["accuracy"] for run in runs]}

@@ -1,22 +1,22 @@
 """Measures how many planted faults `outside` finds, and how often it raises a false alarm.
 
-Faults are planted in recordings that were not used for training. One channel is in a different
-unit, stuck, zero or has the opposite sign; or two channels are swapped; or the time stamps run at a
-different speed, so that the signal seems 2 or 10 times too fast or too slow. Each fault is planted
-in each channel or pair of channels in turn. Sets:
+Faults are planted in recordings that were not used for training. One channel has a different unit
+or the opposite sign, or is stuck or zero; or two channels are swapped; or the time stamps are
+scaled, so that the signal seems 2 or 10 times too fast or too slow. Each fault is planted in each
+channel or pair of channels in turn. Sets:
 
 - ``motor``: BorealTC, motor currents and wheel speeds at 6.5 Hz, 4 channels, windows of 32 steps;
 - ``both``: the recordings that also have an inertial unit, at 50 Hz, 10 channels, 250 steps;
-- ``surfaces``: the simulated recordings of `data/`; tested on other robots of the same kind as in
-  training;
-- ``other robots``: the same recordings, tested on robots of a different kind (heavier, with a
-  different motor and sensor).
+- ``surfaces``: trained on the simulated recordings of `data/`, tested on other robots of the same
+  kind;
+- ``other robots``: trained on the same recordings, but tested on robots of a different kind
+  (heavier, with a different motor and sensor).
 
-In each class of BorealTC, every second recording is for development. Margins and measures were
-chosen with ``--part development``: four folds of the development recordings, and robots of seed 51.
-The reported part has four folds of all recordings, but tests only recordings that are not for
-development. Only two of the folds contain such recordings. The robots of the reported part have
-seed 61. Methods:
+In each class of BorealTC, every second recording is for development. The margins and measures of
+`TrainedRanges` were chosen with ``--part development``, on four folds of the development recordings
+and on robots of seed 51. The reported part has four folds of all recordings, but tests only
+recordings that are not for development. Only two of the folds contain such recordings. The robots
+of the reported part have seed 61. Methods:
 
 - ``ours``: `TrainedRanges`, which `SensorLSTMClassifier.outside` uses;
 - ``min/max``: the range of each channel in training; a window with any value outside is marked;
@@ -75,7 +75,7 @@ def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSe
 
 
 def numbers_in_class(y: Any, groups: Any) -> NDArray[np.int64]:
-    """Return the number of each window's recording within its class, counted in order of names."""
+    """Return the index of each window's recording among its class's recordings, sorted by name."""
     number = {
         name: i for k in np.unique(y) for i, name in enumerate(np.unique(groups[y == k]).tolist())
     }
@@ -105,7 +105,7 @@ def real_splits(name: str, folder: Path, part: str) -> Iterator[Split]:
 
 
 def simulated_split(part: str, *, is_other: bool) -> Split:
-    """Simulate test recordings: two of each of four robots on each surface."""
+    """Simulate test recordings: each of four robots drives twice on each surface."""
     seed = SEEDS[part]
     robots = fleet(seed, is_other=is_other)[:4]
     recordings = list(drive(robots, seed, 2))
@@ -206,7 +206,7 @@ def main() -> None:
             rows.append({"set": name, "fault": fault, "n_windows": len(masks["ours"])} | shares)
             print(f"{name:13}{fault:12}{rows[-1]['n_windows']:7}", end="")
             print("".join(f"  {method} {share:6.1%}" for method, share in shares.items()))
-        if name != "other robots":  # "other robots" has the training windows of "surfaces"
+        if name != "other robots":  # "other robots" trains on the same windows
             rows.append({"set": name, "fault": "time", **timed(splits[0])})
             print(rows[-1])
     if args.write:

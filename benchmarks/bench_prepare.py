@@ -8,9 +8,9 @@ The rows compare:
 - CSV: the other side is `pyarrow.csv.read_csv` without threads.
 - CSV, rate unknown: the same files, but `prepare` gets no sample rate and first estimates it from
   all time stamps; windows stay at 1000 Hz and contain ten times as many samples.
-- Parquet, HDF5, gzipped HDF5: the other side reads all columns with pyarrow or h5py. Computing the
-  SHA-256 of every file, which records the source of the windows, takes twice as long as reading
-  uncompressed HDF5.
+- Parquet, HDF5, gzipped HDF5: the other side reads all columns with pyarrow or h5py. `prepare` also
+  computes the SHA-256 of every file to record the source of the windows, which takes twice as long
+  as reading uncompressed HDF5.
 - small recordings: 30 s at 100 Hz in CSV; `per_second` is the number of recordings per second on
   one core.
 - two processes: the command with one process and with two, on the small recordings and on the long
@@ -91,7 +91,7 @@ def in_turns(theirs, ours, rounds, clock=time.process_time):
 
 
 def file_rows(work, n_files, duration_s, rounds):
-    """Yield the rows of long recordings in each format."""
+    """Yield the rows for long recordings in each format."""
     tables = [make_table(seed, 1000.0, duration_s) for seed in range(n_files)]
     formats = {"CSV": "csv", "Parquet": "parquet", "HDF5": "h5", "gzipped HDF5": "h5"}
     for what, suffix in formats.items():
@@ -136,7 +136,7 @@ def run_command(folder, output, *options):
 
 
 def processes_row(work, what, rounds):
-    """Return the row that compares one process with two on the files of other rows."""
+    """Return the row that compares one process with two, on the recordings of another row."""
     folder, output = work / what, work / "out.h5"
     times = in_turns(
         lambda: run_command(folder, output),
@@ -181,7 +181,7 @@ def all_rows(work, options):
 
 
 def main():
-    """Time every row, print the table, and write the JSON."""
+    """Time every row, print the table, and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=12)
     parser.add_argument("--duration-s", type=float, default=240.0, help="of each recording")

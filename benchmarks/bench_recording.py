@@ -1,11 +1,12 @@
 """Measures the cost of a fit's TrainingRecord: fits with a record and fits without one alternate.
 
-Synthetic windows of 100 timesteps and one channel in six classes, one window in five for
-validation, with batches of 32 and the estimator's defaults, but no early stopping. Both sides train
-the same epochs, and before any timing their results are checked to be bit-identical. Each side
-creates its fluctuation report, which takes longer with a record. `share` is the additional time
-relative to the fit without a record; `extra_s` is the additional time of one complete fit in
-seconds. Both values are computed from the differences between the two fits of each round.
+The synthetic windows have 100 timesteps, one channel and six classes; one window in five is for
+validation. The fits use batches of 32 and the estimator's defaults, but no early stopping, no
+features and no refit. Both sides train the same epochs, and before any timing their results are
+checked to be bit-identical. Each side creates its fluctuation report, which takes longer with a
+record. `share` is the additional time relative to the fit without a record; `extra_s` is the
+additional time of one complete fit in seconds. Both values are computed from the differences
+between the two fits of each round.
 """
 
 import argparse
@@ -92,7 +93,7 @@ def _spread(name: str, values: NDArray[np.float64]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Time every case, print the table, and write the JSON."""
+    """Time every case, print the table, and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)

@@ -1,6 +1,6 @@
 """Measures the effect of the remedies in docs/remedies on pairs of runs with many seeds.
 
-    bench_remedies.py                   # all rows, about ten minutes of one core
+    bench_remedies.py                   # all rows, about ten minutes on one core
     bench_remedies.py --only dropout    # the rows of one page
 
 Both runs of a pair have the same windows and the same initial weights. A row contains the median of
@@ -49,7 +49,7 @@ PLAIN = {  # a training run of the LSTM alone, without any remedy
 
 
 def fit(data: ProblemData, seed: int, **arguments: Any) -> Any:
-    """Fit a small network; `fit` names additional arguments of the method `fit`."""
+    """Fit a small network; the argument `fit` names the data's extra arguments for `.fit()`."""
     fit_arguments = {name: data.fit_arguments[name] for name in arguments.pop("fit", ())}
     estimator = SensorLSTMClassifier(**{**PLAIN, **arguments}, random_state=seed)
     with warnings.catch_warnings():
@@ -117,7 +117,7 @@ def format_row(row: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the selected rows, print them, and write the JSON."""
+    """Run the selected rows, print them, and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     remedies = sorted({row.remedy for row in ROWS})
     parser.add_argument("--only", choices=remedies, nargs="+", default=remedies)

@@ -6,13 +6,14 @@
 Each draw of windows gets six runs with settings from a wide prior, four with settings near tuned
 ones, and the classifier's defaults. The level of the best of these runs is the level that the data
 allow. Levels are accuracies on fresh windows, which are from other groups and serve no other
-purpose. A run is bad if its level is more than 5 points below the best, and good otherwise. Each
-method tries to repair two runs with settings from the wide prior and three with settings near tuned
-ones. The resulting settings are fitted twice with other seeds. A run counts as repaired if the new
-level is within 5 points of the best, and as improved if it is more than 5 points above the run's
-level. A run counts as harmed if the new level is more than 3 points below the level of the original
-settings, fitted with the same two seeds. The best of eleven fits is partly luck. The best settings
-are therefore fitted twice more, and their mean level is the upper limit for repairs.
+purpose. A run is bad if its level is more than 5 points below the best level, and good otherwise.
+Each method tries to repair two runs with settings from the wide prior and three with settings near
+tuned ones. The resulting settings are fitted twice with other seeds. A run counts as repaired if
+the new level is at most 5 points below the best level, and as improved if the new level is more
+than 5 points above the run's level. A run counts as harmed if the new level is more than 3 points
+below the level of the original settings, fitted with the same two seeds. The best of eleven fits is
+partly luck. The best settings are therefore fitted twice more, and their mean level is the upper
+limit for repairs.
 
 Random search gets as many seconds as the probe took. It draws settings from the wide prior, with or
 without features, and keeps the settings with the best validation accuracy, which may be those of

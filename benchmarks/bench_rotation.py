@@ -2,9 +2,9 @@
 
     bench_rotation.py --borealtc FOLDER
 
-Five folds by recording; each test window is turned five times by 20 degrees, each time about a
-different, uniformly drawn axis. Prints the mean accuracy over the folds. Takes ten minutes on one
-core.
+The recordings are divided into five folds. Each test window is turned five times by 20 degrees,
+each time about a different, uniformly drawn axis. Prints the mean accuracy over the folds. Takes
+ten minutes on one core.
 """
 
 from pathlib import Path

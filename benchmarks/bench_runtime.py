@@ -3,7 +3,7 @@
     bench_runtime.py --python ENV/bin/python           # an environment with sensorseq-runtime
     bench_runtime.py --python ENV/bin/python --quick   # fewer repeats; nothing is written
 
-Processes take turns. The rows are the `import` of numpy, of the runtime and of the toolkit's
+Processes take turns. The rows measure the `import` of numpy, of the runtime and of the toolkit's
 classifier; the time from the start of a process to the first line of a stream; the process's
 resident memory at that time; one decision of a loaded model; and reading a thousand logs in one
 process, with the runtime and with the toolkit's command. Then ten robots each send 1,000 samples
@@ -162,7 +162,7 @@ async def robots(port: int, n_robots: int, seconds: float) -> list[float]:
 
 
 def serve_robots(run: str, model: Path, seconds: float) -> dict[str, Any]:
-    """Serve ten robots from one process."""
+    """Serve ten robots from one process; return the delays of the decisions."""
     port = 5793
     command = [run, "stream", str(model), "--tcp", str(port), "--sample-rate-hz", "1000"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:

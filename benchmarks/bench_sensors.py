@@ -1,4 +1,4 @@
-"""Compares one grid and separate rates for motors at 6.5 Hz and an IMU at 100 Hz.
+"""Compares a common grid with separate rates for motors at 6.5 Hz and an IMU at 100 Hz.
 
     bench_sensors.py --borealtc PATH             # about 20 minutes on two cores
     bench_sensors.py --borealtc PATH --quick     # one fold; nothing is written
@@ -6,12 +6,13 @@
 The windows of 5 s that have both sensors are divided into five folds by recording. `one grid`
 resamples both sensors to 100 Hz; `own rates` prepares and fits each sensor at its own rate
 (`native_rates`, `derive="auto"`). `expected` also trains on the windows that lack a sensor, and is
-tested with both sensors and with each one missing. `zeros` is the model that is trained on complete
-windows and tested with zeros in place of the missing sensor. A row with only one sensor shows the
-model of that sensor from the same fit. Seconds are the duration of the fit.
+tested with both sensors and with each sensor missing in turn. `zeros` is the model that is trained
+on complete windows and tested with zeros in place of the missing sensor. The rows `motors alone`
+and `inertial unit alone` show each sensor's own model from the fit of `own rates`. Seconds are the
+duration of the fit.
 
-`gaps` removes one second in every five from each sensor. `in windows` removes it from the test
-windows of the `expected` model. `in recordings` removes it from all recordings, which are then
+`gaps` removes one second in every five from each sensor. `in windows` makes these gaps in the test
+windows of the `expected` model. `in recordings` makes them in all recordings, which are then
 prepared with ``max_gap_s=2`` for training and testing. In other tests of the `expected` model, a
 failed sensor repeats its first sample (stuck), returns zeros (dead), or returns values scaled by
 0.1 or 10 (wrong unit). The `masked` rows are the same tests with ``missing="outside"``. The rule

@@ -30,7 +30,7 @@ AIM_S = 0.05  # intended length of one timing
 
 
 def serve(library: str, threads: int, shape: str) -> None:
-    """Answer each line `KIND STEPS` on stdin with the time and processor time of the steps."""
+    """Answer each line `KIND STEPS` on stdin with the elapsed and processor time of the steps."""
     import torch
 
     load = torch.ops.load_library

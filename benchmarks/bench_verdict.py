@@ -1,6 +1,6 @@
-"""Measures how often our, AutoTrainer's and UMLAUT's verdicts on training curves are wrong.
+"""Measures how often verdicts of sensorseq, AutoTrainer and UMLAUT on training curves are wrong.
 
-    bench_verdict.py run --borealtc FOLDER   # train about 900 runs; half an hour of one core
+    bench_verdict.py run --borealtc FOLDER   # train about 900 runs; half an hour on one core
     bench_verdict.py judge                   # rates: results/verdict.json
     bench_verdict.py calibrate               # quantiles: results/verdict_calibration.json
     bench_verdict.py --quick                 # all three on a few small runs

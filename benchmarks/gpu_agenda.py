@@ -7,12 +7,12 @@
                                         comparison with cuDNN
 
 `first` and `second` end within STAGE_S seconds each, so that both fit into fifteen minutes even if
-the machine is started for each. They need torch 2.11 or later, numpy and pytest, and no network.
+the machine is started for each. They need torch 2.11 or later, numpy and pytest, but no network.
 The compiled files are built beforehand and copied: build/gpu, and sensorseq/_ops.abi3.so of the
 same commit. All results go to $OUT (default: benchmarks/results) in at most eight files per call;
 the end of each step's output is also printed. A step that fails or hangs is ended, and the next
-step runs; a kernel that hung or was wrong is not used again. --dry-run runs the steps that need no
-GPU on a CPU. SENSORSEQ_COMMIT may give the commit for the results.
+step runs; a kernel that hung or was wrong is not used again. --dry-run runs, on a CPU, the steps
+that need no GPU. SENSORSEQ_COMMIT may give the commit for the results.
 """
 
 import argparse
@@ -147,7 +147,7 @@ class Agenda:
         return self.run(limit_s, name, program, n_lines=n_lines, OMP_NUM_THREADS="1")
 
     def tests(self, groups):
-        """Run each group of tests/gpu in its own process; an illegal access ends that process."""
+        """Run each group of tests/gpu in its own process, which an illegal access would end."""
         reports = self.out / "tests.xml"
         suites = ElementTree.Element("testsuites")
         for limit_s, file, *wanted in groups:
@@ -173,7 +173,7 @@ class Agenda:
             ElementTree.ElementTree(suites).write(reports, encoding="utf-8")
 
     def memcheck(self, limit_s):
-        """Look for bad memory accesses in the first failed case, or else in every kernel."""
+        """Check memory accesses in the first failed case, or in every kernel if no case failed."""
         outcomes = {row["outcome"] for row in self.kernels()[0]}
         failed = outcomes & {"wrong", "died"}
         if self.dry:

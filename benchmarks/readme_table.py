@@ -25,7 +25,7 @@ MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def cpu_table(results: dict) -> str:
-    """Return the geometric mean and the lowest ratio over all shapes of each kind."""
+    """Return the geometric mean and the minimum of the ratios over all shapes of each kind."""
     rows = [row for row in results["rows"] if not row["what"].startswith("subnormals kept")]
     threads = sorted({row["threads"] for row in rows})
     kinds = list(dict.fromkeys(row["what"] for row in rows))
@@ -73,7 +73,7 @@ def fit_table(results: dict) -> str:
 
 
 def preprocessing_table(results: dict) -> str:
-    """Return the float64 ratios of preprocessing steps to each peer, by number of channels."""
+    """Return float64 speed ratios of preprocessing steps to each peer, by number of channels."""
     rows = [row for row in results["rows"] if row["dtype"] == "float64"]
     lines = ["| | against | 1 channel | 6 channels |", "|---|---|---|---|"]
     for what, against in dict.fromkeys((row["what"], row["against"]) for row in rows):
@@ -89,7 +89,7 @@ def preprocessing_table(results: dict) -> str:
         (
             *lines,
             "",
-            "Time of the other library divided by ours, in float64 on one thread."
+            "Time of the other library divided by the time of sensorseq, in float64 on one thread."
             f" Cutting {memory['input'] / 1e6:.0f} MB into"
             f" {memory['result'] / 1e6:.0f} MB of scaled windows needed at most"
             f" {memory['peak_beyond_input'] / 1e6:.0f} MB in addition to the input."
@@ -111,7 +111,12 @@ def estimator_table(results: dict) -> str:
             f" | {row['ratio_p10']:.2f} to {row['ratio_p90']:.2f} |"
         )
     return "\n".join(
-        (*lines, "", f"Time of the other variant divided by ours. {_environment(results)}")
+        (
+            *lines,
+            "",
+            "Time of the variant in the second column divided by the time of the variant in the"
+            f" first. {_environment(results)}",
+        )
     )
 
 
@@ -242,7 +247,7 @@ def _speed_line(cpu: dict, fit: dict) -> str:
     return (
         f"- **Speed:** on one CPU thread, training steps are {mean(steps)} times as fast as with"
         f" `torch.nn.LSTM`\n  (at least {min(row['ratio'] for row in steps):.1f} times), inference"
-        f" is {mean(rows['inference'])} times as fast, and whole fits are {mean(whole)} times as"
+        f" is {mean(rows['inference'])} times as fast, and complete fits are {mean(whole)} times as"
         f" fast as with\n  a torch loop ({facts['processor']}, {facts['isa']})."
         " [All speed tables](docs/benchmarks.md#speed)"
     )
@@ -525,7 +530,7 @@ TABLES = {
     "failures": failures_table,
     "gpu": gpu_table,
 }
-FILES = {  # results files of the markers that are not named like their file
+FILES = {  # for markers without a results file of the same name
     "headlines": ("cpu", "fit", "verdict", "repair"),
     "failures": ("sensors",),
     "gpu": ("cuda_quick", "cuda_models"),

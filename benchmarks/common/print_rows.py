@@ -5,7 +5,7 @@ from typing import Any
 
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Print the times, ratio and other values of each row immediately; return all rows."""
+    """Print the times, ratio and other values of each row as soon as it comes; return all rows."""
     printed = []
     for row in rows:
         printed.append(row)

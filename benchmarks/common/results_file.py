@@ -28,7 +28,7 @@ def write_results(
     facts = {**(environment() if facts is None else facts), **more, "commit": commit()}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{table}.json"
-    beside = path.with_suffix(".part")  # so that an interrupted run leaves the old file complete
+    beside = path.with_suffix(".part")  # the old file stays complete if the run is interrupted
     beside.write_text(as_text(facts, rows))
     beside.replace(path)
     if not quiet:

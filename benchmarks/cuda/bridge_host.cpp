@@ -119,8 +119,9 @@ class Manual {
     }
   }
   void WantScale(int row, int lane, float x, int exponent) {
-    // the power of two, at most 2^100, that scales x to [2^exponent, 2^(exponent + 1)); 1 for
-    // denormals and zero. Infinity and NaN are treated as if their exponent were 128.
+    // The scale is the power of two, at most 2^100, that moves x into [2^exponent, 2^(exponent +
+    // 1)); it is 1 for denormals and zero. Infinity and NaN are treated as if their exponent were
+    // 128.
     int e = 0;
     if (!std::isfinite(x)) {
       e = exponent - 128;
@@ -372,8 +373,8 @@ const char* Unit(Rule rule) {
   }
 }
 
-// .ftz treats denormals as 0, so their reciprocals (2^126 or more) are infinity. If a value is
-// within rounding of these limits, either result is right.
+// .ftz treats denormals as 0, so their reciprocals (2^126 or more) are infinity. A value within
+// rounding of a limit is treated as if it were beyond the limit, so either result is right.
 float Flushed(float x, bool is_reciprocal) {
   if (std::fabs(x) < FLT_MIN * 1.00001f) return 0.0f;
   if (is_reciprocal && std::fabs(x) > 0x1p126f * 0.99999f) return std::copysign(INFINITY, x);

@@ -26,8 +26,8 @@ enum class Rule {
 //
 // The allowed difference is slightly larger than the manual's relative tolerance: 2^-22 for ex2,
 // 2^-23 for rcp, 2^-11 for tanh. The manual gives no tolerance for an MMA. An MMA has 17 addends.
-// If each is truncated twice, the results differ by at most 34 units, so 36 leaves a margin. Wrong
-// operands or lanes cause differences of millions.
+// If each addend is truncated twice, the results differ by at most 34 units, so 64 leaves a margin.
+// Wrong operands or lanes cause differences of millions.
 #define BRIDGE_ROWS(ROW)                                                             \
   ROW(kPlace, 6, "lane, warp, rank, tile, direction, model", kBits, 0)               \
   ROW(kConversions, 5, "conversions of integers", kBits, 0)                          \
@@ -87,8 +87,8 @@ enum class Rule {
 enum Row : int { BRIDGE_ROWS(BRIDGE_NAME) kRows };
 #undef BRIDGE_NAME
 
-// A launch has two tiles, directions and models; each combination has a cluster of two CTAs with
-// two warps each.
+// A launch has two tiles, two directions and two models; each combination has a cluster of two CTAs
+// with two warps each.
 constexpr int kCtas = 2, kWarps = 2, kTiles = 2, kDirections = 2, kModels = 2;
 constexpr int kClusters = kTiles * kDirections * kModels;
 constexpr int kAllWarps = kClusters * kCtas * kWarps;
@@ -416,7 +416,7 @@ class Probe {
 
   SENSORSEQ_BODY void BetweenWarps() {
     const U lane = m_.Lane();
-    const B first_half = lane < U{} + 16u;  // stores two words each
+    const B first_half = lane < U{} + 16u;  // each of these lanes stores two words
     const uint32_t other = kWarpsBegin + static_cast<uint32_t>(1 - m_.Warp()) * kOfWarp;
     if (m_.Warp() == 0) {
       m_.InitBarrier(kWordBarrier, 1);

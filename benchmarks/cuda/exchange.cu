@@ -90,7 +90,7 @@ __device__ void Send(uint32_t address, uint32_t barrier, const uint32_t (&v)[kWo
   }
 }
 
-// One warp of rank 0 and one of `partner` send a line of 128 B back and forth.
+// One warp of rank 0 and one warp of rank `partner` send a line of 128 B back and forth.
 template <bool kAcquire>
 __global__ void PingPong(int partner, int n_rounds, uint32_t salt, int64_t* cycles,
                          uint32_t* n_wrong) {
@@ -137,7 +137,7 @@ __global__ void ClusterBarriers(int n_rounds, int64_t* cycles) {
 
 constexpr int kWarps = 8;
 constexpr size_t kMostShared = 200 * 1024;
-constexpr size_t kOneCtaShared = 120 * 1024;  // over half of an SM's, so an SM runs one CTA
+constexpr size_t kOneCtaShared = 120 * 1024;  // over half of an SM's memory, so an SM runs one CTA
 
 // Every CTA sends n_lines lines of 128 B to every other CTA in every step. Warp w sends lines w,
 // w + 8, ..; a lane sends kWords words at once, so that one instruction sends kWords lines.
@@ -215,7 +215,8 @@ void Launch(Kernel kernel, int cluster_size, int n_clusters, int n_threads, size
   CHECK_KERNEL("kernel");
 }
 
-// Returns the number of clusters that run at the same time, or 0 if this size is not available.
+// Returns the number of clusters that can run at the same time, or 0 if this cluster size is not
+// supported.
 template <typename Kernel>
 int Prepare(Kernel kernel, int cluster_size, int n_threads, size_t shared) {
   CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,

@@ -7,17 +7,17 @@
 
 namespace fragments {
 
-// A (16 x 16): word w, half h of lane l.
+// The row and column of A (16 x 16) whose element is in this half of a lane's word.
 __host__ __device__ constexpr int ARow(int lane, int word) { return lane / 4 + 8 * (word % 2); }
 __host__ __device__ constexpr int AColumn(int lane, int word, int half) {
   return 2 * (lane % 4) + half + 8 * (word / 2);
 }
-// B (16 x 8): k and n.
+// The row k and column n of B (16 x 8) whose element is in this half of a lane's word.
 __host__ __device__ constexpr int BRow(int lane, int word, int half) {
   return 2 * (lane % 4) + half + 8 * word;
 }
 __host__ __device__ constexpr int BColumn(int lane) { return lane / 4; }
-// C (16 x 8): register r.
+// The row and column of C (16 x 8) whose element is in a lane's register r.
 __host__ __device__ constexpr int CRow(int lane, int r) { return lane / 4 + 8 * (r / 2); }
 __host__ __device__ constexpr int CColumn(int lane, int r) { return 2 * (lane % 4) + r % 2; }
 

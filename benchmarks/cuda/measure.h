@@ -29,7 +29,8 @@ inline void CheckKernel(const char* name, const char* file, int line) {
 }
 #define CHECK_KERNEL(name) measure::CheckKernel(name, __FILE__, __LINE__)
 
-// Device memory that is freed at the end of its scope; no result has the pattern that fills it.
+// Device memory that is freed at the end of its scope. It is filled with a pattern that no result
+// has.
 template <typename T>
 class Buffer {
  public:

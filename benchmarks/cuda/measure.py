@@ -1,10 +1,10 @@
 """Builds the measurements in this folder in advance, and runs them on a machine with a GPU.
 
-`python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores, and also
-compiles the bridge test with planted faults. `python benchmarks/cuda/measure.py run FILE NAME...`
-runs the named programs one after another; each prints one JSON object, which is stored in FILE
-under the program's name. A program that is not built yet is compiled first. `bridge_faults` runs
-the bridge test with each fault, which the test must find.
+`python benchmarks/cuda/measure.py build` compiles the measurements into build/gpu, which git
+ignores, and also compiles the bridge test with planted faults. `python benchmarks/cuda/measure.py
+run FILE NAME...` runs the named programs one after another; each prints one JSON object, which is
+stored in FILE under the program's name. A program that is not built yet is compiled first.
+`bridge_faults` runs the bridge test with each fault, which the test must find.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main():
 
 
 def compile_programs(names):
-    """Compile programs into build/gpu, in parallel; return those that failed."""
+    """Compile programs into build/gpu, in parallel; return the programs that failed."""
     BUILT.mkdir(parents=True, exist_ok=True)
     running = {}
     for name in names:

@@ -1,7 +1,7 @@
-// Measures how the tensor cores round a sum of products: crafted sums around 1 and 2^-24, then
-// random sums compared with models of the adder. A model aligns all addends to the largest addend,
-// keeps some extra bits below that addend's last bit, and truncates the sum or rounds it to
-// nearest.
+// Measures how the tensor cores round a sum of products, first for crafted sums around 1 and 2^-24,
+// then for random sums, which are compared with models of the adder. A model aligns all addends to
+// the largest addend, keeps some extra bits below that addend's last bit, and truncates the sum or
+// rounds it to nearest.
 #include <functional>
 
 #include "fragments.h"
@@ -51,7 +51,8 @@ std::vector<std::pair<int, double>> Repeated(int first, int n, double product) {
   return products;
 }
 
-// The products use the first 8 values of k, so they fit k8 and k16; `only16` adds further cases.
+// The products use the first 8 values of k, so they fit both shapes (k8 and k16); `only16` adds
+// further cases.
 std::vector<Case> Cases(bool only16) {
   std::vector<Case> cases = {
       {"1 + 2^-23", 1.0, {{0, Power(-23)}}},

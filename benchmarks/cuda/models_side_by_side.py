@@ -1,4 +1,4 @@
-"""Compares fitting many models in one call with fitting them by nn.LSTM one after another.
+"""Compares fitting many models in one call with fitting them one after another with nn.LSTM.
 
 Our side is the native epoch engine, with all models in one call. torch's side trains one model
 after another with Adam, either in a Python loop or with an epoch captured in a CUDA graph that
@@ -23,7 +23,7 @@ _TOLERANCE = 0.01  # relative to the distance that the weights moved
 
 
 class Fits:
-    """Fits of M models on 98 windows of 100 timesteps and one channel, in batches of 32."""
+    """Fits of M models to the same random windows of one channel, with the same batches."""
 
     def __init__(self, device, n_models, n_windows, n_timesteps, hidden_size, batch, epochs):
         self.device, self.n_models = device, n_models

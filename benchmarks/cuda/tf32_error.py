@@ -60,7 +60,7 @@ def kernels_of(call, device):
 
 
 def main():
-    """Print a line for each case and store all of them."""
+    """Print a line for each case and store all results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Settings of the runs: random settings, near-tuned twins, and twins with one cause set badly."""
+"""Settings of the runs: random settings, near-tuned twins, and twins with one injected fault."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -89,7 +89,7 @@ class Fit:
 
     @property
     def movement(self) -> float | None:
-        """Noise (nats) of the late fixed-window loss; None if it cannot be computed."""
+        """Noise, in nats, of the late loss on fixed training windows; None if not computable."""
         record = self.classifier.fluctuation_.record
         loss = np.zeros(0) if record is None else np.asarray(record.fixed_loss, float)
         late = loss[len(loss) // 2 :]
@@ -137,7 +137,7 @@ def fit(
     every_epoch: bool = False,
     judged: bool = True,
 ) -> Fit:
-    """Fit, measuring the fresh accuracy in the last third of the epochs or in every epoch."""
+    """Fit; measure the accuracy on fresh windows in the last third of the epochs or in all."""
     n_classes = int(parts.train.y.max()) + 1
     make = SensorLSTMClassifier if judged else _Unjudged
     clf = make(**as_arguments(settings, n_classes), random_state=seed)

@@ -1,11 +1,11 @@
 """Makes the rows of the diagnosis benchmark: one per run, with the outcomes of its single resets.
 
-A draw of windows gets two runs with random settings, two near-tuned twins with one cause set badly,
-and one healthy run. In the calibration part, only every second draw has a healthy run. In the part
-``"sick"``, a draw gets two near-tuned runs on faulty data. The best known level of a draw comes
-from all these fits, their twins, and a fit with settings that were tuned by hand. A row is one line
-of a JSON Lines file; the record of its run is in a separate file, so that features can be computed
-again without training.
+A draw of windows gets two runs with random settings, two near-tuned twins with one injected fault
+each, and one healthy run. In the calibration part, only every second draw has a healthy run. In the
+part ``"sick"``, a draw gets two near-tuned runs on faulty data. The best known level of a draw
+comes from all these fits, their twins, and a fit with settings that were tuned by hand. A row is
+one line of a JSON Lines file; the record of its run is in a separate file, so that features can be
+computed again without training.
 """
 
 import sys

@@ -1,9 +1,9 @@
 """Measures how often `report.level` is right on twins, faulty runs and random settings.
 
 The level that the data allow is the second-best accuracy of a draw's fits on fresh windows, or the
-rival's accuracy if that is higher. A run is sick if it is more than 5 points below that second-best
-accuracy, or if its loss moves more than that of a healthy run. A run is healthy if it is neither
-sick nor more than 5 points below the rival.
+accuracy of the rival (the best simple classifier) if that is higher. A run is sick if it is more
+than 5 points below that second-best accuracy, or if its loss moves more than a healthy run's loss.
+A run is healthy if it is neither sick nor more than 5 points less accurate than the rival.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -135,7 +135,7 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def is_sick(row: Mapping[str, Any]) -> bool:
-    """Return whether a run is more than 5 points below the best level or moves too much."""
+    """Return whether a run is over 5 points below the best level or its loss moves too much."""
     return row["level"] < row["best"] - REPAIRED or not is_calm(row["movement"])
 
 

@@ -42,7 +42,7 @@ Answer = tuple[str, str, str]  # verdict, first family and first cause; "" if no
 
 
 def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
-    """Return a row with the current answers for its two records, one for each seed.
+    """Return a row with the report's current answers: one for each of its two records (seeds).
 
     Without records, there is a single answer from the row's history. The row also gets the number
     of fresh windows and the accuracy of a constant guess on these windows.
@@ -183,7 +183,7 @@ def _singles(row: Row) -> list[Row]:
 def _guess(
     rows_with_cause: Sequence[Row], rows: Sequence[Row], learned: Sequence[Row], strictly: bool
 ) -> dict[str, str]:
-    """Guess from the configuration alone, trained on other data sets."""
+    """Guess the family of each row from its configuration, with training on the other data sets."""
     guessed = {}
     for data in {row["data"] for row in rows_with_cause}:
         training = [row for row in learned or rows if row["data"] != data]

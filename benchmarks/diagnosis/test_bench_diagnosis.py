@@ -131,7 +131,7 @@ def test_a_reset_changes_arguments_of_one_cause():
 def test_defaults_are_not_reset():
     names = {reset.name for reset in resets.list_resets(settings_of(), {}, *SIZES)}
     assert not names & {"preprocessing: default", "loss: default", "sequence_length: default"}
-    assert resets.COSINE not in names  # the twin already has that schedule
+    assert resets.COSINE not in names  # the twin already has the cosine schedule
 
 
 def test_the_reset_of_wrong_labels_is_clean_data():
@@ -150,7 +150,7 @@ def test_the_reset_of_wrong_labels_is_clean_data():
         (0.86, 0.26, 0.5, True, False),
         (0.86, 0.022, 0.03, True, True),  # as calm as a healthy run
         (0.86, None, 0.5, True, False),  # the loss is not finite
-        (0.86, 0.1, None, True, False),  # the loss was not finite, so nothing can be halved
+        (0.86, 0.1, None, True, False),  # no movement to halve: the loss was not finite before
         (0.86, 0.01, None, True, True),
     ],
 )
@@ -342,7 +342,7 @@ def test_the_table_of_levels_counts_sick_healthy_and_those_below():
         base | {"level": 0.5, "rival": 0.95, "below": True},  # sick, flagged only by its level
         base | {"level": 0.5, "rival": 0.95, "verdict": "diverged"},
         base | {"level": 0.9, "rival": 0.92},  # healthy
-        base | {"level": 0.9, "rival": 0.99, "below": True},  # as good as other networks
+        base | {"level": 0.9, "rival": 0.99, "below": True},  # as good as other networks; flagged
     ]
     lines = level.summarize(rows)
     assert [line["runs"] for line in lines if line["source"] == "all"] == [

@@ -26,7 +26,7 @@ def test_the_table_counts_repaired_and_harmed_runs():
     assert (line["p"], search["p"]) == (1.0, 1.0)
     assert line["improved"] == [2, 3]
     assert line["bad_harmed"] == [1, 3]
-    assert line["good_harmed"] == [1, 3]  # one is less accurate than its settings fitted again
+    assert line["good_harmed"] == [1, 3]  # one is less accurate than a new fit of the old settings
     assert line["good_changed"] == [2, 3]
     assert line["good_gain"] == pytest.approx(-0.02 / 3 - 0.04 / 3 - 0.02 / 3)
     assert line["accuracy_after"] == pytest.approx(np.mean([0.88, 0.5, 0.2]))

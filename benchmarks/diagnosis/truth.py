@@ -10,7 +10,7 @@ from verdict.oracle import CLEARLY_LEARNED, movement
 
 Row = Mapping[str, Any]
 MOVES = 0.03  # least visible movement of the accuracy on fresh windows
-FAILS = 0.25  # fraction of the best fit's gain over guessing; a run below it has learned nothing
+FAILS = 0.25  # a run fails if it gains less than this fraction of the best fit's gain over guessing
 
 
 def best_of(row: Row) -> float:
@@ -22,7 +22,7 @@ def best_of(row: Row) -> float:
 
 
 def is_sick(row: Row) -> bool:
-    """Return whether a run is more than 5 points below the best known level or moves too much."""
+    """Return whether a run is over 5 points below the best level or its loss moves too much."""
     return row["level"] < best_of(row) - REPAIRED or not is_calm(row["movement"])
 
 
@@ -38,7 +38,7 @@ def fails(row: Row) -> bool:
 
 
 def guess_of(row: Row) -> float:
-    """Return the fraction of fresh windows in the largest class, or 1 / K if it is unknown."""
+    """Return the fraction of fresh windows in the largest class, or 1 / n_classes if unknown."""
     return float(row.get("guess") or 1 / (row["report"]["n_classes"] or 2))
 
 

@@ -31,7 +31,7 @@ def draw_windows(number: int, borealtc: Path | None) -> DrawnParts:
 
 
 def draw_short_windows(part: str, number: int, borealtc: Path | None) -> DrawnParts:
-    """Draw at most 180 training windows of at most 50 steps, for a row of this benchmark."""
+    """Draw at most 180 training windows of at most 50 steps, for the diagnosis benchmark."""
     rng = np.random.default_rng([78, number, sum(part.encode())])
     names = SETS_OF[part]
     n_train, n_val = round(10 ** rng.uniform(1.8, 2.25)), round(10 ** rng.uniform(1.3, 2.1))
@@ -56,7 +56,7 @@ def each(parts: DrawnParts, change: Callable[[LabeledWindows], LabeledWindows]) 
 
 
 def in_units(parts: DrawnParts, factor: float, offset: float) -> DrawnParts:
-    """Add an offset, in standard deviations of the training part, then multiply all values."""
+    """Add an offset, in standard deviations of the training part, then multiply by a factor."""
     sd = parts.train.X.std()
     return each(
         parts, lambda part: replace(part, X=np.float32(factor) * (part.X + np.float32(offset * sd)))
@@ -74,12 +74,13 @@ def change_parts(parts: DrawnParts, change: Mapping[str, Any], seed: int) -> Dra
         `units` is a (factor, offset) pair for all parts. `random_labels` is the fraction of
         training and validation labels that are replaced by any other class, and `confused_labels`
         the fraction that are replaced by the next class. `shift` is the largest offset of
-        validation groups, in standard deviations, and `gain` is their largest factor. `n_val` is
-        the number of validation windows kept. The next three change training and validation
-        windows. `dead` makes one channel constant; if there is only one channel, it becomes
-        constant in the given fraction of the windows. `mixed_units` multiplies one channel by the
-        given factor in half of the groups. `clipped` clips the given fraction of the values at each
-        end. `duplicates` is the fraction of training windows that are copies.
+        validation groups, in standard deviations, and `gain` is the largest factor by which they
+        are scaled. `n_val` is the number of validation windows kept. The next three change training
+        and validation windows. `dead` makes one channel constant; if there is only one channel, it
+        becomes constant in the given fraction of the windows. `mixed_units` multiplies one channel
+        by the given factor in half of the groups. `clipped` clips the given fraction of the values
+        at each end. `duplicates` is the fraction of training windows that are replaced by copies of
+        others.
     seed : int
         Seed of the random choices.
     """

@@ -2,8 +2,8 @@
 
 Augmentation is ``augment="standard"``. Both sides have the same number of epochs, H = 64, batches
 of 32, no early stopping, and the native engine. `ratio` is the time of the plain fit divided by the
-time of the fit with augmentation. A ratio of 0.9 means that augmentation takes a tenth of the time
-of its fit.
+time of the fit with augmentation. A ratio of 0.9 means that the fit with augmentation spends a
+tenth of its time on augmentation.
 """
 
 from functools import partial

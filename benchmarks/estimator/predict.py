@@ -1,10 +1,10 @@
 """Compares `predict_proba` for one window with the kernel call alone, for bench_estimator.py.
 
-One window of 100 timesteps and one channel, with six classes, H = 64 and pooling "meanmax", on one
-thread. The other side is the native operator alone, with scaled input and with weights in the
-operator's layout. Our side is the public method with its checks, scaling and softmax. `overhead_us`
-is the method's additional time (the median of paired differences); `ratio` is the operator's time
-divided by the method's time.
+The window has 100 timesteps and one channel; the model has six classes, H = 64 and pooling
+"meanmax". Both sides run on one thread. The other side is the native operator alone, with scaled
+input and with weights in the operator's layout. Our side is the public method with its checks,
+scaling and softmax. `overhead_us` is the method's additional time (the median of paired
+differences); `ratio` is the operator's time divided by the method's time.
 """
 
 from typing import Any

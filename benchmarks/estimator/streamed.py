@@ -1,12 +1,12 @@
-"""Compares `fit` on a prepared file larger than the buffer with the same file in memory.
+"""Compares `fit` on a prepared file that exceeds the buffer with `fit` on the same file in memory.
 
 Both sides read the same file with one computing thread, alternately in one process, with the same
 number of epochs, batch size and validation part. The timing covers the complete `fit`, including
 reading. The file is read once beforehand, so that it is in the page cache for both sides. The
-streamed side has a buffer of a quarter of the file, reads the file again in each epoch, and reads
-ahead in a second thread, which needs a second core. This side shuffles in a different order, so the
-two accuracies differ as they would between seeds; tests check that the same order gives
-bit-identical results.
+streamed side has a buffer of a quarter of the file's size, reads the file again in each epoch, and
+reads ahead in a second thread, which needs a second core. The streamed side shuffles in a different
+order, so the two accuracies differ as they would between seeds; tests check that the same order
+gives bit-identical results.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Calls the native libraries with arguments that hypothesis draws, correct or spoiled.
+"""Calls the native libraries with arguments drawn by hypothesis, some of which are spoiled.
 
 `python benchmarks/harden/drawn_calls.py --seconds 60 [--threads 2]`. A call may return or raise,
 but must not crash; the sanitizer around this process reports crashes (`sanitizers.py`). The last
@@ -34,7 +34,7 @@ from sensorseq.io import model_file
 from sensorseq.ops import train_epoch as epochs
 from sensorseq.prediction.loading import load
 
-# 2**20 outputs per sample or channels would be accepted and need gigabytes, so 2**20 is left out
+# 2**20 is left out, because 2**20 channels or outputs per sample are accepted but need gigabytes
 ODD_INTEGERS = (-(2**62), -1, 0, 1, 2, 3, 7, 2**12, 2**31, 2**62)
 ODD_FLOATS = (float("nan"), float("inf"), -1.0, 0.0, 1e-300, 1e300)
 counts: Counter = Counter()

@@ -126,7 +126,7 @@ def kill_writers(n_kills, rng, failures):
 
 
 def serve_writers():
-    """Write versions of a model, a page and a prepared file, in one forked process per line."""
+    """Write versions of a model, a page and a prepared file, in one forked process per request."""
     import numpy as np
     import torch
 

@@ -315,7 +315,7 @@ class ModelDescription(Model):
 
 
 class Prepared(Parser):
-    """A prepared file: every changed byte must be refused with an error that names the file."""
+    """A prepared file, which must be refused, and named in the error, if any byte has changed."""
 
     suffix = ".h5"
 

@@ -32,7 +32,7 @@ SUPPRESSIONS = "\n".join(
 
 
 def build(kind):
-    """Compile into a copy of the tree; return the folder that contains the package."""
+    """Compile the extensions in a copy of the tree; return the folder that contains the package."""
     tree = BUILD / kind
     tree.mkdir(parents=True, exist_ok=True)
     for name in ("csrc", "sensorseq"):

@@ -4,8 +4,8 @@
 
 The rows are one long recording in CSV, Parquet and HDF5, in two sizes each, and many small
 recordings. The scratch files and the result need about three times the disk space of the longest
-recording. Generating this recording takes several times its size in memory, but in a different
-process. The run fails if a worker needs more than `LIMIT_MB`.
+recording. Generating this recording needs memory of several times its size, but in a different
+process, which is not measured. The run fails if a worker needs more than `LIMIT_MB`.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def measure(folder: Path, gigabytes: float, n_recordings: int) -> Iterator[dict[
 
 
 def _elsewhere(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new process, because a forked process would inherit this peak."""
+    """Call a function in a new process; a fork would inherit the peak memory of this process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(call, arguments)
 

@@ -22,7 +22,7 @@ RATES = [  # rate, target, duration_s
     (100.0, 20.0, 1000.0),
     (441.0, 480.0, 200.0),
     (50.0, 100.0, 2000.0),
-    (100.0, 99.987654321, 1000.0),  # not a simple fraction, so a filter table is used
+    (100.0, 99.987654321, 1000.0),  # the ratio is not a simple fraction, so a filter table is used
 ]
 CHANNELS = (6, 1)
 DTYPES = (np.float32, np.float64)
@@ -77,7 +77,7 @@ def passband_signal(rate, target, duration_s, n_channels, dtype):
 
 
 def check_agreement(what, ours, theirs, rate, target, tolerance):
-    """Exit if the two results disagree away from the ends."""
+    """Exit if the two results disagree anywhere except near their ends."""
     n = min(len(ours), len(theirs))
     edge = int(np.ceil(EDGE * max(1.0, target / rate)))
     error = np.abs(ours[:n] - theirs[:n])[edge:-edge].max()

@@ -4,9 +4,9 @@ Everything runs in one process and one thread. The rows compare:
 
 - windows and scaling: from a recording to scaled float32 windows. numpy's side is
   `sliding_window_view`, a copy of the windows, and (x - center) / scale in float64, rounded to
-  float32 at the end. This is the same arithmetic as ours, so the results must be bit-identical. "in
-  float32" is the fastest numpy code, with every step in place and in float32; its last digits
-  differ.
+  float32 at the end. This is the same arithmetic as ours, so the results must be bit-identical. In
+  the rows "in float32", numpy's side is the fastest numpy code, with every step in place and in
+  float32; its last digits differ.
 - statistics: mean and standard deviation of each channel over windows, in float64. numpy's side is
   `mean` and `std`. Our side also finds extremes and non-finite values in the same pass.
 

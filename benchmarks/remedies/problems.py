@@ -30,7 +30,7 @@ def tones(n, seed, *, n_timesteps=24, n_classes=3, noise=0.5, first=0.3, step=0.
 
 
 def marked(n, seed, *, at, n_timesteps=40, noise=1.0, height=3.0):
-    """Make noise with two large samples from index `at` on; their sign encodes the class."""
+    """Make noise with two large samples, starting at index `at`; their sign encodes the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     X = noise * rng.normal(size=(n, n_timesteps, 1))

@@ -141,7 +141,7 @@ ROWS = (
         *({"lr_schedule": name} for name in ("cosine", "plateau", "one_cycle")),
         lower=["roughness"],
         learning_rate=0.05,
-        patience=8,  # "plateau" waits for a quarter of this number
+        patience=8,  # "plateau" waits for a quarter of the patience
     ),
     row(
         *("schedules_and_warmup", "200 noisy tones", {"warmup_epochs": 0}, {"warmup_epochs": 5}),

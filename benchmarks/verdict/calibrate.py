@@ -1,9 +1,9 @@
-"""Computes quantiles over healthy runs of each statistic that has a threshold in the verdict.
+"""Computes, over healthy runs, quantiles of each statistic that has a threshold in the verdict.
 
 A healthy run is a run of the calibration part that has clearly learned, and that is either a plain
 run or a control (noisy but normal). The proposed edge (threshold) of a statistic is the upper end
-of the confidence interval of its 99 % quantile. The edge is high if there are few runs and falls
-with more runs. The fraction of faulty runs above the edge shows how many faults the edge detects.
+of the confidence interval of its 99 % quantile. The fewer runs there are, the higher the edge. The
+fraction of faulty runs above the edge shows how many faults the edge detects.
 """
 
 import math
@@ -132,7 +132,7 @@ def _range(runs: Sequence[Evidence], name: str) -> list[int]:
 
 
 def _joint(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """Return two edges for each loss and estimate, and the fractions of runs that exceed both.
+    """Return two edges for each kind of noise, and the fractions of runs that exceed both.
 
     One edge is in nats and one is relative. Both are 95 % quantiles of healthy runs, multiplied by
     a common factor. The factor is chosen so that 1 % of healthy runs exceed both edges.

@@ -1,4 +1,4 @@
-"""Data sets of the verdict benchmark: generated, included here, or taken from other packages.
+"""Data sets of the verdict benchmark: generated, part of sensorseq, or from other packages.
 
 Every set is split by group into a training, a validation and a fresh part; no group is in two
 parts. The fresh part is large if the set allows it; the oracle sees this part, but no rule does.
@@ -55,7 +55,7 @@ def _sinusoids(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _autoregressive(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return resonant AR(2) noise, poles of radius 0.95; the class determines the poles' angle."""
+    """Return resonant AR(2) noise with poles of radius 0.95; the class determines their angle."""
     shock = rng.standard_normal((len(y), n_steps + 50))
     first, second = 2 * 0.95 * np.cos(0.35 + 0.22 * y), -(0.95**2)
     x = np.zeros_like(shock)
@@ -66,7 +66,7 @@ def _autoregressive(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _chirps(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return sweeps from similar frequencies; the class determines the speed and the direction."""
+    """Return sweeps that start at similar frequencies; the class sets their speed and direction."""
     t = np.arange(n_steps)
     start = rng.uniform(0.5, 0.7, (len(y), 1))
     rate = (y[:, None] - 2) * 0.25 / n_steps
@@ -88,7 +88,7 @@ def _pulses(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _replica(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return windows of one slow channel, as in the question "98 sequences, 6 classes"."""
+    """Return slow signals of one channel, like the data in the Stack Overflow question."""
     t = np.arange(n_steps)
     phase = rng.uniform(0, 2 * np.pi, (len(y), 1))
     speed = (0.12 + 0.035 * y[:, None]) * rng.uniform(0.96, 1.04, (len(y), 1))
@@ -153,7 +153,7 @@ def draw(
     hard : bool, default=False
         Add `HARD_NOISE`.
     imbalance : int, default=1
-        The first class has this many times as many windows as any other class.
+        Number of windows of the first class, divided by the number of windows of any other class.
     borealtc : path, optional
         Folder of the BorealTC set.
     """

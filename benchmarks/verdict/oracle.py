@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from verdict.runs import Evidence
 
-VOLATILE_RATIO = 2.0  # least movement of both series, relative to the healthy twin
+VOLATILE_RATIO = 2.0  # least movement of both series, relative to the healthy twin's movement
 LEAST_MOVEMENT = 0.01  # smaller movements of the accuracy never count as volatile
 CLEARLY_LEARNED = 0.15  # least gain in balanced accuracy over guessing
 

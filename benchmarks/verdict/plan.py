@@ -176,7 +176,7 @@ def _make(part: str) -> Iterator[Plan]:
 
 
 def _as_asked(seed: int, sets: tuple[str, ...]) -> Iterator[Plan]:
-    """Yield the run with the settings in the question; its twin is the replica's healthy run."""
+    """Yield the run with the settings in the Stack Overflow question; its twin is healthy."""
     seed_of_replica = seed - len(sets) + 1 + sets.index("replica")
     yield Plan(
         name=f"test-{seed_of_replica}-replica-as_asked",

@@ -11,10 +11,10 @@ checks continue after an alarm, and a single alarm flags the run. The input weig
 count as the first layer, and the weights of the head as the last layer. Gradients are computed on
 the first training batch. In AutoTrainer's code, a check that finds that a run has not converged
 disables the oscillation rule permanently. Here, the rule is disabled only until the run has
-converged, so it raises more alarms. The dying-ReLU rule is omitted because no run has a ReLU, and
-large weights raise no alarm. UMLAUT's rules about code (missing softmax, missing activations, shape
-and type of the input) are omitted because every run here satisfies them. The rule on dropout above
-0.5 is only in the paper, and no run exceeds 0.5.
+converged, so it raises more alarms. The dying-ReLU rule is omitted because no run has a ReLU. Large
+weights raise no alarm. UMLAUT's rules about code (missing softmax, missing activations, shape and
+type of the input) are omitted because every run here satisfies them. The rule on dropout above 0.5
+is only in the paper, and no run exceeds 0.5.
 """
 
 import math
@@ -24,7 +24,7 @@ from itertools import pairwise
 from verdict.runs import GRADIENTS_EVERY, Evidence
 
 # AutoTrainer's defaults
-LEAST_GRADIENT_RATIO = 1e-3  # beta_1: gradient norm of the first layer, relative to the last layer
+LEAST_GRADIENT_RATIO = 1e-3  # beta_1: gradient norm of the first layer / that of the last layer
 LEAST_GRADIENT = 1e-4  # beta_2: norm of the first layer's gradient
 GREATEST_GRADIENT_RATIO = 70.0  # beta_3
 OSCILLATION = 0.03  # zeta: least drop from a maximum of the training accuracy to a minimum

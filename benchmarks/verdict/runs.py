@@ -113,7 +113,7 @@ class Evidence:
 
 
 class _Watch:
-    """Measures the fresh part after each epoch and the first batch's gradients every few epochs."""
+    """Records results on the fresh part after each epoch, and the gradients every few epochs."""
 
     def __init__(self, fresh: LabeledWindows, train: LabeledWindows, n_first: int) -> None:
         self.fresh, self.first = _tensors(fresh), _tensors(train.take(slice(n_first)))

@@ -236,7 +236,7 @@ def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tup
 
 
 def ramp(wanted: Array, rise_per_s: float, fall_per_s: float) -> Array:
-    """Follow `wanted` from 0; limit the rates away from 0 (rise) and toward 0 (fall)."""
+    """Follow `wanted` from 0, with limited rates away from 0 (rise) and toward 0 (fall)."""
     ramped = np.empty_like(wanted)
     value = 0.0
     for step, goal in enumerate(wanted.tolist()):
@@ -461,7 +461,7 @@ def _control(
 
 
 def _interpolate(distance: Array, *grounds: Array) -> list[Array]:
-    """Interpolate each of `grounds` (n_cases, n_points) at the distance of each case."""
+    """Interpolate each of `grounds` (n_cases, n_points), with every row at its case's distance."""
     place = distance / SPACING_M
     left = np.floor(place)
     part = place - left

@@ -96,7 +96,8 @@ def test_the_lines_on_speed_verdict_and_repair_agree_with_the_results(tables, tm
     text = " ".join(tables.with_tables(HEADLINES.format(""), tmp_path).split())
     assert "training steps are 4.0 times as fast as with `torch.nn.LSTM`" in text
     assert (
-        "(at least 2.0 times), inference is 1.2 times as fast, and whole fits are 3.0 times" in text
+        "(at least 2.0 times), inference is 1.2 times as fast,"
+        " and complete fits are 3.0 times" in text
     )
     assert "(P, avx9)" in text
     assert "flags 90 % of 10 faulty runs, 40 % of 20 healthy ones and 30 % of 30" in text
