@@ -59,14 +59,14 @@ _FOLDS, _FEATURES, _REFIT, _COPIES = 101, 102, 103, 104  # spawn keys of the see
 class Refit:
     """All windows of a fit that may be used for training, and how they are used.
 
-    `part` and the scaled `data` contain the training windows, then the validation windows. If
-    validation windows were given separately, they are only in `seen`, which has all windows as
-    prediction sees them, and `part` is None. If there is a held-out part, the first fold is tested
-    on it. If `refits` is true, the final model learns from all windows: it averages the networks of
-    the folds if `keeps_folds` is true; otherwise, its networks are trained on all windows. If
-    `augment` is set, `changed` returns the windows of `data` as augmented in a given epoch. If no
-    further network is trained, all fields describe only the sample of windows to which features are
-    fitted; this sample may come from a file that does not fit in memory.
+    `part` and the scaled `data` contain the training windows, then the validation windows. `seen`
+    contains all windows as prediction sees them. Validation windows that were given separately are
+    only in `seen`; if there are any, `part` is None. If there is a held-out part, the first fold is
+    tested on it. If `refits` is true, the final model learns from all windows. It consists of the
+    networks of the folds if `keeps_folds` is true, and of networks trained on all windows
+    otherwise. If `augment` is set, `changed` returns the windows of `data` as augmented in a given
+    epoch. If only features are fitted, all fields describe the sample of windows to which the
+    features are fitted.
     """
 
     part: Windows | None
@@ -381,7 +381,7 @@ def run_refit(
 ) -> Refitted:
     """Weight the `fitted` features, and train on the folds and on all windows.
 
-    `model` has the networks that `jobs` trained, with these `results`.
+    `model` contains the networks that `jobs` trained; `results` are the results of `jobs`.
     """
     trained = lstms_of(jobs)
     tested = trained[:1] if plan.has_held_out else []
@@ -480,7 +480,7 @@ def _make_jobs(
     jobs: Sequence[TrainingJob],
     first: TrainingResult,
 ) -> tuple[list[TrainingJob], list[TrainingJob]]:
-    """Return the jobs for the remaining folds, and the jobs for all windows."""
+    """Return the jobs that train on the other folds, and the jobs that train on all windows."""
     n_epochs = first.best_epoch if jobs[0].config.restore_best else len(first.history)
 
     def made(rows: NDArray[np.int64] | None, seed: np.random.SeedSequence) -> TrainingJob:
@@ -510,7 +510,7 @@ def _make_job(
     seed: np.random.SeedSequence,
     n_epochs: int,
 ) -> TrainingJob:
-    """Return a job that trains a new network for as many steps as the first network."""
+    """Return a job that trains a new network for about as many steps as the first job ran."""
     weights, training = seed.spawn(2)
     (like,), config = lstms_of([first]), first.config
     # start from initial weights even if warm_start=True

@@ -152,7 +152,7 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
 Progress = Callable[[str], None]
 
 _DOMINANT = 0.5  # a recording with more than this fraction of its class's windows dominates
-_FEWEST_TO_DOMINATE = 3  # minimum number of recordings; with two, one always has at least half
+_FEWEST_TO_DOMINATE = 3  # fewest recordings; one of two always has at least half the windows
 
 
 class DominantRecording(NamedTuple):
@@ -439,7 +439,7 @@ def evaluate_folds(
         evaluation,
         {name: score(values) for name, values in probability.items()},
         f"{n_folds} folds of whole groups: {evaluation.n_windows} windows of"
-        f" {len(evaluation.recordings)} recordings, each predicted by a model that never saw it"
+        f" {len(evaluation.recordings)} recordings, each predicted by a model not trained on it"
         + (f"; {testable.protocol}" if testable.protocol else ""),
         tuple(notes),
         fold_accuracy=tuple(accuracy),

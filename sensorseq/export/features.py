@@ -50,7 +50,7 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str,
 
 
 def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:
-    """Add the features (n, F) of `RandomConvolutions`, bit-identical in float32."""
+    """Add the features (n, F) of `RandomConvolutions` in float32, with exactly the same bits."""
     arrays = how.state()["arrays"]
     x, lengths, steps = _padded(g, how, windows)
     ends = np.cumsum(arrays["channel_counts"])
@@ -118,7 +118,7 @@ def _padded(
 ) -> tuple[str, str, str]:
     """Return padded windows (n, c + 1, t), their lengths, and the step numbers.
 
-    The last channel is zero; kernels that combine fewer channels than others use it.
+    The last channel is zero; it pads the channel lists of kernels that combine fewer channels.
     """
     longest = how.state()["settings"]["padded_steps"]
     x, lengths, n_steps = windows.x, windows.lengths, windows.n_steps
@@ -138,7 +138,7 @@ def _kernel_outputs(
     n_channels: int,
     doubled: NDArray[np.int64],
 ) -> str:
-    """Compute the outputs (n, kernels, t) of kernels at all steps, summed in the C++ loop's order.
+    """Compute the outputs (n, kernels, t) of kernels at all steps, with sums in the order of C++.
 
     `doubled` contains the indices of each kernel's taps with weight 2.
     """
@@ -245,9 +245,9 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
         part = g("MatMul", centered, g("Sin", g("Add", angle, np.float64(shift))))
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
-    # Multiply by the reciprocal, as numpy.fft.rfftfreq does, so that rounding puts a frequency on
-    # the edge of two bands into the same band as numpy. onnxruntime would fuse a Div with the Mul
-    # and round only once.
+    # Multiply by the reciprocal, as numpy.fft.rfftfreq does. A frequency on the edge of two bands
+    # is then rounded into the same band as by numpy. A Div would be fused with the Mul by
+    # onnxruntime, and the result would be rounded only once.
     number = g("Unsqueeze", number, [1])
     share = g("Mul", g.cast(number, np.float64), g("Reciprocal", exact))  # (n or 1, k, 1)
     band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))
