@@ -54,7 +54,7 @@ class ChannelFacts:
     n_stretches: int  # number of segments of equal values
     still_s: float  # duration of the longest segment of equal values
     still_value: float
-    others_move: bool  # other channels vary during the longest segment, or do not exist
+    others_move: bool  # whether other channels vary during this segment, or there are none
     far: Floats  # largest deviations from the median, descending
     spectrum: Floats  # log10 of the power density, evenly spaced from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time

@@ -346,7 +346,7 @@ def check_labels(train: Measures, validation: Measures | None) -> Iterator[Findi
 
 
 def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
-    """Mark the windows that a ridge model fitted on the other half classifies correctly."""
+    """Mark the windows that are classified correctly by a ridge model of the other half."""
     sd = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
     design = np.column_stack([np.clip(scaled, -10, 10), np.ones(len(scaled))])

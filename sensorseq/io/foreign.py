@@ -1,4 +1,4 @@
-"""Read groups, datasets and attributes from HDF5 files of other programs."""
+"""Read groups, datasets and attributes from HDF5 files that other programs wrote."""
 
 import math
 from collections.abc import Iterator, Mapping
