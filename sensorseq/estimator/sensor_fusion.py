@@ -397,7 +397,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         method: str = "auto",
         n_regions: int = 10,
     ) -> dict[str, Explanation]:
-        """Explain the contribution of each sensor to the decisions on windows that include it.
+        """Explain each sensor's contribution to the decisions on the windows that have this sensor.
 
         Parameters
         ----------

@@ -62,8 +62,8 @@ def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
     times = hop_s / train_hop_s
     if round(times) < 1 or abs(times - round(times)) > _WHOLE * times:
         raise InputError(
-            f"training windows of this file start every {train_hop_s:g} s (train_hop_s), so some"
-            f" of the windows every {hop_s:g} s (hop_s), on which folds are tested, are missing."
+            f"training windows of this file start every {train_hop_s:g} s (train_hop_s), so the"
+            f" file lacks some of the windows every {hop_s:g} s (hop_s) on which folds are tested."
             f" Prepare again with a train_hop_s that divides {hop_s:g}, such as"
             f" {hop_s / max(1, np.ceil(times - _WHOLE)):g}, to use folds."
         )
@@ -168,8 +168,8 @@ class Comparison:
     """A model and its baselines, scored on the same windows.
 
     `protocol` describes how the scores were measured; read the caveats in `notes` before trusting
-    them. `fold_accuracy` is empty for a test part. `seen` lists the evaluated recordings that were
-    in the training data, and `dominant` lists recordings with more than half of the windows of
+    the scores. `fold_accuracy` is empty for a test part. `seen` lists the evaluated recordings that
+    were in the training data, and `dominant` lists recordings with more than half of the windows of
     their class. `outside` marks windows unlike the training windows; it is None if the model does
     not have the ranges of its training windows. `drives` contains the scores over time; it is None
     if no recording has several classes.

@@ -502,7 +502,7 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
             f"  --channels '{examples[0][0]}'" if examples else "  (there are no numeric channels)"
         )
         lines += [
-            wrapped(f"All arrays together do not make a recording: {reason}") for reason in reasons
+            wrapped(f"The arrays together do not form a recording: {reason}") for reason in reasons
         ]
     return lines
 

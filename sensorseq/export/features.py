@@ -1,8 +1,9 @@
 """The features of a window as operators: random convolutions, statistics, steps and trees.
 
 Comparisons with thresholds that were learned from data can depend on rounding. The convolutions
-therefore add in float32 in the order of the C++ loop, so that their features are bit-identical.
-Statistics are computed in float64, and the thresholds of steps and trees allow for rounding errors.
+therefore add in float32 in the order of the C++ loop, so that the features are bit-identical to the
+model's. Statistics are computed in float64, and the thresholds of steps and trees allow for
+rounding errors.
 """
 
 from itertools import combinations
