@@ -299,7 +299,7 @@ def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
 
 
 def keep_results(results: list[Result]) -> None:
-    """Store the verdict on the current GPU that follows from these results; `check_gpu` does this itself."""
+    """Store the verdict on the current GPU, given these results; `check_gpu` does this itself."""
     with _verdict_of(torch.cuda.current_device()) as keep:
         keep(results)
 

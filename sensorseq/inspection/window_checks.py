@@ -194,7 +194,7 @@ def check_padding(train: Measures, validation: Measures | None) -> Iterator[Find
 
 
 def _padded(part: Measures) -> tuple[float, float]:
-    """Return the fractions of windows that end, and that begin, with a run of a common value."""
+    """Return the fractions of windows that end, and that begin, with a run of the usual value."""
     if part.n_timesteps < 2 * LEAST_RUN:
         return 0.0, 0.0
     return _share(part.windows.X[:, ::-1]), _share(part.windows.X)
