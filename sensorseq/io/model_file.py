@@ -203,7 +203,7 @@ def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
 
 
 def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
-    """Restore the labels from a `description` of `describe_labels`, or raise a ValueError."""
+    """Restore labels that `describe_labels` described; raise a ValueError if they are invalid."""
     dtype, values = description["dtype"], description["values"]
     if not isinstance(values, list) or not all(isinstance(value, _LABEL) for value in values):
         raise ValueError("labels must be a list of text, numbers or bools")
