@@ -77,7 +77,7 @@ def check_kernels(
     repeats : int
         Number of runs of each case; all runs must give the same bits.
     limit_s, silence_s : float
-        Maximum number of seconds for all cases, and for a case that gives no answer.
+        Maximum number of seconds for all cases together, and for one case without an answer.
     device : str
         Name of the device in torch.
     command : sequence of str, optional

@@ -173,7 +173,7 @@ class Refit:
 def plan_refit(
     parameters: Mapping[str, Any], scaled: ScaledFit, jobs: Sequence[TrainingJob], entropy: int
 ) -> Refit | FeatureChoice:
-    """Plan the steps after the fit on the training part; return a FeatureChoice if there are none.
+    """Plan the steps after the fit on the training part; return a FeatureChoice if none follow.
 
     `jobs` train the networks on the training part; `entropy` seeds the fit's random streams.
     """
@@ -433,7 +433,7 @@ def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float
     """Fit the weights of the features and the LSTM, given the LSTM's out-of-fold logits."""
     head = fitted.join(logits)
     if plan.shares_groups:
-        caveat = "; training windows are from the same groups, so all scores are optimistic"
+        caveat = "; training and test windows share groups, so all scores are optimistic"
         if head.linear_blocks:
             caveat += ", and linear layers count equally"
         head.choice = replace(head.choice, reason=head.choice.reason + caveat)

@@ -86,7 +86,7 @@ def model_contents(
 
 
 def plain_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an estimator's arguments as stored in a model file; raise if one cannot be stored."""
+    """Return an estimator's arguments as a model file stores them; raise an error if it cannot."""
     arguments = dict(parameters)
     if isinstance(arguments["augment"], Augmentation):
         arguments["augment"] = arguments["augment"].to_dict()

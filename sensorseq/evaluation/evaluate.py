@@ -42,7 +42,7 @@ class FoldWindows:
 
 
 def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
-    """Choose the windows on the grid of ``hop_s`` from windows cut with ``train_hop_s``.
+    """From windows cut with ``train_hop_s``, choose the windows on the grid of ``hop_s``.
 
     If the windows' configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are
     chosen. Within a segment of one label without gaps, the chosen windows are those that would be

@@ -51,7 +51,7 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str,
 
 
 def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:
-    """Add the features (n, F) of `RandomConvolutions` in float32, with exactly the same bits."""
+    """Add the features (n, F) of `RandomConvolutions` in float32, bit-identical to the model's."""
     arrays = how.state()["arrays"]
     x, lengths, steps = _padded(g, how, windows)
     ends = np.cumsum(arrays["channel_counts"])
@@ -205,7 +205,7 @@ def _root_mean_square(g: Graph, centered: str, count: str) -> str:
 
 
 def _difference_statistics(g: Graph, windows: GraphWindows, x: str, count: str) -> list[str]:
-    """Compute the mean and deviation of step-to-step differences; 0 for a single step."""
+    """Compute mean and standard deviation of step-to-step differences; 0 for a single step."""
     later = g("Slice", x, [1], [2**62], [2])
     steps = g("Sub", later, g("Slice", x, [0], [-1], [2]))
     fewer = g("Sub", windows.lengths, 1)
@@ -247,8 +247,8 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
     # Multiply by the reciprocal, as numpy.fft.rfftfreq does. A frequency on the edge of two bands
-    # is then rounded into the same band as by numpy. A Div would be fused with the Mul by
-    # onnxruntime, and the result would be rounded only once.
+    # is then rounded into the same band as by numpy. If a Div were used, onnxruntime would fuse it
+    # with the Mul and round only once.
     number = g("Unsqueeze", number, [1])
     share = g("Mul", g.cast(number, np.float64), g("Reciprocal", exact))  # (n or 1, k, 1)
     band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))

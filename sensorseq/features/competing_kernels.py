@@ -51,7 +51,7 @@ class CompetingKernels:
     Attributes
     ----------
     n_features_ : int
-        Number of features: 168 for each dilation of the windows and each dilation of the
+        Number of features: 168 for each dilation of the windows, and 168 for each dilation of the
         differences.
     n_channels_ : int
         Number of channels of the windows given to `fit`.

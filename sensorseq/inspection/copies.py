@@ -165,7 +165,7 @@ def near_duplicates(
     rows: Ints,
     among: Ints,
 ) -> tuple[Ints, Ints]:
-    """Find windows of `rows` that nearly copy a window of `among`; return both indices.
+    """Find windows of `rows` that nearly copy a window of `among`; return the indices of both.
 
     The offset and the gain of a window are ignored. Recordings of robots that stand still look
     alike, so the distance to the nearest window is compared with the distance to the nearest window

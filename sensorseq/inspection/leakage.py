@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # so that scikit-learn is not imported
 
 _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer matches may be a coincidence
-_ABOVE_CHANCE = 3  # a leak exceeds this multiple of the match rate between training recordings
+_ABOVE_CHANCE = 3  # a leak's match rate exceeds that between training recordings by this factor
 _WIDTH = 80
 _BLOCK = 4096  # number of windows that are read together
 _UNVERIFIABLE = ("none", "quantile", PHYSICAL)  # scaling methods that cannot be verified afterward
