@@ -273,7 +273,8 @@ def seen_windows(
 ) -> HeadData:
     """Return all windows as prediction sees them, with the separate windows `apart` at the end.
 
-    `share` is None or contains window weights that balance classes with only a few recordings.
+    `share` contains window weights that balance the classes if there are few recordings, or is
+    None.
     """
     parts = [center_windows(data, config)]
     if apart is not None:
@@ -301,7 +302,7 @@ def seen_windows(
 
 
 def _shares(train: Windows, validation: Windows | None) -> NDArray[np.float64] | None:
-    """Return weights that balance classes with only a few recordings; None if not needed."""
+    """Return window weights that balance the classes if there are few recordings, or else None."""
     parts = [part for part in (train, validation) if part is not None]
     groups = [part.groups for part in parts if part.groups is not None]
     if len(groups) < len(parts) or train.weight is not None:

@@ -246,9 +246,9 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
         part = g("MatMul", centered, g("Sin", g("Add", angle, np.float64(shift))))
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
-    # Multiply by the reciprocal, as numpy.fft.rfftfreq does. A frequency on the edge of two bands
-    # is then rounded into the same band as by numpy. If a Div were used, onnxruntime would fuse it
-    # with the Mul and round only once.
+    # Multiply by the reciprocal, as numpy.fft.rfftfreq does. Rounding then puts a frequency on the
+    # edge of two bands into the same band as in numpy. If a Div were used, onnxruntime would fuse
+    # it with the Mul and round only once.
     number = g("Unsqueeze", number, [1])
     share = g("Mul", g.cast(number, np.float64), g("Reciprocal", exact))  # (n or 1, k, 1)
     band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))

@@ -149,7 +149,7 @@ class _Column:
         return float(np.subtract(*np.quantile(self.values, (0.95, 0.05))))
 
     def moves_within(self, start_s: float, end_s: float) -> bool:
-        """Whether the channel varies between two times by a large fraction of its spread."""
+        """Whether the channel varies by a large fraction of its spread between two times."""
         first, last = np.searchsorted(self.times, (start_s, end_s))
         return bool(last - first > 2 and np.ptp(self.values[first:last]) > 0.3 * self.spread > 0)
 
