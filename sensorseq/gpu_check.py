@@ -77,7 +77,7 @@ def check_kernels(
     repeats : int
         Number of runs of each case; all runs must give the same bits.
     limit_s, silence_s : float
-        Maximum number of seconds for all cases, and for a case that gives no answer.
+        Maximum number of seconds for all cases together, and for one case without an answer.
     device : str
         Name of the device in torch.
     command : sequence of str, optional
@@ -299,7 +299,7 @@ def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
 
 
 def keep_results(results: list[Result]) -> None:
-    """Store the verdict of these results for the current GPU; `check_gpu` does this itself."""
+    """Store the verdict on the current GPU, given these results; `check_gpu` does this itself."""
     with _verdict_of(torch.cuda.current_device()) as keep:
         keep(results)
 

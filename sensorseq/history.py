@@ -224,8 +224,7 @@ class TrainingRecord:
     # Indices of the fixed training windows, which are evaluated after each epoch.
     fixed_rows: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     # Shape (E,): mean loss (in nats) and accuracy of the fixed windows after each epoch, in
-    # evaluation mode and unweighted, so that sampling, dropout and the validation size have no
-    # effect.
+    # evaluation mode and unweighted, so that neither sampling nor dropout has an effect.
     fixed_loss: NDArray[np.float64] = field(default_factory=_empty(np.float64))
     fixed_accuracy: NDArray[np.float64] = field(default_factory=_empty(np.float64))
     # Final loss of the fixed windows, computed with an exponential average of the weights over

@@ -158,7 +158,7 @@ saturated: {channels:12}: clipped at the limits in {places:12}.
   > The clipped values are lost; choose a larger measuring range if you can.
 gaps: Samples of {channels:12} are missing in {places:12}.
   > Preparation cuts at gaps longer than --max-gap-s and fills shorter ones.
-outliers: {channels:12}: values more than 10 times the usual range away from the median, in
+outliers: {channels:12}: values whose distance from the median exceeds 10 times the usual range, in
   {places:12}.
   > Repair these values, or mark them as missing; a placeholder such as -9999 is an outlier, too.
 rates: The sample rate of {channels:12} in {places:12} differs from that of most recordings.
@@ -169,7 +169,7 @@ swapped: {channels[0]} and {channels[1]} look swapped in {recordings:12}: each r
   > Check the wiring or the column names{or_leave_out}.
 copies: The same samples are in {pairs:12}.{n_labels:? {n_labels} {n_labels:pair has|pairs have}
   different classes, so one of the two labels is wrong.}
-  > Keep one of each: --exclude {exclude}.
+  > Keep one recording of each pair: --exclude {exclude}.
 channel_sets: The recordings have {n_sets} different sets of channels: {sets} recordings.
   > Join the files that belong to one recording with --pair, or select some files with --files.
 missing_channel: Channel {channels} is missing in {recordings:12}.
@@ -203,8 +203,8 @@ clock_channels: {channels}: a straight line with the same slope in at least {sha
   this channel, and in new recordings, the channel has values outside the range seen in training.
   > Remove the channel of time stamps or row numbers.
 still_windows: In {n_windows} of {n_train} training windows (rows {rows}), no channel changes: the
-  recording had stopped.
-  > Remove windows that were cut after the recording had stopped.
+  sensors had stopped.
+  > Remove windows that were cut after the sensors had stopped.
 clipped: {channels}: many values are exactly the maximum or the minimum ({share:.0%} of channel
   {worst}), so the sensor or its amplifier has reached its limit.
   > Lower the gain or use a larger measuring range, and record again.
@@ -280,16 +280,16 @@ _OF_LEAKS = """
 rows_in_two_parts: {count} row(s) are used for both training and testing
   > Make folds whose training and test rows do not overlap.
 overlapping_windows: {count} held-out window(s) overlap a window of another part
-  > Split whole recordings (split_by_group, GroupBalancedKFold), or split by time and leave out
-  windows between the parts (split_by_time, BlockedTimeSplit).
+  > Keep each recording in one part (split_by_group, GroupBalancedKFold), or split by time and leave
+  out windows between the parts (split_by_time, BlockedTimeSplit).
 simultaneous_windows: {count} held-out window(s) cover the same time as a window of another
   recording in another part
   > Give recordings made at the same time the same group; join the sensors of one recording with
   --pair.
 shared_recordings: {count} recording(s) have windows in more than one part{is_leak:|, at least one
   window length apart, so the scores apply only to known recordings}
-  > Split whole recordings, or leave out the windows within one window length of another part
-  (embargo_s of split_by_time and BlockedTimeSplit).
+  > Keep each recording in one part, or leave out the windows within one window length of another
+  part (embargo_s of split_by_time and BlockedTimeSplit).
 shared_groups: {count} group(s) have windows in more than one part{is_leak:|, so the scores apply
   only to known groups}
   > Split by group: split_by_group, GroupBalancedKFold.
@@ -640,8 +640,8 @@ labels_judged: Models that were trained without these windows contradict {n_wron
 evaluation_changes: In two evaluations with {weights}, {figures}: {why}. The validation curve moves
   without any training.
 evaluation_depends_on_batch: In two evaluations with different batches and {weights}, {figures}: the
-  output for a window depends on the others in its batch, as with batch normalization in training
-  mode. The validation curve moves without any training.
+  output for a window depends on the other windows of its batch, as with batch normalization in
+  training mode. The validation curve moves without any training.
 evaluation_repeats: In two evaluations with {weights}, {n:#validation window} gave identical
   outputs, bit for bit.
 evaluation_figures: the class of {is_none:none|{n_moved}} of {n:#validation window} changed, and the

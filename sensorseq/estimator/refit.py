@@ -59,14 +59,14 @@ _FOLDS, _FEATURES, _REFIT, _COPIES = 101, 102, 103, 104  # spawn keys of the see
 class Refit:
     """All windows of a fit that may be used for training, and how they are used.
 
-    `part` and the scaled `data` contain the training windows, then the validation windows. If
-    validation windows were given separately, they are only in `seen`, which has all windows as
-    prediction sees them, and `part` is None. If there is a held-out part, the first fold is tested
-    on it. If `refits` is true, the final model learns from all windows: it averages the networks of
-    the folds if `keeps_folds` is true; otherwise, its networks are trained on all windows. If
-    `augment` is set, `changed` returns the windows of `data` as augmented in a given epoch. If no
-    further network is trained, all fields describe only the sample of windows to which features are
-    fitted; this sample may come from a file that does not fit in memory.
+    `part` and the scaled `data` contain the training windows, then the validation windows. `seen`
+    contains all windows as prediction sees them. Validation windows that were given separately are
+    only in `seen`; if there are any, `part` is None. If there is a held-out part, the first fold is
+    tested on it. If `refits` is true, the final model learns from all windows. It consists of the
+    networks of the folds if `keeps_folds` is true, and of networks trained on all windows
+    otherwise. If `augment` is set, `changed` returns the windows of `data` as augmented in a given
+    epoch. If only features are fitted, all fields describe the sample of windows to which the
+    features are fitted.
     """
 
     part: Windows | None
@@ -173,7 +173,7 @@ class Refit:
 def plan_refit(
     parameters: Mapping[str, Any], scaled: ScaledFit, jobs: Sequence[TrainingJob], entropy: int
 ) -> Refit | FeatureChoice:
-    """Plan the steps after the fit on the training part; return a FeatureChoice if there are none.
+    """Plan the steps after the fit on the training part; return a FeatureChoice if none follow.
 
     `jobs` train the networks on the training part; `entropy` seeds the fit's random streams.
     """
@@ -273,7 +273,8 @@ def seen_windows(
 ) -> HeadData:
     """Return all windows as prediction sees them, with the separate windows `apart` at the end.
 
-    `share` is None or contains window weights that balance classes with only a few recordings.
+    `share` contains window weights that balance the classes if there are few recordings, or is
+    None.
     """
     parts = [center_windows(data, config)]
     if apart is not None:
@@ -301,7 +302,7 @@ def seen_windows(
 
 
 def _shares(train: Windows, validation: Windows | None) -> NDArray[np.float64] | None:
-    """Return weights that balance classes with only a few recordings; None if not needed."""
+    """Return window weights that balance the classes if there are few recordings, or else None."""
     parts = [part for part in (train, validation) if part is not None]
     groups = [part.groups for part in parts if part.groups is not None]
     if len(groups) < len(parts) or train.weight is not None:
@@ -381,7 +382,7 @@ def run_refit(
 ) -> Refitted:
     """Weight the `fitted` features, and train on the folds and on all windows.
 
-    `model` has the networks that `jobs` trained, with these `results`.
+    `model` contains the networks that `jobs` trained; `results` are the results of `jobs`.
     """
     trained = lstms_of(jobs)
     tested = trained[:1] if plan.has_held_out else []
@@ -433,7 +434,7 @@ def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float
     """Fit the weights of the features and the LSTM, given the LSTM's out-of-fold logits."""
     head = fitted.join(logits)
     if plan.shares_groups:
-        caveat = "; training windows are from the same groups, so all scores are optimistic"
+        caveat = "; training and test windows share groups, so all scores are optimistic"
         if head.linear_blocks:
             caveat += ", and linear layers count equally"
         head.choice = replace(head.choice, reason=head.choice.reason + caveat)
@@ -480,7 +481,7 @@ def _make_jobs(
     jobs: Sequence[TrainingJob],
     first: TrainingResult,
 ) -> tuple[list[TrainingJob], list[TrainingJob]]:
-    """Return the jobs for the remaining folds, and the jobs for all windows."""
+    """Return the jobs that train on the other folds, and the jobs that train on all windows."""
     n_epochs = first.best_epoch if jobs[0].config.restore_best else len(first.history)
 
     def made(rows: NDArray[np.int64] | None, seed: np.random.SeedSequence) -> TrainingJob:
@@ -510,7 +511,7 @@ def _make_job(
     seed: np.random.SeedSequence,
     n_epochs: int,
 ) -> TrainingJob:
-    """Return a job that trains a new network for as many steps as the first network."""
+    """Return a job that trains a new network for about as many steps as the first job ran."""
     weights, training = seed.spawn(2)
     (like,), config = lstms_of([first]), first.config
     # start from initial weights even if warm_start=True

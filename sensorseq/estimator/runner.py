@@ -56,10 +56,10 @@ _PLAIN = {
 }
 # If one of these arguments changes, the windows or their weights are computed again.
 _OF_WINDOWS = frozenset(("scale", "max_timesteps", "crop", "augment", "class_weight", "dtype"))
-STEP_WINDOWS = 0.6  # fixed cost of a step, in windows; measured with 2 to 128 hidden units
+STEP_WINDOWS = 0.6  # fixed cost of a step, in units of the cost of a window (2 to 128 hidden units)
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
 FEATURES_TRAININGS = 4  # cost of features, in training runs: one on all windows and one per fold
-SAME_LOSS = 1e-3  # relative tolerance; rounding causes far less, other data far more
+SAME_LOSS = 1e-3  # relative tolerance; rounding changes a loss far less, other data far more
 SAME_CLASSES = 0.02  # fraction of validation windows whose class may change due to rounding
 
 
@@ -128,7 +128,8 @@ class FitRunner(TrialRunner):
     """Runs one fit again with changes; see `sensorseq.diagnosis.trials.TrialRunner`.
 
     The losses of the fixed training windows, in the record and in the reruns, are in nats. A loss
-    other than cross-entropy is scaled so that guessing costs as much as with cross-entropy.
+    other than cross-entropy is scaled so that uniform guessing gives the same loss as
+    cross-entropy.
     """
 
     def __init__(
@@ -322,7 +323,7 @@ class FitRunner(TrialRunner):
         )
 
     def _prepared(self, rerun: Rerun) -> TrainingJob:
-        """Prepare a fit from initial weights with the changes of a rerun."""
+        """Return the job of a rerun that starts from initial weights, with the rerun's changes."""
         if not self.origin.is_whole:
             raise ArgumentError(
                 "a fit that continued another fit has no initial weights for a rerun."

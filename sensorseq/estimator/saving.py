@@ -1,4 +1,4 @@
-"""Save a classifier to a model file, during or after a fit, or to a pickle; import networks."""
+"""Save a classifier as a model file or a pickle, write checkpoints, and import networks."""
 
 import importlib
 import math
@@ -86,7 +86,7 @@ def model_contents(
 
 
 def plain_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an estimator's arguments as stored in a model file; raise if one cannot be stored."""
+    """Return an estimator's arguments as a model file stores them; raise an error if it cannot."""
     arguments = dict(parameters)
     if isinstance(arguments["augment"], Augmentation):
         arguments["augment"] = arguments["augment"].to_dict()
@@ -188,7 +188,7 @@ def read_fitted(
 def restore(
     arrays: Mapping[str, NDArray[Any]], take: TakeField, n_networks: int, device: str
 ) -> TrainedModel:
-    """Return the model of these arrays and fields, with its networks as torch modules."""
+    """Build the model from these arrays and fields, with its networks as torch modules."""
     model = read_trained(arrays, take, ())
     if model.preparation is not None:
         check_recorded(model.preparation["configuration"] or {})
@@ -210,7 +210,7 @@ def restore(
     return replace(model, networks=networks)
 
 
-# Pickles contain no GPU tensors, and plain values instead of this package's types.
+# Pickles contain plain values, but neither GPU tensors nor types of this package.
 
 
 def packed(model: TrainedModel) -> dict[str, Any]:

@@ -397,7 +397,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         method: str = "auto",
         n_regions: int = 10,
     ) -> dict[str, Explanation]:
-        """Explain the contribution of each sensor to the decisions on windows that include it.
+        """Explain each sensor's contribution to the decisions on the windows that have this sensor.
 
         Parameters
         ----------
@@ -738,5 +738,5 @@ def _describe(
         accuracy = float(np.average(right, weights=weight[rows]))
         log_loss = -float(np.average(log, weights=weight[rows]))
         candidates.append(Candidate(name, log_loss, accuracy, factor))
-    reason = f"{int(rows.sum())} windows left out of the fits of the sensors"
+    reason = f"{int(rows.sum())} windows left out when the sensors' models were fitted"
     return FeatureChoice(fusion.sensors, tuple(candidates), int(rows.sum()), 0, reason)

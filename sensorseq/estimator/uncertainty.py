@@ -26,7 +26,7 @@ from sensorseq.training.labels import read_known_labels, read_labels
 from sensorseq.windows import WindowSet
 
 _FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # number of windows for the class frequencies
-_SMALLEST_LOG = -6.0  # smallest log-probability, so that no class frequency is near zero
+_SMALLEST_LOG = -6.0  # lower limit of log-probabilities, so that no class frequency is near zero
 
 LeftOut = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Indices of windows in X, and their logits from models that were not fitted on them."""
@@ -150,9 +150,10 @@ def find_abstention(
         remedy = "" if lowest is None else f", or allow error_rate={lowest:g}"
         raise InputError(
             f"no threshold was found: {n_windows} windows of {group_index.max() + 1} group(s),"
-            f" {100 * is_right.mean():.1f} % of them classified correctly, cannot show"
+            f" {100 * is_right.mean():.1f} % of them classified correctly, do not show"
             f" with confidence {confidence:g} that at most error_rate={error_rate:g} of the answers"
-            f" are wrong, not even for the most confident 30 %. Record more groups{remedy}."
+            " are wrong, even if only the most confident 30 % of the windows are answered."
+            f" Record more groups{remedy}."
         )
     return chosen
 
@@ -172,16 +173,16 @@ def accuracy_of(
         n = int((labels == mark).sum())
         warn_caller(
             f"y is {mark!r} for {n} of {len(labels)} windows. This value is not a class of the"
-            " model and usually marks windows without a label. These windows count as errors; leave"
-            f" them out: with keep = np.not_equal(y, {mark!r}), give X[keep] and y[keep]."
+            " model and usually marks windows without a label. These windows count as errors. To"
+            f" leave them out, set keep = np.not_equal(y, {mark!r}), and give X[keep] and y[keep]."
         )
     return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
 
 
 # The estimates, from logits and probabilities
 
-# Weight of the prior belief that the network is calibrated. A few windows outweigh the prior,
-# because each window adds the variance of its logits, which is about 1 for an uncertain window.
+# Weight of the prior belief that the network is calibrated. An uncertain window has about the same
+# weight (the variance of its logits), so a few windows outweigh the prior.
 _PRIOR = 1.0
 NOTABLE_SPREAD = 0.05
 
@@ -226,8 +227,9 @@ def probability_spread(
 
     The result is the standard error of log T times the root mean square, over the windows, of the
     derivative of the top class's probability with respect to log T. Two standard errors of log T
-    are estimated, and the larger one is used. The first assumes independent windows. The second
-    allows for correlated windows within a group: it uses the slope of the loss in each group.
+    are estimated, and the larger one is used. The first assumes independent windows. The second is
+    computed from the slope of each group's loss, so it allows for correlated windows within a
+    group.
     """
     z = below_highest(logits) / temperature
     probability = softmax(z)
@@ -262,15 +264,17 @@ def choose_threshold(
     hypothesis of each test is that more than `error_rate` of the answers are wrong; testing stops
     when a hypothesis cannot be rejected. A fixed testing order needs no correction for the number
     of tests [1]_. Because 30 % of the windows may be too few to reject a hypothesis, testing starts
-    again at 60 and at 100 %. ``1 - confidence`` is divided among the three starting points, and
-    each passes the part that it did not use to the next one (the fallback procedure [2]_).
+    again at 60 and at 100 %. ``1 - confidence`` is divided equally among the three starting points.
+    If all hypotheses between a starting point and the next one are rejected, the next one also gets
+    the part of the first (the fallback procedure [2]_).
 
     Each test is an exact binomial test with the *effective* number of windows, as in surveys [3]_:
     the number of answered windows divided by the design effect ``1 + (m - 1) rho``. Here, m is the
     number of windows in a group, and rho is the correlation of errors within a group. The
     correlation is estimated from all windows and shrunk toward 1, at which a group counts as one
-    observation. The value 1 counts as much as an estimate from one group that has an error. This
-    shrinkage replaces the correction in [3]_ for a small number of groups.
+    observation. The result is a weighted mean of the estimate, whose weight is the number of groups
+    with an error, and of the value 1, whose weight is 1. This shrinkage replaces the correction in
+    [3]_ for a small number of groups.
 
     .. [1] A. N. Angelopoulos et al., *Learn then Test*, 2021.
     .. [2] B. L. Wiens, *A fixed sequence Bonferroni procedure for testing ... endpoints*, 2003.

@@ -36,7 +36,7 @@ def make_baseline(name: str, seed: int = 0) -> Any:
         )
     if name == "rocket_ridge":  # as published, without class weights
         return make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)))
-    # No early stopping, because it would hold out windows of recordings that are trained on.
+    # No early stopping, because the held-out windows would be from recordings used in training.
     return HistGradientBoostingClassifier(
         max_iter=150,
         learning_rate=0.08,

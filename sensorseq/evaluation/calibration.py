@@ -138,15 +138,15 @@ def calibration_error(
 ) -> CalibrationError:
     """Measure the gap between the probability of the predicted class and the accuracy.
 
-    Windows are sorted by that probability p into bins of equal size. The plain estimate of a bin's
-    squared error is the square of the mean of ``p - right``, where ``right`` is 1 for a correct
-    prediction and 0 otherwise. This estimate is too high by the variance of the mean, which is
-    larger with fewer windows. This function averages only products of the errors of *two different
-    windows*; the expectation of such a product is the squared error itself. If p is constant within
-    a bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With `groups`, the two
-    windows come from different groups. Predictions for one recording tend to be right or wrong
-    together, so products within a recording would overestimate the calibration error. If no bin has
-    windows of two groups, the result is NaN.
+    Windows are sorted into bins of equal size by the probability p of the predicted class. The
+    plain estimate of a bin's squared error is the square of the mean of ``p - right``, where
+    ``right`` is 1 for a correct prediction and 0 otherwise. This estimate is too high by the
+    variance of the mean, which is larger with fewer windows. This function averages only products
+    of the errors of *two different windows*; the expectation of such a product is the squared error
+    itself. If p is constant within a bin, this is the debiased estimator of Kumar, Liang and Ma
+    [1]_. With `groups`, the two windows come from different groups. Predictions for one recording
+    tend to be right or wrong together, so products within a recording would overestimate the
+    calibration error. If no bin has windows of two groups, the result is NaN.
 
     Parameters
     ----------

@@ -39,8 +39,8 @@ def describe_drives(drives: DriveEvaluation) -> str:
         f"Scores over time for {plural(drives.n_recordings, 'recording')} with several classes. The"
         f" vote is over {drives.n_votes} windows, and smoothing uses {drives.predicted.smooth}. F1"
         " counts a segment as correct if its intersection over union with a true segment is at"
-        " least 0.5. The delay of a switch excludes the time for which a method waits. The brackets"
-        " contain 95 % intervals by recording."
+        " least 0.5. The delay of a switch does not include the time that a method waits for later"
+        " windows. The brackets contain 95 % intervals by recording."
     )
 
 

@@ -92,7 +92,7 @@ def evaluate_drives(
     classes : ndarray of shape (k,)
     smoothing : Smoothing, optional
         The majority vote is over ``2 * lag + 1`` windows. With ``"filter"``, the current window is
-        the last one; with the other methods, it is the middle one.
+        the last of these windows; with the other methods, it is the middle one.
     class_shares : array-like of shape (k,) or (n, k), optional
         As in `timeline_of`.
     seed : int, default=0
@@ -177,7 +177,7 @@ def majority_vote(probability: Floats, n_before: int, n_after: int) -> Floats:
 
 
 def moving_mean(rows: Floats, n_before: int, n_after: int) -> Floats:
-    """Return the mean of each row and its neighbors, repeating the first and the last row."""
+    """Return the moving mean of the rows; the first and last rows are repeated at the ends."""
     padded = np.pad(rows, ((n_before, n_after), (0, 0)), mode="edge")
     shifted = [padded[at : at + len(rows)] for at in range(n_before + n_after + 1)]
     return np.asarray(np.mean(shifted, axis=0))

@@ -42,7 +42,7 @@ class FoldWindows:
 
 
 def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
-    """Choose the windows on the grid of ``hop_s`` from windows cut with ``train_hop_s``.
+    """From windows cut with ``train_hop_s``, choose the windows on the grid of ``hop_s``.
 
     If the windows' configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are
     chosen. Within a segment of one label without gaps, the chosen windows are those that would be
@@ -62,8 +62,8 @@ def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
     times = hop_s / train_hop_s
     if round(times) < 1 or abs(times - round(times)) > _WHOLE * times:
         raise InputError(
-            f"training windows of this file start every {train_hop_s:g} s (train_hop_s), so some"
-            f" of the windows every {hop_s:g} s (hop_s), on which folds are tested, are missing."
+            f"training windows of this file start every {train_hop_s:g} s (train_hop_s), so the"
+            f" file lacks some of the windows every {hop_s:g} s (hop_s) on which folds are tested."
             f" Prepare again with a train_hop_s that divides {hop_s:g}, such as"
             f" {hop_s / max(1, np.ceil(times - _WHOLE)):g}, to use folds."
         )
@@ -152,7 +152,7 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
 Progress = Callable[[str], None]
 
 _DOMINANT = 0.5  # a recording with more than this fraction of its class's windows dominates
-_FEWEST_TO_DOMINATE = 3  # minimum number of recordings; with two, one always has at least half
+_FEWEST_TO_DOMINATE = 3  # fewest recordings; one of two always has at least half the windows
 
 
 class DominantRecording(NamedTuple):
@@ -168,8 +168,8 @@ class Comparison:
     """A model and its baselines, scored on the same windows.
 
     `protocol` describes how the scores were measured; read the caveats in `notes` before trusting
-    them. `fold_accuracy` is empty for a test part. `seen` lists the evaluated recordings that were
-    in the training data, and `dominant` lists recordings with more than half of the windows of
+    the scores. `fold_accuracy` is empty for a test part. `seen` lists the evaluated recordings that
+    were in the training data, and `dominant` lists recordings with more than half of the windows of
     their class. `outside` marks windows unlike the training windows; it is None if the model does
     not have the ranges of its training windows. `drives` contains the scores over time; it is None
     if no recording has several classes.
@@ -439,7 +439,7 @@ def evaluate_folds(
         evaluation,
         {name: score(values) for name, values in probability.items()},
         f"{n_folds} folds of whole groups: {evaluation.n_windows} windows of"
-        f" {len(evaluation.recordings)} recordings, each predicted by a model that never saw it"
+        f" {len(evaluation.recordings)} recordings, each predicted by a model not trained on it"
         + (f"; {testable.protocol}" if testable.protocol else ""),
         tuple(notes),
         fold_accuracy=tuple(accuracy),

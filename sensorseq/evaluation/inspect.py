@@ -178,9 +178,9 @@ def inspect_recordings(
         ``recordings`` has an entry for each recording: its id, files, label, group, duration, rate,
         channels with their range and missing samples, and longest gap. The entry of a robot log
         instead lists each topic with its type, number of messages, rate and channels. If the arrays
-        of a file do not match, the entry lists each array like a topic. If a recording cannot be
-        read, its entry contains the ``error``. ``n_errors`` is the number of errors, and ``odd``
-        lists irregularities, the most important first.
+        of a file do not form one recording, the entry lists each array like a topic. If a recording
+        cannot be read, its entry contains the ``error``. ``n_errors`` is the number of errors, and
+        ``odd`` lists irregularities, the most important first.
     list of RecordingFacts
         Facts about each label span, or about the recording if it has none; robot logs are included
         only if their messages are read.
@@ -249,7 +249,8 @@ def inspect_recordings(
                 facts += [measure(span) for span in _spans(recording)] or [whole]
         except RecordingError as error:
             described = {"error": str(error)}
-            # The arrays of the file do not match; list them, so that the user can choose channels.
+            # The arrays of the file do not form one recording; list them, so that the user can
+            # choose.
             if suffix_of(source.paths[0]) in ARRAY_SUFFIXES and source.has_arrays:
                 with suppress(RecordingError):
                     topics = list_arrays(source.paths[0])
@@ -501,7 +502,7 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
             f"  --channels '{examples[0][0]}'" if examples else "  (there are no numeric channels)"
         )
         lines += [
-            wrapped(f"All arrays together do not make a recording: {reason}") for reason in reasons
+            wrapped(f"The arrays together do not form a recording: {reason}") for reason in reasons
         ]
     return lines
 

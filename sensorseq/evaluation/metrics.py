@@ -270,7 +270,7 @@ def _sign_flip_test(a: NDArray[np.int64], b: NDArray[np.int64], seed: int) -> di
     result = {}
     for name, parts in sizes.items():
         size = np.concatenate(parts)
-        # The tolerance covers rounding, because equal sums may be added in a different order.
+        # The tolerance allows for rounding, because equal scores may be summed in different orders.
         result[name] = float((size >= size[0] - 1e-12).mean())
     return result
 

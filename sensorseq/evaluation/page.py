@@ -86,11 +86,11 @@ def make_page(
 ) -> str:
     """Return a self-contained HTML page with a light and a dark theme, readable without scripts.
 
-    The examples are windows of `part`. After a fit, these are the validation windows, which were
-    also used to choose the epoch; the page states this. Without `comparison`, the scores are also
-    computed on these windows. `command` returns the command line of a fit with changed arguments;
-    without `command`, the changes are shown as Python. `scores_first` puts the scores first, for
-    pages that are not about the fit.
+    The examples are windows of `part`. After a fit, the examples are validation windows; the page
+    states that these windows were also used to choose the epoch. Without `comparison`, the scores
+    are also computed on these windows. `command` returns the command line of a fit with changed
+    arguments; without `command`, the changes are shown as Python. `scores_first` puts the scores
+    first, for pages that are not about the fit.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""

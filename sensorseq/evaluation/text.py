@@ -24,7 +24,7 @@ NAMES = {
     "rocket_ridge": "MiniRocket ridge",
 }
 _MANY_CHANNELS = 16
-_SLOWER = 0.9  # fraction of the common rate below which a recording lacks frequencies
+_SLOWER = 0.9  # recordings below this fraction of the common rate lack frequencies
 
 
 def format_p_value(p_value: float) -> str:
@@ -82,7 +82,7 @@ def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
         )
     elif model.refitted_:
         sentences.append(
-            "After that, the network was trained again on all windows except the test part."
+            "After this fit, the network was trained again on all windows except the test part."
         )
     return [*textwrap.wrap(" ".join(sentences), WIDTH), ""] if sentences else []
 

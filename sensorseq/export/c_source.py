@@ -631,7 +631,7 @@ def _accuracy(model: AnyModel, windows: WindowSet | SensorWindows) -> float:
 
 
 def compare_accuracy(model: AnyModel, options: COptions) -> Accuracy | None:
-    """Compare accuracies on the labeled validation windows, or on all windows without a split."""
+    """Compare accuracies on the labeled validation windows or, without a split, on all windows."""
     part, check = "given", options.check
     if check is None:
         return None

@@ -20,7 +20,7 @@ C_TYPES = {
 }
 _BYTES = {"double": 8, "float": 4, "int": 4}
 _LARGEST = 127
-_MOST_INNER = 127  # most inner nodes per tree, because node offsets are signed char
+_MOST_INNER = 127  # maximum number of inner nodes per tree, because node offsets are signed char
 
 
 def quantize(weight: NDArray[Any], *, exponents: bool = False) -> tuple[NDArray[Any], Any]:
@@ -102,7 +102,7 @@ def _decimal(value: np.floating) -> str:
 
 
 def struct_bytes(header: str) -> int:
-    """Return the bytes of a header's struct, whose fields are arrays, largest types first."""
+    """Return the size in bytes of a header's struct of arrays, whose largest types come first."""
     fields = re.findall(r"^  (double|float|int) \w+\[(\d+)\];$", header, re.M)
     n_bytes = sum(_BYTES[kind] * int(size) for kind, size in fields)
     return -(-n_bytes // _BYTES[fields[0][0]]) * _BYTES[fields[0][0]]

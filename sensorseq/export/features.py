@@ -1,8 +1,9 @@
 """The features of a window as operators: random convolutions, statistics, steps and trees.
 
 Comparisons with thresholds that were learned from data can depend on rounding. The convolutions
-therefore add in float32 in the order of the C++ loop, so that their features are bit-identical.
-Statistics are computed in float64, and the thresholds of steps and trees allow for rounding errors.
+therefore add in float32 in the order of the C++ loop, so that the features are bit-identical to the
+model's. Statistics are computed in float64, and the thresholds of steps and trees allow for
+rounding errors.
 """
 
 from itertools import combinations
@@ -50,7 +51,7 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str,
 
 
 def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:
-    """Add the features (n, F) of `RandomConvolutions`, bit-identical in float32."""
+    """Add the features (n, F) of `RandomConvolutions` in float32, bit-identical to the model's."""
     arrays = how.state()["arrays"]
     x, lengths, steps = _padded(g, how, windows)
     ends = np.cumsum(arrays["channel_counts"])
@@ -118,7 +119,7 @@ def _padded(
 ) -> tuple[str, str, str]:
     """Return padded windows (n, c + 1, t), their lengths, and the step numbers.
 
-    The last channel is zero; kernels that combine fewer channels than others use it.
+    The last channel is zero; it pads the channel lists of kernels that combine fewer channels.
     """
     longest = how.state()["settings"]["padded_steps"]
     x, lengths, n_steps = windows.x, windows.lengths, windows.n_steps
@@ -138,7 +139,7 @@ def _kernel_outputs(
     n_channels: int,
     doubled: NDArray[np.int64],
 ) -> str:
-    """Compute the outputs (n, kernels, t) of kernels at all steps, summed in the C++ loop's order.
+    """Compute the outputs (n, kernels, t) of kernels at all steps, with sums in the order of C++.
 
     `doubled` contains the indices of each kernel's taps with weight 2.
     """
@@ -204,7 +205,7 @@ def _root_mean_square(g: Graph, centered: str, count: str) -> str:
 
 
 def _difference_statistics(g: Graph, windows: GraphWindows, x: str, count: str) -> list[str]:
-    """Compute the mean and deviation of step-to-step differences; 0 for a single step."""
+    """Compute mean and standard deviation of step-to-step differences; 0 for a single step."""
     later = g("Slice", x, [1], [2**62], [2])
     steps = g("Sub", later, g("Slice", x, [0], [-1], [2]))
     fewer = g("Sub", windows.lengths, 1)
@@ -245,9 +246,9 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
         part = g("MatMul", centered, g("Sin", g("Add", angle, np.float64(shift))))
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
-    # Multiply by the reciprocal, as numpy.fft.rfftfreq does, so that rounding puts a frequency on
-    # the edge of two bands into the same band as numpy. onnxruntime would fuse a Div with the Mul
-    # and round only once.
+    # Multiply by the reciprocal, as numpy.fft.rfftfreq does. Rounding then puts a frequency on the
+    # edge of two bands into the same band as in numpy. If a Div were used, onnxruntime would fuse
+    # it with the Mul and round only once.
     number = g("Unsqueeze", number, [1])
     share = g("Mul", g.cast(number, np.float64), g("Reciprocal", exact))  # (n or 1, k, 1)
     band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))

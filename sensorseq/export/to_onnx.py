@@ -52,7 +52,7 @@ def write_onnx(
     steps: bool,
     stored: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
 ) -> None:
-    """Write a model's graph; the file gets its name only when it is complete.
+    """Write a model's graph to a file, which gets its final name only when it is complete.
 
     If `lengths` is None, the graph has an input for lengths only if the windows of the fit differed
     in length. `stored` returns the arrays and the description of the model file.
@@ -96,7 +96,7 @@ def _fused(
     form: dict[str, Any],
     lengths: bool | None,
 ) -> tuple[str, str]:
-    """Join the logits of all sensors as `Fusion.join` does; also mark windows that have a class."""
+    """Join the sensors' logits as `Fusion.join` does; also mark windows that can be classified."""
     fusion = model.fusion
     table = fusion.weight_table()
     logits, present = [], []

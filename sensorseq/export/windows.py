@@ -54,7 +54,7 @@ def read_windows(
     steps: bool,
     sensor: str | None = None,
 ) -> GraphWindows:
-    """Declare a graph's inputs, apply the preparation's steps if `steps`, crop and scale.
+    """Declare a graph's inputs; apply the preparation's steps if `steps` is set, crop and scale.
 
     If there are several sensors, `sensor` names the sensor whose inputs are declared. A window of
     this sensor with a value that is not finite counts as missing, and its values become zeros.
@@ -249,6 +249,6 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
 
 
 def _step_count(g: Graph, lengths: str, patch: Patch) -> str:
-    """Compute the number of steps for lengths, as `count_steps` does."""
+    """Compute the number of steps for each length, as `count_steps` does."""
     beyond = g("Max", g("Sub", lengths, [patch.n_samples]), [0])
     return g("Add", g("Div", g("Add", beyond, [patch.hop - 1]), [patch.hop]), [1])

@@ -32,8 +32,8 @@ class CompetingKernels:
     2), and separately for the window and for the differences between its steps. The kernels of a
     group read the sum of channels drawn at random. For each kernel, two values are computed: the
     sum of its outputs at the steps where its output is the largest in its group, and the number of
-    steps where its output is the smallest. The features are the square roots of these values
-    divided by the number of steps. In a tie, the first kernel wins.
+    steps where its output is the smallest. Each value is divided by the number of steps, and the
+    features are the square roots of the quotients. In a tie, the first kernel wins.
 
     Scale the channels first, because each group sums several channels. A linear classifier on the
     features is the usual next step.
@@ -51,7 +51,7 @@ class CompetingKernels:
     Attributes
     ----------
     n_features_ : int
-        Number of features: 168 for each dilation of the windows and each dilation of the
+        Number of features: 168 for each dilation of the windows, and 168 for each dilation of the
         differences.
     n_channels_ : int
         Number of channels of the windows given to `fit`.

@@ -13,7 +13,7 @@ from sensorseq.features.trees import BoostedTrees
 # On development folds, these settings match the accuracy of 150 trees of 31 leaves in a tenth of
 # the time.
 _TREES, _LEARNING_RATE, _LEAVES, _BINS, _L2, _SHARE = 60, 0.1, 10, 32, 3.0, 0.3
-_WINDOWS_OF_A_LEAF = 2, 20  # bounds on the minimum number of windows in a leaf, 1/20 of all
+_WINDOWS_OF_A_LEAF = 2, 20  # bounds of the minimum number of windows in a leaf (1/20 of all)
 _RANKING_TREES, _SMALLEST_LEAF = 100, 3  # settings of the forest that ranks statistics
 # With fewer values, a second thread costs more than it saves, especially while other programs run.
 _VALUES_OF_A_THREAD = 1_000_000
@@ -71,9 +71,10 @@ def important_statistics(
 ) -> NDArray[np.int64]:
     """Return the sorted column indices of the most important statistics (n, f), at most `most`.
 
-    Dozens of derived channels have thousands of statistics. Fitting on all of them takes minutes
-    and is less accurate than fitting on the most important ones. A forest of extremely randomized
-    trees (Geurts, Ernst, Wehenkel, Machine Learning 63, 2006) ranks the statistics in seconds.
+    Dozens of derived channels have thousands of statistics. Growing trees on all statistics takes
+    minutes and is less accurate than growing them on the most important statistics. A forest of
+    extremely randomized trees (Geurts, Ernst, Wehenkel, Machine Learning 63, 2006) ranks the
+    statistics in seconds.
     """
     if statistics.shape[1] <= most:
         return np.arange(statistics.shape[1])

@@ -48,8 +48,9 @@ def fit_ridge(
     The features Z (n, F) are float32 of similar scale. Each of the `folds` is a pair of index
     arrays: the windows to fit on and the windows to test on. Each window is tested at most once.
     `loss` is a function of the out-of-fold scores (n, K), which are NaN for untested windows.
-    `columns` lists the features that may be used, for each fold and then for the final fit on
-    `rows`. Each fit is solved in its primal or dual form, whichever is smaller.
+    `columns` contains the indices of the features that may be used: an array for each fold, and a
+    last one for the final fit on `rows`. Each fit is solved in its primal or dual form, whichever
+    is smaller.
     """
     rows = rows[sample_weight[rows] > 0]
 
@@ -83,8 +84,8 @@ def fit_ridge(
 
 
 def _unit_of(norm: float, centered_norm: float) -> float:
-    """Compute the penalty of strength 1 from the summed squared norms of the windows."""
-    # The lower bound applies to equal windows: centering them leaves only rounding errors.
+    """Return the penalty of strength 1: the sum of the squared norms of the centered windows."""
+    # If all windows are equal, centering leaves only rounding errors, so the lower bound is used.
     return max(centered_norm, 1e-2 * norm) or 1.0
 
 
@@ -167,7 +168,7 @@ class _OfWindows:
         self._target = target[rows] - self._constant
         of_rows = products[np.ix_(rows, rows)].astype(np.float64)
         norm = float(np.trace(of_rows))
-        self._to_mean = of_rows @ self._share  # product of each window with the mean window
+        self._to_mean = of_rows @ self._share  # inner product of each window with the mean window
         self._mean_squared = float(self._share @ self._to_mean)
         self._centered = self._center(of_rows, self._to_mean)
         self._unit = _unit_of(norm, float(np.trace(self._centered)))

@@ -10,7 +10,7 @@ from sensorseq.checks import check_integer, check_state
 from sensorseq.errors import SignalError
 from sensorseq.numeric import log_softmax
 
-SMALLEST_LOG = -12.0  # lower bound of log-probabilities; it limits the certainty of the trees
+SMALLEST_LOG = -12.0  # lower bound of log-probabilities, so that no class is ruled out
 _NODES_AT_ONCE = 2**20
 _LARGEST = 1e200  # bound of leaf values, so that sums stay finite
 _ARRAYS = {
@@ -47,7 +47,7 @@ class BoostedTrees:
 
     @property
     def columns(self) -> NDArray[np.int64]:
-        """The statistics that at least one tree reads, in ascending order."""
+        """Indices of the statistics that at least one tree uses, in ascending order."""
         feature = self.arrays["feature"]
         return np.unique(feature[feature >= 0]).astype(np.int64)
 

@@ -50,8 +50,8 @@ def split_unit(windows: Windows) -> NDArray[Any]:
 def choose_runs(windows: Windows, n_windows: int) -> Windows:
     """Return about `n_windows` windows in runs of neighbors, so that overlaps are preserved.
 
-    Each run is the beginning of a group, and the groups are evenly spaced in sorted order. Without
-    groups, there are four runs.
+    Each run is the beginning of a group; the chosen groups are evenly spaced in sorted order.
+    Without groups, there are four runs.
     """
     if len(windows) <= n_windows:
         return windows
@@ -78,7 +78,7 @@ def join_stretches(windows: Windows) -> tuple[Ints, int]:
     n_windows = len(windows)
     X = np.ascontiguousarray(windows.X, np.float32)
     every, pairs = np.arange(n_windows), []
-    # Two different indices differ in at least one bit, so every pair is compared.
+    # The indices of two windows differ in at least one bit, so every pair is compared.
     for bit in range(max(1, (n_windows - 1).bit_length())):
         for side in (0, 1):
             rows = every[(every >> bit & 1) == side]

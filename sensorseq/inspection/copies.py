@@ -30,7 +30,8 @@ def window_keys(X: NDArray[Any], lengths: Ints | None = None) -> Keys:
     different windows, the probability that any two share a key is about 1 in 10^7.
     """
     n_windows, n_timesteps, n_channels = X.shape
-    # one factor per value, numbered row by row, so that factors do not depend on the length
+    # one factor for each value of a window; numbering values row by row makes the factors
+    # independent of the window length
     place = np.arange(1, n_timesteps * n_channels + 1, dtype=np.uint64) * _BASE
     factors = _mixed(place.reshape(n_timesteps, n_channels)) | np.uint64(1)
     keys = np.zeros(n_windows, np.uint64)
@@ -64,7 +65,7 @@ def shared_stretches(
     usual: float = 1.0,
     holders: tuple[NDArray[Any], Ints] | None = None,
 ) -> tuple[Ints, Ints]:
-    """Find `rows` that begin or end with a segment that also occurs in a window of `among`.
+    """Find windows of `rows` that begin or end with a segment of a window of `among`.
 
     If a recording is a piece of another recording, windows of the two recordings usually start at
     different samples. No two windows are then equal, but each window of the piece shares its first
@@ -75,8 +76,8 @@ def shared_stretches(
     fewer than half of the steps change are ignored, because a sensor at rest repeats its values.
     Segments that occur in more than a fraction `usual` of the windows of `among` are also ignored,
     because such segments come from a periodic waveform. Returns the rows, and for each row the
-    window that shares its segment. `among` contains indices of the windows in `holders` (windows,
-    lengths) if given, otherwise of X.
+    window that shares its segment. `rows` contains indices of windows in X, and `among` indices of
+    windows in `holders` (windows, lengths) if given, or else in X.
     """
     n_steps = math.ceil(X.shape[1] * share)
     if not len(rows) or not len(among) or n_steps < 4:
@@ -164,13 +165,13 @@ def near_duplicates(
     rows: Ints,
     among: Ints,
 ) -> tuple[Ints, Ints]:
-    """Find `rows` that nearly copy a window of `among`; return them and their originals.
+    """Find windows of `rows` that nearly copy a window of `among`; return the indices of both.
 
     The offset and the gain of a window are ignored. Recordings of robots that stand still look
     alike, so the distance to the nearest window is compared with the distance to the nearest window
-    of any other recording. The first distance is several times smaller only for a copy (ratio test
-    in section 7.1 of Lowe, *Distinctive Image Features from Scale-Invariant Keypoints*, 2004).
-    Nothing is found with fewer than three recordings in `among`.
+    of any other recording. Only for a copy is the first distance several times smaller than the
+    second (ratio test in section 7.1 of Lowe, *Distinctive Image Features from Scale-Invariant
+    Keypoints*, 2004). Nothing is found with fewer than three recordings in `among`.
     """
     nothing = np.empty(0, np.int64)
     index = np.unique(recording[among], return_inverse=True)[1]

@@ -54,7 +54,7 @@ class ChannelFacts:
     n_stretches: int  # number of segments of equal values
     still_s: float  # duration of the longest segment of equal values
     still_value: float
-    others_move: bool  # other channels vary during the longest segment, or do not exist
+    others_move: bool  # whether other channels vary during this segment, or there are none
     far: Floats  # largest deviations from the median, descending
     spectrum: Floats  # log10 of the power density, evenly spaced from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time
@@ -149,7 +149,7 @@ class _Column:
         return float(np.subtract(*np.quantile(self.values, (0.95, 0.05))))
 
     def moves_within(self, start_s: float, end_s: float) -> bool:
-        """Whether the channel varies between two times by a large fraction of its spread."""
+        """Whether the channel varies by a large fraction of its spread between two times."""
         first, last = np.searchsorted(self.times, (start_s, end_s))
         return bool(last - first > 2 and np.ptp(self.values[first:last]) > 0.3 * self.spread > 0)
 

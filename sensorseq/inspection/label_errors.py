@@ -52,7 +52,7 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True)
 class SuspectRecording:
-    """A recording in which most windows of one label look like one other class."""
+    """A recording in which most windows with one label look like windows of another class."""
 
     group: Any  # the recording, an element of `groups`
     given: Any  # the label in question
@@ -190,7 +190,7 @@ def _mean_of_class(probability: Floats, target: Ints) -> Floats:
 def _find_recordings(
     probability: Floats, target: Ints, classes: NDArray[Any], names: NDArray[Any], member: Ints
 ) -> tuple[SuspectRecording, ...]:
-    """Find groups in which most windows of one label look like one other class."""
+    """Find groups in which most windows with one label look like windows of another class."""
     ratio = np.log(np.maximum(probability, _SMALLEST)) - np.log(_mean_of_class(probability, target))
     best = ratio.argmax(axis=1)
     suspects = []
@@ -273,7 +273,7 @@ def find_label_errors(
     the mean probability of all windows with this label. A class about which the model is never
     certain therefore does not fill the top of the table. `n_estimated` counts windows whose
     likeliest class is not the label. A class is considered only if its probability is at least 0.7,
-    or at least its mean over the windows with this label.
+    or at least the mean probability of the class over the windows that are labeled with it.
 
     The labels of the other windows in the group are a second opinion. The weight of this opinion
     minimizes the log-loss on the given labels, so the weight is high if most groups have one label,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # so that scikit-learn is not imported
 
 _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer matches may be a coincidence
-_ABOVE_CHANCE = 3  # a leak exceeds this multiple of the match rate between training recordings
+_ABOVE_CHANCE = 3  # a leak's match rate exceeds that between training recordings by this factor
 _WIDTH = 80
 _BLOCK = 4096  # number of windows that are read together
 _UNVERIFIABLE = ("none", "quantile", PHYSICAL)  # scaling methods that cannot be verified afterward
@@ -264,7 +264,7 @@ class _Checks:
     def _simultaneous(self, start: Floats, step_s: float) -> None:
         """Report held-out windows that cover the same time as a recording in another part."""
         assert self.recording is not None
-        self.checked.append("recordings of the same time")
+        self.checked.append("recordings made at the same time")
         keys, begin = self.recording.astype(object), start.copy()
         covered = []
         facts = {
@@ -500,7 +500,7 @@ class _Checks:
                 held_out, others = members[in_part], members[~in_part]
                 if not len(held_out) or not len(others):
                     continue
-                # the last window to end among those that start before the held-out window ends
+                # of the windows that start before the held-out window ends, the one that ends last
                 is_latest = end[others] == np.maximum.accumulate(end[others])
                 latest = np.maximum.accumulate(np.where(is_latest, np.arange(len(others)), 0))
                 before = np.searchsorted(start[others], end[held_out] - rounding) - 1

@@ -162,7 +162,7 @@ def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
 
 
 def _check_signs(rows: Rows) -> Odd:
-    """Yield the few recordings whose offset has the opposite sign."""
+    """Yield recordings whose offset has the opposite sign to that of most recordings."""
     offsets = [(r.recording_id, c.quantiles[2]) for r, c in rows if c.has_offset]
     usual = np.sign(sum(np.sign(offset) for _, offset in offsets))
     odd = [i for i, offset in offsets if np.sign(offset) == -usual]

@@ -48,7 +48,8 @@ PLAIN = {
     "batch_size": 16,
     "sampler": "shuffle",
 }
-_REFERENCE_WORK = 4 * 64 * (64 + 1)  # per timestep and window, for one layer with H = 64, C = 1
+# Work of the reference network (one layer of 64 units, one channel) per timestep and window.
+_REFERENCE_WORK = 4 * 64 * (64 + 1)
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class CheckedFit:
     """The arguments of an estimator, and the function that prepares its fit."""
 
     arguments: Mapping[str, Any]
-    # Runs all steps of `fit` that precede training. It takes the arguments of an estimator, X, y
-    # and the keywords of `fit`, and returns a job for each network.
+    # Runs all steps of `fit` that precede training. This function takes the arguments of an
+    # estimator, X, y and the keywords of `fit`, and returns a job for each network.
     prepare: Callable[..., list[TrainingJob]]
 
     def changed(self, arguments: Mapping[str, Any]) -> "CheckedFit":
@@ -144,7 +145,7 @@ def train_until(
 
 
 def relative_work(arguments: Mapping[str, Any], n_channels: int) -> float:
-    """Return a network's work per step and window, divided by `_REFERENCE_WORK`, at least 1."""
+    """Return a network's work, relative to that of the reference network, but at least 1."""
     hidden, directions = arguments["hidden_size"], 2 if arguments["bidirectional"] else 1
     inputs = [n_channels] + [hidden * directions] * (arguments["num_layers"] - 1)
     work = sum(4 * hidden * (hidden + n) * directions for n in inputs)
@@ -152,7 +153,7 @@ def relative_work(arguments: Mapping[str, Any], n_channels: int) -> float:
 
 
 def affordable_epochs(budget: float, work: float, n_windows: int, n_timesteps: int) -> int:
-    """Return how many epochs fit into a budget of window-steps of the reference network."""
+    """Return how many epochs fit into a budget, in window-steps of the reference network."""
     return int(budget / (work * n_windows * n_timesteps))
 
 

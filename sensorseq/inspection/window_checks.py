@@ -25,7 +25,7 @@ OUTLIER_SDS = 8.0
 # A smaller fraction of outliers has no influence; a larger fraction is part of the signal.
 OUTLIER_SHARE = (0.005, 0.05)
 LEAST_OUTLIERS, LEAST_OUTLIER_WINDOWS = 20, 3
-CLOCK_SHARE = 0.99  # a clock is a straight line in this fraction of the windows
+CLOCK_SHARE = 0.99  # a clock is a straight line in at least this fraction of the windows
 CLOCK_STRAIGHT = 0.999  # minimum squared correlation of a straight line with the step index
 CLOCK_SLOPE = 0.02  # maximum relative difference of a clock's slopes from their median
 LEAST_STEPS, CLOCK_LEAST_WINDOWS = 5, 10
@@ -194,7 +194,7 @@ def check_padding(train: Measures, validation: Measures | None) -> Iterator[Find
 
 
 def _padded(part: Measures) -> tuple[float, float]:
-    """Return the fractions of windows that end, and that begin, with a run of a common value."""
+    """Return the fractions of windows that end, and begin, with a run of the most common value."""
     if part.n_timesteps < 2 * LEAST_RUN:
         return 0.0, 0.0
     return _share(part.windows.X[:, ::-1]), _share(part.windows.X)
@@ -346,7 +346,7 @@ def check_labels(train: Measures, validation: Measures | None) -> Iterator[Findi
 
 
 def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
-    """Mark the windows that a ridge model fitted on the other half classifies correctly."""
+    """Mark windows that a ridge model, fitted on the other half, classifies correctly."""
     sd = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
     design = np.column_stack([np.clip(scaled, -10, 10), np.ones(len(scaled))])

@@ -1,4 +1,4 @@
-"""Write files atomically, one run at a time: a file gets its name only when it is complete."""
+"""Write files atomically, and keep two runs from writing the same file."""
 
 import errno
 import fcntl
@@ -37,7 +37,7 @@ _guard = threading.Lock()
 
 @contextmanager
 def locking(path: str | os.PathLike[str], *, run: bool = False) -> Iterator[Path]:
-    """Lock a file against writes by other processes, and yield it (or the target of a link).
+    """Lock a file against writes by other processes; yield its path (for a link, its target).
 
     Temporary files of killed processes are removed. With `run`, the lock is held during a run,
     which writes the file at its end; an `OutputError` is raised if another run, in this or another

@@ -1,4 +1,4 @@
-"""Read groups, datasets and attributes from HDF5 files of other programs."""
+"""Read groups, datasets and attributes from HDF5 files that other programs wrote."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -76,7 +76,7 @@ class Hdf5Group:
 
     @property
     def groups(self) -> dict[str, "Hdf5Group"]:
-        """The groups inside this one, by name."""
+        """The groups inside this group, by name."""
         return {name: Hdf5Group(self._unpacking, group) for name, group in self._groups.items()}
 
 

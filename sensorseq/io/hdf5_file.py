@@ -274,8 +274,8 @@ def read_array(dataset: h5py.Dataset) -> NDArray[Any]:
 
 def words_of(values: NDArray[Any]) -> NDArray[np.str_]:
     """Return strings of a file as an array of str."""
-    # Decode each distinct word only once, because a list of all words takes more memory than the
-    # array.
+    # Decode only the distinct words, because a list of all decoded words would take more memory
+    # than the array.
     code_of: dict[object, int] = {}
     codes = np.fromiter((code_of.setdefault(text, len(code_of)) for text in values.flat), np.int64)
     return np.array([_as_text(text) for text in code_of], dtype=np.str_)[codes]

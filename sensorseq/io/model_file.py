@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import UnionType
 
 _KEYS = {"format", "version", "description", "sha256"}
-# A JSON mapping with one of these as its only key represents a tuple or a dictionary.
+# A JSON mapping whose only key is "tuple" or "dict" represents a tuple or a dictionary.
 _TAGGED = (("tuple",), ("dict",))
 # An array pads strings to a common width, so labels of a small file could need a lot of memory.
 _LARGEST_LABELS_BYTES = 2**26
@@ -203,7 +203,7 @@ def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
 
 
 def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
-    """Restore labels from the result of `describe_labels`; if it is invalid, raise a ValueError."""
+    """Restore labels that `describe_labels` described; raise a ValueError if they are invalid."""
     dtype, values = description["dtype"], description["values"]
     if not isinstance(values, list) or not all(isinstance(value, _LABEL) for value in values):
         raise ValueError("labels must be a list of text, numbers or bools")

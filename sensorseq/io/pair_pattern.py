@@ -21,7 +21,7 @@ class Paired(NamedTuple):
 
 
 class PairPattern:
-    """A pattern for the end of a path: the file's name and, if it has slashes, names of folders."""
+    """A pattern for the end of a path: a file name, with folder names before it if needed."""
 
     def __init__(self, pair: str) -> None:
         for placeholder in ("{sensor}", "{recording}"):
@@ -49,6 +49,6 @@ class PairPattern:
         self._expression = re.compile(pattern)
 
     def match(self, names: tuple[str, ...]) -> Paired | None:
-        """Return the recording and sensor in a path's last names; None if they do not match."""
+        """Return the recording and the sensor in the last names of a path; None without a match."""
         match = self._expression.fullmatch("/".join(names[-self.depth :]))
         return None if match is None else Paired(match["recording"], match["sensor"])

@@ -101,7 +101,7 @@ class PartFolder:
         return f"{self._url}/{path.name}" if self._url else path
 
     def local_path_of(self, recording_id: str) -> Path:
-        """Return the local path of a recording's part, downloaded if it is stored at a URL."""
+        """Return the local path of a recording's part; download the part if it is at a URL."""
         path = self.path_of(recording_id)
         with local_copy(self.place_of(recording_id)) as file:
             return path if file == path else file.replace(path)
@@ -183,6 +183,6 @@ def read_part(path: Path, name: str, begin: int = 0, stop: int | None = None) ->
 
 
 def _read_header(file: BinaryIO) -> Any:
-    """Read the JSON text of a part; the file position is then at the arrays."""
+    """Read the JSON text of a part; the file position is then at the first array."""
     file.seek(4)
     return json.loads(file.read(int.from_bytes(file.read(8), "little")))

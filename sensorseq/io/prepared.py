@@ -64,8 +64,8 @@ def write_windows(
     scaler : mapping of str to ndarray, optional
         Statistics fitted on the training windows, as returned by `Scaler.to_dict`.
     sample_indices : array-like of int, optional
-        Sorted positions of the training windows on which a model is fitted, balanced if balancing
-        was requested.
+        Sorted positions of the training windows on which a model is fitted. If balancing was
+        requested, these windows are balanced.
     """
     write_window_blocks(
         path,
@@ -202,7 +202,7 @@ def _read(
 
 
 class PreparedFile:
-    """An open prepared file; samples are read on request, and facts about windows on opening.
+    """An open prepared file; facts about its windows are in memory, samples are read on request.
 
     Use it as a context manager. `stored` contains all windows, but their samples stay in the file.
     `scaler` contains the statistics for `Scaler.from_dict`. `sample_indices` contains the positions
@@ -300,7 +300,7 @@ class PreparedFile:
             raise self._damaged(error) from error
 
     def _of_sensor(self, file: Any, sensor: str | None) -> Any:
-        """Return the group of a sensor, or the whole file if it contains a single sensor."""
+        """Return the HDF5 group of a sensor, or the file itself if it contains a single sensor."""
         if file.attrs.get("format") != SENSORS_FORMAT:
             return file
         names = hdf5_file.read_array(file["sensors"]).tolist()

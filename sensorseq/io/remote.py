@@ -90,7 +90,7 @@ def upload(copy: Path, path: str | os.PathLike[str]) -> None:
 
 
 def make_folder(url: str) -> None:
-    """Create a folder in an existing folder; buckets do not need folders."""
+    """Create a folder, but not its parents; object stores do not need folders."""
     with _file_system(url, PreparedFileError) as (files, remote_path), suppress(FileExistsError):
         files.mkdir(remote_path, create_parents=False)
 

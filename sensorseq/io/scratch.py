@@ -136,7 +136,7 @@ def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.
 
 
 def evenly_drawn(at: int, stop: int, n_rows: int, most: int) -> NDArray[np.int64]:
-    """Sample `most` of `n_rows` rows; return the sampled rows from `at` to `stop - 1`.
+    """Sample `most` of `n_rows` rows; return the sampled indices from `at` to `stop - 1`.
 
     If there are at most `most` rows, the sample contains all of them. Otherwise, it contains one
     row from each of `most` equal intervals, at varying positions, so that periodic rows do not bias
@@ -226,7 +226,7 @@ def temporary_file(folder: Path) -> IO[bytes]:
 
 
 def append_bytes(file: IO[bytes], content: memoryview, folder: Path | None) -> None:
-    """Write to a file from `temporary_file`; errors become an `OutputError` naming the folder."""
+    """Write to a file of `temporary_file`; convert errors to an `OutputError` with the folder."""
     with writing(folder or "", folder=True):
         while content:
             content = content[file.write(content) :]

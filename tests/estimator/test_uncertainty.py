@@ -229,7 +229,7 @@ def test_recordings_used_in_training_cannot_choose_a_threshold():
         ({"groups": [1, 2]}, "groups"),
         ({"y": None}, "y is None"),
         ({"y": [9] * 120}, r"y\[0\] is 9, which is not in the y of fit"),
-        ({"error_rate": 0.01}, r"cannot show .* error_rate=0\.01 .* allow error_rate=0\.\d+\."),
+        ({"error_rate": 0.01}, r"do not show .* error_rate=0\.01 .* allow error_rate=0\.\d+\."),
         ({"groups": [1] * 120}, r"of 1 group\(s\).* Record more groups\.$"),
     ],
 )
