@@ -2,8 +2,9 @@
 
 The question was about 98 windows of 100 steps with one channel, six classes and one-hot labels. An
 LSTM with over 200 000 parameters was trained with RMSprop at a constant rate, without clipping, for
-more than a hundred epochs. The report ranks causes, and `probe` trains with other settings. A fit
-with the adopted settings is then compared with the first fit, on windows that neither fit has seen.
+more than a hundred epochs. The fit's report ranks causes, and `probe` trains with other settings. A
+fit with the adopted settings is then compared with the first fit, on windows that neither fit has
+seen.
 
     python examples/fluctuating_lstm.py --output story
 """

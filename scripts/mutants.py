@@ -39,7 +39,10 @@ Mutant = dict[str, str]
 
 
 def computing(node: ast.AST, function: str = "") -> Iterator[tuple[Any, str]]:
-    """Yield each node below a node, with its function; leave out types and messages."""
+    """Yield each node below a node, with the name of the function or class that contains it.
+
+    Annotations, messages and other code whose change no test can notice are left out.
+    """
     for field, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
             name = f"{field}.{child.arg}" if isinstance(child, ast.keyword) else field
