@@ -712,7 +712,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
     ) -> tuple[Any, NDArray[Any] | None]:
-        """Return the windows and their copies, and the labels of both.
+        """Return the windows and their copies, with the labels of all of them.
 
         Parameters
         ----------
