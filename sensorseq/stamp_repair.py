@@ -166,7 +166,7 @@ def plan_repair(
     values: Callable[[], NDArray[np.floating]],
     stamps: str | None = None,
 ) -> StampRepair | None:
-    """Return a plan to repair rows at finite timestamps `t`; None if no repair is needed.
+    """Return a plan to repair rows with finite timestamps `t`; None if no repair is needed.
 
     If `stamps` is None, packets are spread only if the signal shows that they come from one sensor.
     Other timestamps that repeat or go back are an obstacle, and so are bursts of an unclear kind.

@@ -249,7 +249,7 @@ class GroupAssignment:
         return float(self._cost_in_parts(self._shared(part)).sum())
 
     def _assign_greedily(self, *, large_first: bool = True) -> NDArray[np.int64]:
-        """Assign groups one by one to the part where each lowers the cost most."""
+        """Assign groups one by one, each to the part where this group lowers the cost most."""
         counts, n_parts = self._counts, len(self.fractions)
         shared = self._held.copy()
         part = np.empty(len(self.counts), np.int64)
@@ -480,7 +480,7 @@ def describe_split(
     split: NDArray[np.str_],
     fractions: Sequence[float],
 ) -> dict[str, Any]:
-    """Return counts of windows and groups by part and class, and the imbalance, in JSON types.
+    """Return counts of windows and groups by part and class, and the imbalance, as JSON values.
 
     ``deviation`` is the largest difference, over parts and classes, between a part's fraction of a
     class's windows and its target fraction in ``wanted``; ``where`` is the part and class with this

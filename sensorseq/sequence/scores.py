@@ -87,7 +87,7 @@ def count_drive(
 
 
 def _overlaps(predicted: Sequence[Segment], true: Segment) -> dict[int, float]:
-    """Return how many seconds each overlapping predicted segment shares with a true one."""
+    """Return how many seconds each overlapping predicted segment shares with a true segment."""
     shared = (
         (at, min(segment.end_s, true.end_s) - max(segment.start_s, true.start_s))
         for at, segment in enumerate(predicted)
