@@ -46,8 +46,8 @@ class SensorWindows:
             if len(windows) != len(whole):
                 raise WindowError(
                     f"sensor {name!r} has {len(windows)} windows, but {first!r} has {len(whole)};"
-                    " row i of each sensor must cover the same time interval. Fill missing windows with"
-                    " NaN, or use align_sensors."
+                    " row i of each sensor must cover the same time interval. Fill missing windows"
+                    " with NaN, or use align_sensors."
                 )
             for column in _SHARED:
                 if not _same(getattr(windows, column), getattr(whole, column)):

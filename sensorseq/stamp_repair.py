@@ -16,7 +16,7 @@ STAMPS = ("packets", "keep", "merge")
 BY_HAND = "sensorseq.recording.repair_stamps"
 # Fraction of rows that may be out of order, or may differ from other rows with the same timestamp.
 _FEW = 0.01
-_FEWEST = 3  # number of such rows that every recording may have, however short
+_FEWEST = 3  # number of such rows that are allowed in any recording, even a short one
 _SWAPPED = 0.1  # fraction of rows that may be out of order if none moves by more than _NEAR rows
 _NEAR = 10
 _LARGE = 0.1  # minimum size of steps back that may be resets, relative to the largest step back
@@ -291,7 +291,7 @@ def _sorting_mixes(
     if n_moved <= max(_FEWEST, _SWAPPED * n) and np.abs(rank[:n] - np.arange(n)).max() <= _NEAR:
         return "", ()
     edges = np.flatnonzero(np.diff(np.r_[False, is_moved, False]))
-    # A run of moved rows either fits between two other rows, or is mixed with other rows.
+    # A run of moved rows belongs either between two successive other rows, or among other rows.
     n_places = np.maximum.reduceat(rank, edges) - np.minimum.reduceat(rank, edges) + 1
     n_rows = np.diff(np.append(edges, n))
     is_mixed = (n_places > n_rows)[::2] & (n_rows[::2] > _FEWEST)

@@ -118,7 +118,7 @@ def recording_table(path: Path, rows: TableRows) -> pa.Table:
 
 
 def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
-    """Return the rows of each sensor in a column; the number 1 in column ``leg`` becomes ``leg_1``."""
+    """Return the rows of each sensor in a column; number 1 in column ``leg`` becomes ``leg_1``."""
     path = table.path
     check_names(path, [column], table.names)
     whole = table.as_arrow(column)

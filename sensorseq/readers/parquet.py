@@ -161,8 +161,8 @@ class ArrowTable(Table):
         ]
         if (twice := repeated(names)) is not None:
             raise RecordingError(
-                f"{path}: {twice!r} is the name of a column and of a list element in another column;"
-                " rename one of the columns."
+                f"{path}: {twice!r} is the name of a column and of a list element in another"
+                " column; rename one of the columns."
             )
         list_units = {c: units[name] for c, (name, _) in self._places.items() if name in units}
         super().__init__(path, names, {**units, **list_units})

@@ -155,7 +155,7 @@ class LocalFit:
 
 
 class Lagged:
-    """Computes each sample minus the one `lag` samples earlier; the first `lag` results are 0."""
+    """Subtracts from each sample the sample `lag` steps earlier; the first `lag` results are 0."""
 
     latency_samples = 0
 
