@@ -28,9 +28,9 @@ _MOST_CUTS = 3  # maximum number of rows named in a message
 class RepairedStamps:
     """Samples (n_kept, n_channels) with strictly increasing timestamps, and repair counts.
 
-    `n_out_of_order` counts the rows with a timestamp below an earlier one, `n_duplicates` the rows
-    merged into another row with the same timestamp, and `n_spread` the rows of packets that
-    received a timestamp of their own. `packets` states the size of the packets.
+    `n_out_of_order` counts the rows whose timestamp is below an earlier row's timestamp,
+    `n_duplicates` the rows merged into another row with the same timestamp, and `n_spread` the rows
+    of packets that received a timestamp of their own. `packets` states the size of the packets.
     """
 
     timestamps_s: NDArray[np.float64]
@@ -291,7 +291,7 @@ def _sorting_mixes(
     if n_moved <= max(_FEWEST, _SWAPPED * n) and np.abs(rank[:n] - np.arange(n)).max() <= _NEAR:
         return "", ()
     edges = np.flatnonzero(np.diff(np.r_[False, is_moved, False]))
-    # A run of moved rows belongs either between two successive other rows, or among other rows.
+    # Moved rows in a run either fit between two adjacent rows, or are interleaved with other rows.
     n_places = np.maximum.reduceat(rank, edges) - np.minimum.reduceat(rank, edges) + 1
     n_rows = np.diff(np.append(edges, n))
     is_mixed = (n_places > n_rows)[::2] & (n_rows[::2] > _FEWEST)

@@ -44,9 +44,9 @@ from sensorseq.time_names import is_time_name
 class CsvFormat(NamedTuple):
     """The format of CSV files.
 
-    By default, the encoding is UTF-8 or the one that a byte order mark indicates, the delimiter is
-    a comma, and the decimal mark is a point. A file has no header line if `no_header` is true, or
-    if it is None and `names` are given.
+    By default, the encoding is UTF-8 or the encoding that a byte order mark indicates, the
+    delimiter is a comma, and the decimal mark is a point. A file has no header line if `no_header`
+    is true, or if it is None and `names` are given.
     """
 
     encoding: str | None = None
@@ -98,7 +98,7 @@ class CsvFormat(NamedTuple):
         way_out = "" if self.decimal == "." else _PLAIN_NUMBERS
         if self.decimal is None:
             more = " with delimiter=','" if self.separator == "," else ""
-            way_out += f"; use decimal=','{more} for decimal commas, or decimal='.' for words"
+            way_out += f"; use decimal=','{more} for decimal commas, or decimal='.' for text"
         return TextColumn(path, name, self.decimal or ".", way_out)
 
     @property

@@ -29,9 +29,9 @@ STREAM_SMOOTH = ("none", "filter", "lag")
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
 """Default dwell time of a class: a minute, or `FEWEST_WINDOWS` windows if that is longer."""
 _LEAST_WEIGHT = 0.25  # smallest weight of a window, however much it overlaps its neighbors
-# A model that misclassifies one window of a recording often misclassifies the next ones, too, so
-# smoothed probabilities would be overconfident. These temperatures were chosen on drives from
-# recordings that the models had not seen; temperatures fitted to each model were no better.
+# A model that misclassifies one window often misclassifies the next windows of the recording as
+# well, so smoothed probabilities would be overconfident. These temperatures were chosen on drives
+# from recordings that the models had not seen; temperatures fitted to each model were no better.
 _TEMPERATURE, _FILTER_TEMPERATURE = 2.5, 2.0
 LOWEST = 1e-12  # smallest probability, so that no window rules out a class
 _TICK_S = 1e-3  # resolution of time steps

@@ -103,7 +103,7 @@ class _Source:
     unit: str
     rate_hz: float
     kind: str  # "current", "speed", "imu", or "" if unknown
-    other_words: tuple[str, ...]  # the remaining words of the name; left, for example, becomes l
+    other_words: tuple[str, ...]  # the remaining words; "left" becomes "l", "right" becomes "r"
 
     @classmethod
     def of(cls, channel: Channel, rate_hz: float) -> "_Source":

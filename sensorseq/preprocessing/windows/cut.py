@@ -330,7 +330,7 @@ def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
 
 
 def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArray[np.float32]:
-    """Return the samples of all windows, stored on disk if the samples of any piece are."""
+    """Return the samples of all windows, on disk if the samples of any piece are on disk."""
     n_channels = pieces[0].n_channels
     stored = [piece.values for piece in pieces if is_stored(piece.values)]
     if not stored:
