@@ -48,7 +48,7 @@ def split_by_group(
         whose = "" if y is None else f"class {classes[rare]!r}: "
         raise SplitError(
             f"{whose}{n_groups[rare]} group(s) are too few for {len(used)} parts"
-            f" ({', '.join(PARTS[part] for part in used)}), each of which needs a whole group."
+            f" ({', '.join(PARTS[part] for part in used)}), each of which needs at least one."
             " Record more groups, use smaller groups, leave the class out, set a part's fraction to"
             " 0, or split each recording by time."
         )
@@ -413,7 +413,7 @@ def near_in_time(
 ) -> NDArray[np.bool_]:
     """Return a mask of the windows near a marked window of the same recording.
 
-    A window is near if the two starts differ by less than `reach_s`.
+    A window is near if its start is less than `reach_s` from the start of a marked window.
     """
     near = np.zeros(len(start_s), bool)
     # Timestamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
@@ -466,7 +466,7 @@ def check_reach(window_s: float, embargo_s: float | None) -> float:
 def _ranks(
     recording_id: NDArray[Any], start_s: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rank of each window's start in its recording, and the number of ranks there."""
+    """Return each window's rank by start in its recording, and the recording's number of ranks."""
     rank, n_ranks = np.empty(len(start_s), np.int64), np.empty(len(start_s), np.int64)
     for rows in rows_of(recording_id):
         distinct, rank[rows] = np.unique(start_s[rows], return_inverse=True)

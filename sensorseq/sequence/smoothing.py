@@ -191,9 +191,9 @@ class FixedLag:
     """Fixed-lag smoothing of windows that are one hop apart, for programs without Python.
 
     A window with probabilities p has the likelihood ``max(p / shares, LOWEST) ** weight``. The
-    filtered probabilities of the first window are its likelihood times `start`. For any other
-    window, they are its likelihood times ``filtered @ step``, where `filtered` are the filtered
-    probabilities of the previous window. Filtered probabilities are normalized to a sum of 1. The
+    filtered probabilities of the first window are its likelihood times `start`. The filtered
+    probabilities of any other window are its likelihood times ``filtered @ step``, where `filtered`
+    are those of the previous window. Filtered probabilities are normalized to a sum of 1. The
     filtered probabilities are then multiplied by the likelihood of the next `lag` windows. This
     product, raised to the power of `exponent` and normalized, gives the smoothed probabilities.
     """
