@@ -166,7 +166,7 @@ def _are_whole(stamps: NDArray[Any]) -> bool:
 
 
 def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
-    """Return the only unit with a plausible rate or, of several, the one with a plausible date."""
+    """Return the unit that gives a plausible rate and, if several units do, a plausible date."""
     drawn = [np.empty(0)]
     for at, stop in blocks(len(ticks) - 1, ticks):
         some = evenly_drawn(at, stop, len(ticks) - 1, MOST_STEPS)
@@ -271,7 +271,7 @@ def _refuse_implausible(
 
 
 def _refuse_odd_dates(path: Path, name: str, ticks: NDArray[np.int64], unit: str) -> None:
-    """Raise an error for dates at an odd rate, which were probably converted with a wrong unit."""
+    """Raise an error for dates at an implausible rate, probably converted with a wrong unit."""
     if (rates := _rates_of(_present(ticks[: 1 << 12]))) and _are_odd(rates, UNITS[unit]):
         raise RecordingError(
             f"{path}: the stamps in time column {name!r} are {1 / (rates[0] * UNITS[unit]):.4g} s"

@@ -1,4 +1,4 @@
-"""Score predicted class segments over time against the true ones."""
+"""Score predicted segments of classes over time against the true segments."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -105,7 +105,7 @@ def _entry(predicted: Sequence[Segment], true: Segment, tolerance_s: float) -> i
     """Return the index of the first predicted segment that detects a true segment, or None.
 
     The predicted segment has the true segment's class, and starts within the true segment or at
-    most `tolerance_s` before.
+    most `tolerance_s` before its start.
     """
     for at, segment in enumerate(predicted):
         begins = true.start_s - tolerance_s <= segment.start_s < true.end_s

@@ -261,7 +261,7 @@ class LagSmoother:
                 row = row * _backward_lag(e, steps, min(self._lag, len(e)))[0]
             smoothed_rows.append(calibrated(row[None], self._lag)[0])
             self._due += 1
-        done = max(self._due - 1, 0)  # the last decided window is needed to decide the next one
+        done = max(self._due - 1, 0)  # the last decided window is needed to decide the next window
         self._centers_s, self._rows = self._centers_s[done:], self._rows[done:]
         self._steps, self._due = self._steps[done:], self._due - done
         return smoothed_rows

@@ -40,7 +40,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 @dataclass(frozen=True)
 class DerivedSteps:
-    """The derived steps, as tables of a configuration file, and a line of text for each rule."""
+    """The derived steps as tables of a configuration file, and lines of text that describe them."""
 
     steps: tuple[dict[str, Any], ...]
     lines: tuple[str, ...]

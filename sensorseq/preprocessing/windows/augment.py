@@ -230,7 +230,7 @@ def augment_repeats(
     lengths: NDArray[np.int64] | None,
     channel_sd: NDArray[np.float64],
 ) -> NDArray[Any]:
-    """Return the windows; those whose entry in `rows` occurred earlier are randomly changed."""
+    """Return the windows, randomly changed if their entry in `rows` occurred earlier."""
     number = copy_numbers(rows)
     later = np.flatnonzero(number)
     changed = augment_windows(

@@ -205,7 +205,7 @@ def _with_one_level(codes: Ints, target: Ints) -> tuple[Ints, float]:
 
 
 def _in_several_recordings(codes: Ints, target: Ints, origin: Ints, *, combine: bool) -> list[int]:
-    """Return channels whose levels reveal the class, each level in at least two recordings.
+    """Return channels whose levels reveal the class and each occur in two or more recordings.
 
     If there is no such channel and `combine` is True, several channels are tried together.
     """
