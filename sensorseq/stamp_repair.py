@@ -19,7 +19,7 @@ _FEW = 0.01
 _FEWEST = 3  # number of such rows that are allowed in any recording, even a short one
 _SWAPPED = 0.1  # fraction of rows that may be out of order if none moves by more than _NEAR rows
 _NEAR = 10
-_LARGE = 0.1  # minimum size of steps back that may be resets, relative to the largest step back
+_LARGE = 0.1  # minimum size of a clock reset, relative to the largest step back in time
 _MOST_IDS = 64  # maximum number of sensors whose rows share a timestamp
 _MOST_CUTS = 3  # maximum number of rows named in a message
 

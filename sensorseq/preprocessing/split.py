@@ -119,13 +119,13 @@ def holdout_by_group(
         if len(counts) == 1:
             raise SplitError(
                 "all windows are in one group, so none can be held out for validation. Give your"
-                " own validation data, hold out none (a validation fraction of 0), or record more"
+                " own validation data, set the validation fraction to 0, or record more"
                 " groups."
             )
         raise SplitError(
             f"none of {len(counts)} group(s) can be held out for validation without removing a"
             " class from training, because each has a class that no other group has. Give your"
-            " own validation data, hold out none (a validation fraction of 0), or record more"
+            " own validation data, set the validation fraction to 0, or record more"
             " groups."
         )
     held_out = part[group_index] == 1
@@ -195,7 +195,7 @@ class GroupAssignment:
         self._held = np.ascontiguousarray(self.held.T)
 
     def search(self, n_kicks: int = _KICKS, swap_up_to: int = _MANY_GROUPS) -> NDArray[np.int64]:
-        """Return the best assignment found by perturbing and improving a greedy one.
+        """Improve a greedy assignment by random perturbations; return the best assignment.
 
         There are `n_kicks` perturbations (2 for more than 64 groups); pairs of groups are swapped
         if there are at most `swap_up_to` groups.

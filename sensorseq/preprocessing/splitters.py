@@ -315,9 +315,9 @@ class BlockedTimeSplit(_Splitter):
                 of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
                 raise SplitError(
                     f"fold {fold} of n_splits={self.n_splits} has no window{of} to train on,"
-                    f" because all other such windows are within {reach - float(window_s or 0):g} s"
-                    " of its test windows. Use a shorter embargo_s, a different number of folds, or"
-                    " longer recordings."
+                    " because every such window is a test window or within"
+                    f" {reach - float(window_s or 0):g} s of a test window. Use a shorter"
+                    " embargo_s, a different number of folds, or longer recordings."
                 )
             yield train, np.flatnonzero(tested)
 

@@ -247,7 +247,7 @@ def read_csv_words(path: Path, names: list[str], form: CsvFormat) -> pa.Table:
 
 
 def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
-    """Read one column as strings, and the other columns as numbers unless they contain words."""
+    """Read one column as strings, and each other column as numbers if it has no words."""
     file = CsvTable(path, ReadOptions(**form._asdict()))
     check_names(path, [words], file.names)
     return file.as_arrow(words)
@@ -539,7 +539,7 @@ class CsvTable(Table):
         return CodedLabels(codes, list(position))
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return one column as strings, and the others as numbers unless they contain words."""
+        """Return one column as strings, and each other column as numbers if it has no words."""
         table = self.words([words])
         for name in self.names:
             if name == words:

@@ -79,8 +79,8 @@ def _is_measured(x: NDArray[np.floating]) -> bool:
 def _are_apart(codes: NDArray[np.integer], x: NDArray[np.floating]) -> bool:
     """Return True if a channel seems to contain different quantities of several sensors.
 
-    Such a channel changes more from row to row than between samples of one sensor, or its spread
-    differs between sensors.
+    Such a channel changes more from row to row than between successive samples of one sensor, or
+    its spread differs between sensors.
     """
     order = np.argsort(codes, kind="stable")
     in_order, sorted_x = codes[order], x[order]

@@ -45,7 +45,7 @@ class DriveCounts(NamedTuple):
 def count_drive(
     predicted: Sequence[Segment], true: Sequence[Segment], tolerance_s: float
 ) -> DriveCounts:
-    """Compare the predicted segments of a recording with the true ones, both in time order.
+    """Compare the predicted segments of a recording with the true segments, both in time order.
 
     A true segment is found if a predicted segment of its class has an intersection over union of at
     least 0.5 (C. Lea et al., *Temporal Convolutional Networks for Action Segmentation and

@@ -274,7 +274,7 @@ def _power(p: Floats, exponent: float) -> Floats:
 
 
 def window_weight(hop_s: float, window_s: float) -> float:
-    """Return a window's weight: its fraction without overlap, but at least `_LEAST_WEIGHT`."""
+    """Return a window's weight: `hop_s / window_s`, limited to between `_LEAST_WEIGHT` and 1."""
     return min(1.0, max(round(hop_s / window_s, 6), _LEAST_WEIGHT))
 
 

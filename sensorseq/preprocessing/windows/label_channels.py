@@ -187,7 +187,7 @@ def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_
 
 
 def _with_one_level(codes: Ints, target: Ints) -> tuple[Ints, float]:
-    """Return the channels that have one level per class, and the fraction of windows that fit.
+    """Return channels with one level per class, and the fraction of windows at their class's level.
 
     Examples of such channels are one-hot columns, the digits of a class number, and the number
     itself. If the channels together do not reveal the class, no channel is returned.
