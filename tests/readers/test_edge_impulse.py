@@ -86,7 +86,7 @@ def test_labels_of_an_export_are_those_listed_not_the_parts_of_its_split(tmp_pat
     path.write_text(
         json.dumps({"files": [*others, listed[0] | {"label": {"type": "multi-label"}}]})
     )
-    with pytest.raises(RecordingError, match=r"wave\.0\.json has 'multi-label' labels"):
+    with pytest.raises(RecordingError, match=r"wave\.0\.json are of type 'multi-label'"):
         find_recordings(tmp_path)
     (tmp_path / "info.labels").write_text("[]")
     with pytest.raises(RecordingError, match=r"info\.labels: cannot be read as a list of labels"):
