@@ -99,12 +99,12 @@ class MovingStatistic:
 
 
 class LocalFit:
-    """Computes a weighted sum, such as a slope, of a window centered on or ending at each sample.
+    """Computes a weighted sum of a window that is centered on, or ends at, each sample.
 
-    `weights` is a function of the numbers of samples before and after the current sample. It
-    returns the weights of all samples of the window, oldest first; they sum to 0. If a window
-    extends beyond the first or the last sample, only the existing samples are fitted. `ahead` is 0
-    or `before`.
+    The sum is, for example, the slope of a fitted line. `weights` is a function of the numbers of
+    samples before and after the current sample. It returns the weights of all samples of the
+    window, oldest first; they sum to 0. If a window extends beyond the first or the last sample,
+    only the existing samples are fitted. `ahead` is 0 or `before`.
     """
 
     def __init__(
