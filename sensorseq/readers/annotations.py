@@ -1,4 +1,4 @@
-"""Read labels of annotation programs, convert their times to a recording's clock, export labels."""
+"""Read labels of annotation programs, convert times to a recording's clock, and export labels."""
 
 import json
 import math
