@@ -250,7 +250,7 @@ class Recording:
         if spans and self.label is not None:
             raise RecordingError(
                 f"recording {self.recording_id!r} has label {self.label!r} and {len(spans)}"
-                " label spans; give one or the other."
+                " label spans; give either a label or label spans."
             )
         for span, next_span in () if is_checked else zip(spans, spans[1:]):
             if next_span.start_s < span.end_s:
@@ -473,7 +473,7 @@ _Intervals = Callable[[], Iterator[NDArray[np.float64]]]
 
 
 class _Clock(NamedTuple):
-    """An even clock fitted to timestamps; `range_s` is the range of the deviations from it."""
+    """An even clock fitted to timestamps; `range_s` is the range of deviations from this clock."""
 
     period_s: float
     range_s: float
@@ -484,7 +484,7 @@ class _Clock(NamedTuple):
 
 
 def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
-    """Return the sample period in seconds from two or more timestamps, or from those at `rows`.
+    """Return the sample period in seconds of all timestamps (at least two), or of those at `rows`.
 
     If the steps are multiples of the usual step, the usual step is the period, and rows may be
     missing. Otherwise, the period is the mean time per sample, not counting gaps. The mean is also

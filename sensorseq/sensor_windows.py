@@ -46,8 +46,8 @@ class SensorWindows:
             if len(windows) != len(whole):
                 raise WindowError(
                     f"sensor {name!r} has {len(windows)} windows, but {first!r} has {len(whole)};"
-                    " row i of each must cover the same time interval. Fill missing windows with"
-                    " NaN, or use align_sensors."
+                    " row i of each sensor must cover the same time interval. Fill missing windows"
+                    " with NaN, or use align_sensors."
                 )
             for column in _SHARED:
                 if not _same(getattr(windows, column), getattr(whole, column)):
@@ -248,7 +248,7 @@ def align_sensors(
     slop_s : float, optional
         Maximum difference between starts in seconds; by default half of the smallest median step
         between successive windows of a sensor. With a value above the default, several windows of a
-        sensor could match.
+        sensor could match the same row.
     missing : {"error", "expected"}, default="error"
         error: leave out rows that lack a sensor. expected: keep them, with NaN for the missing
         windows.

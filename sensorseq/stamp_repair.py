@@ -16,10 +16,10 @@ STAMPS = ("packets", "keep", "merge")
 BY_HAND = "sensorseq.recording.repair_stamps"
 # Fraction of rows that may be out of order, or may differ from other rows with the same timestamp.
 _FEW = 0.01
-_FEWEST = 3  # number of such rows that every recording may have, however short
+_FEWEST = 3  # number of such rows that are allowed in any recording, even a short one
 _SWAPPED = 0.1  # fraction of rows that may be out of order if none moves by more than _NEAR rows
 _NEAR = 10
-_LARGE = 0.1  # minimum size of steps back that may be resets, relative to the largest step back
+_LARGE = 0.1  # minimum size of a clock reset, relative to the largest step back in time
 _MOST_IDS = 64  # maximum number of sensors whose rows share a timestamp
 _MOST_CUTS = 3  # maximum number of rows named in a message
 
@@ -28,9 +28,9 @@ _MOST_CUTS = 3  # maximum number of rows named in a message
 class RepairedStamps:
     """Samples (n_kept, n_channels) with strictly increasing timestamps, and repair counts.
 
-    `n_out_of_order` counts the rows with a timestamp below an earlier one, `n_duplicates` the rows
-    merged into another row with the same timestamp, and `n_spread` the rows of packets that
-    received a timestamp of their own. `packets` states the size of the packets.
+    `n_out_of_order` counts the rows whose timestamp is below an earlier row's timestamp,
+    `n_duplicates` the rows merged into another row with the same timestamp, and `n_spread` the rows
+    of packets that received a timestamp of their own. `packets` states the size of the packets.
     """
 
     timestamps_s: NDArray[np.float64]
@@ -166,7 +166,7 @@ def plan_repair(
     values: Callable[[], NDArray[np.floating]],
     stamps: str | None = None,
 ) -> StampRepair | None:
-    """Return a plan to repair rows at finite timestamps `t`; None if no repair is needed.
+    """Return a plan to repair rows with finite timestamps `t`; None if no repair is needed.
 
     If `stamps` is None, packets are spread only if the signal shows that they come from one sensor.
     Other timestamps that repeat or go back are an obstacle, and so are bursts of an unclear kind.
@@ -291,7 +291,7 @@ def _sorting_mixes(
     if n_moved <= max(_FEWEST, _SWAPPED * n) and np.abs(rank[:n] - np.arange(n)).max() <= _NEAR:
         return "", ()
     edges = np.flatnonzero(np.diff(np.r_[False, is_moved, False]))
-    # A run of moved rows either fits between two other rows, or is mixed with other rows.
+    # Moved rows in a run either fit between two adjacent rows, or are interleaved with other rows.
     n_places = np.maximum.reduceat(rank, edges) - np.minimum.reduceat(rank, edges) + 1
     n_rows = np.diff(np.append(edges, n))
     is_mixed = (n_places > n_rows)[::2] & (n_rows[::2] > _FEWEST)

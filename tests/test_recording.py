@@ -191,7 +191,7 @@ def test_pieces_share_the_label_spans_of_the_whole_which_are_checked_once():
     piece = replace(whole, values=whole.values[:5], timestamps_s=whole.timestamps_s[:5])
     assert piece.label_spans is whole.label_spans
     assert pickle.loads(pickle.dumps(piece)).label_spans == spans[::-1]
-    with pytest.raises(RecordingError, match="give one or the other"):
+    with pytest.raises(RecordingError, match="give either a label or label spans"):
         replace(piece, label="ice")
     with pytest.raises(RecordingError, match="overlap"):
         replace(piece, label_spans=(*whole.label_spans, LabelSpan(1, 4, "tar")))

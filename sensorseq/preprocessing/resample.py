@@ -38,7 +38,7 @@ def resample(
     The filter passes frequencies below 0.8 of the lower of the two Nyquist frequencies, and
     attenuates frequencies above that Nyquist frequency by `attenuation_db`. The signal is mirrored
     at its ends, so a constant stays constant up to the edges. At 90 dB, the mirrored signal affects
-    the result up to thirty samples of the lower rate from an edge.
+    only outputs within about thirty samples (at the lower rate) of an edge.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def resample(
         polyphase: the filter above, computed in float64, bit-identical to `StreamResampler`.
         soxr: the package soxr at quality HQ, whose fixed filter passes frequencies up to 0.91 of
         the Nyquist frequency, and attenuates frequencies above the Nyquist frequency by about 120
-        dB. The first and the last sample are repeated beyond the ends.
+        dB. It repeats the first and the last sample beyond the ends of the signal, instead of
+        mirroring the signal.
 
     Returns
     -------
@@ -189,7 +190,7 @@ def resample_recording(
 
     Each piece keeps the id, group and label of the recording, and its time on the recording's
     clock. If there is no time at which all channels are known, the result is empty.
-    ``attributes["resampled"]`` of a piece contains the facts of a `RegriddedPiece`. `regrid`
+    ``attributes["resampled"]`` of a piece contains the fields of a `RegriddedPiece`. `regrid`
     describes the method and `max_gap_s`.
     """
     name = f"recording {recording.recording_id!r}"
@@ -239,7 +240,7 @@ def rate_ratio(sample_rate_hz: float, target_rate_hz: float) -> Fraction:
     if not _LEAST_RATIO <= ratio <= _MOST_RATIO:
         raise ArgumentError(
             f"target_rate_hz={target:g} is {float(ratio):.3g} times sample_rate_hz={rate:g};"
-            " expected 2^-32 to 2^20 times."
+            " the ratio must be between 2^-32 and 2^20."
         )
     return ratio
 

@@ -57,10 +57,10 @@ class ChannelStatistics:
 class ChannelMoments:
     """Statistics of windows added in blocks; the division into blocks does not affect the result.
 
-    Each time step is read once. Even an offset of 1e8 does not reduce the precision, because the
-    channel's first value is subtracted, squared deviations are summed about the mean of each group
-    of 512 time steps, and the sums of the groups are merged (T. F. Chan, G. H. Golub, R. J.
-    LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979).
+    Each time step is read once. Even an offset of 1e8 does not reduce the precision: each channel's
+    first value is subtracted, and statistics of groups of 512 time steps are merged (T. F. Chan, G.
+    H. Golub, R. J. LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample
+    Variances*, 1979).
     """
 
     def __init__(self) -> None:
@@ -272,7 +272,7 @@ def rated_scaler(
     """
     if rated is None:
         raise ArgumentError(
-            f"kind={PHYSICAL!r} needs rated, the value of each channel that becomes 1, such as"
+            f"kind={PHYSICAL!r} needs rated, the value of each channel that is scaled to 1, as in"
             " rated={'current': 20.0}."
         )
     if isinstance(rated, Mapping):
@@ -350,7 +350,7 @@ def _without_constants(
     center: NDArray[np.float64],
     scale: NDArray[np.float64],
 ) -> Scaler:
-    """Return a scaler that lists constant channels and has no scale of zero."""
+    """Return a scaler that lists the constant channels and divides no channel by zero."""
     wild = np.flatnonzero(~np.isfinite(scale))
     if wild.size:
         channel = int(wild[0])
@@ -381,8 +381,8 @@ def fit_scaler_to_blocks(
     """Fit a scaler that is bit-identical to the result of `fit_scaler` for all blocks together.
 
     `blocks` returns pairs of windows (n, n_timesteps, n_channels) and lengths. Only one block is in
-    memory at a time. Each block is read once; for robust and quantile, it is read a second time to
-    draw steps.
+    memory at a time. Each block is read once, or twice for robust and quantile, which draw time
+    steps in the second reading.
     """
     if kind is not None:
         check_choice("kind", kind, (*KINDS, PHYSICAL))

@@ -2,8 +2,8 @@
 
 Such recordings are probably the files of several sensors that were not joined. Equal dates are
 sufficient evidence. Equal time stamps that start at 0 are not sufficient, because independent
-recordings may also start at 0 and be equally long. In this case, the file names must also follow a
-pattern with recording and sensor.
+recordings may also start at 0 and be equally long. For such time stamps, the file names must also
+follow a pattern that names the recording and the sensor.
 """
 
 import re

@@ -48,7 +48,7 @@ def split_by_group(
         whose = "" if y is None else f"class {classes[rare]!r}: "
         raise SplitError(
             f"{whose}{n_groups[rare]} group(s) are too few for {len(used)} parts"
-            f" ({', '.join(PARTS[part] for part in used)}), each of which needs a whole group."
+            f" ({', '.join(PARTS[part] for part in used)}), each of which needs at least one."
             " Record more groups, use smaller groups, leave the class out, set a part's fraction to"
             " 0, or split each recording by time."
         )
@@ -119,13 +119,13 @@ def holdout_by_group(
         if len(counts) == 1:
             raise SplitError(
                 "all windows are in one group, so none can be held out for validation. Give your"
-                " own validation data, hold out none (a validation fraction of 0), or record more"
+                " own validation data, set the validation fraction to 0, or record more"
                 " groups."
             )
         raise SplitError(
             f"none of {len(counts)} group(s) can be held out for validation without removing a"
             " class from training, because each has a class that no other group has. Give your"
-            " own validation data, hold out none (a validation fraction of 0), or record more"
+            " own validation data, set the validation fraction to 0, or record more"
             " groups."
         )
     held_out = part[group_index] == 1
@@ -195,7 +195,7 @@ class GroupAssignment:
         self._held = np.ascontiguousarray(self.held.T)
 
     def search(self, n_kicks: int = _KICKS, swap_up_to: int = _MANY_GROUPS) -> NDArray[np.int64]:
-        """Return the best assignment found by perturbing and improving a greedy one.
+        """Improve a greedy assignment by random perturbations; return the best assignment.
 
         There are `n_kicks` perturbations (2 for more than 64 groups); pairs of groups are swapped
         if there are at most `swap_up_to` groups.
@@ -249,7 +249,7 @@ class GroupAssignment:
         return float(self._cost_in_parts(self._shared(part)).sum())
 
     def _assign_greedily(self, *, large_first: bool = True) -> NDArray[np.int64]:
-        """Assign groups one by one to the part where each lowers the cost most."""
+        """Assign groups one by one, each to the part where this group lowers the cost most."""
         counts, n_parts = self._counts, len(self.fractions)
         shared = self._held.copy()
         part = np.empty(len(self.counts), np.int64)
@@ -413,7 +413,7 @@ def near_in_time(
 ) -> NDArray[np.bool_]:
     """Return a mask of the windows near a marked window of the same recording.
 
-    A window is near if the two starts differ by less than `reach_s`.
+    A window is near if its start is less than `reach_s` from the start of a marked window.
     """
     near = np.zeros(len(start_s), bool)
     # Timestamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
@@ -466,7 +466,7 @@ def check_reach(window_s: float, embargo_s: float | None) -> float:
 def _ranks(
     recording_id: NDArray[Any], start_s: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rank of each window's start in its recording, and the number of ranks there."""
+    """Return each window's rank by start in its recording, and the recording's number of ranks."""
     rank, n_ranks = np.empty(len(start_s), np.int64), np.empty(len(start_s), np.int64)
     for rows in rows_of(recording_id):
         distinct, rank[rows] = np.unique(start_s[rows], return_inverse=True)
@@ -480,7 +480,7 @@ def describe_split(
     split: NDArray[np.str_],
     fractions: Sequence[float],
 ) -> dict[str, Any]:
-    """Return counts of windows and groups by part and class, and the imbalance, in JSON types.
+    """Return counts of windows and groups by part and class, and the imbalance, as JSON values.
 
     ``deviation`` is the largest difference, over parts and classes, between a part's fraction of a
     class's windows and its target fraction in ``wanted``; ``where`` is the part and class with this

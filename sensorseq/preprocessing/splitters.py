@@ -52,7 +52,7 @@ def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int)
 
 
 class _Splitter(BaseCrossValidator):  # type: ignore[misc]
-    """Base class of the splitters, with the number of folds and automatic routing of groups."""
+    """Base class of the splitters; by default, it requests `groups` in metadata routing."""
 
     __metadata_request__split: ClassVar = {"groups": True}
     n_splits: int
@@ -182,7 +182,7 @@ class GroupBalancedShuffleSplit(_GroupBalancedSplitter):
     n_splits : int, default=10
         Number of holdouts, at least 1.
     test_size : float, default=0.2
-        Target fraction of the windows of each class to test on, above 0 and below 1.
+        Target fraction of each class's windows in the test part, above 0 and below 1.
     random_state : int, Generator, RandomState or None, default=0
         The same seed gives the same holdouts.
     by : {"group", "recording"}, default="group"
@@ -315,9 +315,9 @@ class BlockedTimeSplit(_Splitter):
                 of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
                 raise SplitError(
                     f"fold {fold} of n_splits={self.n_splits} has no window{of} to train on,"
-                    f" because all other such windows are within {reach - float(window_s or 0):g} s"
-                    " of its test windows. Use a shorter embargo_s, a different number of folds, or"
-                    " longer recordings."
+                    " because every such window is a test window or within"
+                    f" {reach - float(window_s or 0):g} s of a test window. Use a shorter"
+                    " embargo_s, a different number of folds, or longer recordings."
                 )
             yield train, np.flatnonzero(tested)
 

@@ -569,11 +569,11 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
     max_per_recording : int or float, optional
         Maximum number of windows that one recording may contribute to a class, including copies: a
         number (int), or a fraction of the class's final windows (float above 0, up to 1.0). A
-        recording with more windows loses some, even when oversampling. If a class cannot reach the
-        target count under this limit, every class is reduced to the count that all can reach, and a
-        warning names the class. Counts are therefore always equal, and the limit always applies.
-        This parameter requires the recording of each window, from a WindowSet or as `recording_id`
-        in `fit_resample`.
+        recording with more windows loses some of them, even when oversampling. If a class cannot
+        reach the target count under this limit, every class is reduced to the count that all can
+        reach, and a warning names the class. Counts are therefore always equal, and the limit
+        always applies. This parameter requires the recording of each window, from a WindowSet or as
+        `recording_id` in `fit_resample`.
     augmentation : Augmentation, optional
         For ``"oversample"``: how to change repeated windows. The first occurrence of each window
         stays unchanged. By default, windows are repeated exactly.
@@ -626,8 +626,8 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         y : array-like of shape (n_windows,)
             Labels.
         groups, lengths : array-like of shape (n_windows,), optional
-            The group and the number of valid steps of each window. Windows are dropped from, or
-            repeated in, the groups in rotation.
+            The group and the number of valid steps of each window. The groups take turns when
+            windows are dropped or repeated.
         recording_id : array-like of shape (n_windows,), optional
             The recording of each window, for `max_per_recording`.
 
@@ -686,8 +686,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_rows,), int64
-        For each row of the result, the input index of the window or, for a copy, of its original;
-        sorted.
+        Sorted input index of each row of the result; a copy has the index of its original.
     copy_numbers_, groups_, lengths_
         As in `ClassBalancer`. A copy has the group and length of its original and, in a WindowSet,
         the same recording and start, so that a check for leakage recognizes the copy.
@@ -712,7 +711,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
     ) -> tuple[Any, NDArray[Any] | None]:
-        """Return the windows and their copies, and the labels of both.
+        """Return the windows and their copies, with the labels of all of them.
 
         Parameters
         ----------

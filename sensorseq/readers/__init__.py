@@ -356,8 +356,9 @@ def read_sensors(
     Returns
     -------
     dict of str to list of Recording
-        The recordings of each sensor, by sensor name, in the order of `files` or, for robot logs,
-        sorted by topic. Recordings with the same `recording_id` were recorded together.
+        The recordings of each sensor, keyed by the sensor's name, in the order of `files`. For
+        robot logs, the sensors are sorted by topic. Recordings with the same `recording_id` were
+        recorded together.
 
     Raises
     ------

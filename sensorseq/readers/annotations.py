@@ -1,4 +1,4 @@
-"""Read labels from annotation programs, convert them to a recording's clock, and export labels."""
+"""Read labels of annotation programs, convert times to a recording's clock, and export labels."""
 
 import json
 import math
@@ -128,7 +128,7 @@ def _path_in(text: str) -> tuple[str, ...]:
 
 
 def _files_at(parts: tuple[str, ...], files: Sequence[Path]) -> list[Path]:
-    """Return the files whose paths share the most trailing names with a given path."""
+    """Return the files whose paths have the longest end in common with a given path."""
     best: list[Path] = []
     for name in (parts[-1], _UPLOADED.sub("", parts[-1])):
         names = (*parts[:-1], name)

@@ -329,7 +329,7 @@ def check_one_sensor(
         if name in numbers:
             others = {other: x for other, x in numbers.items() if other != name}
             is_sensor = names_sensors(name, numbers[name], t, others)
-            keep = f", or name it in `channels` if {name!r} is measured"
+            keep = f", or, if {name!r} is a measured signal, name it in `channels`"
             codes = None if is_in_order else codes_of_numbers(numbers[name])
             texts = [] if codes is None else texts_of_numbers(np.unique(numbers[name]))
         else:
@@ -347,7 +347,7 @@ def check_one_sensor(
             raise RecordingError(
                 f"{table.path}: the time starts again wherever column {name!r} changes"
                 f" ({listed(texts, 6)}). If the column names sensors, use sensor_column={name!r}."
-                " If the column names recordings, read this file alone with"
+                " If the column names recordings, read only this file, with"
                 f" recording_column={name!r}."
             )
 
@@ -478,7 +478,7 @@ def describe_counters(counters: Mapping[str, int]) -> list[str]:
 
 
 def describe_packets(packets: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each kind of packets, with the number of recordings that have it."""
+    """Return a sentence for each kind of packet, with the number of recordings that contain it."""
     return [f"{kind}, spread evenly, in {count} recording(s)" for kind, count in packets.items()]
 
 

@@ -44,9 +44,9 @@ from sensorseq.time_names import is_time_name
 class CsvFormat(NamedTuple):
     """The format of CSV files.
 
-    By default, the encoding is UTF-8 or the one that a byte order mark indicates, the delimiter is
-    a comma, and the decimal mark is a point. A file has no header line if `no_header` is true, or
-    if it is None and `names` are given.
+    By default, the encoding is UTF-8 or the encoding that a byte order mark indicates, the
+    delimiter is a comma, and the decimal mark is a point. A file has no header line if `no_header`
+    is true, or if it is None and `names` are given.
     """
 
     encoding: str | None = None
@@ -98,7 +98,7 @@ class CsvFormat(NamedTuple):
         way_out = "" if self.decimal == "." else _PLAIN_NUMBERS
         if self.decimal is None:
             more = " with delimiter=','" if self.separator == "," else ""
-            way_out += f"; use decimal=','{more} for decimal commas, or decimal='.' for words"
+            way_out += f"; use decimal=','{more} for decimal commas, or decimal='.' for text"
         return TextColumn(path, name, self.decimal or ".", way_out)
 
     @property
@@ -247,7 +247,7 @@ def read_csv_words(path: Path, names: list[str], form: CsvFormat) -> pa.Table:
 
 
 def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
-    """Read one column as strings, and the other columns as numbers unless they contain words."""
+    """Read one column as strings, and each other column as numbers if it has no words."""
     file = CsvTable(path, ReadOptions(**form._asdict()))
     check_names(path, [words], file.names)
     return file.as_arrow(words)
@@ -539,7 +539,7 @@ class CsvTable(Table):
         return CodedLabels(codes, list(position))
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return one column as strings, and the others as numbers unless they contain words."""
+        """Return one column as strings, and each other column as numbers if it has no words."""
         table = self.words([words])
         for name in self.names:
             if name == words:

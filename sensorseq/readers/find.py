@@ -187,7 +187,7 @@ def find_recordings(
         `files`, `pair`, `labels`, `exclude`, `manifest`, `recording_column`, `group_column`,
         `sensor_column`, `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names`
         are used, and can also be given by name. If a recording in a long table has several classes,
-        `read_source` converts them to label spans. A manifest may have the CSV format of the
+        `read_source` converts the classes to label spans. A manifest may have the CSV format of the
         recordings or the default CSV format.
     files : str or sequence of str, optional
         Patterns for the names of the files to read, such as ``pro_*.csv``; a pattern with a slash

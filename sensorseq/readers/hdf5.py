@@ -62,10 +62,10 @@ def read_hdf5(
     A 1-D dataset is a channel, and so is each column of a 2-D dataset. Time may run along either
     axis of a 2-D dataset. The dataset's attribute ``columns`` lists the names of its columns, which
     may include the time; without this attribute, the names are ``gyro[0]``, ``gyro[1]`` and so on.
-    Datasets in groups are named after their path, such as ``imu/ax``, without outer groups that
+    Datasets in groups are named after their paths, such as ``imu/ax``, without outer groups that
     contain only one group. The time is a dataset, or is computed from an attribute
-    ``sample_rate_hz`` of the file, group or dataset. If there are several time datasets, the one in
-    the group of the `channels` is used.
+    ``sample_rate_hz`` of the file, group or dataset. If there are several time datasets, the
+    dataset in the group of the `channels` is used.
 
     An attribute ``unit`` or ``units`` of a 1-D dataset gives the unit of the channel or the time.
     Packed numbers are unpacked with the attributes ``scale_factor`` and ``add_offset``; samples

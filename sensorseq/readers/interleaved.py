@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 _FEWEST_ROWS = 10  # minimum number of rows from which the clock of a sensor is determined
 _RARE = 0.05  # maximum fraction of the rows that may come from rare sensors
 _LEAST_STEPS = 20  # minimum number of time steps that span other sensors' rows
-_REGULAR = 0.5  # maximum relative difference between a regular time step and the usual one
+_REGULAR = 0.5  # maximum relative deviation of a regular time step from the usual time step
 _SHARE_REGULAR = 0.75  # minimum fraction of regular time steps
 _MOST_NUMBERS = 64  # a column with more distinct values does not contain sensor numbers
 _LOOKED_AT = 4096  # this many rows are enough to rule out most columns of measurements
-_APART = 0.5  # maximum ratio of the changes within a sensor to those between sensors
+_APART = 0.5  # maximum ratio of changes within a sensor to changes between sensors
 _SPREADS = 3.0  # minimum ratio of the spreads of two sensors that measure different quantities
 _SENSOR_NAME = re.compile(
     r"(sensor|joint|device|imu|node|topic|axis|actuator|encoder|wheel|leg)s?([ _.-]?"
@@ -79,8 +79,8 @@ def _is_measured(x: NDArray[np.floating]) -> bool:
 def _are_apart(codes: NDArray[np.integer], x: NDArray[np.floating]) -> bool:
     """Return True if a channel seems to contain different quantities of several sensors.
 
-    Such a channel changes more from row to row than between samples of one sensor, or its spread
-    differs between sensors.
+    Such a channel changes more from row to row than between successive samples of one sensor, or
+    its spread differs between sensors.
     """
     order = np.argsort(codes, kind="stable")
     in_order, sorted_x = codes[order], x[order]

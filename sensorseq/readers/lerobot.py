@@ -49,7 +49,7 @@ class LeRobotDataset:
         if not self.version.startswith(("v2.", "v3.")):
             raise RecordingError(
                 f"{self.path}: has version {self.version}; only versions 2 and 3 of LeRobot"
-                " datasets can be read. Convert it with lerobot's own scripts."
+                " datasets can be read. Convert the dataset with lerobot's own scripts."
             )
 
     def pictures(self) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ class TableRows(NamedTuple):
     not_channels: tuple[str, ...]  # the group column, and the label column if all labels are equal
     row_groups: tuple[int, ...]  # row groups of a Parquet file that contain these rows
     form: CsvFormat = USUAL_FORM
-    names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names of the numbers in lists, by column
+    names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names of the list elements, by column
     pictures: tuple[str, ...] = ()  # columns of images, in this file or others, which are not read
 
     def where(self, path: Path) -> Path:
@@ -118,7 +118,7 @@ def recording_table(path: Path, rows: TableRows) -> pa.Table:
 
 
 def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
-    """Return the rows of each sensor that a column names; 1 in column ``leg`` becomes ``leg_1``."""
+    """Return the rows of each sensor in a column; number 1 in column ``leg`` becomes ``leg_1``."""
     path = table.path
     check_names(path, [column], table.names)
     whole = table.as_arrow(column)
@@ -144,7 +144,7 @@ def _by_number(text: str) -> tuple[float, str]:
 
 
 def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
-    """Return ``sha256`` and ``size_bytes`` of a recording's rows, in order."""
+    """Return ``sha256`` and ``size_bytes`` of a recording's rows in their order in the table."""
     digest, size = hashlib.sha256(), 0
     table = recording_table(path, rows)
     for name in sorted(table.column_names):
@@ -158,7 +158,7 @@ def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "size_bytes": size}
 
 
-@lru_cache(maxsize=1)  # the rows are used for the digest and for the recording
+@lru_cache(maxsize=1)  # the rows are needed twice: for the digest and for the recording
 def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     """Return a recording's rows without the column that names it."""
     if path.suffix == ".parquet":

@@ -38,9 +38,10 @@ def read_mdf(
     """Return the channel groups in one file that contain the requested channels.
 
     If `channels` is None, return all groups that have a time channel and rows. A group is named
-    after its acquisition or, if that has no name, ``group_`` followed by its number. Values are in
-    physical units; a value that the file marks as invalid is NaN. Channels that contain strings or
-    arrays are None. If `is_listing` is true, only the first rows of each group are read.
+    after its acquisition; if the acquisition has no name, the group is named ``group_`` plus its
+    number. Values are in physical units; a value that the file marks as invalid is NaN. Channels
+    that contain strings or arrays are None. If `is_listing` is true, only the first rows of each
+    group are read.
     """
     path, *more_paths = paths
     if more_paths:
@@ -177,7 +178,7 @@ def _read_group(
 
 
 def _values(file: Any, index: int, place: int, piece: Any, *, as_words: bool) -> NDArray[Any]:
-    """Return the values of a channel in one piece of the records; strings are returned as bytes."""
+    """Return a channel's values in one block of records; strings are returned as bytes."""
     samples, invalid = file.get(
         group=index,
         index=place,

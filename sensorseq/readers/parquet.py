@@ -133,7 +133,7 @@ def read_parquet(
 class ArrowTable(Table):
     """An Arrow table; `text_column` creates converters for columns of strings.
 
-    `names_of` contains the names of the numbers in columns of lists.
+    `names_of` contains, for columns of lists, the names of the list elements.
     """
 
     def __init__(
@@ -161,8 +161,8 @@ class ArrowTable(Table):
         ]
         if (twice := repeated(names)) is not None:
             raise RecordingError(
-                f"{path}: {twice!r} is the name of a column and of a number in another column's"
-                " lists; rename one of the columns."
+                f"{path}: {twice!r} is the name of a column and of a list element in another"
+                " column; rename one of the columns."
             )
         list_units = {c: units[name] for c, (name, _) in self._places.items() if name in units}
         super().__init__(path, names, {**units, **list_units})
@@ -399,7 +399,7 @@ def _places_in(table: "pa.Table | _StoredTable") -> dict[str, int]:
 
 
 def _names_of(name: str, n_places: int, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the names of the numbers in a column of lists: stored names, or their positions."""
+    """Return names for the list elements of a column: known names, or names with positions."""
     if len(known.get(name, ())) == n_places:
         return known[name]
     return tuple(f"{name}[{place}]" for place in range(n_places))

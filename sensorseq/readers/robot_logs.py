@@ -506,8 +506,8 @@ def _time_s(where: Path, message: "_Message", *, uses_header: bool) -> float:
     time_ns = _stamp_ns(message.content) if uses_header else message.log_time_ns
     if time_ns is None:
         raise RecordingError(
-            f"{where}: a message of {message.topic!r} has no {TIMES[0]}, unlike the first one; use"
-            f" time_column={TIMES[1]!r}."
+            f"{where}: a message of {message.topic!r} has no {TIMES[0]}, unlike the first message;"
+            f" use time_column={TIMES[1]!r}."
         )
     # A float would round seconds since 1970 to 0.2 us; stamps of a different clock are not shifted.
     since_start = time_ns - message.start_ns

@@ -244,7 +244,7 @@ def read_source_rate(
     """Return the median sample rate of a listed recording in Hz, from its timestamps alone.
 
     For several sensors, the rate of the fastest sensor is returned; for fewer than two samples, NaN
-    is returned. Errors about time stamps are those that `read_source` raises.
+    is returned. The errors about time stamps are the same as in `read_source`.
 
     Parameters
     ----------

@@ -107,7 +107,7 @@ def seconds_of(
 
 
 def describe_clock(facts: dict[str, Any]) -> str:
-    """Return a sentence that describes the facts of `Stamps`."""
+    """Describe the time stamps of a recording in words, given the facts of `Stamps`."""
     if "sample_rate_hz" in facts:
         return f"no time column; rows are 1/{facts['sample_rate_hz']:g} s apart (sample_rate_hz)"
     how = {
@@ -140,7 +140,7 @@ def date_of(recording: Recording) -> str:
 
 
 def odd_rates(rates_hz: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the rates that a wrong time unit would explain, by recording."""
+    """Return, by recording, the rates that are so unusual that the time unit may be wrong."""
     lowest, highest = PLAUSIBLE_HZ
     plausible = [rate for rate in rates_hz.values() if rate and lowest <= rate <= highest]
     usual = float(np.median(plausible or [1.0]))
@@ -166,7 +166,7 @@ def _are_whole(stamps: NDArray[Any]) -> bool:
 
 
 def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
-    """Return the only unit with a plausible rate or, of several, the one with a plausible date."""
+    """Return the unit that gives a plausible rate and, if several units do, a plausible date."""
     drawn = [np.empty(0)]
     for at, stop in blocks(len(ticks) - 1, ticks):
         some = evenly_drawn(at, stop, len(ticks) - 1, MOST_STEPS)
@@ -271,7 +271,7 @@ def _refuse_implausible(
 
 
 def _refuse_odd_dates(path: Path, name: str, ticks: NDArray[np.int64], unit: str) -> None:
-    """Raise an error for dates at an odd rate, which were probably converted with a wrong unit."""
+    """Raise an error for dates at an implausible rate, probably converted with a wrong unit."""
     if (rates := _rates_of(_present(ticks[: 1 << 12]))) and _are_odd(rates, UNITS[unit]):
         raise RecordingError(
             f"{path}: the stamps in time column {name!r} are {1 / (rates[0] * UNITS[unit]):.4g} s"
@@ -384,7 +384,7 @@ def _are_times(stamps: NDArray[Any], scale: int) -> NDArray[np.bool_]:
 
 
 def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
-    """Test whether stamps are times of day in digits, in which no seconds exceed 59."""
+    """Test whether stamps are times of day in digits, whose seconds never exceed 59."""
     few = stamps[: 1 << 12]
     if len(few) <= _FEWEST_TIMES or not _are_times(few, scale).all():
         return False

@@ -25,7 +25,7 @@ class Topic(NamedTuple):
     rate_hz : float
         Median rate by log time; NaN for fewer than two messages.
     channels : tuple of str
-        Names of the numbers in its messages, as in `read_robot_log`.
+        Names of the numeric fields in the messages, as in `read_robot_log`.
     """
 
     name: str

@@ -27,8 +27,9 @@ def learn_dwell(
 
     Copies of a window, which have the same start, count only once.
 
-    As a prior, each class gets one more segment, of mean duration, and one more switch, divided
-    equally among the other classes. Unobserved transitions of a rare class are therefore possible.
+    As a prior, each class gets one additional segment and one additional switch. The segment's
+    duration is the total time divided by the number of switches; the switch is divided equally
+    among the other classes. Therefore, even unobserved transitions have a probability above 0.
     """
     k = len(classes)
     names, recording = np.unique(recording_id, return_inverse=True)

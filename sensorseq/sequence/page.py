@@ -50,9 +50,9 @@ def strip_of(
 ) -> dict[str, Any]:
     """Return the template values for one recording.
 
-    The strip begins at 0, or with the first segment if that begins before 0 or in the second half.
-    It ends at `until_s`, or with the last segment if that ends later. `true_begins_s` is the time
-    when the recording begins, on the clock of the true segments.
+    The strip extends from 0 to `until_s`, or to the end of the last segment if that is later. The
+    strip begins with the first segment instead if this segment begins before 0 or in the second
+    half. `true_begins_s` is the time when the recording begins, on the clock of the true segments.
     """
     colors = dict(named_colors(classes))
     first_s = min((segment.start_s for segment in predicted), default=0.0)

@@ -1,4 +1,4 @@
-"""Score predicted class segments over time against the true ones."""
+"""Score predicted segments of classes over time against the true segments."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -45,7 +45,7 @@ class DriveCounts(NamedTuple):
 def count_drive(
     predicted: Sequence[Segment], true: Sequence[Segment], tolerance_s: float
 ) -> DriveCounts:
-    """Compare the predicted segments of a recording with the true ones, both in time order.
+    """Compare the predicted segments of a recording with the true segments, both in time order.
 
     A true segment is found if a predicted segment of its class has an intersection over union of at
     least 0.5 (C. Lea et al., *Temporal Convolutional Networks for Action Segmentation and
@@ -87,7 +87,7 @@ def count_drive(
 
 
 def _overlaps(predicted: Sequence[Segment], true: Segment) -> dict[int, float]:
-    """Return how many seconds each overlapping predicted segment shares with a true one."""
+    """Return how many seconds each overlapping predicted segment shares with a true segment."""
     shared = (
         (at, min(segment.end_s, true.end_s) - max(segment.start_s, true.start_s))
         for at, segment in enumerate(predicted)
@@ -105,7 +105,7 @@ def _entry(predicted: Sequence[Segment], true: Segment, tolerance_s: float) -> i
     """Return the index of the first predicted segment that detects a true segment, or None.
 
     The predicted segment has the true segment's class, and starts within the true segment or at
-    most `tolerance_s` before.
+    most `tolerance_s` before its start.
     """
     for at, segment in enumerate(predicted):
         begins = true.start_s - tolerance_s <= segment.start_s < true.end_s

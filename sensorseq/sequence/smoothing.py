@@ -29,9 +29,9 @@ STREAM_SMOOTH = ("none", "filter", "lag")
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
 """Default dwell time of a class: a minute, or `FEWEST_WINDOWS` windows if that is longer."""
 _LEAST_WEIGHT = 0.25  # smallest weight of a window, however much it overlaps its neighbors
-# A model that misclassifies one window of a recording often misclassifies the next ones, too, so
-# smoothed probabilities would be overconfident. These temperatures were chosen on drives from
-# recordings that the models had not seen; temperatures fitted to each model were no better.
+# A model that misclassifies one window often misclassifies the next windows of the recording as
+# well, so smoothed probabilities would be overconfident. These temperatures were chosen on drives
+# from recordings that the models had not seen; temperatures fitted to each model were no better.
 _TEMPERATURE, _FILTER_TEMPERATURE = 2.5, 2.0
 LOWEST = 1e-12  # smallest probability, so that no window rules out a class
 _TICK_S = 1e-3  # resolution of time steps
@@ -191,9 +191,9 @@ class FixedLag:
     """Fixed-lag smoothing of windows that are one hop apart, for programs without Python.
 
     A window with probabilities p has the likelihood ``max(p / shares, LOWEST) ** weight``. The
-    filtered probabilities of the first window are its likelihood times `start`. For any other
-    window, they are its likelihood times ``filtered @ step``, where `filtered` are the filtered
-    probabilities of the previous window. Filtered probabilities are normalized to a sum of 1. The
+    filtered probabilities of the first window are its likelihood times `start`. The filtered
+    probabilities of any other window are its likelihood times ``filtered @ step``, where `filtered`
+    are those of the previous window. Filtered probabilities are normalized to a sum of 1. The
     filtered probabilities are then multiplied by the likelihood of the next `lag` windows. This
     product, raised to the power of `exponent` and normalized, gives the smoothed probabilities.
     """
@@ -261,7 +261,7 @@ class LagSmoother:
                 row = row * _backward_lag(e, steps, min(self._lag, len(e)))[0]
             smoothed_rows.append(calibrated(row[None], self._lag)[0])
             self._due += 1
-        done = max(self._due - 1, 0)  # the last decided window is needed to decide the next one
+        done = max(self._due - 1, 0)  # the last decided window is needed to decide the next window
         self._centers_s, self._rows = self._centers_s[done:], self._rows[done:]
         self._steps, self._due = self._steps[done:], self._due - done
         return smoothed_rows
@@ -274,7 +274,7 @@ def _power(p: Floats, exponent: float) -> Floats:
 
 
 def window_weight(hop_s: float, window_s: float) -> float:
-    """Return a window's weight: its fraction without overlap, but at least `_LEAST_WEIGHT`."""
+    """Return a window's weight: `hop_s / window_s`, limited to between `_LEAST_WEIGHT` and 1."""
     return min(1.0, max(round(hop_s / window_s, 6), _LEAST_WEIGHT))
 
 

@@ -62,8 +62,8 @@ class Timeline:
     classes : ndarray of shape (k,)
     spans : tuple of Span
         Segments of one class. The border between two segments is halfway between the centers of the
-        adjoining windows. If windows are missing in between, the first segment ends with its last
-        window.
+        adjoining windows. If windows are missing in between, the first segment ends at the end of
+        its last window.
     smooth : str
         The method of smoothing; see `smoothing.smoothed`.
     mean_dwell_s : float or ndarray of shape (k,)

@@ -111,7 +111,7 @@ def test_a_list_without_numbers_is_a_missing_sample_and_long_lists_are_not_chann
 def test_a_column_named_like_a_position_in_a_list_is_an_error(tmp_path):
     columns = {"time_s": np.arange(4.0), "a": pa.array([[1.0, 2.0]] * 4), "a[1]": np.ones(4)}
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
-    with pytest.raises(RecordingError, match=r"'a\[1\]' is the name of a column and of a number"):
+    with pytest.raises(RecordingError, match=r"is the name of a column and of a list element"):
         read_parquet(tmp_path / "log.parquet")
 
 

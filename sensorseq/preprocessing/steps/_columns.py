@@ -44,7 +44,7 @@ class Kernel(Protocol):
 
 
 class ColumnStream(StreamBase):
-    """Applies a kernel to some columns, and delays the other columns by the same time."""
+    """Applies a kernel to some columns, and delays the other columns by the kernel's latency."""
 
     def __init__(
         self, kernel: Kernel, columns: Columns, channels: Channels, sample_rate_hz: float
@@ -55,7 +55,7 @@ class ColumnStream(StreamBase):
         old = [source for source in columns.sources if source >= 0]
         new = [-1 - source for source in columns.sources if source < 0]
         self._n_columns = len(columns.sources)
-        # True if all columns of the result are computed, in order.
+        # True if the result consists of the kernel's columns, in the same order.
         self._is_computed = new == list(range(self._n_columns))
         self._picked = _index(columns.picked)
         self._old = _index([i for i, source in enumerate(columns.sources) if source >= 0])

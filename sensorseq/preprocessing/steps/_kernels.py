@@ -59,10 +59,11 @@ class Fir:
 
 
 class Sos:
-    """A recursive filter in second-order sections that starts settled on the first sample.
+    """A recursive filter in second-order sections that starts in its steady state for sample 0.
 
-    The filter starts with zero state and is applied to the difference from the first sample. This
-    is equivalent to an initial state of `sosfilt_zi` times that sample, and exact for a constant.
+    The filter starts with zero state and is applied to the differences from the first sample. This
+    is equivalent to an initial state of `sosfilt_zi` times the first sample, and is exact for a
+    constant signal.
     """
 
     latency_samples = 0
@@ -83,7 +84,7 @@ class Sos:
 
 
 class MovingStatistic:
-    """Computes a statistic of the window around, or up to, each sample."""
+    """Computes a statistic of a window that is centered on, or ends at, each sample."""
 
     def __init__(self, statistic: str, window: int, ahead: int, n_channels: int) -> None:
         self.statistic, self.window = statistic, window
@@ -98,12 +99,12 @@ class MovingStatistic:
 
 
 class LocalFit:
-    """Computes a weighted sum of the window around, or up to, each sample, such as a fitted slope.
+    """Computes a weighted sum of a window that is centered on, or ends at, each sample.
 
-    `weights` is a function of the numbers of samples before and after the current sample. It
-    returns the weights of all samples of the window, oldest first; they sum to 0. If a window
-    extends beyond the first or the last sample, only the existing samples are fitted. `ahead` is 0
-    or `before`.
+    The sum is, for example, the slope of a fitted line. `weights` is a function of the numbers of
+    samples before and after the current sample. It returns the weights of all samples of the
+    window, oldest first; they sum to 0. If a window extends beyond the first or the last sample,
+    only the existing samples are fitted. `ahead` is 0 or `before`.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class LocalFit:
 
 
 class Lagged:
-    """Computes each sample minus the one `lag` samples earlier; the first `lag` results are 0."""
+    """Subtracts from each sample the sample `lag` steps earlier; the first `lag` results are 0."""
 
     latency_samples = 0
 

@@ -19,7 +19,7 @@ DERIVE = ("auto",)
 _IMU_RATE_HZ = 40.0  # below this rate, spectra of 0.5 s would have fewer than ten bins
 _FRAME_S = 0.5
 _MOST_BINS = 25  # maximum number of frequency bins per channel; more are merged into bands
-_WITHIN = 0.02  # largest relative deviation of a frame from whole samples, as in SpectralFrames
+_WITHIN = 0.02  # largest relative deviation from a whole number of samples, as in SpectralFrames
 _MOVING_S = 1.0
 _SAME_RATE = 1.01
 
@@ -40,7 +40,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 @dataclass(frozen=True)
 class DerivedSteps:
-    """The derived steps, as tables of a configuration file, and a line of text for each rule."""
+    """The derived steps as tables of a configuration file, and lines of text that describe them."""
 
     steps: tuple[dict[str, Any], ...]
     lines: tuple[str, ...]
@@ -52,12 +52,12 @@ def derive_steps(
     """Choose steps for motors and inertial sensors from the channels, without using labels.
 
     For motor currents and speeds, the steps compute the difference and the absolute difference from
-    the previous sample, and the moving mean, standard deviation and range over 1 s. They multiply
-    each current once by the speed at the same location and once by the sign of that speed, and they
-    subtract right channels from left channels. For accelerations and rotation rates sampled at 40
-    Hz or more, the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s. Every channel
-    is then replaced by its means over the same frames. `rates_hz` are the channels' own rates; NaN
-    means unknown.
+    the previous sample, and the moving mean, standard deviation and range over 1 s. They also
+    compute the product of each current and its matching speed, the current times the sign of this
+    speed, and the differences between left and right channels. For accelerations and rotation rates
+    sampled at 40 Hz or more, the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s.
+    Every channel is then replaced by its means over the same frames. `rates_hz` are the channels'
+    own rates; NaN means unknown.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     if len(channels) != len(rates_hz):
@@ -103,7 +103,7 @@ class _Source:
     unit: str
     rate_hz: float
     kind: str  # "current", "speed", "imu", or "" if unknown
-    other_words: tuple[str, ...]  # the other words of the name; a side becomes one letter
+    other_words: tuple[str, ...]  # the remaining words; "left" becomes "l", "right" becomes "r"
 
     @classmethod
     def of(cls, channel: Channel, rate_hz: float) -> "_Source":

@@ -147,7 +147,7 @@ class Difference(_Feature):
 
 @dataclass(frozen=True)
 class Moving(_Feature):
-    """A statistic of the window around, or up to, each sample.
+    """A statistic of a window that is centered on, or ends at, each sample.
 
     The window has floor(window_s * sample_rate_hz) samples. A causal window ends at the sample. For
     phase zero, the window is centered on the sample, and an even number of samples is increased by

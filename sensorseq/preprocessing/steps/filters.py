@@ -31,7 +31,7 @@ _MAX_TAPS = 10**6
 
 
 class _Filter(ChannelwiseStep):
-    """A step that preserves the quantity of a channel; with `keep`, it adds a new channel."""
+    """A step whose result has the unit of its input; with `keep`, the result is a new channel."""
 
     suffix: ClassVar[str]
 

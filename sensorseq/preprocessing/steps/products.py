@@ -55,7 +55,7 @@ class _Combined(ColumnStep):
         return Combination(self._combine(inputs)[1])
 
     def _inputs(self) -> list[tuple[str, str]]:
-        """Return (argument, channel name) of each input, which is a field without a default."""
+        """Return (argument, channel name) of each input, that is, each field without a default."""
         all_fields = fields(self)  # type: ignore[arg-type]  # every step is a dataclass
         needed = [field.name for field in all_fields if field.default is MISSING]
         return [(name, getattr(self, name)) for name in needed]

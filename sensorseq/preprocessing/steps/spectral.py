@@ -28,14 +28,15 @@ class SpectralFrames(Step):
     names; the bins follow with the names ``<name>_<frequency>Hz``. The frequencies of the bins are
     multiples of ``1 / frame_s``, from `min_frequency_hz` (by default the first multiple above 0 Hz)
     to `max_frequency_hz` (by default half the sample rate). `n_bands` merges the bins into bands: a
-    band's amplitude is the root of the sum of the squares of its bins.
+    band's amplitude is the square root of the sum of its bins' squared amplitudes.
 
     The length of a frame must be within 2 % of a whole number of samples, so that the names of the
     bins are accurate. Frame k starts at sample ``ceil(k * hop_s * sample_rate_hz)``; its nominal
     time is the time of its center or, for phase causal, the time of its last sample. The scale
     "log" is the natural logarithm of amplitude + `floor` (in the channel's unit), and "decibel" is
-    20 times the decimal logarithm of this sum. At 100 Hz, frames of 0.5 s with a floor of 0.0008
-    give ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5).
+    20 times the decimal logarithm of this sum. For example, at 100 Hz, frames of 0.5 s with a floor
+    of 0.0008 give ``log(|rfft| + 0.01) - log(12.5)``, where ``rfft`` transforms the 50 weighted
+    samples.
     """
 
     kind: ClassVar[str] = "spectral"

@@ -64,8 +64,8 @@ class Augmentation:
         interpolated by a cubic spline between them.
     window_shift : float, default=0
         The window starts earlier or later by up to this fraction of its length, from 0 to below 1.
-        Shifts are whole numbers of samples, and all shifts are equally likely. Unknown samples are
-        replaced by the first or the last sample.
+        Shifts are whole numbers of samples, and all shifts are equally likely. Unknown samples
+        before or after the window are replaced by its first or last sample.
     n_knots : int, default=4
         Number of knots of the warps inside a window, in addition to the two ends.
     offset : float, default=0
@@ -208,7 +208,7 @@ def make_augmentation(fields_by_name: Mapping[str, Any]) -> Augmentation:
 def augment_copies(
     windows: WindowSet, rows: NDArray[np.int64], augmentation: Augmentation, seed: int
 ) -> WindowSet:
-    """Return repeated training windows; all but the first occurrence of each are randomly changed.
+    """Randomly change repeated training windows, except the first occurrence of each window.
 
     Equal entries of `rows` mark copies of one window. Jitter and offset are relative to each
     channel's standard deviation over the original windows.
@@ -230,7 +230,7 @@ def augment_repeats(
     lengths: NDArray[np.int64] | None,
     channel_sd: NDArray[np.float64],
 ) -> NDArray[Any]:
-    """Return the windows, with random changes to windows whose entry in `rows` occurred earlier."""
+    """Return the windows, randomly changed if their entry in `rows` occurred earlier."""
     number = copy_numbers(rows)
     later = np.flatnonzero(number)
     changed = augment_windows(
@@ -279,7 +279,7 @@ def augment_windows(
     indices : array-like of shape (n_windows,), int, optional
         Index of each window in the complete set of windows; 0, 1, 2, ... by default.
     copies : array-like of shape (n_windows,), int, optional
-        Copy number, so that copies of one window differ; 0 by default.
+        Copy number of each window, which makes copies of one window differ; 0 by default.
     channel_sd : array-like of shape (n_channels,), optional
         Standard deviation that `jitter` and `offset` are relative to, such as the result of
         `channel_sd_of` for the training windows. By default, each window's own standard deviation
@@ -368,7 +368,7 @@ def _mirror_image(
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
     """Return the source channel and the sign for each channel of the mirror image.
 
-    The result is None if there is no mirror image.
+    Both results are None if no channel is flipped or exchanged.
     """
     if not (how.mirror or how.swap):
         return None, None
@@ -470,7 +470,7 @@ def find_axes(channels: Sequence[str]) -> list[tuple[int, int, int]]:
     for at, name in enumerate(channels):
         low = name.lower()
         ways = [((low[:-1], ""), low[-1:]), (("", low[1:]), low[:1])]
-        for common, axis in dict.fromkeys(ways):  # the two ways are equal for a one-letter name
+        for common, axis in dict.fromkeys(ways):  # both entries are equal for a one-letter name
             named[common][axis].append(at)
     of_axis = [axes for axes in named.values() if axes.keys() >= set("xyz") and "w" not in axes]
     seen: set[int] = set()

@@ -136,7 +136,8 @@ def window_recordings(
 
     With `slop_s`, windows begin at multiples of the hop on the recording's clock, so that they
     match the windows of other sensors. More precisely, a window begins at the first sample at or
-    after such a multiple. A piece may begin up to `slop_s` after the multiple.
+    after such a multiple. If a piece begins at most `slop_s` after a multiple, the piece's first
+    window begins at its first sample.
 
     The `provenance` of the windows has four entries. ``window`` contains the lengths in seconds and
     samples, and the arguments. ``recordings`` contains facts about each piece. ``classes`` contains
@@ -190,7 +191,7 @@ def window_recordings(
 
 @dataclass(frozen=True)
 class _Grid:
-    """Determines the positions at which a piece, or a label span of it, is cut into windows."""
+    """Determines the positions at which a piece, or one of its label spans, is cut into windows."""
 
     window_s: float
     hop_s: float
@@ -330,7 +331,7 @@ def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
 
 
 def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArray[np.float32]:
-    """Return the samples of all windows, stored on disk if the samples of any piece are."""
+    """Return the samples of all windows, on disk if the samples of any piece are on disk."""
     n_channels = pieces[0].n_channels
     stored = [piece.values for piece in pieces if is_stored(piece.values)]
     if not stored:

@@ -144,8 +144,8 @@ def _levels(
     """Return each window's median of each channel, and how constant each channel is.
 
     The last two arrays contain, for each channel, the fractions of all time steps whose values
-    equal the median of their window, and are near it. `width` is the range of the medians of each
-    channel; by default, the first block determines it.
+    equal the median of their window, and are near it. `width` is, for each channel, the range of
+    the medians; by default, the range in the first block.
     """
     levels, counts, n_known, at = [], [], np.int64(0), 0
     for block in blocks:
@@ -167,7 +167,7 @@ def _levels(
 
 
 def _width(level: Floats) -> Floats:
-    """Return the width of the range of each channel's known levels."""
+    """Return each channel's largest known level minus its smallest."""
     finite = np.isfinite(level)
     low, high = np.where(finite, level, np.inf), np.where(finite, level, -np.inf)
     return np.asarray(high.max(axis=0) - low.min(axis=0))
@@ -187,7 +187,7 @@ def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_
 
 
 def _with_one_level(codes: Ints, target: Ints) -> tuple[Ints, float]:
-    """Return channels with one level per class, and the fraction of windows with these levels.
+    """Return channels with one level per class, and the fraction of windows at their class's level.
 
     Examples of such channels are one-hot columns, the digits of a class number, and the number
     itself. If the channels together do not reveal the class, no channel is returned.
@@ -205,7 +205,7 @@ def _with_one_level(codes: Ints, target: Ints) -> tuple[Ints, float]:
 
 
 def _in_several_recordings(codes: Ints, target: Ints, origin: Ints, *, combine: bool) -> list[int]:
-    """Return the channels whose levels reveal the class and each occur in at least two recordings.
+    """Return channels whose levels reveal the class and each occur in two or more recordings.
 
     If there is no such channel and `combine` is True, several channels are tried together.
     """

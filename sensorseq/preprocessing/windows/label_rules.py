@@ -42,9 +42,9 @@ class Stretch:
 
 @dataclass(frozen=True)
 class ChosenLabels:
-    """The class index that a rule gives each window, or -1 and the reason if it gives no class.
+    """The class index of each window under a label rule, or -1 and the reason if there is none.
 
-    `best_share` (n_classes,) is the largest fraction of a window's samples that each class has.
+    `best_share` (n_classes,) is the largest fraction that each class makes up in any window.
     """
 
     codes: NDArray[np.int64]
@@ -130,7 +130,7 @@ def choose_labels(
 def _n_within(
     rows: NDArray[np.int64], firsts: NDArray[np.int64], stops: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Count, for each row, the earlier samples that are in one of the sorted intervals."""
+    """Count, for each row, how many of the samples before it are in the sorted intervals."""
     before = np.concatenate([[0], np.cumsum(stops - firsts)])
     begun = np.searchsorted(firsts, rows)
     last = np.maximum(begun - 1, 0)
@@ -183,11 +183,11 @@ def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[Lab
 
 
 Fate = Mapping[str, Any]
-"""Facts about the class ``label``, as plain values for a file. ``n_windows`` is the number of
-windows of the class. ``longest_s`` is the duration of the longest recording, piece or label span of
-the class. ``best_share`` is the largest fraction of a window's samples that the class has (None for
-the rule whole). ``in_spans`` is True if windows were cut inside label spans of the class.
-``bridging_gap_s`` is a `max_gap_s` with which pieces of the class are long enough, or 0."""
+"""Facts about the class ``label``, as plain values that can be stored in a file. ``n_windows`` is
+the number of windows of the class. ``longest_s`` is the duration of the longest recording, piece or
+label span of the class. ``best_share`` is the largest fraction that the class makes up in any
+window (None for the rule whole). ``in_spans`` is True if windows were cut inside label spans of the
+class. ``bridging_gap_s`` is a `max_gap_s` with which pieces of the class are long enough, or 0."""
 
 
 def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
@@ -226,8 +226,8 @@ def check_class_fates(
     way = "Use a shorter window_s"
     if share and label_rule == "majority":
         why = (
-            f"it is not the majority label of any window with min_purity={min_purity:g}; its"
-            f" largest fraction of a window is {share:.3g}"
+            f"it is not the majority label of any window with min_purity={min_purity:g}; it"
+            f" makes up at most {share:.3g} of a window"
         )
         way = "Use a lower min_purity, a shorter window_s or label_rule='whole'"
     elif share:

@@ -218,7 +218,7 @@ def test_a_class_that_loses_all_windows_is_an_error_that_says_what_removed_it():
     pure = {"label_rule": "majority", "min_purity": 0.7}
     for recordings, window_s, more, said in (
         ([mixed], 1.0, {}, r"'mud' .*: all its label spans.*0\.3 s.*omit"),
-        ([mixed], 1.0, pure, r"'mud'.*min_purity=0\.7; its largest fraction .*0\.6"),
+        ([mixed], 1.0, pure, r"'mud'.*min_purity=0\.7; it makes up at most 0\.6"),
         ([mixed], 1.0, {"label_rule": "last"}, "'mud' .* this label at its last sample"),
         ([mixed], 1.0, {"hop_s": 2.0, "label_rule": "centre"}, "'mud' .*no window contains"),
         (apart, 1.0, {"label_rule": "majority"}, "'mud' .*: all its recordings are shorter"),
