@@ -9,10 +9,10 @@
 // time if no call writes to memory that another call uses. No output may overlap an input unless
 // the comment on the output allows it.
 //
-// Bits: the values of one row are its logits, hidden, h_n, c_n, grad_x, grad_h_0 and grad_c_0. They
-// are accumulated in an order that depends only on H and C, so they do not depend on the batch, the
-// thread count or M. With one direction, time may be divided into chunks without any effect on
-// these values if each chunk gets h_n and c_n of the previous chunk as h_0 and c_0. Weight
+// Bits: one row's logits, hidden, h_n, c_n, grad_x, grad_h_0 and grad_c_0 are accumulated in an
+// order that depends only on H and C, so their bits do not depend on the batch, the thread count or
+// M. With one direction, time may be divided into chunks without any effect on these values, if
+// each chunk gets h_n and c_n of the previous chunk as h_0 and c_0. Weight
 // gradients are summed in min(8, ceil(N / 6)) slots determined by N, or in one slot if H >= 320;
 // the slots are then added in order. These guarantees hold within one instruction set; another
 // instruction set may give different last bits.

@@ -12,7 +12,7 @@ SENSORSEQ_INLINE TileRows RowsOfTile(const LstmShape& s, const int64_t* lengths,
   return OrderRows(s, lengths, first, TileBegin(tile + 1, s.n_windows) - first);
 }
 
-// Packs every model and direction in the layout of ForwardPackTask.
+// Packs the weights of every model and direction, in the layout that ForwardPackTask writes.
 template <typename Real>
 inline void Pack(const LstmShape& s, const LstmInputs<Real>& in, Real* packed) {
   const int64_t stride = LayoutForward(s).packed_stride;

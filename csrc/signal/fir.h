@@ -10,10 +10,10 @@ namespace signal {
 constexpr int64_t kFirBlock = 8;
 constexpr int64_t kFirAlignment = 64;  // bytes
 
-// One output: the sum of the products of n_taps taps, in order of time, and as many samples of a
-// row. The taps end at `taps_end`, and the samples end before entry `end`. Only n_last entries of
-// the last block are read, because later samples may not have arrived. If another output has more
-// taps, the same number of taps and samples may be read for this output; the additional taps are 0.
+// One output: the dot product of n_taps taps, in order of time, and as many samples of a row. The
+// taps end at `taps_end`, and the samples end before entry `end`. Only n_last entries of the last
+// block are read, because later samples may not have arrived. If another output has more taps, the
+// same number of taps and samples may be read for this output; the additional taps are 0.
 struct FirOutput {
   const double* taps_end;  // end of n_taps taps, aligned to kFirAlignment
   int64_t end;             // a multiple of kFirBlock if n_last < kFirBlock
