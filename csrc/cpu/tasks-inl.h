@@ -170,9 +170,9 @@ struct Slot {
   }
 };
 
-// Computes one member's share of the backward pass of tiles [first, end), like ForwardSome. For
-// each slot, one member computes the gradients of the head; if that member has left the team, the
-// first member computes them.
+// The counterpart of ForwardSome for the backward pass of tiles [first, end). For each slot, one
+// member computes the gradients of the head; if that member has left the team, the first member
+// computes them.
 template <typename Real, typename SavedOf>
 inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,
                          Real* scratch, SavedOf saved_of, Team::Member& member) {

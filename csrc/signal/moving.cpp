@@ -223,8 +223,8 @@ class Blocks {
 
   std::vector<V> block_;
   Summary so_far_;  // of the block
-  // The summaries of the ends of the previous block, and of the last block once Finish has been
-  // called.
+  // Entry n - 1 is the summary of the last n samples of the previous block or, in ends_ after
+  // Finish, of the last block.
   std::vector<Summary> previous_, ends_;
   V previous_anchor_ = {};
 };

@@ -72,7 +72,7 @@ class PolyphaseTaps {
   int64_t n_phase_taps_;  // maximum number of taps of one phase
   int64_t n_shifts_;      // number of possible positions of the newest sample in its block
   int64_t n_padded_, n_before_;
-  int64_t period_;       // outputs until phase and shift repeat, or 1 if this takes kMaxDots or more
+  int64_t period_;       // outputs until phase and shift repeat, or 1 if that is kMaxDots or more
   AlignedDoubles rows_;  // (up, n_shifts, n_padded), each phase's taps from the last to the first
   std::vector<FirOutput> outputs_;  // (up, n_shifts) outputs whose newest sample is sample 0
   AlignedDoubles natural_;  // (up, n_phase_taps), the taps without padding; only for interpolation

@@ -77,8 +77,8 @@ def choose_engine(engine: str, gap: str | None) -> EngineChoice:
         return EngineChoice("native", reason)
     if engine == "native":
         raise ArgumentError(
-            f"engine='native' does not support this training: {gap}. engine='auto' (the"
-            " default) then uses the autograd engine."
+            f"engine='native' does not support this training: {gap}. With engine='auto' (the"
+            " default), the autograd engine is used."
         )
     return EngineChoice("autograd", f"the native engine does not support this: {gap}")
 

@@ -328,7 +328,7 @@ class TrainingRun:
         self.callbacks.explain(sys.exception())
 
     def release_module(self) -> None:
-        """Let torch draw the module's dropout masks again, and switch to evaluation mode."""
+        """Restore torch's dropout in the module, and switch the module to evaluation mode."""
         if isinstance(self.module, LSTMLinear):
             self.module.dropout_source = None
         self.module.eval()

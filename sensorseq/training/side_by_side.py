@@ -109,7 +109,7 @@ def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
 
 
 def _begin(job: TrainingJob, moved: dict[Hashable, TrainingData]) -> TrainingRun | None:
-    """Return the run of a job that can join a group, or None if the job has to be trained alone."""
+    """Return a job's run if it can join a group, or None if the job must be trained alone."""
     device = next(job.module.parameters()).device
 
     def move(data: TrainingData) -> TrainingData:

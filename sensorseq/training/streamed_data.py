@@ -117,7 +117,7 @@ class StreamedSampler(BatchSampler):
         self.cuts.append(self.n_batches)
 
     def buffers(self) -> list[tuple[Rows, list[int]]]:
-        """Draw an epoch: the windows of each buffer, in order, and the limits of the batches."""
+        """Draw an epoch: the windows of each buffer, in order, and the edges of its batches."""
         order = self._order()
         return [
             (
