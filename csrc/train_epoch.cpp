@@ -55,8 +55,8 @@ LstmShape KernelShape(const TrainShape& s, int64_t layer, int64_t n_windows) {
   return k;
 }
 
-// Whether a layer's passes run as one fused step. With batch norm, the passes are not fused, because
-// the norm between them needs all windows.
+// Whether a layer's passes run as one fused step. With batch norm, the passes are not fused,
+// because the norm between them needs all windows.
 bool IsFused(const TrainShape& s, int64_t layer) {
   return layer + 1 == s.n_layers && s.head_norm != HeadNorm::kBatch;
 }

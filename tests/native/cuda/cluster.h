@@ -1,5 +1,5 @@
 // The CTAs of one cluster on the host: their shared memory, barriers and messages, and a scheduler
-// that runs warps as fibers which yield at random.
+// that runs warps as fibers that yield at random.
 //
 // Vector clocks record the order of operations. Their components are the warps, and the messages of
 // each warp. For an operation of a component, a clock records up to three facts:
