@@ -236,8 +236,8 @@ class Forward : Recurrent<M, V> {
     }
   }
 
-  // Four lanes fetch a row's x. Each lane fetches every fourth word, so that the lanes
-  // read adjacent words.
+  // Four lanes fetch a row's x. Each lane fetches every fourth word, so that the lanes read
+  // adjacent words.
   SENSORSEQ_BODY void PlaceInput() {
     const I row = m.ToInt(lane >> 2);
     // Lane i (0 to 3) has the lengths of rows 2 i and 2 i + 1 of the tile.

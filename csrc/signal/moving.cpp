@@ -154,7 +154,7 @@ struct Range {
   V Value(V, V, Count) const { return high - low; }
 };
 
-// The last complete block and the current block, for the channels of a V.
+// The last complete block and the current block, for the one or two channels in a V.
 template <template <typename> class Statistic, typename V>
 class Blocks {
  public:

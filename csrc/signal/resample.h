@@ -143,7 +143,7 @@ class StreamFilter {
   void Push(const Real* x, int64_t n_samples, Real* y);
 
   // Writes the remaining outputs (n_outputs_of_end(0)), with the edge's values after the last
-  // sample. y is as in Push. The next sample is the first of another signal.
+  // sample. y is as in Push. The next Push begins another signal.
   template <typename Real>
   void Flush(Real* y);
 

@@ -210,7 +210,8 @@ def forward_models(
 # Outputs of trained networks, for arrays
 
 
-# For each module, the network for the kernel, and the state of the weights it was made from.
+# For each module, the network for the kernel, and the state of the weights from which the network
+# was made.
 _NETWORKS: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
 
 

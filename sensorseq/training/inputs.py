@@ -21,8 +21,9 @@ from sensorseq.windows import WindowSet
 # (n, c, t) instead of (n, t, c).
 FEW_TIMESTEPS = 16
 MANY_CHANNELS = 32
-_SMOOTHER = 0.7  # an axis is smoother if its roughness is below this fraction of the other axis's
-_CHANNELS_PER_STEP = 8  # from this ratio on, it is an error if neither axis is smoother
+# An axis counts as smoother if its roughness is below this fraction of the other axis's roughness.
+_SMOOTHER = 0.7
+_CHANNELS_PER_STEP = 8  # this ratio or more is refused even if neither axis is smoother
 _EXAMINED = 200  # number of windows whose smoothness is measured
 
 

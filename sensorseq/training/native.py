@@ -350,7 +350,7 @@ class NativeEpochs:
             "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
             "step_count": trainer.step_count,
         }
-        if trainer.average is not None:  # without it, the module has the weights
+        if trainer.average is not None:  # without an average, the module has the weights
             state |= {"parameters": trainer.parameters, "average": trainer.average}
         return state
 

@@ -28,8 +28,7 @@ from sensorseq.training.streamed_data import StreamedData
 # The fixed subset has one training window in 20, but at least 32 and at most 256 windows.
 FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256
 AVERAGE_DECAY = 0.9
-# A snapshot is taken after each eighth of the run; the initial
-# snapshot and the last four are kept.
+# A snapshot is taken after each eighth of the run; the initial snapshot and the last four are kept.
 N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8
 
 _Given = ParamSpec("_Given")

@@ -216,7 +216,7 @@ class StreamedData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple[TrainingData, list[Rows]], None, None]:
-        """Yield the buffers of an epoch, each with the positions of every batch in the buffer."""
+        """Yield an epoch's buffers, each with its batches as arrays of positions in the buffer."""
         assert isinstance(batches, StreamedSampler)
         drawn = batches.buffers()
 
