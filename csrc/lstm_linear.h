@@ -48,7 +48,7 @@ struct Parallel {
     int64_t long_wait_us = 500;
     // Threads stop sharing when long waits take at least this percentage of the time.
     int64_t long_waits_percent = 25;
-    // Threads do not share steps for this time after a thread was kept from running.
+    // After a thread has been kept from running, threads stop sharing steps for this time.
     int64_t alone_ms = 500;
   } sharing = {};
 };

@@ -262,7 +262,7 @@ inline void BackwardTeamTask(void* context, Team::Member& member) {
   });
 }
 
-// Sums, in order, the slots of one direction and one block of units of a model, and writes the
+// Sums the slots, in order, for one block of units in one direction of a model, and writes the
 // gradients in torch's layout. The task of a model's first block also writes the head's gradients.
 template <typename Real>
 inline void BackwardSumTask(void* context, int64_t index) {

@@ -41,7 +41,7 @@ struct TileSteps {
   }
 };
 
-// The tiles and steps of a slot. A slot is empty if there are too few windows to fill all slots.
+// The tiles and steps of a slot. Some slots are empty if there are too few windows for all.
 struct Slot {
   int64_t first_tile, last_tile, first_step, last_step;
   SENSORSEQ_HD Slot(const Sizes& s, int64_t n_windows, int64_t slot) {

@@ -155,7 +155,7 @@ class Augmenter {
       for (int64_t c = 0; c < C_; ++c) image[c] = step[how_.mirror_order[c]] * how_.mirror_sign[c];
       std::copy_n(image.data(), C_, step);
     }
-    if (windows_.channel_sd != nullptr) return;  // each channel keeps its given deviation
+    if (windows_.channel_sd != nullptr) return;  // each channel keeps its standard deviation
     for (int64_t c = 0; c < C_; ++c) image[c] = noise_sd_[how_.mirror_order[c]];
     std::copy_n(image.data(), C_, noise_sd_.data());
   }

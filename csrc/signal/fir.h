@@ -46,7 +46,7 @@ struct FirInterpolation {
   int64_t row_stride;  // in doubles
   double* sums;        // (n_outputs, n_channels)  written; overlaps nothing
 };
-constexpr int64_t kInterpolationReach = 7;  // the lanes of the widest vector minus one
+constexpr int64_t kInterpolationReach = 7;  // number of lanes of the widest vector, minus one
 constexpr int64_t kInterpolationTile = 32;  // in samples; only full tiles use all lanes
 
 // A row of taps interpolated between two rows: blended[i] = low[i] + weight * (high[i] - low[i]),

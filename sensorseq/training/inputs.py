@@ -124,7 +124,7 @@ SETS = (str, os.PathLike, WindowSet)  # types that `open_windows` handles
 
 
 def check_channels_have_numbers(windows: Windows, name: str) -> None:
-    """Raise an error if a window lacks a channel, because the gap could reveal the class."""
+    """Raise an error if a window lacks a channel, because its absence could reveal the class."""
     lost = np.zeros(0) if windows.are_stored else np.isnan(windows.X[:, 0])
     if lost.any():
         row, channel = map(int, np.argwhere(lost)[0])

@@ -84,10 +84,10 @@ class StreamedSampler(BatchSampler):
     """Draws batches buffer by buffer, so that only a limited part of the file is in memory.
 
     The file is divided into blocks of adjacent windows. Each epoch shuffles the blocks, cuts the
-    result into buffers, and shuffles the windows of each buffer. Therefore, a batch draws from all
-    blocks of a buffer, and a buffer draws from the entire file. ``"shuffle"`` uses every window
-    once per epoch. `places` (N,) contains the windows' positions in the file; all sizes are numbers
-    of windows.
+    result into buffers, and shuffles the windows of each buffer. Therefore, the windows of a batch
+    come from all blocks of a buffer, and the blocks of a buffer come from the entire file.
+    ``"shuffle"`` uses every window once per epoch. `places` (N,) contains the windows' positions in
+    the file; all sizes are numbers of windows.
     """
 
     def __init__(
