@@ -11,8 +11,8 @@
 // are taken in a different order and the gradient slots cover different windows.
 //
 // The caller checks rows, offsets, crops, classes and lengths while they are on the host; see
-// CheckValues. Wrong values on the device make the model's head NaN, and nothing is read or written
-// out of bounds.
+// CheckValues. Wrong values on the device turn the model's head into NaN, but nothing is read or
+// written out of bounds.
 #pragma once
 
 #include <cstddef>

@@ -8,8 +8,8 @@
 
 namespace sensorseq::cuda {
 
-// The maximum number of windows of a step. It is at least one, so that a call whose steps are all
-// empty needs no special case.
+// The maximum number of windows of a step. This number is at least one, so that a call whose steps
+// are all empty needs no special case.
 inline int64_t StepWindows(const TrainShape& s) { return s.max_batch > 0 ? s.max_batch : 1; }
 
 // The shape of a step's layer.

@@ -33,7 +33,7 @@ struct FirDots {
 };
 
 // Successive outputs at `up` times the rate of the samples. Output m has phase (phase + m) % up and
-// uses n_taps samples from entry first + (phase + m) / up of a row on.
+// uses n_taps samples of a row, beginning with entry first + (phase + m) / up.
 //
 // sums[m * n_channels + c] = sum over i of taps[phase of m * n_taps + i] * row c[first entry of m +
 // i], in the order of i.

@@ -223,8 +223,8 @@ class Blocks {
 
   std::vector<V> block_;
   Summary so_far_;  // of the block
-  // Entry n - 1 is the summary of the last n samples of the previous block or, in ends_ after
-  // Finish, of the last block.
+  // In previous_, entry n - 1 is the summary of the last n samples of the previous block. After
+  // Finish, ends_ contains the same summaries of the last block.
   std::vector<Summary> previous_, ends_;
   V previous_anchor_ = {};
 };

@@ -113,7 +113,7 @@ class TrainingConfig:
         See `max_grad_norm`.
     max_timesteps : int or None
         Maximum number of time steps of a window. The engine itself crops windows only for
-        ``crop="random"``, anew in each epoch; all other crops must be made before scaling.
+        ``crop="random"``, which differs in each epoch; other crops must be made before scaling.
     crop : {"head", "tail", "centre", "random"}
         Which time steps of a longer window are kept.
     early_stopping : bool

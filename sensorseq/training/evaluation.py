@@ -1,4 +1,4 @@
-"""Evaluate networks: the loss of each window, the mean loss and accuracy of a part, the outputs."""
+"""Evaluate networks: compute window losses, the mean loss and accuracy of a part, and outputs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

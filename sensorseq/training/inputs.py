@@ -111,8 +111,8 @@ def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
     if continues.mean() < SHARE:
         return
     raise InputError(
-        f"X has shape {(n, n_columns)}, read as {n} windows of one channel, {n_columns} step(s)"
-        f" long, but its rows seem to be samples: in {int(continues.sum())} column(s) each row"
+        f"X has shape {(n, n_columns)}, read as {n} windows of {n_columns} step(s) and one"
+        f" channel, but its rows seem to be samples: in {int(continues.sum())} column(s) each row"
         f" continues the previous one, and a label stays the same for {n // n_runs} rows on"
         " average. Cut windows: convert each recording with Recording.evenly_sampled, and fit on"
         " PreparePipeline(window_s=...).prepare(recordings). If each row really is a window, give X"
