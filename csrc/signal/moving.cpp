@@ -199,7 +199,7 @@ class Blocks {
   }
 
  private:
-  // The statistic of `n` samples that end with the first `here` samples of the block.
+  // The statistic of `n` samples, the last `here` of which are the first samples of the block.
   V Joined(const Summary& so_far, int64_t here, V last, int64_t n, Counts counts) const {
     const int64_t before = n - here;
     Summary summary = previous_[before - 1];

@@ -112,8 +112,8 @@ class TrainingConfig:
     clip_by : {"norm", "value"}
         See `max_grad_norm`.
     max_timesteps : int or None
-        Maximum number of time steps of a window. The engine itself crops windows only for
-        ``crop="random"``, which differs in each epoch; other crops must be made before scaling.
+        Maximum number of time steps of a window. The engine itself makes only the crops of
+        ``crop="random"``, which change in each epoch; other crops must be made before scaling.
     crop : {"head", "tail", "centre", "random"}
         Which time steps of a longer window are kept.
     early_stopping : bool

@@ -299,7 +299,7 @@ class TrainingRun:
         return self.autograd
 
     def notify(self, hook: str, argument: Any) -> bool:
-        """Call a hook of every callback; errors are stored until the end of the run."""
+        """Call `hook` on every callback; errors are stored until the end of the run."""
         return self.callbacks.notify(hook, self.module, argument)
 
     def finish(self, ended_by: str) -> None:
