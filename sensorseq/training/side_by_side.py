@@ -32,7 +32,7 @@ from sensorseq.training.randomness import isolated_torch_rng
 from sensorseq.training.streamed_data import StreamedData
 
 SHARED_BYTES = 1024**3  # maximum size in bytes of the windows stored for one group
-# Maximum size in bytes of a model's validation windows, if different windows are stacked.
+# Maximum size in bytes of validation windows that are stacked with those of other models.
 STACKED_BYTES = 4 * 1024**2
 STEP_PRODUCTS = 4e9  # maximum multiplications per thread in a step of a group: about 0.1 s
 
