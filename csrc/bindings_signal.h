@@ -47,7 +47,7 @@ class Turn {
   std::unique_lock<std::mutex> lock_;
 };
 
-// Returns the loops for this processor. Raises an error if SENSORSEQ_CPU_ISA names an unknown or
+// Returns the kernels for this processor. Raises an error if SENSORSEQ_CPU_ISA names an unknown or
 // unsupported instruction set.
 const signal::SignalKernels& ServingKernels();
 

@@ -46,7 +46,7 @@ class BlockPool {
   }
 
   // Takes a block back. If more than kMaxFreeBytes bytes are then free, releases the blocks that
-  // have been unused longest.
+  // have been free for the longest time.
   void Give(void* block) {
     Header* header = static_cast<Header*>(block) - 1;
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -68,7 +68,7 @@ class BlockPool {
     size_t bytes;
   };
   std::mutex mutex_;
-  std::vector<Header*> free_;  // the block unused longest comes first
+  std::vector<Header*> free_;  // in the order in which they were returned
   size_t free_bytes_ = 0;
 };
 

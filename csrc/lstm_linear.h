@@ -9,9 +9,9 @@
 // time if no call writes to memory that another call uses. No output may overlap an input unless
 // the comment on the output allows it.
 //
-// Bits: the values of one row are its logits, hidden, h_n, c_n, grad_x, grad_h_0 and grad_c_0. They
-// are accumulated in an order that depends only on H and C, so they do not depend on the batch, the
-// thread count or M. With one direction, time may be divided into chunks without any effect on
+// Bits: the values of one row (logits, hidden, h_n, c_n, grad_x, grad_h_0 and grad_c_0) are
+// accumulated in an order that depends only on H and C, so their bits do not depend on the batch,
+// the thread count or M. With one direction, time may be divided into chunks without any effect on
 // these values if each chunk gets h_n and c_n of the previous chunk as h_0 and c_0. Weight
 // gradients are summed in min(8, ceil(N / 6)) slots determined by N, or in one slot if H >= 320;
 // the slots are then added in order. These guarantees hold within one instruction set; another
@@ -43,12 +43,12 @@ struct Parallel {
     // The number of multiply-adds per step and gate from which sharing pays if there are fewer
     // tiles than threads.
     int64_t min_work = int64_t(1) << 14;
-    // A wait of at least this time is long. The time exceeds any wait for a running thread, but is
-    // shorter than a time slice.
+    // A wait of at least this time counts as long. The time is longer than any wait for a running
+    // thread, but shorter than a time slice.
     int64_t long_wait_us = 500;
     // Threads stop sharing when long waits take at least this percentage of the time.
     int64_t long_waits_percent = 25;
-    // For how long threads do not share steps after a thread was kept from running.
+    // After a thread has been kept from running, threads stop sharing steps for this time.
     int64_t alone_ms = 500;
   } sharing = {};
 };

@@ -6,8 +6,8 @@
 //
 // Bits: the values of one row are accumulated in an order that depends only on the kernel variant
 // for H and C. Weight gradients are summed in slots determined by N and T, and the slots are then
-// added in order. All results therefore repeat bit for bit, and the values of one row do not depend
-// on the batch, on M, or on the division of time into chunks.
+// added in order. All results are therefore exactly reproducible, and the values of one row do
+// not depend on the batch, on M, or on the division of time into chunks.
 //
 // A value is invalid if it is a length outside 0..T or a weight beyond the range of the products'
 // factors. If the device finds an invalid value, the results of the row or the model become NaN.

@@ -20,11 +20,11 @@ struct Buffers {
   double *log_p, *grad_loss;   // (tasks, class_stride)
   double* losses;              // (M, N)
   void* kernel_workspace;
-  int64_t share_stride, class_stride;  // rounded up to full cache lines, as tasks run side by side
+  int64_t share_stride, class_stride;  // rounded up to cache lines, because tasks run in parallel
 };
 
-// The number of tasks of a call: the slots of all models, but at least one, for the scratch of a
-// forward pass.
+// The number of tasks of a call: one for each slot of each model, but at least one, so that a
+// forward pass has scratch memory.
 int64_t TaskCount(const LstmShape& s) {
   const int64_t n = s.n_models * SlotCount(s);
   return n < 1 ? 1 : n;

@@ -120,8 +120,8 @@ class ThreadPool::Worker {
 
 ThreadPool::Job ThreadPool::Worker::kTaken{nullptr, nullptr, 0};
 
-// Starts workers until the pool has n, then takes up to n workers that are free. Returns these as a
-// list, or null if none is free.
+// Starts workers until the pool has n, then takes up to n workers that are free. Returns a list of
+// the workers that it has taken, or null if no worker is free.
 ThreadPool::Worker* ThreadPool::Lease(int64_t n) {
   const std::lock_guard<std::mutex> lock(mutex_);
   while (n_workers_ < n) {

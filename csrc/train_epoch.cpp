@@ -55,8 +55,8 @@ LstmShape KernelShape(const TrainShape& s, int64_t layer, int64_t n_windows) {
   return k;
 }
 
-// Whether a layer's passes run as one fused step. With batch norm they do not, because the norm
-// between the two passes needs all windows.
+// Whether a layer's passes run as one fused step. With batch norm, the passes are not fused,
+// because the norm between them needs all windows.
 bool IsFused(const TrainShape& s, int64_t layer) {
   return layer + 1 == s.n_layers && s.head_norm != HeadNorm::kBatch;
 }
@@ -574,7 +574,7 @@ class Step {
   int64_t step_count_;  // number of updates before this step
   double* statistics_;
   int64_t first_row_, B_;
-  LstmShape of_slots_;  // the shape of any layer, as all layers have the same slots
+  LstmShape of_slots_;  // the shape of any layer, because all layers have the same slots
   const int64_t *rows_, *crop_starts_, *class_index_;
   const Real* weight_;
   double learning_rate_;

@@ -9,8 +9,9 @@
 //
 // Every array is dense and row-major. Letters in addition to lstm_linear.h: L layers, N windows of
 // the data, T0 timesteps of the data, T timesteps that a step trains on, R rows listed for all
-// steps together, S steps, and Q parameters of a model. A first size of M' is M, or 1 if all models
-// share the array. Real is float or double; losses, norms and statistics are computed in double.
+// steps together, S steps, and Q parameters of a model. The first dimension M' of an array is M, or
+// 1 if all models share the array. Real is float or double; losses, norms and statistics are
+// computed in double.
 //
 // train_epoch allocates nothing, throws nothing, and checks its arguments before it writes any
 // output.

@@ -6,13 +6,13 @@
 // A step is a fixed sequence of kernels that read the index of the step from the device, so a call
 // can make one CUDA graph and launch it for each step.
 //
-// Bits: results repeat bit for bit. The guarantees of train_epoch.h hold within one kernel variant,
-// which is determined by H, C and T. The bits differ from those on the CPU, because sums are taken
-// in a different order and the gradient slots cover different windows.
+// Bits: results are exactly reproducible. The guarantees of train_epoch.h hold within one kernel
+// variant, which is determined by H, C and T. The bits differ from those on the CPU, because sums
+// are taken in a different order and the gradient slots cover different windows.
 //
 // The caller checks rows, offsets, crops, classes and lengths while they are on the host; see
-// CheckValues. Wrong values on the device make the model's head NaN, and nothing is read or written
-// out of bounds.
+// CheckValues. Wrong values on the device turn the model's head into NaN, but nothing is read or
+// written out of bounds.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // The loss of one window and its gradient with respect to the logits. The loss and the gradient are
-// computed in double whatever the network's precision. This costs little, because there are few
-// classes, whereas rounding errors here would reach every weight.
+// computed in double, whatever the network's precision. Double costs little here, because there are
+// few classes, whereas rounding errors would reach every weight.
 #pragma once
 
 #include <cmath>

@@ -225,8 +225,8 @@ class WindowSet:
         Raises
         ------
         WindowError
-            If `sets` is empty, or the sets differ in timesteps, channels, rate or the arrays that
-            they have.
+            If `sets` is empty, if the sets differ in timesteps, channels or rate, or if only some
+            of the sets have an optional array, such as labels.
         """
         parts: Sequence[WindowSet] = list(sets)
         if not parts:

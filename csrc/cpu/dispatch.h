@@ -11,7 +11,7 @@
 
 namespace sensorseq {
 
-// The functions of a training step besides the layers; see head-inl.h and optimizer-inl.h.
+// The functions of a training step, except those of the layers; see head-inl.h and optimizer-inl.h.
 template <typename Real>
 struct TrainKernels {
   void (*head_forward)(const Real* features, const Real* weight, const Real* bias,

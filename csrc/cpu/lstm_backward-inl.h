@@ -1,8 +1,8 @@
 // The backward kernel: processes a tile of windows from the last step to the first in one
 // direction. Included by kernels-inl.h after lstm_forward-inl.h; includes nothing.
 //
-// The kernel collects up to kBlockEntries entries. An entry consists of the gate gradients of one
-// row and timestep and the inputs of these gates. One product without transposes then adds the
+// The kernel collects up to kBlockEntries entries. An entry belongs to one row at one timestep, and
+// contains the gradients and the inputs of its gates. One product without transposes then adds the
 // contributions of all entries to the slot's weight gradients. tanh(c) is neither saved nor
 // recomputed, because h = o tanh(c) implies o (1 - tanh(c)^2) = o - h^2 / o.
 
@@ -422,7 +422,7 @@ class BackwardTile {
 };
 
 // Adds the entries of all tiles for which is_due(t) is true to the weight gradients of the member's
-// blocks. One run of columns is finished for all tiles before the next run begins.
+// blocks. Each range of columns is finished for all tiles before the next range begins.
 template <typename Real, typename IsDue>
 inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
                        Team::Member& member) {
@@ -442,10 +442,10 @@ inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
   }
 }
 
-// Runs the backward passes of several tiles, which Begin has set up, side by side. If the tiles
-// share a slot, all of them add their entries when one tile's block is full. Otherwise, each tile
-// adds its own entries when its block is full, so that the number of tiles does not affect the
-// bits.
+// Runs the backward passes of several tiles side by side, after Begin has set up the tiles. If the
+// tiles share a slot, all of them add their entries when one tile's block is full. Otherwise, each
+// tile adds its own entries when its block is full, so that the number of tiles does not affect the
+// bits of the result.
 template <typename Real>
 inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                           const LstmShape& s, Team::Member& member) {

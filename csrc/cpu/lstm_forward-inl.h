@@ -329,9 +329,9 @@ class ForwardTile {
 // is read.
 constexpr int64_t kPanelBlocks = SENSORSEQ_REGISTER_ROWS < 6 ? 1 : kShareBlocks;
 
-// Runs the forward passes of several tiles, which Begin has set up, side by side. In each step, all
-// rows use a panel of weights before the next panel is read. Returns whether the member stays in
-// its team.
+// Runs the forward passes of several tiles side by side, after Begin has set up the tiles. In each
+// step, all rows use a panel of weights before the next panel is read. Returns whether the member
+// stays in its team.
 template <typename Real>
 inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                          int64_t hidden_size, Team::Member& member) {

@@ -3,7 +3,7 @@
 // compiler vectorizes these plain loops for the instruction set, but it fuses no multiplication
 // with an addition and reorders no sum, so all instruction sets give the same bits.
 
-// Sums values[i]^2 in a fixed order, with partial sums that suit vectors.
+// Sums values[i]^2 in a fixed order, with partial sums that can be vectorized.
 template <typename Real>
 inline double SumOfSquares(const Real* values, int64_t n) {
   constexpr int kSums = 16;

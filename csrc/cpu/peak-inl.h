@@ -12,7 +12,7 @@ inline int64_t MultiplyAddFlops(int64_t repeats) {
   // The factor is too small to change a chain, so there is neither overflow nor a subnormal number,
   // which would be slow. Each sum overwrites its addend, as ARM's instruction does. All products
   // differ, so the compiler has to compute each of them.
-  volatile float tiny = 1e-20f;  // volatile, so that the compiler cannot see that nothing changes
+  volatile float tiny = 1e-20f;  // volatile, so that the compiler does not know its value
   const Vec<float> factor = Broadcast(static_cast<float>(tiny));
   for (int64_t repeat = 0; repeat < repeats; ++repeat) {
 #pragma GCC unroll 16

@@ -12,7 +12,7 @@ SENSORSEQ_INLINE TileRows RowsOfTile(const LstmShape& s, const int64_t* lengths,
   return OrderRows(s, lengths, first, TileBegin(tile + 1, s.n_windows) - first);
 }
 
-// Packs every model and direction in the layout of ForwardPackTask.
+// Packs the weights of every model and direction, in the layout that ForwardPackTask writes.
 template <typename Real>
 inline void Pack(const LstmShape& s, const LstmInputs<Real>& in, Real* packed) {
   const int64_t stride = LayoutForward(s).packed_stride;
@@ -170,9 +170,9 @@ struct Slot {
   }
 };
 
-// Computes one member's share of the backward pass of tiles [first, end), like ForwardSome. For
-// each slot, one member computes the gradients of the head; if that member has left the team, the
-// first member computes them.
+// The counterpart of ForwardSome for the backward pass of tiles [first, end). For each slot, one
+// member computes the gradients of the head; if that member has left the team, the first member
+// computes them.
 template <typename Real, typename SavedOf>
 inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,
                          Real* scratch, SavedOf saved_of, Team::Member& member) {
@@ -262,7 +262,7 @@ inline void BackwardTeamTask(void* context, Team::Member& member) {
   });
 }
 
-// Sums, in order, the slots of one direction and one block of units of a model, and writes the
+// Sums the slots, in order, for one block of units in one direction of a model, and writes the
 // gradients in torch's layout. The task of a model's first block also writes the head's gradients.
 template <typename Real>
 inline void BackwardSumTask(void* context, int64_t index) {

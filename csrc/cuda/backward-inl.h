@@ -16,8 +16,8 @@
 // of hundreds of steps.
 //
 // Two buffers of gate gradients and two of partial sums suffice. A single buffer of gradients would
-// not suffice, because a warp whose outputs belong to other CTAs does not hold back the other warps
-// of its own CTA.
+// not suffice, because the other warps of a CTA do not wait for a warp whose outputs belong to
+// other CTAs, and could overwrite gradients that this warp still reads.
 #pragma once
 
 #include "recurrent-inl.h"
@@ -200,8 +200,8 @@ class Backward : Recurrent<M, V> {
             own * BackwardShared<V>::kGroupSlot);
   }
 
-  // Values that other warps wait for come first. The warp's groups are processed side by side, so
-  // that one group's loads and shuffles overlap with those of the other group.
+  // First computes the values that other warps wait for. The warp's groups are processed side by
+  // side, so that one group's loads and shuffles overlap with those of the other group.
   SENSORSEQ_BODY void Cells(int step, int n, int buffer) {
     F early[kOwn][4], late[kOwn][4], cell[kOwn][2], from_above[kOwn][2] = {};
     SENSORSEQ_UNROLL

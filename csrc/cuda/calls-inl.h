@@ -1,5 +1,6 @@
-// Queues the kernels of calls to lstm_linear_cuda.h in order, and lays out the memory of these
-// calls. A Queue either launches the kernels on a stream or runs them in the tests' emulator.
+// Queues the kernels of calls to functions of lstm_linear_cuda.h, in order, and lays out the memory
+// of these calls. A Queue either launches the kernels on a stream or runs them in the tests'
+// emulator.
 #pragma once
 
 #include "carver.h"
@@ -37,7 +38,7 @@ inline int Planes(const Options& options) {
   return options.precision == Precision::kFp16x3 ? 2 : 1;
 }
 
-// Calls f(planes, hidden). The type of each argument has the number as its constant `value`.
+// Calls f(planes, hidden). Each argument's type has the number as its static member `value`.
 template <int value_>
 struct Constant {
   static constexpr int value = value_;

@@ -236,7 +236,8 @@ class Forward : Recurrent<M, V> {
     }
   }
 
-  // Four lanes fetch a row's x. Each lane fetches every fourth word, so that accesses are adjacent.
+  // Four lanes fetch a row's x. Each lane fetches every fourth word, so that the lanes read
+  // adjacent words.
   SENSORSEQ_BODY void PlaceInput() {
     const I row = m.ToInt(lane >> 2);
     // Lane i (0 to 3) has the lengths of rows 2 i and 2 i + 1 of the tile.
@@ -467,7 +468,7 @@ class Forward : Recurrent<M, V> {
       const L at = (m.ToLong(window[r]) + model * s.n_windows) * (is_both ? 2 * width : width) +
                    int64_t{direction} * s.hidden_size + m.ToLong(unit);
       const F steps = m.ToFloat(m.Select(any, length[r], I{} + 1));
-      // Without steps, the sum is still 0, or NaN if the length is out of range.
+      // If the row has no steps, the sum is still 0, or NaN if the length is out of range.
       const F mean = m.Select(any, m.Divide(sum[r], steps), sum[r]);
       const F last = m.Select(any, h[r], sum[r]);
       const F most = m.Select(any, largest[r], sum[r]);
@@ -478,8 +479,8 @@ class Forward : Recurrent<M, V> {
     }
   }
 
-  // A tile has CTAs for all ranks and directions. The last of these CTAs to arrive computes the
-  // logits of the tile's rows. The order of each sum is always the same.
+  // A tile is processed by one CTA for each rank and direction. The last of these CTAs to arrive
+  // computes the logits of the tile's rows. Each logit is summed in a fixed order.
   SENSORSEQ_BODY void Head() {
     m.SyncCta();
     const int64_t tile_of_model = model * TileCount(s.n_windows) + tile;

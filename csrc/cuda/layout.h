@@ -118,9 +118,9 @@ struct BackwardVariant {
   static constexpr int kInShared = kFragments - kInRegisters;
 };
 
-// The exponent of the power of two that scales a number, given as its bits, to [2^exponent,
-// 2^(exponent + 1)). The result is at most 100, and 0 for zero and subnormal numbers. Non-finite
-// numbers stay non-finite at any scale.
+// Returns k such that 2^k times the number with these bits is in [2^exponent, 2^(exponent + 1)).
+// The result is at most 100, and 0 for zero and subnormal numbers. Non-finite numbers stay
+// non-finite at any scale.
 SENSORSEQ_HD constexpr int ScaleExponent(uint32_t bits, int exponent) {
   const int biased = static_cast<int>((bits >> 23) & 255u);
   if (biased == 0) return 0;

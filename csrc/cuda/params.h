@@ -52,7 +52,7 @@ struct ForwardParams {
   const float *h_0, *c_0, *recurrent_mask;
   const float *weight_out, *bias_out;
   float *hidden, *h_n, *c_n, *pooled, *logits, *saved;
-  int32_t* arrived;  // (M, tiles) CTAs of a tile that have pooled; zeros before and after a call
+  int32_t* arrived;  // (M, tiles) counts of CTAs that have pooled; zeros before and after a call
 };
 
 struct BackwardParams {

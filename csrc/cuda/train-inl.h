@@ -270,7 +270,7 @@ struct Place {
     stride = n_rows * (C + 1);
   }
 
-  // The sum of the first `n` slots of windows, in order.
+  // Sums the first `n` slots of windows, with all their time slots, in order.
   SENSORSEQ_HD float Sum(int64_t n) const {
     float sum = slots[0];
     for (int64_t slot = 1; slot < n * n_time; ++slot) sum += slots[slot * stride];

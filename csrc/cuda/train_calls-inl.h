@@ -1,4 +1,5 @@
-// Queues the kernels of a call to train_epoch_cuda.h in order, and lays out the memory of the call.
+// Queues the kernels of a call to a function of train_epoch_cuda.h, in order, and lays out the
+// memory of the call.
 #pragma once
 
 #include "calls-inl.h"
@@ -7,8 +8,8 @@
 
 namespace sensorseq::cuda {
 
-// The capacity of a step in windows. The capacity is at least one, so that a call with empty steps
-// needs no special case.
+// The maximum number of windows of a step. This number is at least one, so that a call whose steps
+// are all empty needs no special case.
 inline int64_t StepWindows(const TrainShape& s) { return s.max_batch > 0 ? s.max_batch : 1; }
 
 // The shape of a step's layer.

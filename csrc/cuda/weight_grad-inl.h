@@ -41,7 +41,8 @@ struct TileSteps {
   }
 };
 
-// The tiles and steps of a slot. If there are too few windows for so many slots, the slot is empty.
+// The tiles and steps of a slot. If there are too few windows for all slots, some slots
+// are empty.
 struct Slot {
   int64_t first_tile, last_tile, first_step, last_step;
   SENSORSEQ_HD Slot(const Sizes& s, int64_t n_windows, int64_t slot) {

@@ -19,7 +19,7 @@ SENSORSEQ_INLINE V MulAdd(V a, V b, V c) {
   return a * b + c;  // rounds twice, because the build forbids contraction
 }
 
-// the result is b if either operand is NaN, as in the instructions with the same names
+// the result is b if either operand is NaN, as with minps and maxps on x86
 template <typename V>
 SENSORSEQ_INLINE V Min(V a, V b) {
   return a < b ? a : b;

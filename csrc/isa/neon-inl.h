@@ -51,7 +51,7 @@ SENSORSEQ_INLINE Vec<double> Max(Vec<double> a, Vec<double> b) {
   return (Vec<double>)vbslq_f64(larger, (float64x2_t)a, (float64x2_t)b);
 }
 
-// Rounds to the nearest integer. If two are equally near, the result is the even one.
+// Rounds to the nearest integer. If two integers are equally near, returns the even one.
 SENSORSEQ_INLINE Vec<float> RoundToInt(Vec<float> x) {
   return (Vec<float>)vrndnq_f32((float32x4_t)x);
 }

@@ -1,5 +1,5 @@
 // A table with one row of function pointers per instruction set, and the choice of the active row.
-// Row has the members `name`, as in SENSORSEQ_CPU_ISA, and `is_supported`.
+// Row has the members `name`, which is a value of SENSORSEQ_CPU_ISA, and `is_supported`.
 #pragma once
 
 #include <cstdint>

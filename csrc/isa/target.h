@@ -1,7 +1,7 @@
-// Opens and closes a region compiled for one instruction set, in GCC and in Clang. The region
-// begins after all other includes. Otherwise, the linker might keep a copy of an inline function of
-// the standard library that was compiled inside the region, and that copy would fail on an older
-// processor.
+// Opens and closes a region compiled for one instruction set, in GCC and in Clang. A file
+// begins the region after all its other includes. Otherwise, the linker might keep a copy of an
+// inline function of the standard library that was compiled inside the region, and that copy would
+// fail on an older processor.
 #pragma once
 
 #include <utility>

@@ -103,7 +103,7 @@ SENSORSEQ_INLINE void MergeRows(Vec<Real> (&rows)[kLanes<Real>]) {
   }
 }
 
-// Exchanges rows and columns of a square of kLanes vectors, in log2(kLanes) rounds.
+// Transposes the square matrix whose rows are kLanes vectors, in log2(kLanes) rounds.
 template <typename Real>
 SENSORSEQ_INLINE void Transpose(Vec<Real> (&rows)[kLanes<Real>]) {
   MergeRows<Real, static_cast<int>(kLanes<Real>) / 2>(rows);

@@ -148,14 +148,14 @@ class Augmenter {
 
   void Mirror() {
     if (!(Random(signal::Change::kMirror).NextDouble() < 0.5)) return;
-    std::vector<double>& image = times_;  // image of one step; grows if C exceeds its size
+    std::vector<double>& image = times_;  // mirror image of one step, in the buffer of times_
     if (static_cast<int64_t>(image.size()) < C_) image.resize(C_);
     for (int64_t t = 0; t < n_steps_; ++t) {
       double* step = &x_[t * C_];
       for (int64_t c = 0; c < C_; ++c) image[c] = step[how_.mirror_order[c]] * how_.mirror_sign[c];
       std::copy_n(image.data(), C_, step);
     }
-    if (windows_.channel_sd != nullptr) return;  // a sensor keeps its own standard deviation
+    if (windows_.channel_sd != nullptr) return;  // each channel keeps its standard deviation
     for (int64_t c = 0; c < C_; ++c) image[c] = noise_sd_[how_.mirror_order[c]];
     std::copy_n(image.data(), C_, noise_sd_.data());
   }

@@ -10,8 +10,8 @@ namespace sensorseq::signal {
 // Writes n numbers of the standard normal distribution.
 using FillNormal = void (*)(Philox& random, int64_t n, double* out);
 
-// The kinds of change. Each kind has its own random numbers, because its value is the second word
-// of the counter.
+// The kinds of change. The value of a kind is the second word of the counter, so each kind has its
+// own random numbers.
 enum class Change : uint64_t {
   kWindowShift = 0,
   kTimeWarp,

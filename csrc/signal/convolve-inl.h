@@ -37,7 +37,7 @@ SENSORSEQ_INLINE Vec<float> KeepFirst(Vec<float> v, int64_t n) {
   return (Vec<float>)((keep & (VecBits<float>)v) | (~keep & low));
 }
 
-// Computes the sum of all nine taps with weight -1.
+// Writes, for each step, minus the sum of the nine samples at the taps.
 SENSORSEQ_INLINE void SumTaps(const DilatedKernels& args, int64_t channel, float* minus) {
   const float* x = args.x + channel * args.row_stride;
   const int64_t d = args.dilation;
@@ -52,7 +52,7 @@ SENSORSEQ_INLINE void SumTaps(const DilatedKernels& args, int64_t channel, float
 }
 
 // Writes the outputs of one channel at n steps to `out`, or adds them to `out` if kAdds. `minus`
-// has the sums of SumTaps from the first of these steps on.
+// contains the results of SumTaps, beginning with the first of these steps.
 template <bool kAdds>
 SENSORSEQ_INLINE void AddChannel(const float* minus, const float* a, const float* b, const float* c,
                                  int64_t n, float* out) {

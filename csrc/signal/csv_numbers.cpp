@@ -69,7 +69,7 @@ int64_t ReadNumbers(const char* text, int64_t n, const std::vector<bool>& wanted
                     double* out) {
   const char *p = text, *end = text + n;
   const int64_t n_columns = static_cast<int64_t>(wanted.size());
-  int64_t row = 0, n_read = n_columns;  // columns up to the last wanted one
+  int64_t row = 0, n_read = n_columns;  // number of columns up to the last wanted column
   while (n_read > 0 && !wanted[n_read - 1]) --n_read;
   while (p < end) {
     const bool has_return = *p == '\r';

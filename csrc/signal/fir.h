@@ -10,10 +10,10 @@ namespace signal {
 constexpr int64_t kFirBlock = 8;
 constexpr int64_t kFirAlignment = 64;  // bytes
 
-// One output: the sum of the products of n_taps taps, in order of time, and as many samples of a
-// row. The taps end at `taps_end`, and the samples end before entry `end`. Only n_last entries of
-// the last block are read, because later samples may not have arrived. If another output has more
-// taps, the same number of taps and samples may be read for this output; the additional taps are 0.
+// One output: the dot product of n_taps taps, in order of time, and as many samples of a row. The
+// taps end at `taps_end`, and the samples end before entry `end`. Only n_last entries of the last
+// block are read, because later samples may not have arrived. If another output has more taps, the
+// same number of taps and samples may be read for this output; the additional taps are 0.
 struct FirOutput {
   const double* taps_end;  // end of n_taps taps, aligned to kFirAlignment
   int64_t end;             // a multiple of kFirBlock if n_last < kFirBlock
@@ -33,7 +33,7 @@ struct FirDots {
 };
 
 // Successive outputs at `up` times the rate of the samples. Output m has phase (phase + m) % up and
-// uses n_taps samples from entry first + (phase + m) / up of a row on.
+// uses n_taps samples of a row, beginning with entry first + (phase + m) / up.
 //
 // sums[m * n_channels + c] = sum over i of taps[phase of m * n_taps + i] * row c[first entry of m +
 // i], in the order of i.
@@ -46,7 +46,7 @@ struct FirInterpolation {
   int64_t row_stride;  // in doubles
   double* sums;        // (n_outputs, n_channels)  written; overlaps nothing
 };
-constexpr int64_t kInterpolationReach = 7;  // the lanes of the widest vector minus one
+constexpr int64_t kInterpolationReach = 7;  // number of lanes of the widest vector, minus one
 constexpr int64_t kInterpolationTile = 32;  // in samples; only full tiles use all lanes
 
 // A row of taps interpolated between two rows: blended[i] = low[i] + weight * (high[i] - low[i]),

@@ -154,7 +154,7 @@ struct Range {
   V Value(V, V, Count) const { return high - low; }
 };
 
-// The last complete block and the current block, for the channels of a V.
+// The last complete block and the current block, for the one or two channels in a V.
 template <template <typename> class Statistic, typename V>
 class Blocks {
  public:
@@ -199,7 +199,7 @@ class Blocks {
   }
 
  private:
-  // The statistic of `n` samples that end with the first `here` samples of the block.
+  // The statistic of `n` samples, the last `here` of which are the first samples of the block.
   V Joined(const Summary& so_far, int64_t here, V last, int64_t n, Counts counts) const {
     const int64_t before = n - here;
     Summary summary = previous_[before - 1];
@@ -223,8 +223,8 @@ class Blocks {
 
   std::vector<V> block_;
   Summary so_far_;  // of the block
-  // The summaries of the ends of the previous block, and of the last block once Finish has been
-  // called.
+  // In previous_, entry n - 1 is the summary of the last n samples of the previous block. After
+  // Finish, ends_ contains the same summaries of the last block.
   std::vector<Summary> previous_, ends_;
   V previous_anchor_ = {};
 };

@@ -1,6 +1,6 @@
-// The implementations of the other PassKernels, in plain C++ that compilers vectorize. Included
-// inside the namespace and target region of an instruction set's file, after compete-inl.h;
-// includes nothing.
+// The implementations of PassKernels except convolve and compete, in plain C++ that compilers
+// vectorize. Included inside the namespace and target region of an instruction set's file, after
+// compete-inl.h; includes nothing.
 
 // Returns 0 for a finite value and another number for NaN and infinity, because x - x is +0 or NaN.
 SENSORSEQ_INLINE uint32_t BitsIfNotFinite(float x) {

@@ -45,7 +45,7 @@ class PolyphaseTaps {
   bool looks_ahead_as_far_as_back() const { return n_before() <= newest_of(0); }
   double latency_samples() const { return static_cast<double>(delay_) / static_cast<double>(up_); }
   int64_t n_taps() const { return n_padded_; }  // maximum number of taps per output, in full blocks
-  int64_t n_before() const { return n_before_; }        // samples that taps reach before sample 0
+  int64_t n_before() const { return n_before_; }        // samples needed before sample 0
   int64_t n_after() const { return delay_ / up_ + 1; }  // samples needed after the last, at most
   int64_t newest_of(int64_t output) const { return (output * down_ + delay_) / up_; }
   int64_t n_outputs_within(int64_t n_samples) const;  // outputs that need no later sample
@@ -72,7 +72,7 @@ class PolyphaseTaps {
   int64_t n_phase_taps_;  // maximum number of taps of one phase
   int64_t n_shifts_;      // number of possible positions of the newest sample in its block
   int64_t n_padded_, n_before_;
-  int64_t period_;       // outputs until phase and shift repeat, or 1 if there are kMaxDots or more
+  int64_t period_;       // outputs until phase and shift repeat, or 1 if that is kMaxDots or more
   AlignedDoubles rows_;  // (up, n_shifts, n_padded), each phase's taps from the last to the first
   std::vector<FirOutput> outputs_;  // (up, n_shifts) outputs whose newest sample is sample 0
   AlignedDoubles natural_;  // (up, n_phase_taps), the taps without padding; only for interpolation
@@ -143,7 +143,7 @@ class StreamFilter {
   void Push(const Real* x, int64_t n_samples, Real* y);
 
   // Writes the remaining outputs (n_outputs_of_end(0)), with the edge's values after the last
-  // sample. y is as in Push. The next sample is the first of another signal.
+  // sample. y is as in Push. The next Push begins another signal.
   template <typename Real>
   void Flush(Real* y);
 

@@ -1,5 +1,5 @@
-// Includes the kernels and fills one row of the table. Included once for each instruction set,
-// through SENSORSEQ_BODIES of signal_kernels.cpp.
+// Includes the kernels, and defines the row of one instruction set in the kernel table. Included
+// once for each instruction set, through SENSORSEQ_BODIES of signal_kernels.cpp.
 
 // clang-format off: each file uses files above it
 #include "signal/fir-inl.h"

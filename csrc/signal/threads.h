@@ -17,7 +17,7 @@ void RunInThreads(int64_t n_workers, Work work) {
   try {
     for (int64_t worker = 1; worker < n_workers; ++worker) threads.emplace_back(work, worker);
   } catch (const std::system_error&) {
-    // If no more threads can be started, the existing ones do all the work.
+    // If no more threads can be started, the existing threads do all the work.
   }
   work(int64_t{0});
   for (std::thread& thread : threads) thread.join();

@@ -71,14 +71,14 @@ class BatchSampler:
     def _equal_shares(self) -> Rows:
         assert self._rows_of_class is not None
         n_classes = len(self._rows_of_class)
-        # Class counts differ by at most one window; the classes that get an extra window are drawn
-        # at random.
+        # The numbers of windows drawn from two classes differ by at most one; the classes that get
+        # an extra window are chosen at random.
         shares = np.full(n_classes, self.n_windows // n_classes)
         shares[self._rng.permutation(n_classes)[: self.n_windows % n_classes]] += 1
         return shares
 
     def _sqrt_shares(self) -> Rows:
-        """Round each class's count up or down at random so that the expected count is exact."""
+        """Return the number of windows to draw from each class, rounded at random without bias."""
         assert self._rows_of_class is not None
         root = np.sqrt([len(rows) for rows in self._rows_of_class])
         exact = self.n_windows * root / root.sum()
@@ -189,7 +189,7 @@ class TrainingData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple["TrainingData", list[Rows]], None, None]:
-        """For one epoch, yield blocks of windows, each with the window indices of its batches.
+        """Yield one epoch's blocks of windows, each with its batches as arrays of window indices.
 
         Parameters
         ----------

@@ -120,7 +120,7 @@ class CallbackList:
         return len(self._callbacks)
 
     def notify(self, hook: str, *arguments: Any) -> bool:
-        """Call a hook of every callback that has it; return True if any hook returns True.
+        """Call `hook` on all callbacks that define it; return True if any of them returns True.
 
         An error in a hook also ends training, but the hooks of the other callbacks are still
         called.
@@ -138,8 +138,8 @@ class CallbackList:
                 else:
                     self.error.add_note(f"then {type(callback).__name__}.{hook}: {error!r}")
                 answers.append(True)
-        # A hook may return numpy's True, as comparisons do; other truthy objects do not stop
-        # training.
+        # A hook may return numpy's True, which is the result of comparing numpy numbers; other
+        # truthy objects do not stop training.
         return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
     def explain(self, error: BaseException | None) -> None:

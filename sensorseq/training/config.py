@@ -77,8 +77,8 @@ def choose_engine(engine: str, gap: str | None) -> EngineChoice:
         return EngineChoice("native", reason)
     if engine == "native":
         raise ArgumentError(
-            f"engine='native' does not support this training: {gap}. engine='auto' (the"
-            " default) then uses the autograd engine."
+            f"engine='native' does not support this training: {gap}. With engine='auto' (the"
+            " default), the autograd engine is used."
         )
     return EngineChoice("autograd", f"the native engine does not support this: {gap}")
 
@@ -112,8 +112,8 @@ class TrainingConfig:
     clip_by : {"norm", "value"}
         See `max_grad_norm`.
     max_timesteps : int or None
-        Maximum number of time steps of a window. The engine itself crops windows only for
-        ``crop="random"``, anew in each epoch; all other crops must be made before scaling.
+        Maximum number of time steps of a window. The engine itself makes only the crops of
+        ``crop="random"``, which change in each epoch; other crops must be made before scaling.
     crop : {"head", "tail", "centre", "random"}
         Which time steps of a longer window are kept.
     early_stopping : bool

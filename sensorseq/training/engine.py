@@ -299,7 +299,7 @@ class TrainingRun:
         return self.autograd
 
     def notify(self, hook: str, argument: Any) -> bool:
-        """Call a hook of every callback; errors are stored until the end of the run."""
+        """Call `hook` on every callback; errors are stored until the end of the run."""
         return self.callbacks.notify(hook, self.module, argument)
 
     def finish(self, ended_by: str) -> None:
@@ -328,7 +328,7 @@ class TrainingRun:
         self.callbacks.explain(sys.exception())
 
     def release_module(self) -> None:
-        """Let torch draw the module's dropout masks again, and switch to evaluation mode."""
+        """Restore torch's dropout in the module, and switch the module to evaluation mode."""
         if isinstance(self.module, LSTMLinear):
             self.module.dropout_source = None
         self.module.eval()

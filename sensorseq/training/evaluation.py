@@ -1,4 +1,4 @@
-"""Evaluate networks: the loss of each window, the mean loss and accuracy of a part, the outputs."""
+"""Evaluate networks: compute window losses, the mean loss and accuracy of a part, and outputs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -130,9 +130,10 @@ def evaluate_models(
 def sum_scores(
     outputs: Tensor, target: Tensor, n_windows: Sequence[int], losses_of: LossFunction
 ) -> Tensor:
-    """Return each model's sums (M, 2) of losses and hits over its first `n_windows` windows.
+    """Return the sum of losses and the number of correct windows of each model, (M, 2).
 
-    `outputs` have the shape (M, n, K), and `target` has the shape (M, n).
+    `outputs` have the shape (M, n, K), and `target` has the shape (M, n). Of model m, only the
+    first ``n_windows[m]`` windows count.
     """
     flat, target = outputs.flatten(0, 1), target.flatten(0, 1)
     losses = losses_of(flat, target)
@@ -169,7 +170,7 @@ def forward_models(
 ) -> Tensor:
     """Return the logits (M, N, K) of M networks in evaluation mode.
 
-    The logits are bit for bit those of `LSTMLinear` modules. `weights` come from `name_weights`,
+    The logits equal those of `LSTMLinear` modules bit for bit. `weights` come from `name_weights`,
     `running` (M, 2, P) contains the statistics of ``head_norm="batch"``, and the windows `x` have
     shape (M or 1, N, T, C).
     """
@@ -209,7 +210,8 @@ def forward_models(
 # Outputs of trained networks, for arrays
 
 
-# For each module, the network for the kernel, and the state of the weights it was made from.
+# For each module, the network for the kernel, and the state of the weights from which the network
+# was made.
 _NETWORKS: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
 
 

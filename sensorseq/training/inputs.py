@@ -21,8 +21,9 @@ from sensorseq.windows import WindowSet
 # (n, c, t) instead of (n, t, c).
 FEW_TIMESTEPS = 16
 MANY_CHANNELS = 32
-_SMOOTHER = 0.7  # an axis is smoother if its roughness is below this fraction of the other axis's
-_CHANNELS_PER_STEP = 8  # this ratio or more is an error, even if both axes are equally smooth
+# An axis counts as smoother if its roughness is below this fraction of the other axis's roughness.
+_SMOOTHER = 0.7
+_CHANNELS_PER_STEP = 8  # this ratio or more is refused even if neither axis is smoother
 _EXAMINED = 200  # number of windows whose smoothness is measured
 
 
@@ -32,8 +33,8 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
     An array with few steps and many channels may have this order, unless its values are smoother
     along the steps than along the last axis. Such an array looks like (n, c, t) if its values are
     smoother along the last axis, or if that axis is much longer. An array with one step and several
-    channels always looks like (n, c, t). Windows like this are accepted with `lengths`, as a list,
-    or as a WindowSet, because these define the time axis.
+    channels always looks like (n, c, t). With `lengths`, or for a list of windows or a WindowSet,
+    the order of the axes is known, so it is not checked.
     """
     if lengths is not None or isinstance(X, WindowSet) or is_list_of_sequences(X):
         return
@@ -62,7 +63,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
 
 
 def _roughness(X: NDArray[np.float64], axis: int) -> float:
-    """Return the RMS difference of neighbors along an axis, relative to random pairs."""
+    """Return the RMS difference of neighbors along an axis, relative to that of random pairs."""
     step = np.diff(X, axis=axis)
     spread = X - X.mean(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -78,8 +79,8 @@ def _count(number: int, noun: str) -> str:
 MOST_COLUMNS = 31  # with more columns, rows are more likely to be windows or spectra
 LEAST_ROWS = 1000  # with fewer rows, neighbors may be similar by chance
 LEAST_RUN = 20  # minimum mean number of consecutive rows with the same label
-# Maximum distance to the next row, as a fraction of the distance to a random row and of the
-# distance to a neighboring column.
+# Rows are close to the next row if their distance is below this fraction of the distance to a
+# random row, and below this fraction of the distance to a neighboring column.
 NEAR = 0.7
 SHARE = 0.25  # minimum fraction of the columns in which rows are this close to the next row
 
@@ -110,8 +111,8 @@ def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
     if continues.mean() < SHARE:
         return
     raise InputError(
-        f"X has shape {(n, n_columns)}, read as {n} windows of one channel, {n_columns} step(s)"
-        f" long, but its rows seem to be samples: in {int(continues.sum())} column(s) each row"
+        f"X has shape {(n, n_columns)}, read as {n} windows of {n_columns} step(s) and one"
+        f" channel, but its rows seem to be samples: in {int(continues.sum())} column(s) each row"
         f" continues the previous one, and a label stays the same for {n // n_runs} rows on"
         " average. Cut windows: convert each recording with Recording.evenly_sampled, and fit on"
         " PreparePipeline(window_s=...).prepare(recordings). If each row really is a window, give X"
@@ -123,7 +124,7 @@ SETS = (str, os.PathLike, WindowSet)  # types that `open_windows` handles
 
 
 def check_channels_have_numbers(windows: Windows, name: str) -> None:
-    """Raise an error if a window lacks a channel, because the gap could reveal the class."""
+    """Raise an error if a window lacks a channel, because its absence could reveal the class."""
     lost = np.zeros(0) if windows.are_stored else np.isnan(windows.X[:, 0])
     if lost.any():
         row, channel = map(int, np.argwhere(lost)[0])

@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_kn
 from sensorseq.prediction.windows import as_array
 from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
 
-_FEW_CLASSES = 10  # up to this many classes may have a single window each, for a first try
+_FEW_CLASSES = 10  # up to this many classes may have one window each, as in a quick trial
 
 
 def read_labels(
@@ -59,7 +59,7 @@ def read_labels(
     assert checked is not None
     check_labels(checked, name)
     if checked.dtype == object and all(isinstance(k, int | float) for k in checked.tolist()):
-        checked = np.array(checked.tolist())  # numbers from a column that once contained None
+        checked = np.array(checked.tolist())  # numbers that are stored as objects
     if classes is None and checked.dtype.kind != "f":
         _check_number_of_classes(len(set(checked.tolist())), n_windows, name)
     try:
@@ -271,6 +271,6 @@ def draw_entropy(random_state: Any) -> int:
         return int(check_random_state(random_state).randint(2**31 - 1))
     except ValueError as error:
         raise ArgumentError(
-            f"random_state={random_state!r} must be an integer of 0 or more that is below 2**32, a"
+            f"random_state={random_state!r} must be an integer from 0 to 2**32 - 1, a"
             " numpy.random.RandomState, or None."
         ) from error

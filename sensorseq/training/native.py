@@ -116,7 +116,7 @@ def make_trainer(
     data: TrainingData,
     n_timesteps: int,
 ) -> EpochTrainer:
-    """Return a trainer for modules of one kind; `data` may have separate weights per model."""
+    """Return a trainer for modules of one kind; `data.weight` may have one row per model."""
     network, config = layout_of(modules[0]), configs[0]
     assert not callable(config.loss)
     weights = [network.flatten(dict(module.named_parameters())) for module in modules]
@@ -350,7 +350,7 @@ class NativeEpochs:
             "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
             "step_count": trainer.step_count,
         }
-        if trainer.average is not None:  # otherwise the module has the trainer's weights
+        if trainer.average is not None:  # without an average, the module has the weights
             state |= {"parameters": trainer.parameters, "average": trainer.average}
         return state
 

@@ -67,8 +67,8 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
     """Create a torch optimizer by name.
 
     `momentum` applies only to sgd. The momentum of rmsprop comes from `optimizer_params`; its
-    default is 0, as in torch. `weight_decay` applies to every parameter. The decay is
-    decoupled in adamw and lion, and added to the gradient in the other optimizers.
+    default is 0, as in torch. `weight_decay` applies to every parameter. Weight decay is
+    decoupled in adamw and lion, and is added to the gradient in the other optimizers.
     """
     options: dict[str, Any] = dict(config.optimizer_params or {})
     if OPTIMIZERS[config.optimizer].takes_momentum:

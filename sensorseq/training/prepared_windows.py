@@ -145,7 +145,7 @@ def channel_sd(pieces: Iterable[Windows]) -> NDArray[np.float64]:
 def without_test(windows: WindowSet) -> WindowSet:
     """Return the set with test windows zeroed, not removed, so that row numbers do not change."""
     is_test = None if windows.split is None else windows.split == "test"
-    is_stored = isinstance(windows.X, StoredSamples)  # then the test windows were not read
+    is_stored = isinstance(windows.X, StoredSamples)  # a stored set lacks its test windows
     if is_test is None or is_stored or not is_test.any():
         return windows
     X = windows.X.copy()

@@ -110,7 +110,7 @@ class ProgressReport(NoProgress, Callback):
         return n_started + n_others * self._networks[-1].n_epochs
 
     def _name(self, network: "_Network") -> str:
-        """Return the numbers of the networks in training; empty if there is only one network."""
+        """Return a label such as "network 2/5  "; empty if the fit has only one network."""
         n_networks = max(self._n_networks, len(self._networks))
         if n_networks == 1:
             return ""

@@ -28,7 +28,7 @@ from sensorseq.training.streamed_data import StreamedData
 # The fixed subset has one training window in 20, but at least 32 and at most 256 windows.
 FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256
 AVERAGE_DECAY = 0.9
-# A snapshot is taken after each eighth of the run; the initial one and the last four are kept.
+# A snapshot is taken after each eighth of the run; the initial snapshot and the last four are kept.
 N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8
 
 _Given = ParamSpec("_Given")
@@ -54,7 +54,7 @@ class _Epoch:
     n_steps: list[int] = field(default_factory=list)
     steps: list[NDArray[np.float64]] = field(default_factory=list)  # (S, len(STEP_NAMES)) each
     class_counts: list[NDArray[np.int32]] = field(default_factory=list)  # (S, K) each
-    fixed: list[NDArray[np.float64]] = field(default_factory=list)  # loss and score, (1, 2) each
+    fixed: list[NDArray[np.float64]] = field(default_factory=list)  # (loss, accuracy), (1, 2) each
     # the values of the n tracked windows, (1, n) each
     val_predicted: list[NDArray[np.uint16]] = field(default_factory=list)
     val_margin: list[NDArray[np.float16]] = field(default_factory=list)
@@ -156,9 +156,9 @@ class Recorder:
     ) -> None:
         """Record steps taken by autograd.
 
-        `totals` (S, 3) contains, for each step, the sums of the losses and of the hits over its
-        windows, and the gradient norm. `step_outputs` contains the losses, (n,) or (), and the
-        outputs (n, K) of the windows of each step.
+        `totals` (S, 3) contains the summed loss, the number of correct windows and the gradient
+        norm of each step. `step_outputs` contains the losses, (n,) or (), and the outputs (n, K)
+        of the windows of each step.
         """
         sizes = np.array([len(rows) for rows in batches])
         values = np.full((len(batches), len(STATISTIC_COLUMNS)), np.nan)
@@ -242,7 +242,7 @@ class Recorder:
             (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
 
     def _widths(self) -> dict[str, tuple[int, Any]]:
-        """Return each part's number of columns in an empty record, and the part's dtype."""
+        """Return each array's number of columns if no epoch is recorded, and the array's dtype."""
         return {
             "steps": (len(STEP_NAMES), np.float64),
             "fixed": (2, np.float64),

@@ -32,7 +32,7 @@ from sensorseq.training.randomness import isolated_torch_rng
 from sensorseq.training.streamed_data import StreamedData
 
 SHARED_BYTES = 1024**3  # maximum size in bytes of the windows stored for one group
-# Maximum size in bytes of the validation windows that are copied for each model in a call.
+# Maximum size in bytes of validation windows that are stacked with those of other models.
 STACKED_BYTES = 4 * 1024**2
 STEP_PRODUCTS = 4e9  # maximum multiplications per thread in a step of a group: about 0.1 s
 
@@ -109,7 +109,7 @@ def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
 
 
 def _begin(job: TrainingJob, moved: dict[Hashable, TrainingData]) -> TrainingRun | None:
-    """Return the run of a job that can join a group, or None if the job has to be trained alone."""
+    """Return a job's run if it can join a group, or None if the job must be trained alone."""
     device = next(job.module.parameters()).device
 
     def move(data: TrainingData) -> TrainingData:

@@ -86,10 +86,10 @@ def float_parts(module: nn.Module) -> list[Tensor]:
 class BestEpoch(Stateful):
     """Tracks the best epoch by the monitored column of the history.
 
-    The best epoch is the first with the best value. Patience counts the epochs since the last
-    reset. A value resets this count if it is better by more than `tol` than the value at the last
-    reset, so a slow but steady gain also resets the count. If the history lacks the monitored
-    column, or if ``restore_best=False``, the latest epoch is the best.
+    The best epoch is the first with the best value. `patience` is compared with the number of
+    epochs since the last gain. A gain is a value that is better by more than `tol` than the value
+    at the previous gain, so a slow but steady improvement also leads to gains. If the history lacks
+    the monitored column, or if ``restore_best=False``, the latest epoch is the best.
     """
 
     _kept = ("_reference", "_n_stale")

@@ -84,10 +84,10 @@ class StreamedSampler(BatchSampler):
     """Draws batches buffer by buffer, so that only a limited part of the file is in memory.
 
     The file is divided into blocks of adjacent windows. Each epoch shuffles the blocks, cuts the
-    result into buffers, and shuffles the windows of each buffer. Therefore, a batch draws from all
-    blocks of a buffer, and a buffer draws from the entire file. ``"shuffle"`` uses every window
-    once per epoch. `places` (N,) contains the windows' positions in the file; all sizes are numbers
-    of windows.
+    result into buffers, and shuffles the windows of each buffer. Therefore, the windows of a batch
+    come from all blocks of a buffer, and the blocks of a buffer come from the entire file.
+    ``"shuffle"`` uses every window once per epoch. `places` (N,) contains the windows' positions in
+    the file; all sizes are numbers of windows.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class StreamedSampler(BatchSampler):
         self.cuts.append(self.n_batches)
 
     def buffers(self) -> list[tuple[Rows, list[int]]]:
-        """Draw an epoch: the windows of each buffer, in order, and the limits of the batches."""
+        """Draw an epoch: the windows of each buffer, in order, and the edges of its batches."""
         order = self._order()
         return [
             (
@@ -216,7 +216,7 @@ class StreamedData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple[TrainingData, list[Rows]], None, None]:
-        """Yield the buffers of an epoch, each with the positions of every batch in the buffer."""
+        """Yield an epoch's buffers, each with its batches as arrays of positions in the buffer."""
         assert isinstance(batches, StreamedSampler)
         drawn = batches.buffers()
 

@@ -172,7 +172,7 @@ def fit_patch(patch: Patch, blocks: Iterable[tuple[Tensor, Tensor | None]]) -> P
 def apply_patch(
     patch: Patch | None, X: Tensor, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the steps of windows, and their lengths, as `Patch.apply` does."""
+    """Apply a patch to windows; return the steps and each window's number of valid steps."""
     if patch is None:
         return X, lengths
     of_samples = None if lengths is None else lengths.cpu().numpy()

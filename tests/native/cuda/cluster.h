@@ -1,8 +1,9 @@
 // The CTAs of one cluster on the host: their shared memory, barriers and messages, and a scheduler
-// that runs warps as fibers which yield at random.
+// that runs warps as fibers that yield at random.
 //
-// Vector clocks record the order of operations. Their components are the warps, and the messages of
-// each warp. For an operation of a component, a clock records up to three facts:
+// Vector clocks record the order of operations. A clock has two components for each warp: one for
+// the warp, and one for its messages. For an operation of a component, a clock records up to three
+// facts:
 //
 //   seen    it happened before, by release and acquire, so its writes to shared memory are visible
 //   done    it has been performed, because received data depend on it; only for reads and messages
