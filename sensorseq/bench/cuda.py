@@ -114,7 +114,7 @@ def compare(problem: Problem, kind: str) -> dict[str, Any]:
 
 
 def captured(call: Call, device: torch.device) -> Call:
-    """Return a function that replays a step captured in a CUDA graph and returns its results."""
+    """Capture a step in a CUDA graph, and return a function that replays it and returns results."""
     if device.type != "cuda":
         return call
     side = torch.cuda.Stream(device)

@@ -171,7 +171,7 @@ def _check_training() -> str:
 
 
 def _check_files() -> str:
-    """Check that a loaded model predicts the same bits, and that the templates are installed."""
+    """Check that a loaded model predicts identical bits, and that a report can be written."""
     clf, windows = _fit()
     X = windows.part("test").X
     with tempfile.TemporaryDirectory() as folder:

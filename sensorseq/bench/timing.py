@@ -292,7 +292,7 @@ def alternate(
     """Time several sides alternately, so that drift affects all of them equally.
 
     The result is the time per computation in seconds, of shape (len(sides), rounds). Every second
-    round runs in reverse order. One timing lasts at least `at_least_s`, so fast functions are
+    round runs in reverse order. Each timing lasts at least `at_least_s`, so fast functions are
     repeated. If all rounds would take longer than `budget_s`, fewer rounds are run, but never fewer
     than three unless `rounds` is smaller. With several threads, there is a pause before each side,
     because torch's threads keep spinning for milliseconds and would take a core from the next side.

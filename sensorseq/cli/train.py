@@ -1,4 +1,4 @@
-"""The commands that train and measure models: train, adapt and evaluate."""
+"""The commands that train, adapt and evaluate models."""
 
 import shlex
 from collections.abc import Mapping
@@ -197,7 +197,7 @@ def evaluate(
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
-    """Measure a model on test recordings that it has never seen.
+    """Evaluate a model on test recordings that it has never seen.
 
     Intervals are 95 % confidence intervals, computed by resampling whole groups of recordings. With
     --folds, a model with the same arguments is trained for each fold, on the groups outside that

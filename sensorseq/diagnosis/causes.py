@@ -249,7 +249,7 @@ USUAL: Mapping[str, Usual] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A cause, or one direction of it."""
+    """An entry of `TABLE`: a cause, or one direction of a cause, such as "too high"."""
 
     key: str  # the cause, followed by ": " and the direction if there are several
     # "step", "capacity" (of the network), "data", "start", "stopping" (length of the training) or
@@ -464,10 +464,11 @@ def find_causes(
     *,
     is_below_data: bool = False,
 ) -> tuple[Cause, ...]:
-    """Name the causes of a judged run: faults in the data, then the setting furthest from usual.
+    """Name the causes of a judged run: faults in the data, then the most unusual setting.
 
-    If there are only minor faults and no such setting, ``"unknown"`` comes first. For a normal run,
-    reasons for a rough curve are named instead of a setting, unless the run `is_below_data`.
+    If there are only minor faults and no unusual setting, ``"unknown"`` comes first. For a normal
+    run, reasons for a rough curve are named instead of a setting, unless `is_below_data`, that is,
+    unless the run turned out worse than the data allow.
     Settings and reasons that contradict the verdict or one of the `statement_kinds` are left out.
     """
     if verdict != "normal" and verdict not in TROUBLED:

@@ -134,12 +134,12 @@ class AccuracyVariance(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """``R = V_tot / V_ind``: 1 for independent windows; NaN if no window ever flips."""
+        """``R = total / independent``: 1 for independent windows; NaN if no window ever flips."""
         return self.total / self.independent if self.independent > 0 else np.nan
 
     @property
     def group_ratio(self) -> float:
-        """``R_g = V_tot / V_grp``: 1 for independent groups; NaN without groups."""
+        """``R_g = total / grouped``: 1 for independent groups; NaN if `grouped` is None or 0."""
         return self.total / self.grouped if self.grouped else np.nan
 
     @property
@@ -269,7 +269,7 @@ class SteadyNoise:
     nats: float = math.nan  # from `metrics.mean_noise`, because a median would miss leaps
     edge: float = math.nan  # upper limit of the noise in healthy runs
     p: float = 1.0  # fraction of the resamples whose noise is at most `SURE_SHARE * edge`
-    # `nats` without the second differences that contain the largest leap.
+    # The noise computed without the second differences that contain the largest leap.
     without_largest: float = math.nan
     before: float = math.nan  # noise between the initial descent and the second half
 
@@ -561,7 +561,7 @@ class ValidationRoughness:
         return float(accuracy.max()) - end > max(self.lucky_best + self.sd, limits.ACCURACY_NOISE)
 
     def drawdown_statement(self) -> list[Statement]:
-        """State that a drop after the best epoch is not a decline if chance can explain it."""
+        """If chance can explain the drop after the best epoch, state that it is no decline."""
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
         # `judge.generalization` reports larger falls that last
         if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:

@@ -87,7 +87,7 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
 
 
 def from_plain(kind: type | UnionType | GenericAlias, value: Plain) -> Plain:
-    """Rebuild a value of `kind` from the output of `plain`; ignore the fields of other versions.
+    """Rebuild a value of `kind` from the output of `plain`; ignore unknown fields of other versions.
 
     A number that was not finite becomes NaN, or None where the type allows it.
     """
@@ -299,7 +299,7 @@ def theil_sen_slope(values: ArrayLike) -> float:
 
 
 def _kendall_sd(n: Any) -> Any:
-    """Return the sd of the number of rising minus falling pairs among n independent values."""
+    """Return the sd of the Mann-Kendall statistic (rising - falling pairs) of independent values."""
     return np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
 
 
@@ -434,7 +434,7 @@ def mean_noise_of_differences(second_differences: Floats) -> Floats:
 
 
 def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
-    """Return the standard deviation around the local trend, to which slow waves contribute.
+    """Return the standard deviation around the local trend; slow waves count as deviations.
 
     The result is corrected for the white noise that the trend absorbs. It is not robust, because a
     median would jump between the few possible values of an accuracy. Needs five epochs.
@@ -577,12 +577,12 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 
 
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
-    """Return the p value of an sd of n normal values that is `ratio` times the true sd."""
+    """Return the probability that the sd of n normal values is `ratio` times the true sd or more."""
     return float(special.chdtrc(n_epochs - 1, (n_epochs - 1) * ratio**2)) if n_epochs > 1 else 1.0
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
-    """Return the probability of at least `n_hits` hits in `n_trials`, each with chance `share`."""
+    """Return the probability of at least `n_hits` hits in `n_trials` trials of chance `share`."""
     return float(special.bdtrc(n_hits - 1, n_trials, share)) if n_hits else 1.0
 
 
@@ -602,7 +602,7 @@ def block_bootstrap(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> Floats:
-    """Return a statistic of bootstrap resamples of an autocorrelated series.
+    """Return a statistic of each bootstrap resample of an autocorrelated series.
 
     This is the stationary bootstrap (D. N. Politis, J. P. Romano, 1994) with blocks of
     ``ceil(n^(1/3))`` epochs on average. `statistic` maps an array of resamples, one per row, to

@@ -70,7 +70,7 @@ class FluctuationReport(ReportContents):
     statements : tuple of Statement
         The sentences of the report, the most important first. `explanation` contains their texts.
     causes : tuple of Cause
-        Possible causes: the findings of the data checks, then the setting furthest from usual.
+        Possible causes: the findings of the data checks, then the most unusual setting.
         No setting is named if the run is normal and no worse than the data allow.
     statistics : dict of str to Statistic
         Measured values, each with the reference value (floor) that it was compared with.
