@@ -198,7 +198,7 @@ def check_sample_weight(
 
 
 def is_missing_label(value: Any) -> bool:
-    """Test whether a label is None, NaN, NaT or pandas' NA, which cannot be compared."""
+    """Test whether a label is missing: None, NaN, NaT or pandas' NA."""
     return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 

@@ -336,7 +336,7 @@ def summarize(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> dict[st
 
 
 def measure(pair: TimedPair, *, rounds: int = 21) -> dict[str, float]:
-    """Time both functions and, in the same rounds, two limits of the processor.
+    """Time both functions and, in the same rounds, measure two limits of the processor.
 
     The peak is measured with multiply-adds in registers; sgemm is torch's product of two 512 x 512
     float32 matrices, the practical limit for a product that reads memory. The result contains the

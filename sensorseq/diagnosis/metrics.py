@@ -87,7 +87,7 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
 
 
 def from_plain(kind: type | UnionType | GenericAlias, value: Plain) -> Plain:
-    """Rebuild a value of `kind` from the output of `plain`; ignore unknown fields of other versions.
+    """Rebuild a value of `kind` from the output of `plain`; ignore fields of other versions.
 
     A number that was not finite becomes NaN, or None where the type allows it.
     """
@@ -299,7 +299,7 @@ def theil_sen_slope(values: ArrayLike) -> float:
 
 
 def _kendall_sd(n: Any) -> Any:
-    """Return the sd of the Mann-Kendall statistic (rising - falling pairs) of independent values."""
+    """Return the sd of the Mann-Kendall statistic (rising - falling pairs) if values are random."""
     return np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
 
 
@@ -577,7 +577,7 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 
 
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
-    """Return the probability that the sd of n normal values is `ratio` times the true sd or more."""
+    """Return the probability that the sd of normal values is `ratio` times the true sd or more."""
     return float(special.chdtrc(n_epochs - 1, (n_epochs - 1) * ratio**2)) if n_epochs > 1 else 1.0
 
 

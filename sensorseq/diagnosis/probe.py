@@ -255,7 +255,7 @@ def regrade(
 
 
 def _proved(cause: Cause, proof: Cause) -> Cause:
-    # The advice belongs to a different direction than the proved one, so it does not apply.
+    # The advice is for another direction of the cause, so it does not apply.
     if proof.finding and proof.finding != cause.finding:
         cause = replace(cause, finding=proof.finding, advice="", sources={})
     return replace(

@@ -145,8 +145,8 @@ class FluctuationReport(ReportContents):
         record : TrainingRecord, optional
             Data recorded in addition to the history, such as the record of a fit by this package.
         columns : mapping of str to str or None, optional
-            Names of columns that are not recognized, such as ``{"accuracy": "my_acc"}``; None for
-            a column that must not be used.
+            Maps our names to columns that are not recognized, such as ``{"accuracy": "my_acc"}``,
+            or to None if no column may be used.
         arguments : mapping of str to object, optional
             Arguments of the fitted estimator; the report names the most unusual one.
         data_facts : sequence of Cause, optional
@@ -550,7 +550,7 @@ class TrainingMonitor:
 
     @property
     def record(self) -> TrainingRecord:
-        """The logged data as a record; results of outputs are included if every epoch has them."""
+        """The logged data as a record, with results of windows if every epoch has their outputs."""
         n_epochs = len(self.history)
         record = TrainingRecord(epoch_steps=np.zeros(n_epochs + 1, np.int64))
         if self._y_fixed is not None and 0 < len(self._fixed) == n_epochs:

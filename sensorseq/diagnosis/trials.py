@@ -253,7 +253,7 @@ class SettingsCandidate:
 def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[SettingsCandidate]:
     """List settings to try that differ from the run's: presets first, then single changes.
 
-    Single changes follow the order of `causes`; then come those that reset other unusual settings.
+    Single changes follow the order of `causes`, then the order of other unusual settings.
     """
     arguments = runner.arguments
     unusual = deviations(arguments, len(runner.train), runner.n_epochs)

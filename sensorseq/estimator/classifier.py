@@ -128,8 +128,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     dropout : float, default=0.3
         Dropout probability of each input of the head and of every LSTM layer after the first.
     recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit where it enters the gates. All timesteps of a window
-        share one mask.
+        Probability of dropping a hidden unit from the recurrent input of the gates. All timesteps
+        of a window share one mask.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector.
     weight_init : {"xavier", "he", "orthogonal", "uniform"} or callable, default="xavier"
@@ -171,7 +171,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         fraction and rejects a number of epochs.
     ema_decay : float, optional
         Decay of an exponential moving average of the weights. If given, the averaged weights are
-        the ones that are validated and kept.
+        validated and kept instead of the weights themselves.
     batch_size : int or None, default=32
         Number of windows per optimizer step; None uses all windows in every step.
     sampler : {"shuffle", "balanced", "sqrt"}, default="shuffle"
@@ -671,7 +671,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def fluctuation_(self) -> FluctuationReport:
-        """The report. The first access compares the network with other models on the same data."""
+        """The report; without features, the first access compares the network with other models."""
         if not hasattr(self, "_judged"):
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
         report, facts, to_compare = self._judged
