@@ -265,7 +265,7 @@ class Entry:
 
     @property
     def finding(self) -> str:
-        """The direction of the cause; empty if there is only one."""
+        """The direction of the cause; empty if the cause has only one."""
         return self.key.partition(": ")[2]
 
 

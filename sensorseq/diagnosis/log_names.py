@@ -143,7 +143,7 @@ def split_parts(
 
 
 def _parts(rows: Sequence[Row], name: str) -> list[str] | None:
-    """Return the part of each row in this column, or ""; None if the column contains no parts."""
+    """Return the part that a column names for each row, or ""; None if it does not name parts."""
     name_words = [word for word in words_of(name) if word not in ("is", "in")]
     spellings: dict[int, str] = {}  # one spelling for each part
     parts = []

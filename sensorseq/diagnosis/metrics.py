@@ -250,7 +250,7 @@ def part_of(name: str) -> str:
 
 # standard deviation of a normal distribution divided by its median absolute deviation
 SD_PER_MAD = 1.4826
-_MAX_PAIRWISE_POINTS = 1000  # with more epochs, the slopes of all pairs cost memory and add nothing
+_MAX_PAIRWISE_POINTS = 1000  # more epochs need more memory, but hardly change the median slope
 _MAX_DRAWN = 4_000_000  # maximum number of values in all resamples together: 32 MB
 _MAX_MOVED = 20_000_000  # maximum number of changes in all shifts: about a second of work
 

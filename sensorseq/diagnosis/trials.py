@@ -213,7 +213,7 @@ class Budget:
         return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
-        """Charge work other than reruns, in epochs; the estimated epoch duration ignores it."""
+        """Charge work other than reruns, in epochs; the estimated epoch duration ignores this work."""
         self.spent += n_epochs
         self._charged += n_epochs
 
@@ -270,7 +270,7 @@ def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Settin
             continue
         owners = {OWNER_OF.get(name, SEVERAL) for name in change}
         candidate = replace(candidate, change=change)
-        if candidate.is_preset and len(owners) == 1:  # its success can prove that cause
+        if candidate.is_preset and len(owners) == 1:  # the preset can prove this one cause
             rate, finding = change.get("learning_rate"), ""
             if rate is not None:
                 finding = "too high" if rate < arguments["learning_rate"] else "too low"
@@ -636,7 +636,8 @@ def _rerun(runner: TrialRunner, candidate: SettingsCandidate, n_steps: float) ->
 def _choose(outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the best outcome; None if there is none.
 
-    If a preset is best, `FEATURES` or `PRESET` is returned instead if its loss is about as low.
+    If a preset is best, `FEATURES` or else `PRESET` takes precedence over it, as long as the loss
+    is at most a standard error higher.
     """
     best = min(outcomes, key=lambda outcome: outcome.score, default=None)
     if best is not None and best.candidate.is_preset:
