@@ -43,7 +43,7 @@ class WindowFlips:
         self.n_windows = correct.shape[1]
         groups = record.val_groups
         self.n_groups = len(np.unique(groups)) if groups is not None else None
-        # if each window is its own recording, groups add nothing
+        # if each window is its own recording, groups add no information
         if self.n_groups == self.n_windows:
             groups = self.n_groups = None
         self.variance = accuracy_variance(correct, groups)
@@ -195,9 +195,9 @@ class CrossFit(NamedTuple):
     """The accuracy of the best epoch, chosen on half of the windows and scored on the rest."""
 
     accuracy: float  # on windows that did not take part in the choice
-    accuracy_error: float  # its standard error over windows, or over groups
+    accuracy_error: float  # standard error of `accuracy` over windows, or over groups
     gain: float  # accuracy minus the accuracy of the last epoch
-    gain_error: float  # its standard error
+    gain_error: float  # standard error of `gain`
 
 
 def cross_fit(
@@ -289,7 +289,7 @@ class SteadyNoise:
 
     @property
     def has_calmed(self) -> bool:
-        """Whether the noise was above the limit at first, and no longer is."""
+        """Whether the noise exceeded the limit before the second half of the run, but not in it."""
         return not self.exceeds() and self.before > self.edge
 
     def passes(self, adjusted_p: float) -> bool:

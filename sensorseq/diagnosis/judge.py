@@ -142,7 +142,7 @@ def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Stat
 
 
 def _check_too_small(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
-    """Detect a loss below (1 - accuracy) ln 2, although a wrong window costs ln 2 nats or more."""
+    """Detect a loss too small for its accuracy: each wrong window costs at least ln 2 nats."""
     least = (1 - accuracy) * math.log(2)
     # Only early epochs are tested: later, an overfitting network can have a smaller training loss
     # than the accuracy on other windows allows.

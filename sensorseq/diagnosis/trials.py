@@ -213,7 +213,7 @@ class Budget:
         return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
-        """Charge work other than reruns, in epochs; the estimated epoch duration ignores this work."""
+        """Charge work other than reruns, in epochs; the duration of an epoch ignores this work."""
         self.spent += n_epochs
         self._charged += n_epochs
 
@@ -471,8 +471,8 @@ class Baseline:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         self.loss, self.is_right = self._judged(runner.val_outputs())
         keeps_best = runner.arguments.get("restore_best") or runner.arguments.get("early_stopping")
-        # The recorded margins give only the cross-entropy between the true class and its strongest
-        # rival.
+        # The recorded margins give only the cross-entropy between the true class and the strongest
+        # other class.
         margin = np.asarray(record.val_margin, np.float64)
         is_whole = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
         if is_whole and not keeps_best:
