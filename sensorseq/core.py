@@ -280,7 +280,7 @@ class LstmLayer:
         sizes = (n_windows, n_timesteps, n_threads)
         pointers = (address(h), address(c), address(hidden), address(logits))
         for _ in range(2):
-            handle = self._handle  # keeps the handle alive even if another thread replaces it
+            handle = self._handle  # stays alive even if another thread replaces `_handle`
             status = self._run(handle.pointer, address(x), address(lengths), *sizes, *pointers)
             if status != _OTHER_ISA:
                 break

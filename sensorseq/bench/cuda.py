@@ -63,7 +63,7 @@ def current_gpu() -> torch.device:
 
 
 def why_framework(device: torch.device, shape: Shape, precision: Precision) -> str:
-    """Return why torch's own LSTM would run this shape, or an empty string if ours would."""
+    """Return the reason why torch's own LSTM would run this shape; empty if our kernels would."""
     if device.type != "cuda":
         return ""
     with allowing_tf32(precision.allows_tf32):

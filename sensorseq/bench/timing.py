@@ -1,7 +1,8 @@
 """Compare our speed with torch's, with the processor's peak and with sgemm.
 
-All four are timed alternately in one process. Our side and torch's use the same weights, inputs,
-dtype and number of threads, and are timed only if their results agree.
+Our step, torch's step, the peak and sgemm are timed alternately in one process. Our step and
+torch's use the same weights, inputs, dtype and number of threads, and are timed only if their
+results agree.
 """
 
 import copy
@@ -72,7 +73,7 @@ def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Time
     """Return two functions to time, after checking that their results agree.
 
     In training, torch runs the forward pass, cross entropy and the backward pass, but no optimizer
-    step. Our side does the same through autograd or, in ``"training, loss()"``, with the loss
+    step. Our side runs these passes through autograd or, in ``"training, loss()"``, with the loss
     inside the operator. ``"training, train_epoch"`` is a step of the native engine that `fit` uses:
     gather, forward, loss, backward *and* an SGD update. With `uniform_lengths`, lengths are drawn
     uniformly from 1 to T, torch's time includes packing, and only the flops of valid steps are

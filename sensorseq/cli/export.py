@@ -149,7 +149,7 @@ def export(
         if trained.had_lengths if lengths is None else lengths:
             lines.append(f"Give the graph the number of valid steps of each window as {argument}.")
         if not steps and (outside := [step.kind for step in stored_steps(trained.preparation)]):
-            lines.append(f"Before the graph, apply to windows{of}: {', '.join(outside)}.")
+            lines.append(f"Windows{of} need these steps before the graph: {', '.join(outside)}.")
     difference = None
     if check is not None:
         from sensorseq.export.to_onnx import TOLERANCE, onnx_difference

@@ -75,8 +75,8 @@ class NotTested:
     """A cause that no trial tested."""
 
     cause: str  # one of `CAUSE_NAMES`
-    reason: str  # why no trial tested it
-    would_settle: str = ""  # what would test it
+    reason: str  # why no trial tested the cause
+    would_settle: str = ""  # what would test the cause
 
 
 @dataclass(frozen=True)
@@ -382,7 +382,7 @@ UNCLEAR = Cause(UNKNOWN, "suspected", text_of("cause_unclear"), advice=advice_of
 
 
 def usual_rate(arguments: Mapping[str, Any]) -> float:
-    """Return the usual learning rate of the optimizer in use; for sgd it depends on momentum."""
+    """Return the usual learning rate of the optimizer in use; for sgd, depending on momentum."""
     name = arguments.get("optimizer", USUAL["optimizer"].default)
     optimizer = OPTIMIZERS.get(name) if isinstance(name, str) else None
     rate = USUAL["learning_rate"].default if optimizer is None else optimizer.usual_rate

@@ -335,8 +335,8 @@ def common_leaps(run: Run, name: str) -> list[int]:
     """Return epochs (from 1) in the second half of the run in which both losses leap up.
 
     Each loss can leap for harmless reasons; if both leap in the same epoch, the model is the cause.
-    `name` is the column of the training loss. If that loss is a mean over the epoch, a leap late in
-    an epoch may appear only in the next epoch.
+    `name` is the column of the training loss. If the training loss is a mean over the epoch, a
+    leap late in an epoch may appear only in the next epoch.
     """
     if not len(run.whole(name)) or not len(run.whole("val_loss")):
         return []

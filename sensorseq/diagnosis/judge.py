@@ -434,7 +434,7 @@ def _no_descent(run: Run) -> list[Statement]:
         return []
     if name == "loss":
         return [statement_of("no_descent", first=first, last=last)]
-    # A validation loss also rises when the network overfits, so only a flat one counts.
+    # A validation loss also rises when the network overfits, so only a flat validation loss counts.
     thirds = [float(np.median(third)) for third in np.array_split(loss, 3)]
     is_flat = max(abs(third - first) for third in thirds) <= limits.NO_DESCENT * abs(first)
     return [statement_of("no_descent_of_validation", first=first, last=last)] if is_flat else []

@@ -231,6 +231,6 @@ def recognize(
 
 
 def words_of(name: str) -> list[str]:
-    """Return the different words of a name in lower case: ``["val", "acc"]`` for ``valAcc``."""
+    """Return the distinct words of a name in lower case: ``["val", "acc"]`` for ``valAcc``."""
     words = re.split(r"[^a-z0-9]+", _CAPITAL.sub("_", name).lower())
     return list(dict.fromkeys(word for word in words if word))

@@ -299,7 +299,7 @@ def theil_sen_slope(values: ArrayLike) -> float:
 
 
 def _kendall_sd(n: Any) -> Any:
-    """Return the sd of the Mann-Kendall statistic (rising - falling pairs) if values are random."""
+    """Return the sd of the Mann-Kendall statistic (rising - falling pairs) of n random values."""
     return np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
 
 
@@ -362,7 +362,7 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
     trend = _running_median(series, width)
     for _ in range(2):
         residual = np.abs(series - trend)
-        # If most residuals vanish, a hundredth of the largest one still separates outliers.
+        # If most residuals vanish, a hundredth of the largest residual still separates outliers.
         scale = max(6 * float(np.median(residual)), 0.01 * float(residual.max()), 1e-300)
         # A minimum weight keeps every local line defined, even if all its epochs are outliers.
         bisquare = np.maximum((1 - np.minimum(residual / scale, 1) ** 2) ** 2, 1e-3)

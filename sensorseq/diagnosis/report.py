@@ -131,8 +131,8 @@ class FluctuationReport(ReportContents):
             should be the mean over all training windows of the epoch, because a mean of batch means
             is noisier.
         n_val : int, optional
-            Number of independent validation windows for `val_accuracy`. Without it, the report
-            cannot determine how much of the curve is sampling noise.
+            Number of independent validation windows for `val_accuracy`. Without `n_val`, the
+            report cannot determine how much of the curve is sampling noise.
         n_train : int, optional
             Number of training windows for `accuracy`.
         n_classes : int, optional
@@ -153,18 +153,18 @@ class FluctuationReport(ReportContents):
             Findings of the data checks.
         X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
             Training windows of equal length, the validation windows of `val_accuracy`, and the
-            labels of both. With all four, simple classifiers are trained on the same windows, which
-            takes about a second, and `level` shows whether the network is worse than these
-            classifiers. This needs scikit-learn.
+            labels of both. If all four are given, simple classifiers are trained on the same
+            windows, which takes about a second, and `level` shows whether the network is worse than
+            these classifiers. This comparison needs scikit-learn.
         groups, groups_val : array-like of shape (n,), optional
-            The recording that each of these windows was cut from.
+            The recording that each window was cut from.
 
         Raises
         ------
         ArgumentError
             If the history has no epochs, none of the columns needed, or an invalid value.
         InputError
-            If a file cannot be read, has such a history, or has two columns that match one role.
+            If a file cannot be read, has no valid history, or has two columns that match one role.
 
         Warns
         -----
@@ -421,7 +421,7 @@ class TrainingMonitor:
     y_val : array-like of shape (N,), optional
         Classes of the validation windows, 0 to K - 1.
     groups_val : array-like of shape (N,), optional
-        Recordings that these windows were cut from; windows of one recording tend to fail together.
+        Recording of each validation window; windows of one recording tend to fail together.
     y_fixed : array-like of shape (M,), optional
         Classes of the training windows whose outputs you log: the same few hundred in each epoch.
 

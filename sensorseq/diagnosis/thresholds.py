@@ -17,7 +17,7 @@ ONE_SIDE_EDGES = 2.0  # multiplies the limit if the history has only one of the 
 SURE_SHARE = 0.15  # fraction of the limit that the noise must exceed with confidence
 EXCESS_PLATEAU_NATS = 0.05  # largest harmless increase of the loss due to noisy weights
 ALPHA = 0.05  # significance level of all tests together (Holm)
-# A learning rate above this multiple of the previous one is a restart or warm-up, not rounding.
+# A learning rate above this multiple of the previous rate is a restart or warm-up, not rounding.
 RATE_RISE = 1.05
 RATE_RISE_EPOCHS = 3  # leaps are ignored in this many epochs, beginning with the rise
 MIN_DIFFERENCES = 10  # minimum number of second differences; 12 epochs have this many

@@ -213,7 +213,7 @@ class Budget:
         return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
-        """Charge work other than reruns, in epochs; the duration of an epoch ignores this work."""
+        """Charge work other than reruns, in epochs; the time per epoch does not include it."""
         self.spent += n_epochs
         self._charged += n_epochs
 

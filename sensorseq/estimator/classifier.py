@@ -1257,7 +1257,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         path : str or path
             The file.
         device : str, optional
-            Device to use instead of the saved one, such as ``"cpu"`` for a model trained on a GPU.
+            Device to use instead of the saved device, such as ``"cpu"`` if a GPU was used.
 
         Raises
         ------
@@ -1289,7 +1289,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         estimator.best_score_ = take("best_score", float)
         estimator.engine_ = EngineChoice(*check_texts("engine", take("engine", list)))
         facts = take("report_facts", dict)
-        report = estimator._made_report(facts)  # made in any case, to check the facts
+        report = estimator._made_report(facts)  # made even if it is not used, to check the facts
         if "fluctuation" in description:
             try:
                 report = FluctuationReport._from_dict(take("fluctuation", dict), is_page=False)
@@ -1572,8 +1572,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         state = dict(state)
         if {"module_", "plain_module_"} & set(state):
             raise InputError(
-                "this pickle was written by a version that is no longer supported. Load it with"
-                " that version and write the model with `save`; all versions read such files."
+                "this pickle was written by a version that is no longer supported. Fit the model"
+                " again with this version, and write the model with `save`."
             )
         if "model_" in state:
             report, facts = state["_judged"]

@@ -260,7 +260,7 @@ def _choose_steps(
 ) -> tuple[SummarySteps, list[NDArray[np.int64]] | None]:
     """Select statistics for each fit; return all selected steps, and the columns of each fit.
 
-    There is one fit per fold, then one on `rows`; each fit selects statistics on its own windows.
+    There is one fit per fold, then one fit on `rows`; each selects statistics on its own windows.
     The columns are None if every fit uses all columns.
     """
     n_thresholds = steps.n_steps - 1
