@@ -171,7 +171,7 @@ def _check_training() -> str:
 
 
 def _check_files() -> str:
-    """Check that a loaded model predicts bit-identical probabilities and that a report is written."""
+    """Check that a loaded model predicts bit-identical probabilities; write a report."""
     clf, windows = _fit()
     X = windows.part("test").X
     with tempfile.TemporaryDirectory() as folder:

@@ -134,8 +134,8 @@ def probe_runner(
 ) -> Report:
     """Probe a run; return its report with causes graded by the trials, and with `probes`.
 
-    Probing ends about ``budget * max(fit_s, 1)`` seconds after `began_s`. If `fit_s` is 0, the budget
-    limits only the number of epochs.
+    Probing ends about ``budget * max(fit_s, 1)`` seconds after `began_s`. If `fit_s` is 0, the
+    budget limits only the number of epochs.
     """
     started = clock() if began_s is None else began_s
     clocked, n_epochs = fit_s > 0, runner.n_epochs
