@@ -13,7 +13,7 @@ def to_windows(X: Any) -> dict[str, Any]:
     """Convert series to the arguments `X` and `lengths` of our classifier.
 
     The series are an array (n, c, t), a list of arrays (c, t_i), or a list of DataFrames with one
-    row per step. For an array, the result contains `lengths`; otherwise, the classifier might
+    row per step. For an array, the result contains `lengths`, without which the classifier might
     mistake short series with many channels for channel-first series.
     """
     if isinstance(X, np.ndarray):

@@ -67,7 +67,7 @@ def export(
         Path | None,
         Option(
             metavar="H5",
-            help="ONNX: compare probabilities in onnxruntime. C: state the accuracy in the header.",
+            help="ONNX: compare onnxruntime with the model. C: state the accuracy in the header.",
         ),
     ] = None,
     hop: Annotated[

@@ -150,8 +150,8 @@ def adapt(
     """Adapt a model to another robot with a few labeled windows of that robot.
 
     Prepare the robot's recordings like the training recordings. The command changes the scaling and
-    the linear layer if that lowers the log-loss. The old training windows are not needed,
-    and a test part is not read.
+    the linear layer if that lowers the log-loss. The old training windows are not needed, and a
+    test part is not read.
     """
     from sensorseq.estimator import SensorFusionClassifier
 

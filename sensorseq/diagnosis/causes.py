@@ -382,7 +382,7 @@ UNCLEAR = Cause(UNKNOWN, "suspected", text_of("cause_unclear"), advice=advice_of
 
 
 def usual_rate(arguments: Mapping[str, Any]) -> float:
-    """Return the usual learning rate of the optimizer in use; for sgd, depending on momentum."""
+    """Return the usual learning rate of the run's optimizer; with sgd, it depends on momentum."""
     name = arguments.get("optimizer", USUAL["optimizer"].default)
     optimizer = OPTIMIZERS.get(name) if isinstance(name, str) else None
     rate = USUAL["learning_rate"].default if optimizer is None else optimizer.usual_rate

@@ -550,7 +550,7 @@ class TrainingMonitor:
 
     @property
     def record(self) -> TrainingRecord:
-        """The logged data as a record, with results of windows if every epoch has their outputs."""
+        """The logged data as a record; results of windows need outputs in every epoch."""
         n_epochs = len(self.history)
         record = TrainingRecord(epoch_steps=np.zeros(n_epochs + 1, np.int64))
         if self._y_fixed is not None and 0 < len(self._fixed) == n_epochs:

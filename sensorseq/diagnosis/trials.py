@@ -636,8 +636,8 @@ def _rerun(runner: TrialRunner, candidate: SettingsCandidate, n_steps: float) ->
 def _choose(outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the best outcome; None if there is none.
 
-    If a preset is best, `FEATURES` or else `PRESET` takes precedence over it, as long as the loss
-    is at most a standard error higher.
+    If a preset is best, it is replaced by `FEATURES`, or else by `PRESET`, if this raises the loss
+    by at most a standard error.
     """
     best = min(outcomes, key=lambda outcome: outcome.score, default=None)
     if best is not None and best.candidate.is_preset:

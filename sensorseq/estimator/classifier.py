@@ -290,7 +290,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         folds (see `features`), which together have been trained on all windows, and averages their
         probabilities in prediction. ``"all"`` trains `n_models` networks on all windows, for as
         many steps as the first network; ``"auto"`` also does this for an ensemble, or if there are
-        no such folds. ``"auto"`` means None for more than 20,000 windows, for windows read from
+        no folds. ``"auto"`` means None for more than 20,000 windows, for windows read from
         their file in parts, and with `warm_start`. None keeps the networks trained on the training
         part. `X_val` is never used for training.
     patch : "auto", int or None, default="auto"
