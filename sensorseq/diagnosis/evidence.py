@@ -561,7 +561,7 @@ class ValidationRoughness:
         return float(accuracy.max()) - end > max(self.lucky_best + self.sd, limits.ACCURACY_NOISE)
 
     def drawdown_statement(self) -> list[Statement]:
-        """State that a drop after the best epoch is no decline, provided that chance explains it."""
+        """State that a drop after the best epoch is no decline, provided chance explains it."""
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
         # `judge.generalization` reports larger falls that last
         if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:
