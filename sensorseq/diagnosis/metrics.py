@@ -530,8 +530,8 @@ def cross_entropy(logits: Floats, target: NDArray[np.int64]) -> Floats:
 def constant_answer_loss(accuracy: float, n_classes: int) -> float:
     """Return the cross-entropy in nats of the best constant answer with this accuracy.
 
-    This is the entropy of the classes if the most frequent class has the fraction `accuracy` and
-    the others have equal fractions: 1.386 for an accuracy of 0.25 and four classes.
+    This is the entropy of the classes if the most frequent class makes up the fraction `accuracy`
+    and the others have equal fractions: 1.386 for an accuracy of 0.25 and four classes.
     """
     share = min(max(accuracy, 1 / n_classes), 0.99)
     return -share * math.log(share) - (1 - share) * math.log((1 - share) / (n_classes - 1))
