@@ -145,7 +145,7 @@ class FluctuationReport(ReportContents):
         record : TrainingRecord, optional
             Data recorded in addition to the history, such as the record of a fit by this package.
         columns : mapping of str to str or None, optional
-            Maps our names to columns that are not recognized, such as ``{"accuracy": "my_acc"}``,
+            Maps our names to columns that are not recognized, such as ``dict(accuracy="my_acc")``,
             or to None if no column may be used.
         arguments : mapping of str to object, optional
             Arguments of the fitted estimator; the report names the most unusual one.

@@ -112,7 +112,7 @@ class TrialRunner(ABC):
 
     @abstractmethod
     def cost_of(self, rerun: Rerun) -> float:
-        """Estimate the cost of a rerun, in epochs of the fit, from the sizes of network and data."""
+        """Estimate the cost of a rerun, in epochs of the fit, from the network and data sizes."""
 
     @abstractmethod
     def run(
