@@ -152,7 +152,7 @@ def check_per_window(
 def check_groups(
     name: str, values: ArrayLike | None, n_windows: int, owner: str = "X"
 ) -> NDArray[Any] | None:
-    """Return the group of each window; raise an error if one is None or NaN.
+    """Return the group of each window; raise an error if a group is None or NaN.
 
     If `values` is None, the result is None.
     """
@@ -198,7 +198,7 @@ def check_sample_weight(
 
 
 def is_missing_label(value: Any) -> bool:
-    """Test whether a label is None, NaN, NaT or pandas' NA, which cannot be compared."""
+    """Test whether a label is missing: None, NaN, NaT or pandas' NA."""
     return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
@@ -359,7 +359,7 @@ def check_finite(
     lengths: NDArray[np.int64] | None,
     original: NDArray[np.floating] | None = None,
 ) -> None:
-    """Raise an error if a valid value is NaN or infinite; the error names the first one.
+    """Raise an error if a valid value is NaN or infinite; the error names the first such value.
 
     `original` contains the values before a conversion to float32.
     """

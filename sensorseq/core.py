@@ -87,7 +87,7 @@ def _machine(file: Path) -> str | None:
 
 
 def check(status: int) -> None:
-    """Raise the error that a function of the library reports with its status."""
+    """Raise an error if the status that a library function returned is not 0."""
     if status:
         sentence = library().error().decode(errors="replace")
         raise _ERRORS.get(status, RuntimeError)(sentence)
@@ -139,7 +139,8 @@ class LstmLayer:
     """One LSTM layer on numpy arrays, optionally with pooling over time and a linear head.
 
     A window's results are bit-identical in any batch and with any number of threads. Several
-    threads may use the same layer. The weights are arranged for the processor only once.
+    threads may use the same layer. The weights are packed for the processor in advance, not in
+    every call.
 
     Parameters
     ----------
@@ -279,7 +280,7 @@ class LstmLayer:
         sizes = (n_windows, n_timesteps, n_threads)
         pointers = (address(h), address(c), address(hidden), address(logits))
         for _ in range(2):
-            handle = self._handle  # keeps the handle alive even if another thread replaces it
+            handle = self._handle  # stays alive even if another thread replaces `_handle`
             status = self._run(handle.pointer, address(x), address(lengths), *sizes, *pointers)
             if status != _OTHER_ISA:
                 break

@@ -12,9 +12,9 @@ from sensorseq.estimator import SensorLSTMClassifier
 def to_windows(X: Any) -> dict[str, Any]:
     """Convert series to the arguments `X` and `lengths` of our classifier.
 
-    The series are an array (n, c, t), a list of arrays (c, t_i), or a list of DataFrames with a row
-    for each step. For an array, `lengths` gives the number of steps, so that the classifier does
-    not mistake short series with many channels for channel-first series.
+    The series are an array (n, c, t), a list of arrays (c, t_i), or a list of DataFrames with one
+    row per step. For an array, the result contains `lengths`, without which the classifier might
+    mistake short series with many channels for channel-first series.
     """
     if isinstance(X, np.ndarray):
         return {"X": X.transpose(0, 2, 1), "lengths": np.full(len(X), X.shape[2])}

@@ -63,7 +63,7 @@ def current_gpu() -> torch.device:
 
 
 def why_framework(device: torch.device, shape: Shape, precision: Precision) -> str:
-    """Return why torch's own LSTM would run this shape, or an empty string if ours would."""
+    """Return the reason why torch's own LSTM would run this shape; empty if our kernels would."""
     if device.type != "cuda":
         return ""
     with allowing_tf32(precision.allows_tf32):
@@ -114,7 +114,7 @@ def compare(problem: Problem, kind: str) -> dict[str, Any]:
 
 
 def captured(call: Call, device: torch.device) -> Call:
-    """Return a function that replays a step captured in a CUDA graph and returns its results."""
+    """Capture a step in a CUDA graph, and return a function that replays it and returns results."""
     if device.type != "cuda":
         return call
     side = torch.cuda.Stream(device)

@@ -1,7 +1,8 @@
 """Compare our speed with torch's, with the processor's peak and with sgemm.
 
-All four are timed alternately in one process. Our side and torch's use the same weights, inputs,
-dtype and number of threads, and are timed only if their results agree.
+Our step, torch's step, the peak and sgemm are timed alternately in one process. Our step and
+torch's use the same weights, inputs, dtype and number of threads, and are timed only if their
+results agree.
 """
 
 import copy
@@ -72,7 +73,7 @@ def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Time
     """Return two functions to time, after checking that their results agree.
 
     In training, torch runs the forward pass, cross entropy and the backward pass, but no optimizer
-    step. Our side does the same through autograd or, in ``"training, loss()"``, with the loss
+    step. Our side runs these passes through autograd or, in ``"training, loss()"``, with the loss
     inside the operator. ``"training, train_epoch"`` is a step of the native engine that `fit` uses:
     gather, forward, loss, backward *and* an SGD update. With `uniform_lengths`, lengths are drawn
     uniformly from 1 to T, torch's time includes packing, and only the flops of valid steps are
@@ -292,7 +293,7 @@ def alternate(
     """Time several sides alternately, so that drift affects all of them equally.
 
     The result is the time per computation in seconds, of shape (len(sides), rounds). Every second
-    round runs in reverse order. One timing lasts at least `at_least_s`, so fast functions are
+    round runs in reverse order. Each timing lasts at least `at_least_s`, so fast functions are
     repeated. If all rounds would take longer than `budget_s`, fewer rounds are run, but never fewer
     than three unless `rounds` is smaller. With several threads, there is a pause before each side,
     because torch's threads keep spinning for milliseconds and would take a core from the next side.
@@ -336,7 +337,7 @@ def summarize(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> dict[st
 
 
 def measure(pair: TimedPair, *, rounds: int = 21) -> dict[str, float]:
-    """Time both functions and, in the same rounds, two limits of the processor.
+    """Time both functions and, in the same rounds, measure two limits of the processor.
 
     The peak is measured with multiply-adds in registers; sgemm is torch's product of two 512 x 512
     float32 matrices, the practical limit for a product that reads memory. The result contains the

@@ -10,7 +10,7 @@ from typer import Option
 
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 closing = ExitStack()
-"""Cleanup when the command ends: unlock its outputs, and turn checksums on again."""
+"""Cleanup when the command ends, such as unlocking its outputs and turning on checksums again."""
 
 # Plain text, because rich is slow and formats the help differently when the output is a file.
 app = typer.Typer(

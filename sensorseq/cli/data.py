@@ -194,7 +194,7 @@ def prepare(
     balance: prep.Balance = None,
     # end of options
     config: Annotated[
-        Path | None, Option(metavar="TOML", help="Configuration file; options here override it.")
+        Path | None, Option(metavar="TOML", help="Configuration file; options override it.")
     ] = None,
     jobs: Annotated[int, Option("--jobs", "-j", min=1, help="Number of processes.")] = 1,
     engine: Annotated[str, Option(metavar="process|dask", help="Where the jobs run.")] = "process",

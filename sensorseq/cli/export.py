@@ -67,7 +67,7 @@ def export(
         Path | None,
         Option(
             metavar="H5",
-            help="ONNX: compare probabilities in onnxruntime. C: state the accuracy in the header.",
+            help="ONNX: compare onnxruntime with the model. C: state the accuracy in the header.",
         ),
     ] = None,
     hop: Annotated[
@@ -76,7 +76,7 @@ def export(
     ] = None,
     sample_rate_hz: Annotated[
         float | None,
-        Option("--sample-rate", metavar="HZ", help="C: rate of raw samples to resample."),
+        Option("--sample-rate", metavar="HZ", help="C: sample rate before resampling."),
     ] = None,
     weights: Annotated[
         str | None, Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
@@ -99,9 +99,9 @@ def export(
     The graph takes windows that were prepared as in training, and returns probabilities; it
     contains the scaling, networks, features and trees. The exit code is 10 if --check finds a
     difference above 1e-5. The C code accepts raw samples one by one, so it also contains resampling
-    and causal steps; --smooth adds a function that smooths over time. For several sensors, the
-    graph has one input per sensor; in C, each sensor has its own files, and two more files join the
-    sensors.
+    and causal steps; --smooth adds a function that smooths the probabilities over time. For several
+    sensors, the graph has one input per sensor; in C, each sensor has its own files, and two more
+    files combine the sensors.
     """
     options: dict[str, Any] = {"n_timesteps": n_timesteps}
     if to is Format.c:
@@ -149,7 +149,7 @@ def export(
         if trained.had_lengths if lengths is None else lengths:
             lines.append(f"Give the graph the number of valid steps of each window as {argument}.")
         if not steps and (outside := [step.kind for step in stored_steps(trained.preparation)]):
-            lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
+            lines.append(f"Windows{of} need these steps before the graph: {', '.join(outside)}.")
     difference = None
     if check is not None:
         from sensorseq.export.to_onnx import TOLERANCE, onnx_difference
@@ -173,7 +173,7 @@ def export(
 
 
 def _export_options(options: Mapping[str, Any], model: "AnyClassifier") -> dict[str, Any]:
-    """Return the options of an export; raise an error if any is for one sensor only."""
+    """Return the options of an export; for several sensors, refuse options for one sensor only."""
     from sensorseq.estimator import SensorFusionClassifier
 
     if not isinstance(model, SensorFusionClassifier):

@@ -75,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
                 code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
                 sys.stdout.flush()
         except _UsageError as error:
-            # Errors in the command line may have several lines.
+            # A message about the command line may have several lines.
             message = printable(getattr(error, "message", ""), "\n")
             error.message = message  # type: ignore[attr-defined]
             error.show()  # type: ignore[attr-defined]  # as click does, with the usage line

@@ -1,4 +1,4 @@
-"""The commands that train and measure models: train, adapt and evaluate."""
+"""The commands that train, adapt and evaluate models."""
 
 import shlex
 from collections.abc import Mapping
@@ -150,8 +150,8 @@ def adapt(
     """Adapt a model to another robot with a few labeled windows of that robot.
 
     Prepare the robot's recordings like the training recordings. The command changes the scaling and
-    the linear layer if that lowers the log-loss. It does not need the old training windows, and it
-    does not read a test part.
+    the linear layer if that lowers the log-loss. The old training windows are not needed, and a
+    test part is not read.
     """
     from sensorseq.estimator import SensorFusionClassifier
 
@@ -197,7 +197,7 @@ def evaluate(
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
-    """Measure a model on test recordings that it has never seen.
+    """Evaluate a model on test recordings that it has never seen.
 
     Intervals are 95 % confidence intervals, computed by resampling whole groups of recordings. With
     --folds, a model with the same arguments is trained for each fold, on the groups outside that

@@ -75,8 +75,8 @@ class NotTested:
     """A cause that no trial tested."""
 
     cause: str  # one of `CAUSE_NAMES`
-    reason: str  # why no trial tested it
-    would_settle: str = ""  # what would test it
+    reason: str  # why no trial tested the cause
+    would_settle: str = ""  # what would test the cause
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ USUAL: Mapping[str, Usual] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A cause, or one direction of it."""
+    """An entry of `TABLE`: a cause, or one direction of a cause, such as "too high"."""
 
     key: str  # the cause, followed by ": " and the direction if there are several
     # "step", "capacity" (of the network), "data", "start", "stopping" (length of the training) or
@@ -265,7 +265,7 @@ class Entry:
 
     @property
     def finding(self) -> str:
-        """The direction of the cause; empty if there is only one."""
+        """The direction of the cause; empty if the cause has only one."""
         return self.key.partition(": ")[2]
 
 
@@ -382,7 +382,7 @@ UNCLEAR = Cause(UNKNOWN, "suspected", text_of("cause_unclear"), advice=advice_of
 
 
 def usual_rate(arguments: Mapping[str, Any]) -> float:
-    """Return the usual learning rate of the optimizer in use; for sgd it depends on momentum."""
+    """Return the usual learning rate of the run's optimizer; with sgd, it depends on momentum."""
     name = arguments.get("optimizer", USUAL["optimizer"].default)
     optimizer = OPTIMIZERS.get(name) if isinstance(name, str) else None
     rate = USUAL["learning_rate"].default if optimizer is None else optimizer.usual_rate
@@ -464,10 +464,11 @@ def find_causes(
     *,
     is_below_data: bool = False,
 ) -> tuple[Cause, ...]:
-    """Name the causes of a judged run: faults in the data, then the setting furthest from usual.
+    """Name the causes of a judged run: faults in the data, then the most unusual setting.
 
-    If there are only minor faults and no such setting, ``"unknown"`` comes first. For a normal run,
-    reasons for a rough curve are named instead of a setting, unless the run `is_below_data`.
+    If there are only minor faults and no unusual setting, ``"unknown"`` comes first. For a normal
+    run, reasons for a rough curve are named instead of a setting, unless `is_below_data`, that is,
+    unless the run turned out worse than the data allow.
     Settings and reasons that contradict the verdict or one of the `statement_kinds` are left out.
     """
     if verdict != "normal" and verdict not in TROUBLED:

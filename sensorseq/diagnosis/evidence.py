@@ -43,7 +43,7 @@ class WindowFlips:
         self.n_windows = correct.shape[1]
         groups = record.val_groups
         self.n_groups = len(np.unique(groups)) if groups is not None else None
-        # if each window is its own recording, groups add nothing
+        # if each window is its own recording, groups add no information
         if self.n_groups == self.n_windows:
             groups = self.n_groups = None
         self.variance = accuracy_variance(correct, groups)
@@ -134,12 +134,12 @@ class AccuracyVariance(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """``R = V_tot / V_ind``: 1 for independent windows; NaN if no window ever flips."""
+        """``R = total / independent``: 1 for independent windows; NaN if no window ever flips."""
         return self.total / self.independent if self.independent > 0 else np.nan
 
     @property
     def group_ratio(self) -> float:
-        """``R_g = V_tot / V_grp``: 1 for independent groups; NaN without groups."""
+        """``R_g = total / grouped``: 1 for independent groups; NaN if `grouped` is None or 0."""
         return self.total / self.grouped if self.grouped else np.nan
 
     @property
@@ -195,9 +195,9 @@ class CrossFit(NamedTuple):
     """The accuracy of the best epoch, chosen on half of the windows and scored on the rest."""
 
     accuracy: float  # on windows that did not take part in the choice
-    accuracy_error: float  # its standard error over windows, or over groups
+    accuracy_error: float  # standard error of `accuracy` over windows, or over groups
     gain: float  # accuracy minus the accuracy of the last epoch
-    gain_error: float  # its standard error
+    gain_error: float  # standard error of `gain`
 
 
 def cross_fit(
@@ -269,7 +269,7 @@ class SteadyNoise:
     nats: float = math.nan  # from `metrics.mean_noise`, because a median would miss leaps
     edge: float = math.nan  # upper limit of the noise in healthy runs
     p: float = 1.0  # fraction of the resamples whose noise is at most `SURE_SHARE * edge`
-    # `nats` without the second differences that contain the largest leap.
+    # The noise computed without the second differences that contain the largest leap.
     without_largest: float = math.nan
     before: float = math.nan  # noise between the initial descent and the second half
 
@@ -289,7 +289,7 @@ class SteadyNoise:
 
     @property
     def has_calmed(self) -> bool:
-        """Whether the noise was above the limit at first, and no longer is."""
+        """Whether the noise exceeded the limit before the second half of the run, but not in it."""
         return not self.exceeds() and self.before > self.edge
 
     def passes(self, adjusted_p: float) -> bool:
@@ -335,8 +335,8 @@ def common_leaps(run: Run, name: str) -> list[int]:
     """Return epochs (from 1) in the second half of the run in which both losses leap up.
 
     Each loss can leap for harmless reasons; if both leap in the same epoch, the model is the cause.
-    `name` is the column of the training loss. If that loss is a mean over the epoch, a leap late in
-    an epoch may appear only in the next epoch.
+    `name` is the column of the training loss. If the training loss is a mean over the epoch, a
+    leap late in an epoch may appear only in the next epoch.
     """
     if not len(run.whole(name)) or not len(run.whole("val_loss")):
         return []
@@ -561,7 +561,7 @@ class ValidationRoughness:
         return float(accuracy.max()) - end > max(self.lucky_best + self.sd, limits.ACCURACY_NOISE)
 
     def drawdown_statement(self) -> list[Statement]:
-        """State that a drop after the best epoch is not a decline if chance can explain it."""
+        """State that a drop after the best epoch is no decline, provided chance explains it."""
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
         # `judge.generalization` reports larger falls that last
         if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:

@@ -53,7 +53,7 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         questions = [question for question in open_questions(run) if question not in few]
         lines = [*few, *generalizes, *recovered, *details, *kept_weights(run), *questions]
         return "too_short_to_tell", None, lines
-    # whether more epochs would help: trend of the noise, trend of the loss
+    # the trends of the noise and of the loss show whether more epochs would help
     more_epochs = []
     if generalization_of(generalizes) is None:
         series = run.settled(movement.name if movement.is_known else "val_loss")
@@ -97,7 +97,7 @@ def _check_units(run: Run) -> list[Statement]:
 
     A sum over batches is converted to a mean; the noise of a loss that is too small is not judged.
     """
-    if run.record is not None and run.record.steps:  # measured by the engines of this package
+    if run.record is not None and run.record.steps:  # this package measured the losses
         return []
     statements = []
     for name, side in (("val_loss", "val_accuracy"), ("loss", "accuracy")):
@@ -142,7 +142,7 @@ def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Stat
 
 
 def _check_too_small(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
-    """Detect a loss that is too small: each wrong window adds at least ln 2 nats to the sum."""
+    """Detect a loss too small for its accuracy: each wrong window costs at least ln 2 nats."""
     least = (1 - accuracy) * math.log(2)
     # Only early epochs are tested: later, an overfitting network can have a smaller training loss
     # than the accuracy on other windows allows.
@@ -434,14 +434,14 @@ def _no_descent(run: Run) -> list[Statement]:
         return []
     if name == "loss":
         return [statement_of("no_descent", first=first, last=last)]
-    # A validation loss also rises when the network overfits, so only a flat one counts.
+    # A validation loss also rises when the network overfits, so only a flat validation loss counts.
     thirds = [float(np.median(third)) for third in np.array_split(loss, 3)]
     is_flat = max(abs(third - first) for third in thirds) <= limits.NO_DESCENT * abs(first)
     return [statement_of("no_descent_of_validation", first=first, last=last)] if is_flat else []
 
 
 def _shows_learning(run: Run) -> bool:
-    """Test whether the accuracy rises, or the loss is below that of any constant answer."""
+    """Test whether the accuracy rises, or the loss is below the loss of any constant answer."""
     for name, n_windows in (("accuracy", run.n_train), ("val_accuracy", run.n_val)):
         series = run.whole(name)
         if len(series) < limits.MIN_EPOCHS or (name != "accuracy" and run.validates_one_class):

@@ -143,7 +143,7 @@ def split_parts(
 
 
 def _parts(rows: Sequence[Row], name: str) -> list[str] | None:
-    """Return the part of each row in this column, or ""; None if the column contains no parts."""
+    """Return the part that a column names for each row, or ""; None if it does not name parts."""
     name_words = [word for word in words_of(name) if word not in ("is", "in")]
     spellings: dict[int, str] = {}  # one spelling for each part
     parts = []
@@ -231,6 +231,6 @@ def recognize(
 
 
 def words_of(name: str) -> list[str]:
-    """Return the different words of a name in lower case: ``["val", "acc"]`` for ``valAcc``."""
+    """Return the distinct words of a name in lower case: ``["val", "acc"]`` for ``valAcc``."""
     words = re.split(r"[^a-z0-9]+", _CAPITAL.sub("_", name).lower())
     return list(dict.fromkeys(word for word in words if word))

@@ -87,7 +87,7 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
 
 
 def from_plain(kind: type | UnionType | GenericAlias, value: Plain) -> Plain:
-    """Rebuild a value of `kind` from the output of `plain`; ignore the fields of other versions.
+    """Rebuild a value of `kind` from the output of `plain`; ignore fields of other versions.
 
     A number that was not finite becomes NaN, or None where the type allows it.
     """
@@ -250,7 +250,7 @@ def part_of(name: str) -> str:
 
 # standard deviation of a normal distribution divided by its median absolute deviation
 SD_PER_MAD = 1.4826
-_MAX_PAIRWISE_POINTS = 1000  # with more epochs, the slopes of all pairs cost memory and add nothing
+_MAX_PAIRWISE_POINTS = 1000  # more epochs need more memory, but hardly change the median slope
 _MAX_DRAWN = 4_000_000  # maximum number of values in all resamples together: 32 MB
 _MAX_MOVED = 20_000_000  # maximum number of changes in all shifts: about a second of work
 
@@ -299,7 +299,7 @@ def theil_sen_slope(values: ArrayLike) -> float:
 
 
 def _kendall_sd(n: Any) -> Any:
-    """Return the sd of the number of rising minus falling pairs among n independent values."""
+    """Return the sd of the Mann-Kendall statistic (rising - falling pairs) of n random values."""
     return np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
 
 
@@ -362,7 +362,7 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
     trend = _running_median(series, width)
     for _ in range(2):
         residual = np.abs(series - trend)
-        # If most residuals vanish, a hundredth of the largest one still separates outliers.
+        # If most residuals vanish, a hundredth of the largest residual still separates outliers.
         scale = max(6 * float(np.median(residual)), 0.01 * float(residual.max()), 1e-300)
         # A minimum weight keeps every local line defined, even if all its epochs are outliers.
         bisquare = np.maximum((1 - np.minimum(residual / scale, 1) ** 2) ** 2, 1e-3)
@@ -434,7 +434,7 @@ def mean_noise_of_differences(second_differences: Floats) -> Floats:
 
 
 def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
-    """Return the standard deviation around the local trend, to which slow waves contribute.
+    """Return the standard deviation around the local trend; slow waves count as deviations.
 
     The result is corrected for the white noise that the trend absorbs. It is not robust, because a
     median would jump between the few possible values of an accuracy. Needs five epochs.
@@ -530,8 +530,8 @@ def cross_entropy(logits: Floats, target: NDArray[np.int64]) -> Floats:
 def constant_answer_loss(accuracy: float, n_classes: int) -> float:
     """Return the cross-entropy in nats of the best constant answer with this accuracy.
 
-    This is the entropy of the classes if the most frequent class has the fraction `accuracy` and
-    the others have equal fractions: 1.386 for an accuracy of 0.25 and four classes.
+    This is the entropy of the classes if the most frequent class makes up the fraction `accuracy`
+    and the others have equal fractions: 1.386 for an accuracy of 0.25 and four classes.
     """
     share = min(max(accuracy, 1 / n_classes), 0.99)
     return -share * math.log(share) - (1 - share) * math.log((1 - share) / (n_classes - 1))
@@ -577,12 +577,12 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 
 
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
-    """Return the p value of an sd of n normal values that is `ratio` times the true sd."""
+    """Return the probability that the sd of normal values is `ratio` times the true sd or more."""
     return float(special.chdtrc(n_epochs - 1, (n_epochs - 1) * ratio**2)) if n_epochs > 1 else 1.0
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
-    """Return the probability of at least `n_hits` hits in `n_trials`, each with chance `share`."""
+    """Return the probability of at least `n_hits` hits in `n_trials` trials of chance `share`."""
     return float(special.bdtrc(n_hits - 1, n_trials, share)) if n_hits else 1.0
 
 
@@ -602,7 +602,7 @@ def block_bootstrap(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> Floats:
-    """Return a statistic of bootstrap resamples of an autocorrelated series.
+    """Return a statistic of each bootstrap resample of an autocorrelated series.
 
     This is the stationary bootstrap (D. N. Politis, J. P. Romano, 1994) with blocks of
     ``ceil(n^(1/3))`` epochs on average. `statistic` maps an array of resamples, one per row, to

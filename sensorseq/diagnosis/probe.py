@@ -134,8 +134,8 @@ def probe_runner(
 ) -> Report:
     """Probe a run; return its report with causes graded by the trials, and with `probes`.
 
-    Probing ends about ``budget * fit_s`` seconds after `began_s`. If `fit_s` is 0, the budget
-    limits only the number of epochs.
+    Probing ends about ``budget * max(fit_s, 1)`` seconds after `began_s`. If `fit_s` is 0, the
+    budget limits only the number of epochs.
     """
     started = clock() if began_s is None else began_s
     clocked, n_epochs = fit_s > 0, runner.n_epochs
@@ -255,7 +255,7 @@ def regrade(
 
 
 def _proved(cause: Cause, proof: Cause) -> Cause:
-    # The advice belongs to a different direction than the proved one, so it does not apply.
+    # The advice is for another direction of the cause, so it does not apply.
     if proof.finding and proof.finding != cause.finding:
         cause = replace(cause, finding=proof.finding, advice="", sources={})
     return replace(

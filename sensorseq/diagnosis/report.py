@@ -70,7 +70,7 @@ class FluctuationReport(ReportContents):
     statements : tuple of Statement
         The sentences of the report, the most important first. `explanation` contains their texts.
     causes : tuple of Cause
-        Possible causes: the findings of the data checks, then the setting furthest from usual.
+        Possible causes: the findings of the data checks, then the most unusual setting.
         No setting is named if the run is normal and no worse than the data allow.
     statistics : dict of str to Statistic
         Measured values, each with the reference value (floor) that it was compared with.
@@ -131,8 +131,8 @@ class FluctuationReport(ReportContents):
             should be the mean over all training windows of the epoch, because a mean of batch means
             is noisier.
         n_val : int, optional
-            Number of independent validation windows for `val_accuracy`. Without it, the report
-            cannot determine how much of the curve is sampling noise.
+            Number of independent validation windows for `val_accuracy`. Without `n_val`, the
+            report cannot determine how much of the curve is sampling noise.
         n_train : int, optional
             Number of training windows for `accuracy`.
         n_classes : int, optional
@@ -145,26 +145,26 @@ class FluctuationReport(ReportContents):
         record : TrainingRecord, optional
             Data recorded in addition to the history, such as the record of a fit by this package.
         columns : mapping of str to str or None, optional
-            Names of columns that are not recognized, such as ``{"accuracy": "my_acc"}``; None for
-            a column that must not be used.
+            Maps our names to columns that are not recognized, such as ``dict(accuracy="my_acc")``,
+            or to None if no column may be used.
         arguments : mapping of str to object, optional
             Arguments of the fitted estimator; the report names the most unusual one.
         data_facts : sequence of Cause, optional
             Findings of the data checks.
         X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
             Training windows of equal length, the validation windows of `val_accuracy`, and the
-            labels of both. With all four, simple classifiers are trained on the same windows, which
-            takes about a second, and `level` shows whether the network is worse than these
-            classifiers. This needs scikit-learn.
+            labels of both. If all four are given, simple classifiers are trained on the same
+            windows, which takes about a second, and `level` shows whether the network is worse than
+            these classifiers. This comparison needs scikit-learn.
         groups, groups_val : array-like of shape (n,), optional
-            The recording that each of these windows was cut from.
+            The recording that each window was cut from.
 
         Raises
         ------
         ArgumentError
             If the history has no epochs, none of the columns needed, or an invalid value.
         InputError
-            If a file cannot be read, has such a history, or has two columns that match one role.
+            If a file cannot be read, has no valid history, or has two columns that match one role.
 
         Warns
         -----
@@ -421,7 +421,7 @@ class TrainingMonitor:
     y_val : array-like of shape (N,), optional
         Classes of the validation windows, 0 to K - 1.
     groups_val : array-like of shape (N,), optional
-        Recordings that these windows were cut from; windows of one recording tend to fail together.
+        Recording of each validation window; windows of one recording tend to fail together.
     y_fixed : array-like of shape (M,), optional
         Classes of the training windows whose outputs you log: the same few hundred in each epoch.
 
@@ -550,7 +550,7 @@ class TrainingMonitor:
 
     @property
     def record(self) -> TrainingRecord:
-        """The logged data as a record; results of outputs are included if every epoch has them."""
+        """The logged data as a record; results of windows need outputs in every epoch."""
         n_epochs = len(self.history)
         record = TrainingRecord(epoch_steps=np.zeros(n_epochs + 1, np.int64))
         if self._y_fixed is not None and 0 < len(self._fixed) == n_epochs:

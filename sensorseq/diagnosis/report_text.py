@@ -220,7 +220,7 @@ def _capital(*sentences: str) -> str:
 def _change(
     command: Command | None, arguments: Mapping[str, Any], text: str, mark: str
 ) -> NextStep:
-    """Return a step that changes arguments, adopted by `probe` or recommended for a cause."""
+    """Return a step that sets the arguments that `probe` adopted or that a cause recommends."""
     code = set_params_call(arguments)
     if len(code) > _LINE:
         code = f"clf.set_params(\n    {as_keywords(arguments, _NEXT)},\n)"
@@ -409,7 +409,7 @@ _EXPLANATION = "explanation"
 _ON_PAGE = {_EXPLANATION: "findings", "causes": "causes"}
 _WHY = 4  # section with the details of the first findings
 _FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of the first findings
-_MORE = 'report.to_html("report.html") shows the curves and every figure.'
+_MORE = 'report.to_html("report.html") shows the curves and all numbers.'
 
 
 class _Block(NamedTuple):
@@ -459,7 +459,7 @@ def write_report(
     if why is not None:
         why.lines[0] = "Why".ljust(_INDENT) + why.lines[0][_INDENT:]
     lines = [line for block in sorted(shown, key=lambda b: b.section) for line in block.lines]
-    more = _MORE if page is None else f"{page} shows the curves and every figure."
+    more = _MORE if page is None else f"{page} shows the curves and all numbers."
     return printable("\n".join([*head, *lines, *_wrap("More", more)]), "\n")
 
 

@@ -17,9 +17,9 @@ ONE_SIDE_EDGES = 2.0  # multiplies the limit if the history has only one of the 
 SURE_SHARE = 0.15  # fraction of the limit that the noise must exceed with confidence
 EXCESS_PLATEAU_NATS = 0.05  # largest harmless increase of the loss due to noisy weights
 ALPHA = 0.05  # significance level of all tests together (Holm)
-# A learning rate above this multiple of the previous one is a restart or warm-up, not rounding.
+# A learning rate above this multiple of the previous rate is a restart or warm-up, not rounding.
 RATE_RISE = 1.05
-RATE_RISE_EPOCHS = 3  # number of epochs, from such a rise on, in which leaps are ignored
+RATE_RISE_EPOCHS = 3  # leaps are ignored in this many epochs, beginning with the rise
 MIN_DIFFERENCES = 10  # minimum number of second differences; 12 epochs have this many
 ACCURACY_NOISE = 0.015  # the accuracy looks rough if its noise, a fraction, exceeds this
 ACCURACY_NOISE_WINDOWS = 1.5  # a rough accuracy moves by more than this many windows
@@ -34,7 +34,7 @@ SPIKE_SHARE = 0.02  # if more than this fraction of epochs leap, the noise is he
 SPIKE_CHANCE = 0.01
 SPIKE_EDGES = 3.0  # smallest leap that matters, as a multiple of the limit on the noise
 MIN_EPOCHS = 12  # epochs after the initial descent; with fewer, noise estimates are off by 40 %
-# Accuracy that was once this far above guessing, then fell back to it, has collapsed.
+# An accuracy has collapsed if it was once this far above guessing and fell back to guessing.
 COLLAPSE_MARGIN = 0.1
 COLLAPSE_EPOCHS = 3
 RECOVERY_EPOCHS = 3  # minimum number of finite epochs after the last non-finite epoch
@@ -71,8 +71,8 @@ LEVEL_ALPHA = 0.01
 LEVEL_GAP = 0.1  # smallest difference in accuracy that matters
 LEVEL_GROUPS = 8
 LEVEL_GAP_OF_FEW_GROUPS = 0.2
-# Is a loss a mean in nats? If so, it is close to the loss of guessing in the first epochs. A sum
-# over batches is far above the loss of guessing at first, and for many epochs it remains above the
+# Is a loss a mean in nats? In the first epochs, a mean is close to the loss of guessing. A sum over
+# batches is far above the loss of guessing at first, and for many epochs the sum remains above the
 # loss that matches the accuracy.
 FIRST_EPOCHS = 3
 ASSUMED_CLASSES = 20  # if the number of classes is unknown

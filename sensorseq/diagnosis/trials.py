@@ -112,7 +112,7 @@ class TrialRunner(ABC):
 
     @abstractmethod
     def cost_of(self, rerun: Rerun) -> float:
-        """Estimate the cost of a rerun in epochs of the fit, from the sizes of network and data."""
+        """Estimate the cost of a rerun, in epochs of the fit, from the network and data sizes."""
 
     @abstractmethod
     def run(
@@ -213,7 +213,7 @@ class Budget:
         return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
-        """Charge work other than reruns, in epochs; the estimated epoch duration ignores it."""
+        """Charge work other than reruns, in epochs; the time per epoch does not include it."""
         self.spent += n_epochs
         self._charged += n_epochs
 
@@ -253,7 +253,7 @@ class SettingsCandidate:
 def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[SettingsCandidate]:
     """List settings to try that differ from the run's: presets first, then single changes.
 
-    Single changes follow the order of `causes`; then come those that reset other unusual settings.
+    Single changes follow the order of `causes`, then the order of other unusual settings.
     """
     arguments = runner.arguments
     unusual = deviations(arguments, len(runner.train), runner.n_epochs)
@@ -270,7 +270,7 @@ def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Settin
             continue
         owners = {OWNER_OF.get(name, SEVERAL) for name in change}
         candidate = replace(candidate, change=change)
-        if candidate.is_preset and len(owners) == 1:  # its success can prove that cause
+        if candidate.is_preset and len(owners) == 1:  # the preset can prove this one cause
             rate, finding = change.get("learning_rate"), ""
             if rate is not None:
                 finding = "too high" if rate < arguments["learning_rate"] else "too low"
@@ -471,8 +471,8 @@ class Baseline:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         self.loss, self.is_right = self._judged(runner.val_outputs())
         keeps_best = runner.arguments.get("restore_best") or runner.arguments.get("early_stopping")
-        # The recorded margins give only the cross-entropy between the true class and its strongest
-        # rival.
+        # The recorded margins give only the cross-entropy between the true class and the strongest
+        # other class.
         margin = np.asarray(record.val_margin, np.float64)
         is_whole = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
         if is_whole and not keeps_best:
@@ -636,7 +636,8 @@ def _rerun(runner: TrialRunner, candidate: SettingsCandidate, n_steps: float) ->
 def _choose(outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the best outcome; None if there is none.
 
-    If a preset is best, `FEATURES` or `PRESET` is returned instead if its loss is about as low.
+    If a preset is best, it is replaced by `FEATURES`, or else by `PRESET`, if this raises the loss
+    by at most a standard error.
     """
     best = min(outcomes, key=lambda outcome: outcome.score, default=None)
     if best is not None and best.candidate.is_preset:

@@ -31,7 +31,7 @@ def load_estimator(path: str | os.PathLike[str], *, device: str | None = None) -
     path : str or path
         The file.
     device : str, optional
-        Device to use instead of the saved one.
+        Device to use instead of the saved device.
     """
     single: Callable[..., AnyClassifier] = SensorLSTMClassifier._restored
     return load_file(path, device, single, SensorFusionClassifier._restored)

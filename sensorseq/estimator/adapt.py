@@ -31,7 +31,7 @@ MOST_WINDOWS = 2_000  # the time to solve for the linear layer grows with n^3
 # Chosen on the development robots of benchmarks/bench_adapt.py.
 SHARES = (0.25, 0.5, 0.75, 1.0)
 STRENGTH = 0.3
-# In nats. With a smaller gain the scaling is kept, because the linear layer corrects small shifts.
+# In nats. With a smaller gain, the scaling is kept, because the linear layer corrects small shifts.
 _LEAST_GAIN = 0.5
 _LEARNED_SCALES = ("standard", "robust", "min_max", "max_abs")
 _FOLDS = 5
@@ -224,7 +224,7 @@ class LinearPart:
         squares = [float((values**2).sum(axis=1).mean()) for values in self._centered]
         self._factors = [1 / (len(layers) * max(square, 1e-12)) for square in squares]
         products = [f * (a @ a.T) for f, a in zip(self._factors, self._centered, strict=True)]
-        self.products = 1.0 + np.sum(products, axis=0)  # the bias has the constant feature 1
+        self.products = 1.0 + np.sum(products, axis=0)  # 1.0 for the bias, whose feature is 1
 
     def gain(self, class_index: NDArray[np.int64], folds: Sequence[Fold]) -> NDArray[np.float64]:
         """Return how much each window's log-loss falls after a change fitted to the other folds."""

@@ -128,8 +128,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     dropout : float, default=0.3
         Dropout probability of each input of the head and of every LSTM layer after the first.
     recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit where it enters the gates. All timesteps of a window
-        share one mask.
+        Probability of dropping a hidden unit from the recurrent input of the gates. All timesteps
+        of a window share one mask.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector.
     weight_init : {"xavier", "he", "orthogonal", "uniform"} or callable, default="xavier"
@@ -171,7 +171,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         fraction and rejects a number of epochs.
     ema_decay : float, optional
         Decay of an exponential moving average of the weights. If given, the averaged weights are
-        the ones that are validated and kept.
+        validated and kept instead of the weights themselves.
     batch_size : int or None, default=32
         Number of windows per optimizer step; None uses all windows in every step.
     sampler : {"shuffle", "balanced", "sqrt"}, default="shuffle"
@@ -290,7 +290,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         folds (see `features`), which together have been trained on all windows, and averages their
         probabilities in prediction. ``"all"`` trains `n_models` networks on all windows, for as
         many steps as the first network; ``"auto"`` also does this for an ensemble, or if there are
-        no three folds. ``"auto"`` means None for more than 20,000 windows, for windows read from
+        no folds. ``"auto"`` means None for more than 20,000 windows, for windows read from
         their file in parts, and with `warm_start`. None keeps the networks trained on the training
         part. `X_val` is never used for training.
     patch : "auto", int or None, default="auto"
@@ -671,7 +671,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def fluctuation_(self) -> FluctuationReport:
-        """The report. The first access compares the network with other models on the same data."""
+        """The report; without features, the first access compares the network with other models."""
         if not hasattr(self, "_judged"):
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
         report, facts, to_compare = self._judged
@@ -1257,7 +1257,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         path : str or path
             The file.
         device : str, optional
-            Device to use instead of the saved one, such as ``"cpu"`` for a model trained on a GPU.
+            Device to use instead of the saved device, such as ``"cpu"`` if a GPU was used.
 
         Raises
         ------
@@ -1289,7 +1289,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         estimator.best_score_ = take("best_score", float)
         estimator.engine_ = EngineChoice(*check_texts("engine", take("engine", list)))
         facts = take("report_facts", dict)
-        report = estimator._made_report(facts)  # made in any case, to check the facts
+        report = estimator._made_report(facts)  # made even if it is not used, to check the facts
         if "fluctuation" in description:
             try:
                 report = FluctuationReport._from_dict(take("fluctuation", dict), is_page=False)
@@ -1572,8 +1572,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         state = dict(state)
         if {"module_", "plain_module_"} & set(state):
             raise InputError(
-                "this pickle was written by a version that is no longer supported. Load it with"
-                " that version and write the model with `save`; all versions read such files."
+                "this pickle was written by a version that is no longer supported. Fit the model"
+                " again with this version, and write the model with `save`."
             )
         if "model_" in state:
             report, facts = state["_judged"]

@@ -29,7 +29,7 @@ from sensorseq.features.stack import fit_stack
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureChoice, FeatureHead
 
-MANY_WINDOWS = 4_000  # with more windows, fewer convolutions limit the time of ridge fits
+MANY_WINDOWS = 4_000  # with more windows, use fewer convolutions, so that ridge fits stay fast
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
 # Boosting and steps use this many of the best statistics. On development folds with derived
 # channels, using more statistics took longer and was no more accurate.
@@ -258,9 +258,9 @@ def _fit_linear(
 def _choose_steps(
     steps: SummarySteps, data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
 ) -> tuple[SummarySteps, list[NDArray[np.int64]] | None]:
-    """Select statistics for each fit; return the selected steps and the columns of each fit.
+    """Select statistics for each fit; return all selected steps, and the columns of each fit.
 
-    There is one fit per fold, then one on `rows`; each fit selects statistics on its own windows.
+    There is one fit per fold, then one fit on `rows`; each selects statistics on its own windows.
     The columns are None if every fit uses all columns.
     """
     n_thresholds = steps.n_steps - 1

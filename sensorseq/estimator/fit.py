@@ -42,11 +42,11 @@ class Trained:
     """A model, and how its networks were trained.
 
     `results` has one entry for each network trained on the training part; `histories` has one entry
-    for each network of `model`. `choice` is None if the fit continues an earlier one. `held_out`
+    for each network of `model`. `choice` is None if the fit continues an earlier fit. `held_out`
     contains indices of windows in the validation part, and the outputs for these windows before the
-    refit; without a refit, it is None. `left_out` contains indices of windows in X, and logits for
-    these windows from models that were not fitted on them. If the first epoch diverged, `model` is
-    the model before training.
+    refit; without a refit, `held_out` is None. `left_out` contains indices of windows in X, and
+    logits for these windows from models that were not fitted on them. If the first epoch diverged,
+    `model` is the model before training.
     """
 
     results: Sequence[TrainingResult]

@@ -63,9 +63,9 @@ _MOST_STORED = 4096  # ranges are learned from at most this many windows of a pr
 class FitArguments:
     """The checked arguments of a fit; `earlier` is the model that the fit continues.
 
-    All seeds are derived from `entropy` and are independent: an extra draw from one does not affect
-    the others. For each network, `member_seeds` contains one seed for the initial weights and one
-    for training.
+    All seeds are derived from `entropy` and are independent: an extra draw from one seed does not
+    affect the other seeds. For each network, `member_seeds` contains one seed for the initial
+    weights and one seed for training.
     """
 
     parameters: Mapping[str, Any]

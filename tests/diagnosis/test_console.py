@@ -42,7 +42,7 @@ def test_a_print_fits_a_screen_whatever_was_found(verdict, sentences, causes, pr
     lines = str(report).split("\n")
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
-    assert lines[-1].endswith("shows the curves and every figure.")
+    assert lines[-1].endswith("shows the curves and all numbers.")
     heads = sum(line.startswith("Cause ") for line in lines)
     assert heads == bool(causes)
     assert "\n" not in repr(report)
