@@ -1,4 +1,4 @@
-"""scipy functions for prediction, written in numpy; most results are bit-identical to scipy's."""
+"""numpy versions of the scipy functions for prediction; most results are bit-identical."""
 
 import math
 
@@ -16,7 +16,7 @@ def log_softmax(x: Floats, axis: int) -> Floats:
 
 
 def logsumexp(x: Floats, axis: int) -> Floats:
-    """Compute the logarithm of a sum from its terms' logarithms, the largest of which is finite."""
+    """Compute ``log(sum(exp(x)))`` along an axis, for finite values or minus infinity."""
     largest = x.max(axis=axis, keepdims=True)
     is_largest = x == largest
     n_largest = is_largest.sum(axis=axis, dtype=x.dtype)
@@ -89,8 +89,8 @@ def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
 def interpolate_cubic(knots: Doubles, heights: Doubles, at: Doubles) -> Doubles:
     """Interpolate with a cubic spline, as scipy.interpolate.CubicSpline does.
 
-    Not-a-knot conditions hold at the second and the second-to-last knot. Only the 64 nearest knots
-    on each side affect the bits of a value.
+    Not-a-knot conditions hold at the second and the second-to-last knot. A value depends only on
+    the 64 nearest knots on each side.
     """
     width = np.diff(knots)
     slope = np.diff(heights) / width
@@ -104,7 +104,7 @@ def interpolate_cubic(knots: Doubles, heights: Doubles, at: Doubles) -> Doubles:
 
 
 def _spline_slopes(width: Doubles, slope: Doubles) -> Doubles:
-    """Compute the slopes at the knots that make the second derivative continuous."""
+    """Compute the slopes at the knots for which the second derivative is continuous."""
     if len(width) == 1:
         return np.repeat(slope, 2)
     both = width[:-1] + width[1:]

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from sensorseq.io.scratch import count_where
 
 _FEWEST = 3  # minimum number of timestamps from which a rate is computed
-_SAME_RATE = 0.25  # relative tolerance of the number of rows between two timestamps
+_SAME_RATE = 0.25  # relative tolerance for the number of rows between two timestamps
 _FITTING = 0.95  # fraction of timestamps whose numbers of rows must fit a single rate
-_GAPS = 0.1  # fraction of timestamps that may have fewer rows
+_GAPS = 0.1  # maximum fraction of timestamps with too few rows
 _PAIRS = 1.5  # if timestamps have fewer rows than this on average, rows must follow an even clock
-_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps per linear piece of that clock; maximum deviation in rows
+_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps per linear piece of this clock; maximum deviation in rows
 _EVEN_ROWS = 30  # number of rows that are spread together
 _MOST_DECIMALS = 5
 _DECIMAL = 1e-3  # maximum deviation from a multiple of a step, as a fraction of the step
@@ -24,8 +24,8 @@ _SEEN = 1 << 16  # number of rows that are searched for bursts and judged
 _ALIKE = 0.9  # fraction of bursts that must have the usual number of rows
 _REGULAR = 0.3  # maximum relative deviation from the median time between bursts
 _DELAYED = 8  # of this many successive packets, at least one arrives without a delay
-_REFINED = 4  # number of iterations that determine the rate and the losses
-_LOST = 0.3  # fraction of packets that may follow a loss
+_REFINED = 4  # number of iterations that estimate the rate and the losses
+_LOST = 0.3  # maximum fraction of packets that follow a loss
 _MOST_OFF = 0.75  # maximum deviation of most packets from the even clock, in packet lengths
 _FEWEST_JUDGED = 8  # number of complete packets needed to judge the signal
 _ROUNDED_S = (1.0, 1e-3)  # steps in seconds to which time stamps are often rounded down

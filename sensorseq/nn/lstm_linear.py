@@ -491,7 +491,8 @@ class Stream:
         weight = module.linear.weight
         if module.bidirectional:
             raise ArgumentError(
-                "bidirectional=True cannot be streamed: reading backwards starts at the end."
+                "bidirectional=True cannot be streamed, because the backward direction starts at"
+                " the end of the sequence."
             )
         if weight.device.type != "cpu" or weight.dtype not in CPU_DTYPES:
             kind = f"{str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"

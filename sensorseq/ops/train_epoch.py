@@ -187,7 +187,7 @@ class StepStatistics:
     `values` is a float64 tensor (M, S, len(STATISTIC_COLUMNS)) with the columns of `enum Statistic`
     in csrc/train_epoch.h. The values of a step without windows are NaN. `n_windows` (M or 1, S)
     contains the number of windows in each step. `margins` (M, R) contains, for each row, the logit
-    of the row's class minus the largest other logit, before the step on that row.
+    of the row's class minus the largest other logit, before the step that trains on that row.
     """
 
     values: Tensor
@@ -213,8 +213,8 @@ class StepStatistics:
 def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
     """Return the batches of all models as the rows and offsets that `EpochTrainer.run` needs.
 
-    The last steps of a model with fewer steps than others are empty. Step s of model m trains on
-    ``rows[m, offsets[m, s] : offsets[m, s + 1]]``.
+    Step s of model m trains on ``rows[m, offsets[m, s] : offsets[m, s + 1]]``. If a model has fewer
+    steps than the others, empty steps are added at its end.
     """
     n_steps = max((len(of_model) for of_model in batches), default=0)
     sizes = np.zeros((len(batches), n_steps), dtype=np.int64)
