@@ -33,7 +33,7 @@ class LSTM(nn.LSTM):
     errors are raised.
 
     `torch.jit.script` turns the module back into a `torch.nn.LSTM`. If the module is part of a
-    model, this also changes the model that was passed to `torch.jit.script`.
+    model, the module is replaced in the original model as well.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -111,7 +111,7 @@ class DecisionStream:
         use = pipeline.options
         if use.resample_engine == "soxr":
             raise InputError(
-                'engine="soxr" needs whole recordings; prepare with engine="polyphase".'
+                'engine="soxr" needs complete recordings; prepare with engine="polyphase".'
             )
         self._model, self._use, self._plan = model, use, pipeline
         self._rate = float(use.sample_rate_hz or 0)
@@ -164,7 +164,7 @@ class DecisionStream:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers of late, duplicate and filled samples, gaps, decisions, and outside windows."""
+        """Numbers of late, duplicate and filled samples, gaps, decisions and windows outside the ranges."""
         clock = self._clock
         return {
             "n_late": clock.n_late,

@@ -95,8 +95,8 @@ def prepare(
         recording. The source can also be a URL, such as ``s3://bucket/folder``; each recording is
         then downloaded before it is read.
     output : path-like
-        The prepared file. An existing prepared file is replaced once the new one is complete; for
-        another kind of file, an error is raised. Finished recordings are kept in
+        The prepared file. An existing prepared file is replaced once the new one is complete; an
+        existing file of any other kind raises an error. Finished recordings are kept in
         ``<output>.parts/`` until the end, so the run needs disk space for twice the file's size. If
         `output` is a URL, the recordings are kept at the URL ``<output>.parts/``, and the file is
         uploaded when it is complete.
@@ -113,7 +113,7 @@ def prepare(
     scheduler : str, optional
         Address of a dask scheduler, such as ``"tcp://10.0.0.5:8786"``, whose workers are used
         instead of `jobs` local ones. All workers must be able to access `source` and the folder of
-        `output`, or these must be URLs.
+        `output`, unless these are URLs.
     resume : bool, default=False
         Reuse the recordings that an interrupted run has finished, unless the files or the arguments
         have changed. If `output` exists, extend it: only new and changed recordings are read, and

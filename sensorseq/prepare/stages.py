@@ -1,4 +1,4 @@
-"""The stages of preparing a file: compare with an existing file, cut parts, merge the parts."""
+"""The stages of preparing a file: compare with an existing file, cut parts, and merge parts."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

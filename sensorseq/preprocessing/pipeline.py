@@ -237,12 +237,12 @@ class PreparePipeline:
             raise ArgumentError(
                 'train_hop_s and train_phase cannot be combined with split_by="time", because'
                 ' training windows would reach into the embargo. Use split_by="group", or remove'
-                " both."
+                " train_hop_s and train_phase."
             )
         if self.plan.cuts_training_separately and use.split is None:
             raise ArgumentError(
                 f"train_hop_s={use.train_hop_s!r} and train_phase={use.train_phase!r} apply to"
-                " training windows, but without a split there are none; remove both."
+                " training windows, but without a split there are none; remove both options."
             )
 
     @classmethod

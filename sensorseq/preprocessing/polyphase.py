@@ -24,7 +24,7 @@ ATTENUATION_DB = 90.0
 PASSBAND = 0.8  # end of the passband, as a fraction of the frequency where the stopband starts
 SAME_RATIO = 1e-12  # relative tolerance, with which the float rates 33.3 and 11.1 give 1/3
 _LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # range in which Kaiser's formula is valid
-# Table entries per zero crossing at 90 dB; linear interpolation between them is accurate to 116 dB.
+# Table entries per zero crossing at 90 dB; interpolating entries linearly is accurate to 116 dB.
 # The error decreases with the square of the distance between entries.
 _TABLE_PHASES = 512
 _MAX_TAPS = 2**24  # a filter of this length takes a second to design and 128 MB of memory
@@ -90,7 +90,7 @@ def design_lowpass(
     n_taps = kaiser_taps(attenuation_db, width)
     if n_taps > _MAX_TAPS:
         raise SignalError(
-            f"one rate is {1 / relative_nyquist:.3g} times the other, which needs a filter of"
+            f"the rates differ by a factor of {1 / relative_nyquist:.3g}, which needs a filter of"
             f" {n_taps:.2g} taps. Check the units of the rates, or resample in two steps."
         )
     cutoff = (1 + PASSBAND) / 2 * relative_nyquist
