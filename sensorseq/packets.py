@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sensorseq.io.scratch import count_where
 
-_FEWEST = 3  # minimum number of timestamps from which a rate is computed
+_FEWEST = 3  # a rate is computed only from more timestamps than this
 _SAME_RATE = 0.25  # relative tolerance for the number of rows between two timestamps
 _FITTING = 0.95  # fraction of timestamps whose numbers of rows must fit a single rate
 _GAPS = 0.1  # maximum fraction of timestamps with too few rows
@@ -39,7 +39,7 @@ _COUNTERS = (16, 256, 4096, 65536, 2**32)  # counts after which a counter wraps 
 
 @dataclass(frozen=True, eq=False)
 class Packets:
-    """Packets of rows: `starts` are their first rows, `stamps_s` the times of their last rows."""
+    """Packets of rows: `starts` are the indices of their first rows, `stamps_s` their time stamps."""
 
     starts: NDArray[np.int64]
     stamps_s: NDArray[np.float64]
@@ -79,7 +79,7 @@ class Packets:
 
 
 def find_bursts(t: NDArray[np.float64]) -> Packets | None:
-    """Find bursts in increasing timestamps; the steps between bursts are longer and regular."""
+    """Find bursts in increasing timestamps: short steps, separated by regular, much longer steps."""
     longest_s = _longest_within(np.diff(t[:_SEEN]))
     if longest_s is None:
         return None
@@ -121,8 +121,8 @@ def kind_of_packets(packets: Packets, x: NDArray[np.floating]) -> str:
     "samples": the rows come from one evenly sampled sensor. Either a row counter wraps around at a
     power of 2, or all packets have the same size and a smooth channel changes as much between
     packets as within them. In addition, no channel suggests another kind. "pauses": the signal
-    changes much more between packets than within them. "sensors": channels are missing, held or
-    similar at certain positions in each packet.
+    changes much more between packets than within them. "sensors": the rows of a packet come from
+    several sensors, because channels are missing, held or alike at fixed positions in each packet.
     """
     counts, size = packets.counts, packets.size
     usual = size or int(np.median(counts))

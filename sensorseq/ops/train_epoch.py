@@ -375,7 +375,7 @@ class EpochTrainer:
         batches = rows.to(device), offsets.to(device), _maybe_to(device, starts)
         recorded = statistics, of_rows
         arguments = self._native_arguments(batches, rates, seeds, recorded, max_batch, lanes)
-        # cumulative number of windows per step, for the model with the most windows
+        # sum over the steps so far of the number of windows of the model with the most windows
         done = np.zeros(n_steps + 1, np.int64)
         n_windows.numpy().max(axis=0).cumsum(out=done[1:])
         taken = 0

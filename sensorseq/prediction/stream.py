@@ -164,7 +164,7 @@ class DecisionStream:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers of late, duplicate and filled samples, gaps, decisions and windows outside the ranges."""
+        """Numbers of late, duplicate and filled samples, gaps, decisions and unusual windows."""
         clock = self._clock
         return {
             "n_late": clock.n_late,
