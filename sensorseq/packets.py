@@ -39,7 +39,7 @@ _COUNTERS = (16, 256, 4096, 65536, 2**32)  # counts after which a counter wraps 
 
 @dataclass(frozen=True, eq=False)
 class Packets:
-    """Packets of rows: `starts` are the indices of their first rows, `stamps_s` their time stamps."""
+    """Packets of rows: `starts` are the indices of the first rows, `stamps_s` the time stamps."""
 
     starts: NDArray[np.int64]
     stamps_s: NDArray[np.float64]
@@ -79,7 +79,7 @@ class Packets:
 
 
 def find_bursts(t: NDArray[np.float64]) -> Packets | None:
-    """Find bursts in increasing timestamps: short steps, separated by regular, much longer steps."""
+    """Find bursts in increasing timestamps: short steps, separated by longer, regular steps."""
     longest_s = _longest_within(np.diff(t[:_SEEN]))
     if longest_s is None:
         return None

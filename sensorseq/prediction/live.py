@@ -246,9 +246,9 @@ class SampleParser:
 class SensorParser:
     """Parses lines of CSV like SampleParser, but each line begins with the name of its sensor.
 
-    Each sensor may have a header (``imu,time,gyro_x``). Lines that do not name a sensor are also
-    counted and skipped. A part contains at most `most` samples of a sensor, because the other
-    sensors could count as missing if one sensor got far ahead.
+    Each sensor may have a header (``imu,time,gyro_x``). Lines that do not name a sensor are counted
+    and skipped, like unreadable lines. A part contains at most `most` samples of a sensor, because
+    the other sensors could count as missing if one sensor got far ahead.
     """
 
     def __init__(
