@@ -154,8 +154,8 @@ class Windows:
         if not np.isfinite(X).all():
             finite = np.isfinite(X).all(axis=(0, 1))
             raise InputError(
-                f"X in channel {int(np.argmin(finite))} is infinite after scaling in {dtype}: its"
-                " values are too far from the training values."
+                f"X in channel {int(np.argmin(finite))} is infinite after scaling in {dtype},"
+                " because its values are too far from the training values."
             )
         return X
 

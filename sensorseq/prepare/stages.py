@@ -515,7 +515,7 @@ class FilePreparation:
         return kept
 
     def _with_usual_scales(self, facts: list[Facts]) -> list[Facts]:
-        """Keep the recordings whose time and channels are in the same units as in most others."""
+        """Keep the recordings with the usual units of time and channels; skip or refuse others."""
         compared = [
             ScaleFacts(
                 files_of(recording),
