@@ -188,8 +188,8 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
     """Return the ratio of spreads for each recording in which a channel has a different unit.
 
     The ratio is the channel's spread divided by the median spread of the class; the keys are
-    positions of recordings. `spreads` (n,) and the log10 `spectra` (n, bands) describe the channel in
-    each recording. Spreads may also vary for other reasons, such as the idle times of a motor.
+    positions of recordings. `spreads` (n,) and the log10 `spectra` (n, bands) describe the channel
+    in each recording. Spreads may also vary for other reasons, such as the idle times of a motor.
     Therefore, the distance of an unusual spread from the usual spreads must exceed two standard
     deviations of the usual spreads in every class. In addition, the spectrum must be about as close
     to the median spectrum of the class as the spectra of usual recordings are.

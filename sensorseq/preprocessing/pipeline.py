@@ -68,8 +68,8 @@ class PreparePipeline:
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
         ``"auto"`` chooses the `steps` from the names, units and rates of the first recording's
-        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with
-        `steps`.
+        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. `derive` cannot be
+        combined with `steps`.
     steps : sequence of Step or dict, optional
         Filters and features, applied in the given order after resampling and before windows are
         cut; see `sensorseq.preprocessing.steps`.

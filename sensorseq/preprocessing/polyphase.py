@@ -138,9 +138,9 @@ def change_rate(
         return x.copy()
     # The number of outputs is the same as with a `TableFilter`.
     n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))
-    # soxr assumes zeros beyond the ends. After the first sample is subtracted, these zeros hold the
-    # signal at its first value on the left. The last sample is repeated often enough that no output
-    # is missing, however soxr rounds.
+    # soxr assumes zeros beyond the ends. Because the first sample is subtracted, the zeros before
+    # the signal repeat its first value. The last sample is repeated often enough that no output is
+    # missing, however soxr rounds.
     n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))
     held = np.concatenate([x, np.repeat(x[-1:], n_held, axis=0)]) - x[0]
     resampled = _import_soxr().resample(held, 1.0, float(ratio), quality="HQ")

@@ -235,7 +235,7 @@ class _ChannelRuns:
         return positions if self.valid is None else self.valid[positions]
 
     def rows(self, begin: int, end: int) -> Any:
-        """Return the rows of valid samples `begin` to `end - 1`, as an index."""
+        """Return the rows of valid samples `begin` to `end - 1`, as a slice or an array."""
         return slice(begin, end) if self.valid is None else self.valid[begin:end]
 
     def stamps(self, begin: int, end: int) -> NDArray[np.float64]:
