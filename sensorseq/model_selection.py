@@ -222,7 +222,8 @@ def cross_validate(
     -------
     dict
         ``fit_time``, ``score_time``, ``test_score`` (or ``test_<name>``) and further results that
-        were requested. Each has one entry per fit; all folds of the first seed come first.
+        were requested. Each result has one entry per fit, beginning with all folds of the first
+        seed.
 
     Examples
     --------
@@ -333,7 +334,7 @@ def _with_folds(X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
         if labels.ndim == 2 and group_of is not None:  # stratified folds need classes
             labels = labels.ravel() if labels.shape[1] == 1 else from_one_hot(labels, "y")
         if labels.ndim == 1:
-            check_labels(labels)  # check the labels before a splitter converts them
+            check_labels(labels)  # before a splitter converts the labels
     folds = _draw_folds(X, labels, group_of, cv)
     _warn_of_shared_samples(X, lengths, group_of, folds[0])
     return _Data(X, y, folds, params)
@@ -344,8 +345,7 @@ def _read_window_set(
 ) -> tuple[WindowSet, Any, NDArray[Any] | None]:
     if windows.split is not None:
         raise InputError(
-            "X already has a split, but cross-validation draws its own folds; give"
-            ' X.part("train").'
+            'X already has a split, but cross-validation draws its own folds; give X.part("train").'
         )
     if lengths is not None:
         raise InputError("a WindowSet has its own lengths; omit lengths.")

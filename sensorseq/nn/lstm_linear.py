@@ -86,9 +86,9 @@ class LSTMLinear(nn.Module):
         final state of each direction, as is usual in torch. ``"meanmax"`` concatenates the mean and
         the maximum.
     dropout : float, default=0.0
-        Probability, in training, of dropping an input of the head or of a layer after the first.
+        Probability of dropping an input of the head, or of any layer but the first, in training.
     recurrent_dropout : float, default=0.0
-        Probability, in training, of dropping a hidden unit where it enters the gates. All timesteps
+        Probability of dropping a hidden unit before it enters the gates, in training. All timesteps
         of a sequence share one mask (Gal and Ghahramani, A Theoretically Grounded Application of
         Dropout in Recurrent Neural Networks, 2016).
     head_norm : {"none", "batch", "layer"}, default="none"

@@ -84,7 +84,7 @@ def _pooling(case: Case) -> str:
 
 
 def _draw(case: Case) -> dict[str, Any]:
-    """Draw weights at the scale of a new LSTM, windows of all lengths, and states."""
+    """Draw weights at the scale of a new LSTM, windows of random lengths, and states."""
     draw = torch.Generator().manual_seed(0)
     T, C, H = case.n_timesteps, case.n_channels, case.hidden_size
 

@@ -229,7 +229,7 @@ def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
 
 
 def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
-    """Return how many models to train in parallel: 1, unless that would leave threads idle."""
+    """Return how many models to train in parallel; 1 if one model can use more threads."""
     inside = min(n_threads, _SLOTS, -(-max_batch // _TILE))
     beside = min(n_threads, n_models)
     return beside if beside >= inside else 1
@@ -248,8 +248,8 @@ class EpochTrainer:
 
     The optimizer's `state` has shape (M, rows, Q). The rows are, for sgd, the momentum buffer; for
     adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; for lion, exp_avg; and for rmsprop,
-    square_avg, the momentum buffer and grad_avg. `running` (M, 2, P) has the mean and variance of
-    ``head_norm="batch"``.
+    square_avg, the momentum buffer and grad_avg. `running` (M, 2, P) contains the running mean and
+    variance of ``head_norm="batch"``.
 
     The bits of a model's results do not depend on the other models, the number of threads, how its
     steps are divided into calls, or whether margins are recorded. Results on a GPU are
@@ -375,7 +375,7 @@ class EpochTrainer:
         batches = rows.to(device), offsets.to(device), _maybe_to(device, starts)
         recorded = statistics, of_rows
         arguments = self._native_arguments(batches, rates, seeds, recorded, max_batch, lanes)
-        # sum over the steps so far of the number of windows of the model with the most windows
+        # cumulative sum over the steps of the largest number of windows of any model
         done = np.zeros(n_steps + 1, np.int64)
         n_windows.numpy().max(axis=0).cumsum(out=done[1:])
         taken = 0
@@ -532,7 +532,7 @@ def dropout_mask(
 ) -> NDArray[np.float64]:
     """Return the dropout factors, each of which is 0 or ``1 / (1 - probability)``.
 
-    The factors equal those of csrc/counter_random.h. The random number for element i, in row-major
+    csrc/counter_random.h computes the same factors. The random number for element i, in row-major
     order, is output i of SplitMix64, started at ``mix(mix(mix(seed) + step) + site)``. `step` is
     the number of earlier steps. SplitMix64 was published by Steele, Lea and Flood, *Fast Splittable
     Pseudorandom Number Generators*, 2014.

@@ -89,7 +89,7 @@ class Fusion:
         return np.asarray(alone / pattern.sum())
 
     def weight_table(self) -> NDArray[np.float64]:
-        """Return the weights (2^n, n) for an export; bit s of the index is 1 if s is present."""
+        """Return the weights (2^n, n) for an export; bit s of a row number stands for sensor s."""
         n = len(self.sensors)
         if n > _MOST_IN_TABLE:
             raise InputError(

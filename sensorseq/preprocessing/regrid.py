@@ -168,7 +168,8 @@ def bridging_gap_s(
 ) -> float:
     """Return the smallest `max_gap_s` for which long pieces cover half of each channel.
 
-    A piece is long if it lasts `least_s` or more. The result is rounded up to two digits.
+    A piece is long if it lasts `least_s` or more. The result is rounded up to two significant
+    digits.
     """
     longest = 0.0
     for column in range(values.shape[1]):
