@@ -16,7 +16,7 @@ def log_softmax(x: Floats, axis: int) -> Floats:
 
 
 def logsumexp(x: Floats, axis: int) -> Floats:
-    """Compute ``log(sum(exp(x)))`` along an axis, for finite values or minus infinity."""
+    """Compute ``log(sum(exp(x)))`` along an axis, where at least one value must be finite."""
     largest = x.max(axis=axis, keepdims=True)
     is_largest = x == largest
     n_largest = is_largest.sum(axis=axis, dtype=x.dtype)

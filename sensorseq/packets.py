@@ -9,7 +9,7 @@ from sensorseq.io.scratch import count_where
 
 _FEWEST = 3  # a rate is computed only from more timestamps than this
 _SAME_RATE = 0.25  # relative tolerance for the number of rows between two timestamps
-_FITTING = 0.95  # fraction of timestamps whose numbers of rows must fit a single rate
+_FITTING = 0.95  # minimum fraction of timestamps whose numbers of rows fit a single rate
 _GAPS = 0.1  # maximum fraction of timestamps with too few rows
 _PAIRS = 1.5  # if timestamps have fewer rows than this on average, rows must follow an even clock
 _RUN, _OFF_CLOCK = 2000, 2.0  # timestamps per linear piece of this clock; maximum deviation in rows
@@ -29,9 +29,10 @@ _LOST = 0.3  # maximum fraction of packets that follow a loss
 _MOST_OFF = 0.75  # maximum deviation of most packets from the even clock, in packet lengths
 _FEWEST_JUDGED = 8  # number of complete packets needed to judge the signal
 _ROUNDED_S = (1.0, 1e-3)  # steps in seconds to which time stamps are often rounded down
-# Limits for ratios of three mean differences: between neighbors within packets, between neighbors
-# in different packets, and between rows at the same position in successive packets. For one evenly
-# sampled sensor, the first two are similar, and the third is larger if the signal is smooth.
+# Limits for ratios of three mean differences: between neighboring rows of one packet, between
+# neighboring rows of two packets, and between rows at the same position in successive packets. For
+# one evenly sampled sensor, the first two are similar, and the third is larger if the signal is
+# smooth.
 _SAME, _LARGER = (0.6, 1.5), 1.4
 _PAUSED, _HELD, _MIXED = 2.0, 0.3, 0.7
 _COUNTERS = (16, 256, 4096, 65536, 2**32)  # counts after which a counter wraps around
@@ -272,7 +273,7 @@ def _spread_equal(
 def _spread_by_rate(
     t: NDArray[np.float64], counts: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Spread rows with equal timestamps evenly up to the next timestamp; None if there is no rate.
+    """Spread rows with equal timestamps up to the next timestamp; None if no rate fits.
 
     The rows of the first timestamp are spread backward from the second timestamp, because the log
     may begin between these timestamps. If a timestamp has too few rows to fill the time up to the

@@ -40,7 +40,7 @@ class LSTM(nn.LSTM):
         super().__init__(*args, **kwargs)
         if self.proj_size:
             raise ArgumentError(
-                f"proj_size={self.proj_size} is not supported, only 0; use torch.nn.LSTM instead."
+                f"proj_size={self.proj_size} is not supported; use torch.nn.LSTM, or proj_size=0."
             )
 
     def forward(self, input: Any, hx: Any = None) -> Any:

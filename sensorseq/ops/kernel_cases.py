@@ -28,7 +28,7 @@ from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, p
 M, N, D, K = 2, 9, 2, 4
 _STEPS = 12  # number of training steps, enough for some calls to use a CUDA graph
 # Maximum relative L2 differences from float64. In emulation, the differences of correct kernels are
-# ten times smaller than these limits; a wrong index or a lost message causes a far larger one.
+# ten times smaller than these limits; a wrong index or a lost message causes far larger ones.
 _ALLOWED = {
     "fp16x3": {"output": 1e-5, "gradient": 1e-4, "training": 1e-3},
     "fp16": {"output": 4e-3, "gradient": 1e-2, "training": 3e-2},

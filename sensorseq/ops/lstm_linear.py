@@ -59,7 +59,7 @@ def lstm(
     Parameters
     ----------
     x : Tensor of shape (M or 1, N, T, C)
-        Input of M independent models; the first size is 1 if all models share their input. See
+        Input of M independent models; the first dimension is 1 if all models share one input. See
         Notes for dtypes and devices.
     weight_ih, weight_hh : Tensor of shape (M, D, 4H, C) and (M, D, 4H, H)
         Weights of the gates, in the order i, f, g, o, for D = 1 or 2 directions.

@@ -214,7 +214,7 @@ def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
     """Return the batches of all models as the rows and offsets that `EpochTrainer.run` needs.
 
     Step s of model m trains on ``rows[m, offsets[m, s] : offsets[m, s + 1]]``. If a model has fewer
-    steps than the others, empty steps are added at its end.
+    steps than the others, its last steps are empty.
     """
     n_steps = max((len(of_model) for of_model in batches), default=0)
     sizes = np.zeros((len(batches), n_steps), dtype=np.int64)

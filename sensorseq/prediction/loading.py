@@ -21,7 +21,7 @@ Loaded = TypeVar("Loaded")
 
 
 def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> AnyModel:
-    """Load a classifier; with `strict`, the file must contain ranges of the training windows."""
+    """Load a classifier; with `strict`, it must contain the ranges of its training windows."""
     model = load(path)
     if strict and not model.has_ranges:
         raise InputError(f"{path}: {NO_RANGES}")

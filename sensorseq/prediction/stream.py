@@ -32,7 +32,7 @@ class StreamDecision:
     """The decision about one window of a stream.
 
     `start_s` and `end_s` refer to the clock of the samples. `probabilities` contains the
-    probability of every class in the order of `classes_`; `probability` belongs to `label`.
+    probability of every class in the order of `classes_`, and `probability` is the highest one.
     `answered` is True if `probability` reaches the threshold of `fit_abstention`, otherwise False.
     Without a threshold, `answered` is None, or False for a window without any number. `lacks` is 0
     for a complete window, 1 if so much is missing that another sensor should decide, and 2 if the

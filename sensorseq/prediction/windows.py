@@ -41,7 +41,7 @@ class Windows:
     channels : list of str, optional
         Names of the channels, if the input has names.
     target : ndarray of shape (N,), int64
-        Class of each window, an index of `classes`; empty without labels.
+        Class of each window, as an index into `classes`; empty without labels.
     classes : ndarray of shape (K,)
         Labels of the classes; empty without labels.
     weight, groups, recording_id : ndarray of shape (N,), optional

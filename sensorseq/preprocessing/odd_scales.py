@@ -32,7 +32,7 @@ _UNITS = (  # range of max(ratio, 1 / ratio); likely unit if ratio > 1; likely u
 
 
 class ScaleFacts(NamedTuple):
-    """Facts about a recording for comparison with others; `measure_scales` gives `channels`."""
+    """Facts about a recording, to compare recordings; `channels` comes from `measure_scales`."""
 
     name: str  # name by which the user knows the recording
     label: str

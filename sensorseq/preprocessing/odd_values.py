@@ -35,8 +35,8 @@ BITS, UNSIGNED_BITS = (8, 10, 12, 14, 16, 32), (8, 12, 16, 32)
 # Minimum fraction of a period that the values must cover, and maximum fraction of a period by which
 # the values may exceed the period.
 FULL, SLACK = 0.9, 0.001
-# Signed numbers that were read as unsigned numbers leave the middle of the period empty. This is
-# half of the width of the empty range.
+# Signed numbers that were read as unsigned numbers leave the middle of the period empty.
+# `MIDDLE` is half of the width of the empty range.
 MIDDLE = 0.125  # in periods
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
 STRAY = 0.2  # maximum fraction of jumps whose size differs from the period
