@@ -33,12 +33,12 @@ class StreamDecision:
 
     `start_s` and `end_s` refer to the clock of the samples. `probabilities` contains the
     probability of every class in the order of `classes_`, and `probability` is the highest one.
-    `answered` is True if `probability` reaches the threshold of `fit_abstention`, otherwise False.
-    Without a threshold, `answered` is None, or False for a window without any number. `lacks` is 0
-    for a complete window, 1 if so much is missing that another sensor should decide, and 2 if the
-    window has no number. `delay_s` is the time from the window's end to the newest sample.
-    `outside` is True if the window is unlike the training windows, and None if the model lacks the
-    ranges of the training windows.
+    `answered` is True if the highest probability, before smoothing, reaches the threshold of
+    `fit_abstention`, otherwise False. Without a threshold, `answered` is None, or False for a
+    window without any number. `lacks` is 0 for a complete window, 1 if so much is missing that
+    another sensor should decide, and 2 if the window has no number. `delay_s` is the time from the
+    window's end to the newest sample. `outside` is True if the window is unlike the training
+    windows, and None if the model lacks the ranges of the training windows.
     """
 
     start_s: float
