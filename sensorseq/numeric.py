@@ -69,8 +69,8 @@ def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
 def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the matrix exponential of a matrix of transition rates, whose rows sum to 0.
 
-    The method is uniformization, which replaces the process by a Markov chain with many short
-    steps, and sums over the number of steps. No term is negative, so nothing cancels.
+    The method is uniformization, which replaces the continuous process with a Markov chain of many
+    short steps, and sums over the number of steps. No term is negative, so nothing cancels.
     """
     fastest = max(float(-rates.diagonal().min()), 1e-300)
     n_doublings = max(0, int(np.ceil(np.log2(fastest))) + 4)

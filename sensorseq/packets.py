@@ -12,7 +12,8 @@ _SAME_RATE = 0.25  # relative tolerance for the number of rows between two times
 _FITTING = 0.95  # minimum fraction of timestamps whose numbers of rows fit a single rate
 _GAPS = 0.1  # maximum fraction of timestamps with too few rows
 _PAIRS = 1.5  # if timestamps have fewer rows than this on average, rows must follow an even clock
-_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps per linear piece of this clock; maximum deviation in rows
+# Timestamps per linear piece of the even clock, and maximum deviation in rows.
+_RUN, _OFF_CLOCK = 2000, 2.0
 _EVEN_ROWS = 30  # number of rows that are spread together
 _MOST_DECIMALS = 5
 _DECIMAL = 1e-3  # maximum deviation from a multiple of a step, as a fraction of the step

@@ -468,9 +468,9 @@ class Stream:
     """Computes the logits of sequences that arrive piece by piece, at low cost per piece.
 
     After each piece, the logits equal the logits of the module in evaluation mode for all steps
-    since the last reset. With pooling ``"last"``, the logits are bit-identical; with the other
-    poolings, they are equal up to rounding. A stream copies the weights; later changes to the
-    module do not affect the stream.
+    since the last reset. The two are bit-identical with pooling ``"last"``, and equal up to
+    rounding with the other poolings. A stream copies the weights; later changes to the module do
+    not affect the stream.
 
     Parameters
     ----------

@@ -174,7 +174,7 @@ def _settings(gpu: torch.device) -> dict[str, Any]:
 
 
 def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype that a call computes in if its input has `dtype`; autocast may change it.
+    """Return the dtype in which a call with inputs of `dtype` is computed, considering autocast.
 
     Under autocast, a GPU computes in half precision, but a CPU still computes in float32.
     """

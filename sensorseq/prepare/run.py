@@ -109,7 +109,8 @@ def prepare(
     jobs : int, default=1
         Number of processes that read and cut recordings.
     engine : {"process", "dask"}, default="process"
-        Processes on this machine, or dask workers; dask replaces workers that are killed.
+        Whether to use processes on this machine or dask workers. Dask replaces workers that are
+        killed.
     scheduler : str, optional
         Address of a dask scheduler, such as ``"tcp://10.0.0.5:8786"``, whose workers are used
         instead of `jobs` local ones. All workers must be able to access `source` and the folder of
