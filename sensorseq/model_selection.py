@@ -1,4 +1,4 @@
-"""scikit-learn's parameter search and cross-validation, with groups and lengths of windows."""
+"""Parameter search and cross-validation with scikit-learn, for windows with groups and lengths."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,9 +31,9 @@ _N_SPLITS = 5
 class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untyped
     """Search for parameters by cross-validation; groups and lengths are passed to every fit.
 
-    This is scikit-learn's `GridSearchCV` or, with `n_iter`, `RandomizedSearchCV` for all inputs
-    that `SensorLSTMClassifier.fit` accepts. Fits run one after another, or in the processes of a
-    ``joblib.parallel_config`` block.
+    The search works like scikit-learn's `GridSearchCV` or, with `n_iter`, `RandomizedSearchCV`, but
+    accepts windows in every form that `SensorLSTMClassifier.fit` accepts. Fits run one after
+    another, or in the processes of a ``joblib.parallel_config`` block.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
     refit : bool, str or callable, default=True
         Whether to fit the best candidate on all windows, as in scikit-learn.
     cv : int, splitter or iterable, optional
-        Folds; 5 by default. With groups, a number means `GroupBalancedKFold`; without groups, a
-        number has the same meaning as in scikit-learn.
+        The folds, or their number (5 by default). With groups, a number means `GroupBalancedKFold`;
+        without groups, a number has the same meaning as in scikit-learn.
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False
@@ -222,7 +222,8 @@ def cross_validate(
     -------
     dict
         ``fit_time``, ``score_time``, ``test_score`` (or ``test_<name>``) and further results that
-        were requested. Each has one entry per fit; all folds of the first seed come first.
+        were requested. Each result has one entry per fit, beginning with all folds of the first
+        seed.
 
     Examples
     --------
@@ -309,7 +310,7 @@ def _with_folds(X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
         path, X = X, read_windows(X)
         if X.split is not None:
             raise InputError(
-                f"{path} already has a split, but the folds are drawn here; give"
+                f"{path} already has a split, but cross-validation draws its own folds; give"
                 " sensorseq.io.prepared.read_windows(path, 'train')."
             )
     params: dict[str, Any] = {}
@@ -333,7 +334,7 @@ def _with_folds(X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
         if labels.ndim == 2 and group_of is not None:  # stratified folds need classes
             labels = labels.ravel() if labels.shape[1] == 1 else from_one_hot(labels, "y")
         if labels.ndim == 1:
-            check_labels(labels)  # check the labels before a splitter converts them
+            check_labels(labels)  # before a splitter converts the labels
     folds = _draw_folds(X, labels, group_of, cv)
     _warn_of_shared_samples(X, lengths, group_of, folds[0])
     return _Data(X, y, folds, params)
@@ -344,7 +345,7 @@ def _read_window_set(
 ) -> tuple[WindowSet, Any, NDArray[Any] | None]:
     if windows.split is not None:
         raise InputError(
-            'X already has a split, but the folds are drawn here; give X.part("train").'
+            'X already has a split, but cross-validation draws its own folds; give X.part("train").'
         )
     if lengths is not None:
         raise InputError("a WindowSet has its own lengths; omit lengths.")
@@ -382,7 +383,7 @@ def _warn_of_shared_samples(X: Any, lengths: Any, groups: NDArray[Any] | None, f
     if groups is not None:
         torn = np.intersect1d(groups[train], groups[test]).tolist()
         advice = (
-            "Windows of different groups overlap: windows of one recording need the same group."
+            "Windows of different groups overlap; give all windows of a recording the same group."
         )
         if torn:
             advice = f"cv splits group {torn[0]!r}: give a splitter that keeps groups together."

@@ -1,4 +1,4 @@
-"""scipy functions for prediction, written in numpy; most results are bit-identical to scipy's."""
+"""numpy versions of the scipy functions for prediction; most results are bit-identical."""
 
 import math
 
@@ -16,7 +16,7 @@ def log_softmax(x: Floats, axis: int) -> Floats:
 
 
 def logsumexp(x: Floats, axis: int) -> Floats:
-    """Compute the logarithm of a sum from its terms' logarithms, the largest of which is finite."""
+    """Compute ``log(sum(exp(x)))`` along an axis, where at least one value must be finite."""
     largest = x.max(axis=axis, keepdims=True)
     is_largest = x == largest
     n_largest = is_largest.sum(axis=axis, dtype=x.dtype)
@@ -69,8 +69,8 @@ def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
 def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the matrix exponential of a matrix of transition rates, whose rows sum to 0.
 
-    The method is uniformization, which replaces the process by a Markov chain with many short
-    steps, and sums over the number of steps. No term is negative, so nothing cancels.
+    The method is uniformization, which replaces the continuous process with a Markov chain of many
+    short steps, and sums over the number of steps. No term is negative, so nothing cancels.
     """
     fastest = max(float(-rates.diagonal().min()), 1e-300)
     n_doublings = max(0, int(np.ceil(np.log2(fastest))) + 4)
@@ -89,8 +89,8 @@ def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
 def interpolate_cubic(knots: Doubles, heights: Doubles, at: Doubles) -> Doubles:
     """Interpolate with a cubic spline, as scipy.interpolate.CubicSpline does.
 
-    Not-a-knot conditions hold at the second and the second-to-last knot. Only the 64 nearest knots
-    on each side affect the bits of a value.
+    Not-a-knot conditions hold at the second and the second-to-last knot. A value depends only on
+    the 64 nearest knots on each side.
     """
     width = np.diff(knots)
     slope = np.diff(heights) / width
@@ -104,7 +104,7 @@ def interpolate_cubic(knots: Doubles, heights: Doubles, at: Doubles) -> Doubles:
 
 
 def _spline_slopes(width: Doubles, slope: Doubles) -> Doubles:
-    """Compute the slopes at the knots that make the second derivative continuous."""
+    """Compute the slopes at the knots for which the second derivative is continuous."""
     if len(width) == 1:
         return np.repeat(slope, 2)
     both = width[:-1] + width[1:]

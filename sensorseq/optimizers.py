@@ -1,7 +1,7 @@
-"""A table of the optimizers, which the settings, both engines and the report use.
+"""The table of optimizers, used by the settings, both engines and the report.
 
-To add an optimizer, add an entry to this table and its class for autograd in training/optim.py. For
-the native engine, add its name in csrc/train_epoch.h and its update rule in csrc/update-inl.h.
+To add an optimizer, add an entry to this table and a class for autograd to training/optim.py. For
+the native engine, add its name to csrc/train_epoch.h and its update rule to csrc/update-inl.h.
 """
 
 from collections.abc import Mapping

@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 
 from sensorseq.io.scratch import count_where
 
-_FEWEST = 3  # minimum number of timestamps from which a rate is computed
-_SAME_RATE = 0.25  # relative tolerance of the number of rows between two timestamps
-_FITTING = 0.95  # fraction of timestamps whose numbers of rows must fit a single rate
-_GAPS = 0.1  # fraction of timestamps that may have fewer rows
+_FEWEST = 3  # a rate is computed only from more timestamps than this
+_SAME_RATE = 0.25  # relative tolerance for the number of rows between two timestamps
+_FITTING = 0.95  # minimum fraction of timestamps whose numbers of rows fit a single rate
+_GAPS = 0.1  # maximum fraction of timestamps with too few rows
 _PAIRS = 1.5  # if timestamps have fewer rows than this on average, rows must follow an even clock
-_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps per linear piece of that clock; maximum deviation in rows
+# Timestamps per linear piece of the even clock, and maximum deviation in rows.
+_RUN, _OFF_CLOCK = 2000, 2.0
 _EVEN_ROWS = 30  # number of rows that are spread together
 _MOST_DECIMALS = 5
 _DECIMAL = 1e-3  # maximum deviation from a multiple of a step, as a fraction of the step
@@ -21,17 +22,18 @@ _DECIMAL = 1e-3  # maximum deviation from a multiple of a step, as a fraction of
 _SHORTER, _PART = 4.0, 0.25
 _LEAST_BURSTS, _MOST_ROWS = 8, 256  # minimum bursts per recording; maximum rows per burst
 _SEEN = 1 << 16  # number of rows that are searched for bursts and judged
-_ALIKE = 0.9  # fraction of bursts that must have the usual number of rows
+_ALIKE = 0.9  # minimum fraction of bursts of about the usual size, and of usual steps between them
 _REGULAR = 0.3  # maximum relative deviation from the median time between bursts
 _DELAYED = 8  # of this many successive packets, at least one arrives without a delay
-_REFINED = 4  # number of iterations that determine the rate and the losses
-_LOST = 0.3  # fraction of packets that may follow a loss
+_REFINED = 4  # number of iterations that estimate the rate and the losses
+_LOST = 0.3  # maximum fraction of packets that follow a loss
 _MOST_OFF = 0.75  # maximum deviation of most packets from the even clock, in packet lengths
 _FEWEST_JUDGED = 8  # number of complete packets needed to judge the signal
 _ROUNDED_S = (1.0, 1e-3)  # steps in seconds to which time stamps are often rounded down
-# Limits for ratios of three mean differences: between neighbors within packets, between neighbors
-# in different packets, and between rows at the same position in successive packets. For one evenly
-# sampled sensor, the first two are similar, and the third is larger if the signal is smooth.
+# Limits for ratios of three mean differences: between neighboring rows of one packet, between
+# neighboring rows of two packets, and between rows at the same position in successive packets. For
+# one evenly sampled sensor, the first two are similar, and the third is larger if the signal is
+# smooth.
 _SAME, _LARGER = (0.6, 1.5), 1.4
 _PAUSED, _HELD, _MIXED = 2.0, 0.3, 0.7
 _COUNTERS = (16, 256, 4096, 65536, 2**32)  # counts after which a counter wraps around
@@ -39,7 +41,7 @@ _COUNTERS = (16, 256, 4096, 65536, 2**32)  # counts after which a counter wraps 
 
 @dataclass(frozen=True, eq=False)
 class Packets:
-    """Packets of rows: `starts` are their first rows, `stamps_s` the times of their last rows."""
+    """Packets of rows: `starts` are the indices of the first rows, `stamps_s` the time stamps."""
 
     starts: NDArray[np.int64]
     stamps_s: NDArray[np.float64]
@@ -79,7 +81,7 @@ class Packets:
 
 
 def find_bursts(t: NDArray[np.float64]) -> Packets | None:
-    """Find bursts in increasing timestamps; the steps between bursts are longer and regular."""
+    """Find bursts in increasing timestamps: short steps, separated by longer, regular steps."""
     longest_s = _longest_within(np.diff(t[:_SEEN]))
     if longest_s is None:
         return None
@@ -121,8 +123,8 @@ def kind_of_packets(packets: Packets, x: NDArray[np.floating]) -> str:
     "samples": the rows come from one evenly sampled sensor. Either a row counter wraps around at a
     power of 2, or all packets have the same size and a smooth channel changes as much between
     packets as within them. In addition, no channel suggests another kind. "pauses": the signal
-    changes much more between packets than within them. "sensors": channels are missing, held or
-    similar at certain positions in each packet.
+    changes much more between packets than within them. "sensors": the rows of a packet come from
+    several sensors, because channels are missing, held or alike at fixed positions in each packet.
     """
     counts, size = packets.counts, packets.size
     usual = size or int(np.median(counts))
@@ -272,7 +274,7 @@ def _spread_equal(
 def _spread_by_rate(
     t: NDArray[np.float64], counts: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Spread rows with equal timestamps evenly up to the next timestamp; None if there is no rate.
+    """Spread rows with equal timestamps up to the next timestamp; None if no rate fits.
 
     The rows of the first timestamp are spread backward from the second timestamp, because the log
     may begin between these timestamps. If a timestamp has too few rows to fill the time up to the

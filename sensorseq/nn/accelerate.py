@@ -101,7 +101,7 @@ def find_lstms(module: nn.Module) -> list[FoundLSTM]:
         if not _is_lstm(child) or any(path.startswith(prefix) for prefix in opaque):
             continue
         if not isinstance(child, nn.LSTM):
-            # Skip its submodules, because their class names may also contain LSTM.
+            # Skip the module's submodules, because their class names may also contain LSTM.
             opaque.append(f"{path}." if path else "")
         lstms.append(FoundLSTM(path, *_served_by(child)))
     return lstms

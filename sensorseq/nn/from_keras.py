@@ -46,13 +46,13 @@ class Parts:
 
 
 def lstm_linear_from_keras(keras_model: Any) -> tuple[LSTMLinear, str]:
-    """Return a module in evaluation mode with a Keras model's weights, and the final activation.
+    """Convert a Keras model to a module in evaluation mode; also return the final activation.
 
     The model must be a chain of LSTM layers, optional global pooling over time, and a dense layer.
     Layers may differ in size: smaller layers are padded with units that stay zero. The module
     returns the output of the dense layer before the activation, which is ``"linear"``,
-    ``"softmax"`` or ``"sigmoid"``. A layer of any other kind raises an ArgumentError that names the
-    layer.
+    ``"softmax"`` or ``"sigmoid"``. Layers that act only in training, such as dropout, are skipped.
+    A layer of any other kind raises an ArgumentError that names the layer.
     """
     parts = Parts()
     for layer in _layers(keras_model):

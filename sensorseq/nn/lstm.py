@@ -33,14 +33,14 @@ class LSTM(nn.LSTM):
     errors are raised.
 
     `torch.jit.script` turns the module back into a `torch.nn.LSTM`. If the module is part of a
-    model, this also changes the model that was passed to `torch.jit.script`.
+    model, the module is replaced in the original model as well.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.proj_size:
             raise ArgumentError(
-                f"proj_size={self.proj_size} is not supported, only 0; use torch.nn.LSTM instead."
+                f"proj_size={self.proj_size} is not supported; use torch.nn.LSTM, or proj_size=0."
             )
 
     def forward(self, input: Any, hx: Any = None) -> Any:

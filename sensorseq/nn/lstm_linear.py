@@ -86,9 +86,9 @@ class LSTMLinear(nn.Module):
         final state of each direction, as is usual in torch. ``"meanmax"`` concatenates the mean and
         the maximum.
     dropout : float, default=0.0
-        Probability, in training, of dropping an input of the head or of a layer after the first.
+        Probability of dropping an input of the head, or of any layer but the first, in training.
     recurrent_dropout : float, default=0.0
-        Probability, in training, of dropping a hidden unit where it enters the gates. All timesteps
+        Probability of dropping a hidden unit before it enters the gates, in training. All timesteps
         of a sequence share one mask (Gal and Ghahramani, A Theoretically Grounded Application of
         Dropout in Recurrent Neural Networks, 2016).
     head_norm : {"none", "batch", "layer"}, default="none"
@@ -243,8 +243,8 @@ class LSTMLinear(nn.Module):
             The smoothing s: the target is ``1 - s + s / K`` for the true class and ``s / K`` for
             the other classes.
         return_logits : bool, default=False
-            Whether to also return the logits, for example to compute an accuracy. They are
-            detached: gradients flow only through the loss.
+            Whether to also return the logits, for example to compute an accuracy. The
+            logits are detached, so gradients flow only through the loss.
 
         Returns
         -------
@@ -309,7 +309,7 @@ class LSTMLinear(nn.Module):
     def _below_top(
         self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, dict[str, Any], list[Tensor], list[Tensor]]:
-        """Run the layers below the top; return the top layer's inputs and the layers' states."""
+        """Run all layers but the top one; return its inputs and the states of the other layers."""
         h_0, c_0 = self._split_state(state, x.shape[0])
         mask = self._recurrent_masks(x)
         inputs: list[dict[str, Any]] = [
@@ -468,9 +468,9 @@ class Stream:
     """Computes the logits of sequences that arrive piece by piece, at low cost per piece.
 
     After each piece, the logits equal the logits of the module in evaluation mode for all steps
-    since the last reset. They are bit-identical with pooling ``"last"``, and equal up to rounding
-    with the other poolings. A stream copies the weights; later changes to the module do not affect
-    the stream.
+    since the last reset. The two are bit-identical with pooling ``"last"``, and equal up to
+    rounding with the other poolings. A stream copies the weights; later changes to the module do
+    not affect the stream.
 
     Parameters
     ----------
@@ -491,7 +491,8 @@ class Stream:
         weight = module.linear.weight
         if module.bidirectional:
             raise ArgumentError(
-                "bidirectional=True cannot be streamed: reading backwards starts at the end."
+                "bidirectional=True cannot be streamed, because the backward direction starts at"
+                " the end of the sequence."
             )
         if weight.device.type != "cpu" or weight.dtype not in CPU_DTYPES:
             kind = f"{str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"

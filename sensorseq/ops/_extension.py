@@ -17,7 +17,7 @@ _process = os.getpid()  # the process that loaded this module; a forked child ha
 @functools.cache
 def load() -> Path:
     """Load the native library once, and return its path."""
-    # the suffix may change between versions, but the name before the first dot does not
+    # the file name begins with _ops, but its suffix depends on the build
     libraries = sorted(_PACKAGE.glob("_ops*.so"))
     if not libraries:
         raise EnvironmentProblemError(
@@ -38,7 +38,7 @@ def avoid_dead_threads() -> None:
     """Limit torch to one thread in a forked child.
 
     Torch's other threads exist only in the parent, and the next parallel region in the child would
-    wait for them forever. The operators of this package start new threads.
+    wait for them forever. The operators of this package start new threads in the child.
     """
     if os.getpid() != _process and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
@@ -66,10 +66,10 @@ def cuda_facts() -> dict[str, Any]:
     """Describe the CUDA support of this build and this machine.
 
     ``built`` is True if this build has CUDA kernels. In that case, the result also contains
-    ``nvcc``, ``arch``, ``devices``, and the CUDA versions ``driver`` and ``runtime``.
+    ``nvcc``, ``arch``, the list ``devices``, and the CUDA versions ``driver`` and ``runtime``.
     """
     load()
-    if not hasattr(torch.ops.sensorseq, "cuda_facts"):  # built before there were CUDA kernels
+    if not hasattr(torch.ops.sensorseq, "cuda_facts"):  # this build is older than the CUDA kernels
         return {"built": False, "devices": []}
     facts: dict[str, Any] = json.loads(torch.ops.sensorseq.cuda_facts())
     return facts

@@ -1,4 +1,4 @@
-"""Choose the code for a call, and its precision, before any op is called.
+"""Choose the code and the precision of a call before any op runs.
 
 `choose` is a pure function of plain values, so tracing, running and `sensorseq info` agree. The
 rest of this module reads these values from the machine.
@@ -18,7 +18,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 CPU_DTYPES = (torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
 MAX_CHANNELS = 16  # kMaxChannels in csrc/lstm_linear_cuda.h
-FLOAT32_HIDDEN = 128  # up to this size, cuDNN uses float32 for recurrent products despite TF32
+# Up to this size, cuDNN multiplies recurrent weights in float32 even if TF32 is allowed.
+FLOAT32_HIDDEN = 128
 
 
 class Choice(NamedTuple):
@@ -173,7 +174,7 @@ def _settings(gpu: torch.device) -> dict[str, Any]:
 
 
 def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which an input of `dtype` is computed, which autocast may change.
+    """Return the dtype in which a call with inputs of `dtype` is computed, considering autocast.
 
     Under autocast, a GPU computes in half precision, but a CPU still computes in float32.
     """
@@ -196,7 +197,7 @@ def _constant_when_traced(function: _Function) -> _Function:
 
 @_constant_when_traced
 def allows_tf32() -> bool:
-    """Return whether torch's settings allow TF32 in RNNs on a GPU, as cuDNN reads them.
+    """Return whether torch's settings allow cuDNN to use TF32 in RNNs on a GPU.
 
     ``torch.backends.cudnn.rnn.fp32_precision`` reflects both the settings from which it inherits
     and the older setting ``torch.backends.cudnn.allow_tf32``. The older setting is not read here,

@@ -53,7 +53,7 @@ def switch() -> str:
 
 
 def permission(index: int | None) -> Permission:
-    """Return the kernels that GPU `index` (None: the current GPU) may use, without a new check."""
+    """Return the kernels that may run on GPU `index` (None: the current GPU), without a check."""
     return _permission(index, switch())
 
 

@@ -27,8 +27,8 @@ from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, p
 
 M, N, D, K = 2, 9, 2, 4
 _STEPS = 12  # number of training steps, enough for some calls to use a CUDA graph
-# Maximum relative L2 differences from float64. In emulation, the kernels' differences are ten times
-# smaller than these limits; a wrong index or a lost message gives a far larger difference.
+# Maximum relative L2 differences from float64. In emulation, the differences of correct kernels are
+# ten times smaller than these limits; a wrong index or a lost message causes far larger ones.
 _ALLOWED = {
     "fp16x3": {"output": 1e-5, "gradient": 1e-4, "training": 1e-3},
     "fp16": {"output": 4e-3, "gradient": 1e-2, "training": 3e-2},
@@ -56,12 +56,12 @@ class Case(NamedTuple):
 
     @property
     def hidden_size(self) -> int:
-        """The kernel's full size for long sequences, slightly less for short ones."""
+        """The hidden size: the size of the kernel, or slightly less if sequences are short."""
         return self.padded_hidden - (3 if self.n_timesteps < 10 else 0)
 
     @property
     def n_channels(self) -> int:
-        """As many channels as a kernel can multiply, or only a few if sequences are short."""
+        """The number of channels: the maximum of a kernel, or only a few if sequences are short."""
         return 3 if self.n_timesteps < 10 else MAX_CHANNELS
 
 
@@ -79,12 +79,12 @@ def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
 
 
 def _pooling(case: Case) -> str:
-    """Return a pooling, with a maximum only if rounding cannot move the maximum to another step."""
+    """Return the pooling; use a maximum only if rounding cannot change the step of the maximum."""
     return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
 
 
 def _draw(case: Case) -> dict[str, Any]:
-    """Draw weights at the scale of a new LSTM, windows of all lengths, and states."""
+    """Draw weights at the scale of a new LSTM, windows of random lengths, and states."""
     draw = torch.Generator().manual_seed(0)
     T, C, H = case.n_timesteps, case.n_channels, case.hidden_size
 

@@ -59,7 +59,7 @@ def lstm(
     Parameters
     ----------
     x : Tensor of shape (M or 1, N, T, C)
-        Input of M independent models; the first size is 1 if all models share their input. See
+        Input of M independent models; the first dimension is 1 if all models share one input. See
         Notes for dtypes and devices.
     weight_ih, weight_hh : Tensor of shape (M, D, 4H, C) and (M, D, 4H, H)
         Weights of the gates, in the order i, f, g, o, for D = 1 or 2 directions.
@@ -222,7 +222,7 @@ def refuse_forward_mode(arguments: list[Any]) -> None:
 def _in_framework(
     function: Callable[..., tuple[Tensor, ...]], arguments: list[Any], *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Call a `framework` function; under autocast, compute in autocast's dtype, return float32."""
+    """Call a `framework` function; under autocast, use autocast's dtype and return float32."""
     x = arguments[0]
     dtype = computing_dtype(x.device.type, x.dtype)
     if not torch.is_autocast_enabled(x.device.type) or dtype not in HALVES:
@@ -298,7 +298,7 @@ def _fake_states(
     return x.new_empty(state), x.new_empty(state), saved
 
 
-# The fake kernels have the arguments of the schemas in csrc/bindings.cpp.
+# The fake kernels take the same arguments as the schemas in csrc/bindings.cpp.
 @torch.library.register_fake("sensorseq::lstm")
 def _(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
     _, weight_ih, weight_hh, _, _, _, _, save_state = others[:8]
@@ -345,7 +345,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.pooling = [arguments.pop()] if isinstance(arguments[-1], str) else []
     saved = output[3:]
     ctx.save_for_backward(*arguments, *saved)
-    # Otherwise, autograd would allocate zeros as large as the saved state at every step.
+    # Keep autograd from allocating zeros as large as the saved state at every step.
     ctx.mark_non_differentiable(*saved)
     ctx.set_materialize_grads(False)
 
@@ -357,7 +357,7 @@ def _gradients(ctx: Any, *grads_of_results: Tensor | None) -> tuple[Any, ...]:
     grads = [None if g is None else g.contiguous() for g in grads_of_results[:3]]
     if all(g is None for g in grads):
         return (None,) * len(arguments) + no_options
-    if torch.is_grad_enabled():  # for create_graph, because a kernel's results have no graph
+    if torch.is_grad_enabled():  # create_graph=True needs a graph, which a kernel does not build
         run: Any = reference.lstm_linear if ctx.pooling else reference.lstm
         results = second_derivatives(lambda *tensors: run(*tensors, *ctx.pooling), arguments, grads)
         return (*results, *no_options)

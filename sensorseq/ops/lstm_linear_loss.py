@@ -168,7 +168,7 @@ def _gradients(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
     nothing = (None,) * (len(ctx.options) + 2)
     if grad_loss is None:
         return (None,) * _N_TENSORS + nothing
-    if torch.is_grad_enabled():  # for create_graph, because the computed gradients have no graph
+    if torch.is_grad_enabled():  # create_graph=True needs a graph, which a kernel does not build
         return (
             *second_derivatives(_reference(*ctx.options), tensors, [grad_loss]),
             *nothing,

@@ -16,8 +16,8 @@ FOCAL_GAMMA = 2.0  # recommended by the paper that `window_losses` cites
 def project(x: Tensor, weight_ih: Tensor, bias: Tensor) -> Tensor:
     """Return the input's contribution to the gates of all steps, of shape (M, N, T, D * 4H).
 
-    The gates of one unit are adjacent. `lstm` accepts the result as `x` if `weight_ih` has no
-    channels, (M, D, 4H, 0); in this case, `lstm` does not add the bias again.
+    The gates of one unit are adjacent. `lstm` accepts the result as `x` if `weight_ih` is empty,
+    with shape (M, D, 4H, 0); in this case, `lstm` does not add the bias again.
     """
     n_models, n_directions, n_gates, n_channels = weight_ih.shape
     _, n_windows, n_timesteps, _ = x.shape
@@ -59,7 +59,7 @@ def lstm(
     else:
         lengths = lengths.to(x.device)
         valid = steps < lengths[:, None]
-        # this permutation is its own inverse: padding stays in place, valid steps are reversed
+        # reverses the valid steps and keeps padding in place, so it is its own inverse
         backwards = torch.where(valid, lengths[:, None] - 1 - steps, steps)
     x = torch.where(valid[None, :, :, None], x, x.new_zeros(()))
 

@@ -1,4 +1,4 @@
-"""The ops of a stream: they run one layer with packed weights and update its state in place.
+"""The ops of a stream, which run one layer with packed weights and update its state in place.
 
 ``lstm_pack(weight_ih, weight_hh, bias)`` arranges the weights of one layer in the order in which
 the current instruction set reads them. The shapes of the arguments are (1, 1, 4H, C), (1, 1, 4H, H)

@@ -187,7 +187,7 @@ class StepStatistics:
     `values` is a float64 tensor (M, S, len(STATISTIC_COLUMNS)) with the columns of `enum Statistic`
     in csrc/train_epoch.h. The values of a step without windows are NaN. `n_windows` (M or 1, S)
     contains the number of windows in each step. `margins` (M, R) contains, for each row, the logit
-    of the row's class minus the largest other logit, before the step on that row.
+    of the row's class minus the largest other logit, before the step that trains on that row.
     """
 
     values: Tensor
@@ -213,8 +213,8 @@ class StepStatistics:
 def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
     """Return the batches of all models as the rows and offsets that `EpochTrainer.run` needs.
 
-    The last steps of a model with fewer steps than others are empty. Step s of model m trains on
-    ``rows[m, offsets[m, s] : offsets[m, s + 1]]``.
+    Step s of model m trains on ``rows[m, offsets[m, s] : offsets[m, s + 1]]``. If a model has fewer
+    steps than the others, its last steps are empty.
     """
     n_steps = max((len(of_model) for of_model in batches), default=0)
     sizes = np.zeros((len(batches), n_steps), dtype=np.int64)
@@ -229,7 +229,7 @@ def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
 
 
 def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
-    """Return how many models to train in parallel: 1, unless that would leave threads idle."""
+    """Return how many models to train in parallel; 1 if one model can use more threads."""
     inside = min(n_threads, _SLOTS, -(-max_batch // _TILE))
     beside = min(n_threads, n_models)
     return beside if beside >= inside else 1
@@ -248,8 +248,8 @@ class EpochTrainer:
 
     The optimizer's `state` has shape (M, rows, Q). The rows are, for sgd, the momentum buffer; for
     adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; for lion, exp_avg; and for rmsprop,
-    square_avg, the momentum buffer and grad_avg. `running` (M, 2, P) has the mean and variance of
-    ``head_norm="batch"``.
+    square_avg, the momentum buffer and grad_avg. `running` (M, 2, P) contains the running mean and
+    variance of ``head_norm="batch"``.
 
     The bits of a model's results do not depend on the other models, the number of threads, how its
     steps are divided into calls, or whether margins are recorded. Results on a GPU are
@@ -375,7 +375,7 @@ class EpochTrainer:
         batches = rows.to(device), offsets.to(device), _maybe_to(device, starts)
         recorded = statistics, of_rows
         arguments = self._native_arguments(batches, rates, seeds, recorded, max_batch, lanes)
-        # cumulative number of windows per step, for the model with the most windows
+        # cumulative sum over the steps of the largest number of windows of any model
         done = np.zeros(n_steps + 1, np.int64)
         n_windows.numpy().max(axis=0).cumsum(out=done[1:])
         taken = 0
@@ -532,7 +532,7 @@ def dropout_mask(
 ) -> NDArray[np.float64]:
     """Return the dropout factors, each of which is 0 or ``1 / (1 - probability)``.
 
-    The factors equal those of csrc/counter_random.h. The random number for element i, in row-major
+    csrc/counter_random.h computes the same factors. The random number for element i, in row-major
     order, is output i of SplitMix64, started at ``mix(mix(mix(seed) + step) + site)``. `step` is
     the number of earlier steps. SplitMix64 was published by Steele, Lea and Flood, *Fast Splittable
     Pseudorandom Number Generators*, 2014.

@@ -322,7 +322,7 @@ def answered_windows(
 
 
 def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:
-    """Return two classes, by majority vote and by mean probability, and all mean probabilities."""
+    """Return the class with the most votes, the class with the highest mean, and all means."""
     mean = probability.mean(axis=0)
     votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
     tied = np.flatnonzero(votes == votes.max())

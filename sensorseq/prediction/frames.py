@@ -92,6 +92,6 @@ def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
     if more:
         raise InputError(
             f"{name} has the column {more[0]!r}, which {owner} lacks ({len(more)} such column(s))."
-            " Drop every column that is not a channel from all DataFrames."
+            " From all DataFrames, drop every column that is not a channel."
         )
     return X[list(known)]

@@ -125,7 +125,7 @@ class FusedModel(Predictor):
 
 
 def read_fused(take: TakeField, models: Mapping[str, TrainedModel]) -> FusedModel:
-    """Return the model in a file, given the models of its sensors; `take` reads a field."""
+    """Read a fused model from a file, given the models of its sensors; `take` reads a field."""
     fused = FusedModel(
         models=models, fusion=Fusion.restore(take("fusion", dict)), **read_classes(take)
     )

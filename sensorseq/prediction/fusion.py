@@ -89,7 +89,7 @@ class Fusion:
         return np.asarray(alone / pattern.sum())
 
     def weight_table(self) -> NDArray[np.float64]:
-        """Return the weights (2^n, n) for an export; bit s of a row's index means sensor s."""
+        """Return the weights (2^n, n) for an export; bit s of a row number stands for sensor s."""
         n = len(self.sensors)
         if n > _MOST_IN_TABLE:
             raise InputError(
@@ -147,7 +147,7 @@ def join_sensors_outside(
     channels: Mapping[str, Sequence[str]],
     n_windows: int,
 ) -> OutsideWindows:
-    """Join the results of sensors; `by_sensor` has each result and the indices of its windows."""
+    """Join the results of sensors; `by_sensor` has the result and window indices of each sensor."""
     reasons, ratio, names = [], [], []
     for sensor, of_sensor in channels.items():
         reasons.append(np.full((n_windows, len(of_sensor)), "", "U16"))

@@ -143,7 +143,7 @@ class FeatureHead:
             if block.sizes != (n_channels, n_outputs):
                 raise ValueError(
                     f"{block.name} features of {block.sizes[0]} channels with {block.sizes[1]}"
-                    f" outputs; the network has {n_channels} and {n_outputs}"
+                    f" outputs; the network has {n_channels} channels and {n_outputs} outputs"
                 )
 
     @property

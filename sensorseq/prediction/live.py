@@ -215,7 +215,7 @@ class SampleParser:
         if missing:
             hint = did_you_mean(missing[0], names)
             raise InputError(f"the header{self._of_sensor} has no channel {missing[0]!r}.{hint}")
-        self._n_lines = self.n_unreadable  # the header does not count as unreadable
+        self._n_lines = self.n_unreadable  # the header counts neither as a sample nor as unreadable
         self._columns = [names.index(name) for name in self._channels]
         usual = [name for name in usual_time_names(names) if name not in self._channels]
         if self._time_column is not None and self._time_column not in names:
@@ -246,9 +246,9 @@ class SampleParser:
 class SensorParser:
     """Parses lines of CSV like SampleParser, but each line begins with the name of its sensor.
 
-    Each sensor may have a header (``imu,time,gyro_x``). Lines that do not name a sensor are also
-    counted and skipped. A part contains at most `most` samples of a sensor, because the other
-    sensors could count as missing if one sensor got far ahead.
+    Each sensor may have a header (``imu,time,gyro_x``). Lines that do not name a sensor are counted
+    and skipped, like unreadable lines. A part contains at most `most` samples of a sensor, because
+    the other sensors could count as missing if one sensor got far ahead.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class SensorParser:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers of lines that were skipped, by sensor."""
+        """The number of skipped lines of each sensor."""
         by_sensor = {
             f"n_unreadable of {name}": parser.n_unreadable for name, parser in self._parsers.items()
         }
@@ -393,7 +393,8 @@ def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
         while True:  # an empty datagram does not end the stream, because anyone can send one
             try:
                 parts = parser.parts(opened.recv(_DATAGRAM), whole=True)
-            except InputError:  # after the first sample, incomplete data come from another sender
+            except InputError:
+                # Ignore incomplete data after the first sample, because another sender sent them.
                 if not is_read or isinstance(parser, SensorParser):
                     raise
                 continue
@@ -412,7 +413,7 @@ def classify(
 
     `say` is called with the channels that the stream expects, and finally with counts.
     """
-    wait = f"; decisions come {stream.latency_s:.3g} s after their windows"
+    wait = f"; decisions come {stream.latency_s:.3g} s after their windows end"
     expected = "; ".join(
         f"{name}{': ' if name else ''}{', '.join(sensor.channels)} at {sensor.sample_rate_hz:g} Hz"
         for name, sensor in _streams(stream).items()

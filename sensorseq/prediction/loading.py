@@ -21,7 +21,7 @@ Loaded = TypeVar("Loaded")
 
 
 def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> AnyModel:
-    """Load a classifier; with `strict`, raise an error if it lacks its training windows' ranges."""
+    """Load a classifier; with `strict`, it must contain the ranges of its training windows."""
     model = load(path)
     if strict and not model.has_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
@@ -62,7 +62,7 @@ def load(path: str | os.PathLike[str]) -> AnyModel:
 def sensors_of(
     arrays: Mapping[str, NDArray[Any]], take: TakeField, read_sensor: Callable[..., Loaded]
 ) -> dict[str, Loaded]:
-    """Return each sensor's model; `read_sensor` makes it from arrays and a description."""
+    """Return each sensor's model; `read_sensor` makes a model from arrays and a description."""
     sensors, descriptions = take("fusion", dict)["sensors"], take("sensors", list)
     if len(descriptions) != len(sensors):
         raise ValueError(f"{len(descriptions)} models for {len(sensors)} sensors")

@@ -151,7 +151,7 @@ class TrainedModel(Predictor):
 
     @property
     def n_inputs(self) -> int:
-        """The number of inputs per step of the networks."""
+        """The number of inputs of the networks per step."""
         return self.n_channels if self.patch is None else self.patch.n_inputs(self.n_channels)
 
     @property
@@ -202,7 +202,7 @@ class TrainedModel(Predictor):
         if self.missing == "outside" and self.ranges is not None:
             reasons = self.compared(windows).reasons
             is_stuck, is_out = reasons == STUCK, np.isin(reasons, OUT_OF_RANGE)
-            # One stuck channel leaves the others usable; a wrong scale usually affects all of them.
+            # A stuck channel leaves the others usable, but a wrong scale usually affects them all.
             is_doubtful = is_out.any(axis=1) | self.ranges.are_mostly(is_stuck)
             failed = (is_stuck | is_out)[:, None]
             windows = replace(windows, X=np.where(failed, np.nan, windows.X))
@@ -314,7 +314,7 @@ class TrainedModel(Predictor):
 def read_trained(
     arrays: Mapping[str, NDArray[Any]], take: TakeField, networks: Sequence[Network]
 ) -> TrainedModel:
-    """Return the model in a file, or raise a ValueError or TypeError if the file is inconsistent.
+    """Read a model from a file; raise a ValueError or TypeError if the file is inconsistent.
 
     `take` returns a field of the description, or raises an error if the field has another type.
     """

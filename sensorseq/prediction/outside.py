@@ -26,7 +26,7 @@ FEWEST_STEPS = 8  # shortest window whose spread is used
 _VALUES, _SPREAD, _SHARE, _BANDS = 0, 1, 2, slice(3, 3 + N_BANDS)
 # The margin of values is a fraction of their range; the other margins are in decades.
 _MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]
-_STILL = -4.0  # channels with at most this log10 of their spread relative to training are constant
+_STILL = -4.0  # a channel is constant if log10 of its spread relative to training is at most this
 _ROUNDING = 1e-12  # rounding error of a spread, relative to the values
 STUCK, OUT_OF_RANGE = "constant", ("spread", "values")  # reasons that indicate a failed channel
 _LEAST_POWER = 1e-6  # smaller fractions of power are replaced by this value
@@ -176,8 +176,8 @@ class TrainedRanges:
             is_odd = beyond > 0
             spread, share = least[:, _SPREAD], beyond[:, _SHARE]
             is_still = (spread <= _STILL) & (self.low[_SPREAD] > _STILL)
-            # Report only the channel whose share deviates most, because this channel also shifts
-            # the shares of the other channels.
+            # Report "share" only for the channel whose share deviates most, because this channel
+            # also shifts the shares of the other channels.
             is_explained = (is_odd[:, :_SHARE].any(axis=1) | is_still).any(axis=1)
             is_farthest = share >= np.fmax.reduce(share, axis=1, keepdims=True) - 1e-9
             for reason, where in (

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, warn_caller
 
-_MOST_CHECKED = 512  # maximum number of shorter windows that are checked, evenly spaced
+_MOST_CHECKED = 512  # at most this many shorter windows, evenly spaced, are checked
 _LEAST_RUN = 3  # a shorter run of equal steps is not padding
-_MOST_EXCESS = 2  # maximum number of signal steps next to the padding that may be equal to it
+_MOST_EXCESS = 2  # maximum number of signal steps next to the padding that may equal the padding
 _OTHER_UNIT = 1.5  # minimum ratio of the true to the given lengths that suggests another unit
 _MOST, _NEARLY_ALL, _LEAST_WINDOWS = 0.5, 0.9, 10
 

@@ -89,10 +89,10 @@ def is_normalized(configuration: Mapping[str, Any] | None) -> bool:
 
 
 def refuse_normalized(preparation: Mapping[str, Any] | None, what: str) -> None:
-    """Raise an InputError if a model needs whole recordings, which `what` does not have."""
+    """Raise an InputError if a model needs complete recordings, which `what` does not have."""
     if preparation is not None and is_normalized(preparation["configuration"]):
         raise InputError(
-            f"normalize='recording' needs whole recordings, which {what} does not have; prepare"
+            f"normalize='recording' needs complete recordings, which {what} does not have; prepare"
             " without normalize='recording' and train again."
         )
 

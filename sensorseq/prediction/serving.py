@@ -15,7 +15,7 @@ from sensorseq.prediction.stream import StreamDecision
 _BLOCK = 1 << 13  # bytes classified at a time, so that no robot occupies a thread for long
 _MOST_WAITING = 32  # maximum number of blocks of a connection that are read but not yet classified
 MOST_CLIENTS = 64
-_PATIENCE_S = 0.2  # time granted to a connection that is refused, or that does not read its data
+_PATIENCE_S = 0.2  # time granted to a robot that is refused, or that does not read decisions
 
 
 async def serve(
@@ -115,7 +115,7 @@ async def serve(
 async def _send_error(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, problem: str
 ) -> None:
-    """Send an error, and read data, because unread data would reset the connection too early."""
+    """Send an error, and read the robot's data, because unread data would reset the connection."""
 
     async def read_some() -> None:
         for _ in range(_MOST_WAITING):
@@ -129,7 +129,7 @@ async def _send_error(
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
-    """Close a connection, even if the robot does not read its data."""
+    """Close a connection, even if the robot does not read the data sent to it."""
     writer.close()
     with suppress(OSError, asyncio.TimeoutError):
         await asyncio.wait_for(writer.wait_closed(), _PATIENCE_S)

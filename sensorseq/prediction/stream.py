@@ -32,13 +32,13 @@ class StreamDecision:
     """The decision about one window of a stream.
 
     `start_s` and `end_s` refer to the clock of the samples. `probabilities` contains the
-    probability of every class in the order of `classes_`; `probability` belongs to `label`.
-    `answered` is True if `probability` reaches the threshold of `fit_abstention`, otherwise False.
-    Without a threshold, `answered` is None, or False for a window without any number. `lacks` is 0
-    for a complete window, 1 if so much is missing that another sensor should decide, and 2 if the
-    window has no number. `delay_s` is the time from the window's end to the newest sample.
-    `outside` is True if the window is unlike the training windows, and None if the model lacks the
-    ranges of the training windows.
+    probability of every class in the order of `classes_`, and `probability` is the highest one.
+    `answered` is True if the highest probability, before smoothing, reaches the threshold of
+    `fit_abstention`, otherwise False. Without a threshold, `answered` is None, or False for a
+    window without any number. `lacks` is 0 for a complete window, 1 if so much is missing that
+    another sensor should decide, and 2 if the window has no number. `delay_s` is the time from the
+    window's end to the newest sample. `outside` is True if the window is unlike the training
+    windows, and None if the model lacks the ranges of the training windows.
     """
 
     start_s: float
@@ -111,7 +111,7 @@ class DecisionStream:
         use = pipeline.options
         if use.resample_engine == "soxr":
             raise InputError(
-                'engine="soxr" needs whole recordings; prepare with engine="polyphase".'
+                'engine="soxr" needs complete recordings; prepare with engine="polyphase".'
             )
         self._model, self._use, self._plan = model, use, pipeline
         self._rate = float(use.sample_rate_hz or 0)
@@ -164,7 +164,7 @@ class DecisionStream:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers of late, duplicate and filled samples, gaps, decisions, and outside windows."""
+        """Numbers of late, duplicate and filled samples, gaps, decisions and unusual windows."""
         clock = self._clock
         return {
             "n_late": clock.n_late,

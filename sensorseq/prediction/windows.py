@@ -41,7 +41,7 @@ class Windows:
     channels : list of str, optional
         Names of the channels, if the input has names.
     target : ndarray of shape (N,), int64
-        Class of each window, an index of `classes`; empty without labels.
+        Class of each window, as an index into `classes`; empty without labels.
     classes : ndarray of shape (K,)
         Labels of the classes; empty without labels.
     weight, groups, recording_id : ndarray of shape (N,), optional
@@ -154,8 +154,8 @@ class Windows:
         if not np.isfinite(X).all():
             finite = np.isfinite(X).all(axis=(0, 1))
             raise InputError(
-                f"X in channel {int(np.argmin(finite))} is infinite after scaling in {dtype}: its"
-                " values are too far from the training values."
+                f"X in channel {int(np.argmin(finite))} is infinite after scaling in {dtype},"
+                " because its values are too far from the training values."
             )
         return X
 

@@ -71,7 +71,7 @@ class EarlierFile:
             reason = reason_of(error, path)
             if not isinstance(error, DamagedFileError):
                 raise PreparedFileError(
-                    f"{path}: exists and is kept, because it is not a readable prepared file"
+                    f"{path}: the file is kept, because it is not a readable prepared file"
                     f" ({reason}). Remove it, or choose another output."
                 ) from error
         else:

@@ -317,7 +317,9 @@ class PartSamples:
     def __getitem__(self, which: Any) -> "PartSamples":
         wanted = np.arange(len(self))[which]
         if (np.diff(wanted) <= 0).any():
-            raise WindowError("windows in part files must be selected once, in increasing order.")
+            raise WindowError(
+                "windows in part files must be selected in increasing order, each at most once."
+            )
         by_part = np.split(np.isin(np.arange(len(self)), wanted), self._ends[:-1])
         used = [rows[is_wanted] for rows, is_wanted in zip(self.used, by_part, strict=True)]
         return replace(self, used=used)

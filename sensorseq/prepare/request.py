@@ -88,9 +88,10 @@ class PreparedSummary:
     sample_rate_from: str  # "given", or how the rate was chosen
     # Dropped recordings, or segments of recordings.
     dropped: list[dict[str, Any]] = field(default_factory=list)
-    # Number of recordings, by name of a column left out because a sample is not a number.
+    # Number of recordings from which a column was left out because a sample is not a number,
+    # by column name.
     dropped_columns: dict[str, int] = field(default_factory=dict)
-    # Number of recordings, by name of a column that was left out as a counter.
+    # Number of recordings from which a column was left out as a counter, by column name.
     counters: dict[str, int] = field(default_factory=dict)
     n_reused: int = 0  # number of recordings reused from an interrupted run or the existing file
     size_bytes: int = 0

@@ -95,8 +95,8 @@ def prepare(
         recording. The source can also be a URL, such as ``s3://bucket/folder``; each recording is
         then downloaded before it is read.
     output : path-like
-        The prepared file. An existing prepared file is replaced once the new one is complete; for
-        another kind of file, an error is raised. Finished recordings are kept in
+        The prepared file. An existing prepared file is replaced once the new one is complete; an
+        existing file of any other kind raises an error. Finished recordings are kept in
         ``<output>.parts/`` until the end, so the run needs disk space for twice the file's size. If
         `output` is a URL, the recordings are kept at the URL ``<output>.parts/``, and the file is
         uploaded when it is complete.
@@ -109,11 +109,12 @@ def prepare(
     jobs : int, default=1
         Number of processes that read and cut recordings.
     engine : {"process", "dask"}, default="process"
-        Processes on this machine, or dask workers; dask replaces workers that are killed.
+        Whether to use processes on this machine or dask workers. Dask replaces workers that are
+        killed.
     scheduler : str, optional
         Address of a dask scheduler, such as ``"tcp://10.0.0.5:8786"``, whose workers are used
         instead of `jobs` local ones. All workers must be able to access `source` and the folder of
-        `output`, or these must be URLs.
+        `output`, unless these are URLs.
     resume : bool, default=False
         Reuse the recordings that an interrupted run has finished, unless the files or the arguments
         have changed. If `output` exists, extend it: only new and changed recordings are read, and
@@ -138,8 +139,8 @@ def prepare(
         See `Progress`.
     files : str or sequence of str, optional
         Patterns for the names of the files to read, such as ``pro_*.csv``; a pattern with a slash
-        is matched against the path below the folder. By default, all readable files are used. Every
-        pattern must match at least one file.
+        is matched against the path relative to the folder. By default, all readable files are used.
+        Every pattern must match at least one file.
     pair : str, optional
         Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
         files in the same folder with the same ``{recording}`` become one recording. A pattern with
@@ -147,12 +148,12 @@ def prepare(
         recording has its own folder. The recording's channels are in the order of the patterns in
         `files`.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column,
-        ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
-        8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
-        the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
-        has several such columns, the default is the column in the struct that contains the
-        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
+        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
+        otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
+        of arrays has several such columns, the default is the column in the struct that contains
+        the `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
         ``"header.stamp"`` if the first message of the topic has a header stamp or a field
         ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
@@ -229,8 +230,8 @@ def prepare(
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
         ``"auto"`` chooses the `steps` from the names, units and rates of the first recording's
-        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with
-        `steps`.
+        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. `derive` cannot be
+        combined with `steps`.
     steps : sequence of Step or dict, optional
         Filters and features, applied in the given order after resampling and before windows are
         cut; see `sensorseq.preprocessing.steps`.

@@ -1,4 +1,4 @@
-"""The stages of preparing a file: compare with an existing file, cut parts, merge the parts."""
+"""The stages of preparing a file: compare with an existing file, cut parts, and merge parts."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -515,7 +515,7 @@ class FilePreparation:
         return kept
 
     def _with_usual_scales(self, facts: list[Facts]) -> list[Facts]:
-        """Keep the recordings whose time and channels are in the same units as in most others."""
+        """Keep the recordings with the usual units of time and channels; skip or refuse others."""
         compared = [
             ScaleFacts(
                 files_of(recording),

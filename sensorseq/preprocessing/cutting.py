@@ -56,7 +56,9 @@ class CutOptions:
     label_rule: str = "whole"
     min_purity: float | None = None
     short: str = "drop"
-    slop_s: float | None = None  # maximum delay of a window's start after a multiple of the hop
+    # Windows begin at multiples of the hop on the recording's clock, or at most this much later.
+    # With None, windows are not aligned with the clock.
+    slop_s: float | None = None
     normalize: str | None = None
 
     def __post_init__(self) -> None:

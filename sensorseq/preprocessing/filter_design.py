@@ -92,7 +92,7 @@ def _sections(poles: NDArray[np.complex128], zeros: list[float], gain: float) ->
 
 
 def polynomial_fit(before: int, ahead: int, degree: int, order: int, step: float) -> Floats:
-    """Return the sample weights that give a derivative of a polynomial fitted to the samples.
+    """Return filter taps that compute a derivative of a polynomial fitted to the samples.
 
     A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by simplified least squares
     procedures", Analytical Chemistry 36, 1964.

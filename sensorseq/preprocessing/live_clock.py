@@ -174,7 +174,7 @@ class LiveClock:
         return remaining
 
     def _packets(self, stamps: ArrayLike) -> list[int]:
-        """Return the first row of each packet."""
+        """Return the index of the first row of each packet."""
         return [0, *(np.flatnonzero(np.abs(np.diff(stamps)) > self._period / 2) + 1).tolist()]
 
     def _take(self, rows: list[_Row]) -> list[EvenSamples]:
@@ -188,11 +188,11 @@ class LiveClock:
         return _joined(samples)
 
     def _spread(self, packet: list[_Row]) -> list[_Row]:
-        """Return the rows of a packet with the timestamps assigned to the rows."""
+        """Assign a timestamp to each row of a packet, and return the rows."""
         n, period, end_s = len(packet), self._period, packet[-1][0]
         if self._last_s is not None and end_s <= self._packet_s:
-            # The packet is late or was sent twice. If its timestamp is ahead of the newest assigned
-            # timestamp, lower the timestamp, so that the rows of the packet count as late.
+            # The packet is late or was sent twice. Lower a timestamp that is ahead of the newest
+            # assigned timestamp, so that the rows of the packet count as late.
             ahead_s = min(0.0, np.nextafter(self._last_s, -np.inf) - end_s)
             stamp_s = self._last_s if end_s == self._packet_s else end_s + ahead_s
             if self._n_late_in_a_row + n > self._most_ticks:
@@ -204,8 +204,7 @@ class LiveClock:
             late_s = end_s - self._clock_s - n * period
             both_s, self._packet_late_s = min(late_s, self._packet_late_s), late_s
             if both_s <= n * period / 2 and late_s <= self._most_ticks * period:
-                # Correct the clock by as much as the packet's samples would if they arrived one by
-                # one.
+                # Correct the clock as much as if the samples of the packet had arrived one by one.
                 follow_s = (1 - (1 - _FOLLOWED) ** n) * late_s
                 self._clock_s += float(np.clip(follow_s, -0.9 * period, 0.9 * period))
                 first_s = self._clock_s + period

@@ -104,9 +104,9 @@ def split_rows(
 ) -> tuple[NDArray[np.str_] | None, dict[str, Any]]:
     """Split windows by group or recording like `PreparationPlan.learn`, and describe the split.
 
-    Only windows that are marked in `complete`, because no sensor is missing, decide the part of
-    their group, so that each part has every class for each sensor. Groups without complete windows
-    go to the training part.
+    Only the windows marked in `complete`, in which no sensor is missing, decide how groups are
+    assigned to parts. Each part then has every class for each sensor. Groups without complete
+    windows go to the training part.
     """
     if use.split is None:
         return None, {}

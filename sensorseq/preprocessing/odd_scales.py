@@ -32,7 +32,7 @@ _UNITS = (  # range of max(ratio, 1 / ratio); likely unit if ratio > 1; likely u
 
 
 class ScaleFacts(NamedTuple):
-    """Facts about a recording for comparison with others; `measure_scales` gives `channels`."""
+    """Facts about a recording, to compare recordings; `channels` comes from `measure_scales`."""
 
     name: str  # name by which the user knows the recording
     label: str
@@ -188,7 +188,7 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
     """Return the ratio of spreads for each recording in which a channel has a different unit.
 
     The ratio is the channel's spread divided by the median spread of the class; the keys are
-    positions of recordings. `spreads` (n,) and `spectra` (n, bands), in log10, describe the channel
+    positions of recordings. `spreads` (n,) and the log10 `spectra` (n, bands) describe the channel
     in each recording. Spreads may also vary for other reasons, such as the idle times of a motor.
     Therefore, the distance of an unusual spread from the usual spreads must exceed two standard
     deviations of the usual spreads in every class. In addition, the spectrum must be about as close

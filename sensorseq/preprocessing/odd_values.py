@@ -35,7 +35,8 @@ BITS, UNSIGNED_BITS = (8, 10, 12, 14, 16, 32), (8, 12, 16, 32)
 # Minimum fraction of a period that the values must cover, and maximum fraction of a period by which
 # the values may exceed the period.
 FULL, SLACK = 0.9, 0.001
-# Half-width of the middle range of the period that signed numbers, read as unsigned, leave empty.
+# Signed numbers that were read as unsigned numbers leave the middle of the period empty.
+# `MIDDLE` is half of the width of the empty range.
 MIDDLE = 0.125  # in periods
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
 STRAY = 0.2  # maximum fraction of jumps whose size differs from the period
@@ -224,8 +225,8 @@ def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
     """Return the period at which a channel wraps and the number of jumps, by kind of wrapping.
 
     If a channel wraps, its jumps from one end of the range to the other are, modulo the period, no
-    longer than the neighboring steps. In a command channel, or in a sensor with two states, most
-    jumps are longer than the neighboring steps, or the values clip at the ends of the range.
+    larger than the neighboring steps. In a command channel, or in a sensor with two states, most
+    jumps are larger than the neighboring steps, or the values clip at the ends of the range.
     """
     x = np.concatenate(pieces)
     low, high = float(x.min()), float(x.max())

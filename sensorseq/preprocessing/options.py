@@ -44,8 +44,8 @@ class PreparationOptions(ReadOptions):
     ----------
     files : str or sequence of str, optional
         Patterns for the names of the files to read, such as ``pro_*.csv``; a pattern with a slash
-        is matched against the path below the folder. By default, all readable files are used. Every
-        pattern must match at least one file.
+        is matched against the path relative to the folder. By default, all readable files are used.
+        Every pattern must match at least one file.
     pair : str, optional
         Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
         files in the same folder with the same ``{recording}`` become one recording. A pattern with
@@ -53,12 +53,12 @@ class PreparationOptions(ReadOptions):
         recording has its own folder. The recording's channels are in the order of the patterns in
         `files`.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column,
-        ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
-        8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
-        the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
-        has several such columns, the default is the column in the struct that contains the
-        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
+        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
+        otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
+        of arrays has several such columns, the default is the column in the struct that contains
+        the `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
         ``"header.stamp"`` if the first message of the topic has a header stamp or a field
         ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
@@ -143,8 +143,8 @@ class PreparationOptions(ReadOptions):
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
         ``"auto"`` chooses the `steps` from the names, units and rates of the first recording's
-        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with
-        `steps`.
+        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. `derive` cannot be
+        combined with `steps`.
     steps : sequence of Step or dict, optional
         Filters and features, applied in the given order after resampling and before windows are
         cut; see `sensorseq.preprocessing.steps`.

@@ -68,8 +68,8 @@ class PreparePipeline:
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
         ``"auto"`` chooses the `steps` from the names, units and rates of the first recording's
-        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with
-        `steps`.
+        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. `derive` cannot be
+        combined with `steps`.
     steps : sequence of Step or dict, optional
         Filters and features, applied in the given order after resampling and before windows are
         cut; see `sensorseq.preprocessing.steps`.
@@ -237,12 +237,12 @@ class PreparePipeline:
             raise ArgumentError(
                 'train_hop_s and train_phase cannot be combined with split_by="time", because'
                 ' training windows would reach into the embargo. Use split_by="group", or remove'
-                " both."
+                " train_hop_s and train_phase."
             )
         if self.plan.cuts_training_separately and use.split is None:
             raise ArgumentError(
                 f"train_hop_s={use.train_hop_s!r} and train_phase={use.train_phase!r} apply to"
-                " training windows, but without a split there are none; remove both."
+                " training windows, but without a split there are none; remove both options."
             )
 
     @classmethod

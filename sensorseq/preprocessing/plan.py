@@ -327,5 +327,5 @@ def _check_separate_training(split: NDArray[np.str_], y: NDArray[Any] | None) ->
         of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
         raise WindowError(
             f"train_hop_s and train_phase leave no training window{of}, although the default grid"
-            ' has some. Use a shorter train_hop_s, train_phase="grid", or remove both.'
+            ' has some. Use a shorter train_hop_s or train_phase="grid", or remove both.'
         )

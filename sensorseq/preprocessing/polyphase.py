@@ -24,7 +24,7 @@ ATTENUATION_DB = 90.0
 PASSBAND = 0.8  # end of the passband, as a fraction of the frequency where the stopband starts
 SAME_RATIO = 1e-12  # relative tolerance, with which the float rates 33.3 and 11.1 give 1/3
 _LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # range in which Kaiser's formula is valid
-# Table entries per zero crossing at 90 dB; linear interpolation between them is accurate to 116 dB.
+# Table entries per zero crossing at 90 dB; interpolating entries linearly is accurate to 116 dB.
 # The error decreases with the square of the distance between entries.
 _TABLE_PHASES = 512
 _MAX_TAPS = 2**24  # a filter of this length takes a second to design and 128 MB of memory
@@ -90,7 +90,7 @@ def design_lowpass(
     n_taps = kaiser_taps(attenuation_db, width)
     if n_taps > _MAX_TAPS:
         raise SignalError(
-            f"one rate is {1 / relative_nyquist:.3g} times the other, which needs a filter of"
+            f"the rates differ by a factor of {1 / relative_nyquist:.3g}, which needs a filter of"
             f" {n_taps:.2g} taps. Check the units of the rates, or resample in two steps."
         )
     cutoff = (1 + PASSBAND) / 2 * relative_nyquist
@@ -138,9 +138,9 @@ def change_rate(
         return x.copy()
     # The number of outputs is the same as with a `TableFilter`.
     n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))
-    # soxr assumes zeros beyond the ends. After the first sample is subtracted, these zeros hold the
-    # signal at its first value on the left. The last sample is repeated often enough that no output
-    # is missing, however soxr rounds.
+    # soxr assumes zeros beyond the ends. Because the first sample is subtracted, the zeros before
+    # the signal repeat its first value. The last sample is repeated often enough that no output is
+    # missing, however soxr rounds.
     n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))
     held = np.concatenate([x, np.repeat(x[-1:], n_held, axis=0)]) - x[0]
     resampled = _import_soxr().resample(held, 1.0, float(ratio), quality="HQ")

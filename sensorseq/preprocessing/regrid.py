@@ -40,10 +40,10 @@ _LARGE_S = 2.0**22  # from this time on, floats in seconds do not resolve nanose
 class RegriddedPiece:
     """The samples between two gaps, on an even grid from `start_s`, with facts about the input.
 
-    `n_holes_filled` and `n_samples_filled` are sums over all channels. The channel's own period
-    determines how many samples are missing in a hole. `longest_hole_s` is the time between the
-    samples around the longest hole. `sample_rate_hz` is the rate of the even clock or, without such
-    a clock, the inverse of the timestamps' sample period.
+    `n_holes_filled` and `n_samples_filled` are sums over all channels. A channel's own period
+    determines how many of its samples are missing in a hole. `longest_hole_s` is the time between
+    the samples around the longest hole. `sample_rate_hz` is the rate of the even clock or, without
+    such a clock, the inverse of the timestamps' sample period.
     """
 
     start_s: float
@@ -76,8 +76,8 @@ def regrid(
     interpolates the samples at the grid times. If the rate decreases, the spline interpolates to a
     grid at least twice as dense as the samples, and the same filter as in `resample` reduces the
     rate. Holes of more than three periods are bridged by a straight line. If timestamps are up to a
-    tenth of a period off an even clock, the error for a sine of amplitude 1 and frequency f is at
-    most ``0.03 * (f / (0.2 * rate)) ** 4``, if f is at most 0.2 times the rate of the samples.
+    tenth of a period off an even clock, and f is at most 0.2 times the rate of the samples, the
+    error for a sine of amplitude 1 and frequency f is at most ``0.03 * (f / (0.2 * rate)) ** 4``.
 
     If two successive samples of a channel are more than `max_gap_s` apart, the piece ends for all
     channels. By default, `max_gap_s` is ten of the channel's own periods. The result has
@@ -168,7 +168,8 @@ def bridging_gap_s(
 ) -> float:
     """Return the smallest `max_gap_s` for which long pieces cover half of each channel.
 
-    A piece is long if it lasts `least_s` or more. The result is rounded up to two digits.
+    A piece is long if it lasts `least_s` or more. The result is rounded up to two significant
+    digits.
     """
     longest = 0.0
     for column in range(values.shape[1]):
@@ -235,7 +236,7 @@ class _ChannelRuns:
         return positions if self.valid is None else self.valid[positions]
 
     def rows(self, begin: int, end: int) -> Any:
-        """Return the rows of valid samples `begin` to `end - 1`, as an index."""
+        """Return the rows of valid samples `begin` to `end - 1`, as a slice or an array."""
         return slice(begin, end) if self.valid is None else self.valid[begin:end]
 
     def stamps(self, begin: int, end: int) -> NDArray[np.float64]:

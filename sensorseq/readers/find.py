@@ -191,8 +191,8 @@ def find_recordings(
         recordings or the default CSV format.
     files : str or sequence of str, optional
         Patterns for the names of the files to read, such as ``pro_*.csv``; a pattern with a slash
-        is matched against the path below the folder. By default, all readable files are used. Every
-        pattern must match at least one file.
+        is matched against the path relative to the folder. By default, all readable files are used.
+        Every pattern must match at least one file.
     pair : str, optional
         Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
         files in the same folder with the same ``{recording}`` become one recording. A pattern with

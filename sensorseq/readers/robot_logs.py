@@ -111,12 +111,12 @@ def read_robot_log(
         are used, and can also be given by name. By default, all numbers in the first message of
         each topic are channels, including the elements of arrays of up to 64 numbers.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column,
-        ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
-        8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
-        the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
-        has several such columns, the default is the column in the struct that contains the
-        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
+        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
+        otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
+        of arrays has several such columns, the default is the column in the struct that contains
+        the `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
         ``"header.stamp"`` if the first message of the topic has a header stamp or a field
         ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     label_column : str, optional

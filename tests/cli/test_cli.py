@@ -132,7 +132,7 @@ def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_pa
     lagging = ["--smooth", "lag", "--mean-dwell-s", "8"]
     code, out, err = said("stream", model, "--replay", drive, *lagging)
     assert code == 0
-    assert "decisions come 3 s after their windows" in err
+    assert "decisions come 3 s after their windows end" in err
     labels = [json.loads(line)["label"] for line in out.splitlines()]
     assert labels == ["calm"] * 12 + ["rough"] * 12
 

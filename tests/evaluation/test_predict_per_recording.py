@@ -70,5 +70,5 @@ def test_windows_that_were_prepared_differently_are_refused(model, recordings):
     ids=["stream", "c", "onnx"],
 )
 def test_uses_without_whole_recordings_are_refused(model, tmp_path, use):
-    with pytest.raises(InputError, match=r"normalize='recording' needs whole recordings, which "):
+    with pytest.raises(InputError, match=r"'recording' needs complete recordings, which "):
         use(model, tmp_path)
