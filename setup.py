@@ -105,7 +105,7 @@ def core():
         extra_compile_args=[*COMPILE, "-pthread"],
         extra_link_args=["-pthread", "-Wl,--no-undefined", f"-Wl,--version-script={exports}"],
         language="c++",
-        py_limited_api=True,  # it does not use Python, so every version can load it
+        py_limited_api=True,  # the library does not use Python, so every version can load it
     )
 
 

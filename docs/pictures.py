@@ -40,7 +40,7 @@ STYLE = [Path(__file__).resolve().parent / "pictures.mplstyle", {"savefig.dpi": 
 
 
 class Real:
-    """The recordings of BorealTC, each read when it is first needed."""
+    """The recordings of BorealTC, each of which is read when it is needed."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder

@@ -253,7 +253,7 @@ class Aeon:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            with contextlib.suppress(BrokenPipeError):  # the process may have unread input
+            with contextlib.suppress(BrokenPipeError):  # the process may have ended already
                 self._process.stdin.close()  # type: ignore[union-attr]
             self._process.terminate()
             self._process.wait()

@@ -39,7 +39,10 @@ Settings = dict[str, Any]
 
 
 class _Unjudged(SensorLSTMClassifier):
-    """A classifier without a report, because the fits of resets need none."""
+    """A classifier that makes no fluctuation report.
+
+    The runs that test single resets (resets.py) do not need a report.
+    """
 
     def _make_report(self, record: Any = None) -> None:
         self.fluctuation_ = FluctuationReport("too_short_to_tell", None, (), record=record)

@@ -42,7 +42,7 @@ Answer = tuple[str, str, str]  # verdict, first family and first cause; "" if no
 
 
 def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
-    """Return a row with the report's current answers: one for each of its two records (seeds).
+    """Return a row with the current answers of the report to its two records, one per seed.
 
     Without records, there is a single answer from the row's history. The row also gets the number
     of fresh windows and the accuracy of a constant guess on these windows.

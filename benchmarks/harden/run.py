@@ -1,7 +1,7 @@
 """Runs each part of this folder for `make harden`; writes results/harden.json and a table.
 
 A part is a program whose last line of output is a JSON summary with `trials`, `failures` and
-further counts. Missing parts and parts that do not end in time are reported.
+further counts. Missing parts and parts that do not finish in time are reported.
 `python benchmarks/harden/run.py [PART ...]` runs some parts and keeps the rows of the others.
 """
 

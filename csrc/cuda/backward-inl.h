@@ -43,7 +43,7 @@ struct BackwardShared {
   }
 };
 
-// kHasSequences: whether grad_hidden is read or grad_gates is written.
+// kHasSequences: true if grad_hidden is read, grad_gates is written, or both.
 template <typename M, typename V, bool kHasSequences>
 class Backward : Recurrent<M, V> {
   using Base = Recurrent<M, V>;

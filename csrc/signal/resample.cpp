@@ -79,8 +79,8 @@ int64_t PolyphaseTaps::n_outputs_of(int64_t n_samples) const {
   return CeilDiv(n_samples * up_, down_);
 }
 
-// Describes n outputs from `first` on. Outputs with the same taps become neighbors, so entry i is
-// output first + place[i].
+// Describes n outputs from `first` on. Outputs with the same taps become neighbors, so entry i
+// belongs to output number `first` + place[i].
 void PolyphaseTaps::Fill(int64_t first, int64_t n, int64_t base, FirOutput* outputs,
                          int64_t* place) const {
   int64_t sample = newest_of(first) - base, phase = (first * down_ + delay_) % up_;

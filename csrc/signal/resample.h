@@ -137,8 +137,8 @@ class StreamFilter {
   int64_t n_outputs_of_push(int64_t n_samples) const;
   int64_t n_outputs_of_end(int64_t n_samples) const;
 
-  // x is (n_samples, n_channels) and finite, and may be null if n_samples is 0. y is
-  // (n_outputs_of_push, n_channels); it is written and overlaps nothing.
+  // x is (n_samples, n_channels) and finite, and may be null if n_samples is 0. Push writes y,
+  // which is (n_outputs_of_push, n_channels) and must not overlap x.
   template <typename Real>
   void Push(const Real* x, int64_t n_samples, Real* y);
 

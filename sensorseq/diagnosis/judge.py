@@ -470,7 +470,8 @@ def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
     if not len(loss) or run.n_classes is None:
         return False
     level = float(np.median(loss[-max(len(loss) // 3, 1) :]))
-    # A wrong prediction costs ln 2 or more, so a loss below `least` is no cross-entropy in nats.
+    # A wrong prediction costs ln 2 or more, so a loss below `least` cannot be a cross-entropy
+    # in nats.
     least = (1 - accuracy) * math.log(2)
     constant = metrics.constant_answer_loss(accuracy, run.n_classes)
     return least <= level < limits.BELOW_CONSTANT_ANSWER * constant

@@ -164,7 +164,7 @@ class PreparedSummary:
             f" ({', '.join(self.channels)}), from {self.n_recordings} recordings"
         ]
         for part, by_class in self.counts.items():
-            each = ", ".join(f"{name or 'unlabelled'} {n}" for name, n in by_class.items())
+            each = ", ".join(f"{name or 'unlabeled'} {n}" for name, n in by_class.items())
             lines.append(f"  {part}: {sum(by_class.values())} ({each})")
         reasons = Counter(entry["reason"] for entry in self.dropped)
         lines += [f"  dropped {count}: {reason}" for reason, count in reasons.items()]

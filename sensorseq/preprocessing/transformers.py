@@ -229,7 +229,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 
         Returns
         -------
-        ndarray of the shape of X, or WindowSet
+        ndarray of the same shape as X, or WindowSet
             The scaled windows, as float32 if X is float32, otherwise as float64.
 
         Raises

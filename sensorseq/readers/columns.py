@@ -140,7 +140,7 @@ def check_timestamps(
     *,
     stamps: str | None = None,
 ) -> StampRepair | None:
-    """Return a repair of timestamps, or None if no repair is needed.
+    """Return a repair for the timestamps, or None if no repair is needed.
 
     An error is raised if a timestamp is missing or infinite, or if the timestamps cannot be
     repaired in the way that `stamps` requests. `columns` is called only if the samples are needed.

@@ -381,7 +381,7 @@ class CsvTable(Table):
         if len(words) == sum(map(bool, fields)) and not any(map(is_date, words)):
             raise RecordingError(
                 f"{self.path}: the first line contains names ({listed(fields, 4)}), not samples."
-                " Read it as a header line with no_header=False."
+                " Pass no_header=False to read it as a header line."
             )
         if names is None:
             return [f"column_{place}" for place in range(1, len(fields) + 1)]

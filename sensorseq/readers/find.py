@@ -891,7 +891,7 @@ def check_labels(
     where : str
         The origin of the classes for the message, such as ``"of a recording"``.
     left_out : iterable of str
-        More classes to name in the message.
+        Further classes to name in the message.
 
     Raises
     ------

@@ -102,7 +102,7 @@ def _least_shared_s(predicted: Segment, true: Segment, shared_s: float) -> float
 
 
 def _entry(predicted: Sequence[Segment], true: Segment, tolerance_s: float) -> int | None:
-    """Return the index of the first predicted segment that detects a true segment, or None.
+    """Return the index of the first predicted segment that detects the true segment, or None.
 
     The predicted segment has the true segment's class, and starts within the true segment or at
     most `tolerance_s` before its start.

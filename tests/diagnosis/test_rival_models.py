@@ -22,7 +22,7 @@ from sensorseq.io.prepared import write_windows
 
 
 def waves(seed, n, n_groups=10):
-    """Draw windows whose frequency encodes their class, with their groups."""
+    """Draw windows whose frequency encodes their class; return the windows, classes and groups."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 3
     phase = rng.uniform(0, 6, (n, 1))

@@ -344,7 +344,7 @@ void Messages() {
            if (m.Warp() == 0) m.SyncCta();
          },
          {"deadlock"});
-  // a store, followed by the first lane's arrival at a barrier
+  // a store before or after the first lane's arrival at a barrier, with and without a SyncWarp
   for (bool synced : {true, false}) {
     for (bool stores_first : {true, false}) {
       const Body body = [=](Machine& m) {
