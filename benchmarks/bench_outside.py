@@ -1,7 +1,7 @@
 """Measures how many planted faults `outside` finds, and how often it raises a false alarm.
 
 Faults are planted in recordings that were not used for training. One channel has a different unit
-or the opposite sign, or is stuck or zero; or two channels are swapped; or the time stamps are
+or the opposite sign, or is stuck or zero; or two channels are swapped; or the timestamps are
 scaled, so that the signal seems 2 or 10 times too fast or too slow. Each fault is planted in each
 channel or pair of channels in turn. Sets:
 
@@ -64,7 +64,7 @@ class Split(NamedTuple):
 
 
 def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSet]:
-    """Return, by speed, the windows of the signals after their time stamps are scaled."""
+    """Return, by speed, the windows of the signals after their timestamps are scaled."""
     windows_by_speed = {}
     for name, factor in SPEEDS.items():
         stretched = [replace(r, timestamps_s=r.timestamps_s * factor) for r in recordings]

@@ -7,7 +7,7 @@ The rows compare:
 
 - CSV: the other side is `pyarrow.csv.read_csv` without threads.
 - CSV, rate unknown: the same files, but `prepare` gets no sample rate and first estimates it from
-  all time stamps; windows stay at 1000 Hz and contain ten times as many samples.
+  all timestamps; windows stay at 1000 Hz and contain ten times as many samples.
 - Parquet, HDF5, gzipped HDF5: the other side reads all columns with pyarrow or h5py. `prepare` also
   computes the SHA-256 of every file to record the source of the windows, which takes twice as long
   as reading uncompressed HDF5.

@@ -64,11 +64,11 @@ def _parser() -> argparse.ArgumentParser:
         add("--smooth", choices=smooth, default=default)
         add("--lag", type=int, default=3, help="number of windows that --smooth lag waits for")
         add("--mean-dwell-s", type=float, help="mean duration of a segment in seconds")
-        add("--time-column", help="column of time stamps in seconds [time]")
+        add("--time-column", help="column of timestamps in seconds [time]")
         add("--strict", action="store_true", help="refuse windows unlike the training windows")
         add("--quiet", action="store_true")
     predict.add_argument(
-        "--sample-rate-hz", type=float, help="sample rate of logs without time stamps"
+        "--sample-rate-hz", type=float, help="sample rate of logs without timestamps"
     )
     predict.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="CSV with a header")
     predict.add_argument("--hop-s", type=float, help="seconds between window starts")

@@ -85,7 +85,7 @@ def divide(docstring: str) -> tuple[str, dict[str, str], str]:
 READ_ENTRIES = divide(inspect.getdoc(ReadOptions) or "")[1]
 _OWN_ENTRIES = divide(inspect.getdoc(PreparationOptions) or "")[1]
 # In preparation, `sample_rate_hz` is the rate after resampling. In readers, it is the rate of files
-# without time stamps.
+# without timestamps.
 _RATE = {"sample_rate_hz": _OWN_ENTRIES["sample_rate_hz"]}
 ENTRIES = {
     name: entry

@@ -134,7 +134,7 @@ _PHRASES = {
 _OF_RECORDINGS = """
 [recordings]
 time_unit: The sample rate of {channels:12} points to a wrong time unit in {places:12}.
-  > Set the unit of the time stamps with --time-unit{or_leave_out}.
+  > Set the unit of the timestamps with --time-unit{or_leave_out}.
 unit: {channels:12}: the same shape but a different scale in {places:12}, so probably a different
   unit.
   > Convert the values{or_leave_out}.
@@ -201,7 +201,7 @@ constant_channels: {severe:No channel of the training windows ever changes|{chan
 clock_channels: {channels}: a straight line with the same slope in at least {share:.0%} of {n_train}
   training windows, so this is a clock or a row number. The network can recognize each recording by
   this channel, and in new recordings, the channel has values outside the range seen in training.
-  > Remove the channel of time stamps or row numbers.
+  > Remove the channel of timestamps or row numbers.
 still_windows: In {n_windows} of {n_train} training windows (rows {rows}), no channel changes: the
   sensors had stopped.
   > Remove windows that were cut after the sensors had stopped.

@@ -88,8 +88,8 @@ class ReadOptions:
         recording has its own folder. The recording's channels are in the order of the patterns in
         `files`.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
         ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
         otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
         of arrays has several such columns, the default is the column in the struct that contains
@@ -97,8 +97,8 @@ class ReadOptions:
         ``"header.stamp"`` if the first message of the topic has a header stamp or a field
         ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        Unit of the timestamps. By default, the unit at the end of the column's name, as in
+        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
         are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
         rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
         this option.
@@ -138,7 +138,7 @@ class ReadOptions:
     channels : sequence of str, optional
         Channels to keep, in this order. By default, columns without a name are left out, and so are
         columns of whole numbers or times that increase in every row (an index, a counter or a
-        second time stamp). The recording's ``attributes["counters"]`` lists the columns that were
+        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
         left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
         are read, so other arrays may have different lengths.
     units : mapping of str to str, optional
@@ -150,7 +150,7 @@ class ReadOptions:
         JSON export of Label Studio, or a name pattern, such as ``{recording}.txt``, for the label
         tables that Audacity and ELAN export for each recording.
     stamps : {"packets", "keep", "merge"}, optional
-        How to handle time stamps that repeat, go back or come in bursts; see
+        How to handle timestamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
         an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
@@ -182,10 +182,10 @@ class ReadOptions:
         " '{sensor}_{recording}.*' or '{recording}/{sensor}.*'.",
     )
     time_column: str | None = option_field(
-        "input", metavar="NAME", help="Column of time stamps, by name or position [default: time]."
+        "input", metavar="NAME", help="Column of timestamps, by name or position [default: time]."
     )
     time_unit: str | None = option_field(
-        "input", metavar="UNIT", help="Unit of time stamps: s, ms, us, ns [default: detected]."
+        "input", metavar="UNIT", help="Unit of timestamps: s, ms, us, ns [default: detected]."
     )
     encoding: str | None = option_field(
         "input", metavar="NAME", help="Encoding of CSV files, such as latin-1."
@@ -253,7 +253,7 @@ class ReadOptions:
     stamps: str | None = option_field(
         "input",
         metavar="HOW",
-        help="How to treat samples that share time stamps or come in bursts: packets (spread the"
+        help="How to treat samples that share timestamps or come in bursts: packets (spread the"
         " samples), keep, merge [default: spread packets of one sensor].",
     )
     sample_rate_hz: float | None = option_field(

@@ -1,4 +1,4 @@
-"""Find, judge and spread out packets of samples that share a time stamp or arrive in a burst."""
+"""Find, judge and spread out packets of samples that share a timestamp or arrive in a burst."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ _REFINED = 4  # number of iterations that estimate the rate and the losses
 _LOST = 0.3  # maximum fraction of packets that follow a loss
 _MOST_OFF = 0.75  # maximum deviation of most packets from the even clock, in packet lengths
 _FEWEST_JUDGED = 8  # number of complete packets needed to judge the signal
-_ROUNDED_S = (1.0, 1e-3)  # steps in seconds to which time stamps are often rounded down
+_ROUNDED_S = (1.0, 1e-3)  # steps in seconds to which timestamps are often rounded down
 # Limits for ratios of three mean differences: between neighboring rows of one packet, between
 # neighboring rows of two packets, and between rows at the same position in successive packets. For
 # one evenly sampled sensor, the first two are similar, and the third is larger if the signal is
@@ -41,7 +41,7 @@ _COUNTERS = (16, 256, 4096, 65536, 2**32)  # counts after which a counter wraps 
 
 @dataclass(frozen=True, eq=False)
 class Packets:
-    """Packets of rows: `starts` are the indices of the first rows, `stamps_s` the time stamps."""
+    """Packets of rows: `starts` are the indices of the first rows, `stamps_s` the timestamps."""
 
     starts: NDArray[np.int64]
     stamps_s: NDArray[np.float64]
@@ -191,9 +191,9 @@ def _counts_rows(column: NDArray[np.floating]) -> bool:
 def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
     """Return evenly spread timestamps for the rows of each packet; None if that is impossible.
 
-    A packet's time stamp is the time of its last row, so the rows are spread over the time since
-    the previous packet. If time stamps are rounded down, for example to whole seconds, a packet's
-    time stamp is the time of its first row.
+    A packet's timestamp is the time of its last row, so the rows are spread over the time since
+    the previous packet. If timestamps are rounded down, for example to whole seconds, a packet's
+    timestamp is the time of its first row.
     """
     t, counts = packets.stamps_s, packets.counts
     if len(t) <= _FEWEST:
@@ -231,7 +231,7 @@ def decimal_step_s(stamps: NDArray[np.float64]) -> float:
             steps = stamps[at:stop] * scale
             return np.abs(steps - np.rint(steps)) > _DECIMAL
 
-        # Usually, a few time stamps are enough to reject a step.
+        # Usually, a few timestamps are enough to reject a step.
         few = min(len(stamps), 64)
         if not is_between(0, few).any() and not count_where(is_between, len(stamps), stamps)[0]:
             return 1 / scale
@@ -243,7 +243,7 @@ def _spread_equal(
 ) -> NDArray[np.float64] | None:
     """Spread packets of the same size along an even clock; packets may be late or lost."""
     ends = np.cumsum(counts)
-    # The row to which each packet's time stamp belongs.
+    # The row to which each packet's timestamp belongs.
     rows = (ends - counts if is_first else ends - 1).astype(np.float64)
     if is_first and counts[0] < size:
         rows[0] -= size - counts[0]  # the log began within the first packet

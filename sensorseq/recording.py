@@ -19,7 +19,7 @@ TIME_COLUMNS = ("time", "time_s")  # preferred names if no time column is given
 COMMENTS = (b"#", b"%", b"//", b"sep=")
 """Prefixes of lines that precede the column names in CSV files from other programs."""
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""Units of time stamps, each with the number of units per second."""
+"""Units of timestamps, each with the number of units per second."""
 PLAUSIBLE_HZ = (0.5, 20_000.0)
 """Range of sample rates of robot sensors; a time unit that implies any other rate is doubtful."""
 GAP_PERIODS = 10.0
@@ -442,10 +442,10 @@ def sample_rate_of(recording: Recording) -> float:
 
 
 def time_covered(recording: Recording) -> tuple[float, float]:
-    """Return the first and last time in seconds, since 1970 if the time stamps are dates.
+    """Return the first and last time in seconds, since 1970 if the timestamps are dates.
 
-    Both are NaN if there are no samples. If time stamps are counted from the first one, the
-    absolute time of the first time stamp is added.
+    Both are NaN if there are no samples. If timestamps are counted from the first one, the
+    absolute time of the first timestamp is added.
 
     Parameters
     ----------

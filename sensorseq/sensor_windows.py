@@ -330,7 +330,7 @@ def common_rows(
     if not len(rows):
         raise WindowError(
             f"no windows of {' and '.join(sensors)} begin within slop_s={slop_s:g} of each other in"
-            " the same recording; are their time stamps on one clock?"
+            " the same recording; are their timestamps on one clock?"
         )
     return rows
 

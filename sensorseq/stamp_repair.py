@@ -198,9 +198,9 @@ def plan_repair(
     are_twins = 2 * int((is_same & ~repeats).sum()) < n - n_repeats
     n_lossy = int((repeats & ~is_same).sum()) if are_twins else n_repeats
     if n_lossy <= few:
-        remedy = "Sort the {row}s by time" if plan.n_late else "Keep one {row} for each time stamp"
+        remedy = "Sort the {row}s by time" if plan.n_late else "Keep one {row} for each timestamp"
         return plan if is_requested else replace(plan, obstacle=f"{remedy}, or {_MERGING}")
-    each = f"About {n / (n - n_repeats):.3g} {{row}}s share each time stamp"
+    each = f"About {n / (n - n_repeats):.3g} {{row}}s share each timestamp"
     if (column := _id_column(t_sorted, x_sorted)) is not None:
         obstacle = f"{each}, and {{column}} has the same values at each stamp, so {_OF_SENSORS}"
         return replace(plan, obstacle=obstacle, column=column)
@@ -238,7 +238,7 @@ def _plan_bursts(
     return replace(plan, obstacle=f"{finding}. {_IN_BURSTS}")
 
 
-_MERGING = "use {merge}, which sorts {row}s and merges those with equal time stamps."
+_MERGING = "use {merge}, which sorts {row}s and merges those with equal timestamps."
 _SPREADING = (
     "If they are packets of samples of one sensor, use {packets}, which spreads them evenly. If"
     " they belong to several sensors, give each sensor its own columns or file, because {merge}"
@@ -251,9 +251,9 @@ _IN_BURSTS = (
     " sensors, use {keep}."
 )
 _NOT_EVEN = (
-    "Use finer time stamps, or keep one {row} for each time stamp. If the {row}s were sampled"
+    "Use finer timestamps, or keep one {row} for each timestamp. If the {row}s were sampled"
     " evenly, leave out the time column and give their rate with `sample_rate_hz`. {merge} takes"
-    " the mean of the {row}s with the same time stamp."
+    " the mean of the {row}s with the same timestamp."
 )
 _OF_SENSORS = (
     "the {row}s belong to several sensors. Give each sensor its own columns or file, or leave out"

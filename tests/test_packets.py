@@ -1,4 +1,4 @@
-"""Samples that share a time stamp or arrive in bursts are all kept, at the rate of the sensor."""
+"""Samples that share a timestamp or arrive in bursts are all kept, at the rate of the sensor."""
 
 from contextlib import suppress
 
@@ -123,7 +123,7 @@ def test_a_counter_that_begins_again_proves_packets_and_other_numbers_do_not(tmp
 
 
 def sensors_at_one_stamp(kind, n=300, size=3):
-    """Return columns of several unnamed sensors, with a row for each sensor at every time stamp."""
+    """Return columns of several unnamed sensors, with a row for each sensor at every timestamp."""
     rng = np.random.default_rng(0)
     motion = np.sin(np.arange(n) / 20)
     rows = np.repeat(motion, size) + 0.05 * rng.normal(size=n * size)
@@ -152,7 +152,7 @@ def test_rows_of_unnamed_sensors_are_never_merged_into_one_signal(tmp_path, kind
     table(tmp_path, {"time": stamps, **sensors_at_one_stamp(kind)})
     with pytest.raises(RecordingError, match=r"row 2: time repeats.*several sensors"):
         read_recordings(tmp_path)
-    # If each row is a little later than the previous one, the time stamps are unchanged.
+    # If each row is a little later than the previous one, the timestamps are unchanged.
     late = stamps + np.tile([0.0, 0.001, 0.002], 300)
     table(tmp_path, {"time": late, **sensors_at_one_stamp(kind)})
     with suppress(RecordingError):  # or asked about
@@ -307,5 +307,5 @@ def test_packets_with_a_different_rate_from_the_stream_are_refused():
     stamps = np.repeat(np.arange(30) * 0.05, 3)
     with pytest.raises(SignalError, match=r"give 60 Hz, which does not match 200 Hz"):
         LiveClock(200.0, 1, in_packets=True).push(np.zeros((90, 1)), stamps)
-    with pytest.raises(SignalError, match=r"share each time stamp.*stamps='packets'"):
+    with pytest.raises(SignalError, match=r"share each timestamp.*stamps='packets'"):
         LiveClock(60.0, 1).push(np.zeros((90, 1)), stamps)

@@ -332,7 +332,7 @@ def read_ts(path: Path) -> tuple[list[Floats], list[str]]:
         if text[0] == "@":
             in_data |= text.lower() == "@data"
             if text.lower().split()[:2] == ["@timestamps", "true"]:
-                raise ValueError(f"{path.name}: files with time stamps cannot be read")
+                raise ValueError(f"{path.name}: files with timestamps cannot be read")
             continue
         if not in_data:
             raise ValueError(f"{path.name}, line {number}: values before @data")

@@ -47,7 +47,7 @@ def test_missing_values_inside_are_interpolated_and_at_the_end_of_all_channels_c
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HEADER.replace("@timeStamps false", "@timeStamps true"), "time stamps"),
+        (HEADER.replace("@timeStamps false", "@timeStamps true"), "timestamps"),
         ("1,2:a\n", "line 1: values before @data"),
         (HEADER + "1\n", "line 6: no label"),
     ],

@@ -168,7 +168,7 @@ def simulate_recordings(
         The logger; by default, it records at 50 Hz with jitter and missing samples.
     channels : sequence of str, default=("current_a",)
         Names in `TRACE_UNITS`. Only the current has sensor errors; the other channels are exact and
-        have the same time stamps.
+        have the same timestamps.
     """
     sampling = sampling or Sampling()
     rngs = [np.random.default_rng(state) for state in random_states]

@@ -55,7 +55,7 @@ def predict(
     ] = None,
     absolute_time: Annotated[
         bool,
-        Option("--absolute-time", help="In --csv, write time stamps, not seconds since the start."),
+        Option("--absolute-time", help="In --csv, write timestamps, not seconds since the start."),
     ] = False,
     label_studio: Annotated[
         Path | None,
@@ -166,7 +166,7 @@ def stream(
         ),
     ] = None,
     time_column: Annotated[
-        str | None, Option(metavar="NAME", help="Column of time stamps in seconds [default: time].")
+        str | None, Option(metavar="NAME", help="Column of timestamps in seconds [default: time].")
     ] = None,
     max_gap_s: Annotated[
         float | None, Option(metavar="S", help="Longest gap to bridge [default: as in training].")

@@ -29,7 +29,7 @@ TimeColumn = Annotated[
     Option(
         "--time-column",
         metavar="NAME",
-        help="Column of time stamps, by name or position [default: time].",
+        help="Column of timestamps, by name or position [default: time].",
     ),
 ]
 TimeUnit = Annotated[
@@ -37,7 +37,7 @@ TimeUnit = Annotated[
     Option(
         "--time-unit",
         metavar="UNIT",
-        help="Unit of time stamps: s, ms, us, ns [default: detected].",
+        help="Unit of timestamps: s, ms, us, ns [default: detected].",
     ),
 ]
 Encoding = Annotated[
@@ -149,7 +149,7 @@ Stamps = Annotated[
     Option(
         "--stamps",
         metavar="HOW",
-        help="How to treat samples that share time stamps or come in bursts: packets (spread the"
+        help="How to treat samples that share timestamps or come in bursts: packets (spread the"
         " samples), keep, merge [default: spread packets of one sensor].",
     ),
 ]

@@ -853,7 +853,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         If the samples are complete and evenly spaced at `sample_rate_hz`, the decisions of the
         stream are bit for bit those of `sensorseq predict` on the whole recording. The sensor's
-        clock may drift, and its time stamps may jitter by less than half a period. Samples missing
+        clock may drift, and its timestamps may jitter by less than half a period. Samples missing
         in a gap of up to `max_gap_s` are interpolated linearly; after a longer gap, new windows
         begin.
 
@@ -865,7 +865,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Longest gap to bridge; by default, the value used in training, which is ten periods
             unless it was set.
         max_delay_s : float, default=0
-            How long to wait for samples that arrive out of order according to their time stamps.
+            How long to wait for samples that arrive out of order according to their timestamps.
             All decisions are delayed by this time. Samples that arrive even later are ignored and
             counted.
         smooth : {"none", "filter", "lag"}, default="none"

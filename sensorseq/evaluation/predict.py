@@ -76,7 +76,7 @@ class RecordingPrediction:
     timeline: Timeline | None = None  # times are relative to the start of the recording
     facts: RecordingFacts | None = None  # facts about its channels, for plots
     truth: tuple[LabelSpan, ...] = ()  # labels in the recording itself
-    clock: Mapping[str, Any] = field(default_factory=dict)  # facts about its time stamps
+    clock: Mapping[str, Any] = field(default_factory=dict)  # facts about its timestamps
 
     @property
     def label(self) -> Any:
@@ -165,8 +165,8 @@ def predict_recordings(
     progress : callable, optional
         Called with the number of recordings done and their total.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
         ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
         otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
         of arrays has several such columns, the default is the column in the struct that contains
@@ -174,8 +174,8 @@ def predict_recordings(
         ``"header.stamp"`` if the first message of the topic has a header stamp or a field
         ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        Unit of the timestamps. By default, the unit at the end of the column's name, as in
+        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
         are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
         rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
         this option.
@@ -349,7 +349,7 @@ def _windows_of_sensors(
 def _unused(recording: Recording, by_name: ReadOptions) -> Iterator[str]:
     """Yield the reasons why options that were given have no effect on a recording."""
     if by_name.sample_rate_hz is not None and "sample_rate_hz" not in clock_of(recording):
-        yield "sample_rate_hz is not used, because the recording has time stamps."
+        yield "sample_rate_hz is not used, because the recording has timestamps."
     if by_name.label_column is not None and not recording.label_spans:
         yield f"the recording has no labels in column {by_name.label_column!r}."
 

@@ -243,7 +243,7 @@ def format_odd_rates(rates_hz: Mapping[str, float]) -> Iterator[str]:
         name, rate = next(iter(rates_hz.items()))
         yield (
             f"{len(rates_hz)} recording(s) have an unusual sample rate, such as {name} with"
-            f" {rate:.4g} Hz. Check the unit of their time stamps; set it with --time-unit."
+            f" {rate:.4g} Hz. Check the unit of their timestamps; set it with --time-unit."
         )
 
 

@@ -73,7 +73,7 @@ class Facts:
     sample_rate_hz: float | None
     duration_s: float
     n_samples: int
-    start_s: float  # seconds since 1970 if the time stamps are dates
+    start_s: float  # seconds since 1970 if the timestamps are dates
     end_s: float
     repaired_stamps: dict[str, int] | None = None
     packets: str | None = None  # a description such as "packets of 3 samples"

@@ -125,8 +125,8 @@ def prepare(
         `dropped`. A damaged robot log is used up to the damage; its entry in `dropped` contains the
         number of seconds that were kept.
     allow_scales : bool, default=False
-        Use recordings even if all their samples are zero, or if their time stamps or a channel seem
-        to be in a different unit than in the other recordings. Time stamps seem to be in a
+        Use recordings even if all their samples are zero, or if their timestamps or a channel seem
+        to be in a different unit than in the other recordings. Timestamps seem to be in a
         different unit if the sample rate differs from the usual rate by a factor of 100. A channel
         seems to be in a different unit if it has the usual spectrum of its class, but a range of
         values that differs from the usual range by a factor of 30. By default, such recordings
@@ -148,8 +148,8 @@ def prepare(
         recording has its own folder. The recording's channels are in the order of the patterns in
         `files`.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
         ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
         otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
         of arrays has several such columns, the default is the column in the struct that contains
@@ -157,8 +157,8 @@ def prepare(
         ``"header.stamp"`` if the first message of the topic has a header stamp or a field
         ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        Unit of the timestamps. By default, the unit at the end of the column's name, as in
+        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
         are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
         rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
         this option.
@@ -198,7 +198,7 @@ def prepare(
     channels : sequence of str, optional
         Channels to keep, in this order. By default, columns without a name are left out, and so are
         columns of whole numbers or times that increase in every row (an index, a counter or a
-        second time stamp). The recording's ``attributes["counters"]`` lists the columns that were
+        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
         left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
         are read, so other arrays may have different lengths.
     units : mapping of str to str, optional
@@ -210,7 +210,7 @@ def prepare(
         JSON export of Label Studio, or a name pattern, such as ``{recording}.txt``, for the label
         tables that Audacity and ELAN export for each recording.
     stamps : {"packets", "keep", "merge"}, optional
-        How to handle time stamps that repeat, go back or come in bursts; see
+        How to handle timestamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
         an error is raised. The recording's ``attributes["packets"]`` describes the packets, and

@@ -197,7 +197,7 @@ class RecordingPlan:
                 f"recording {recording.recording_id!r} has {own_rate:.4g} samples per second;"
                 f" sample_rate_hz={sample_rate_hz:g} would create {sample_rate_hz / own_rate:.0f}"
                 f" times as many without adding information. Use sample_rate_hz={own_rate:.4g}, or"
-                " check the unit of the time stamps (time_unit)."
+                " check the unit of the timestamps (time_unit)."
             )
         with within_memory("use a lower sample_rate_hz or a shorter max_gap_s"):
             pieces = resample_recording(

@@ -156,14 +156,14 @@ class LiveClock:
                 self._refuse_rate(rate, are_shared=False)
 
     def _refuse_rate(self, rate: float, are_shared: bool) -> None:
-        way_out = "Give the sensor's rate with sample_rate_hz; time stamps must be in seconds."
+        way_out = "Give the sensor's rate with sample_rate_hz; timestamps must be in seconds."
         if are_shared:
             way_out = (
-                "Several samples share each time stamp. If they form packets, train on recordings"
+                "Several samples share each timestamp. If they form packets, train on recordings"
                 " prepared with stamps='packets', or give samples without timestamps_s."
             )
         raise SignalError(
-            f"the time stamps give {rate:.4g} Hz, which does not match {1 / self._period:g} Hz."
+            f"the timestamps give {rate:.4g} Hz, which does not match {1 / self._period:g} Hz."
             f" {way_out}"
         )
 

@@ -152,11 +152,11 @@ def _odd_rates(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
         read = UNITS.get(recording.time_unit, 1)
         likely = [unit for unit, per_s in UNITS.items() if 0.2 < ratio * per_s / read < 5]
         known_by = f" (read as {recording.time_unit})" if recording.time_unit else ""
-        guess = f"; its time stamps are perhaps in {likely[0]}" if likely else ""
+        guess = f"; its timestamps are perhaps in {likely[0]}" if likely else ""
         texts.append(
             (
                 at,
-                f"its time stamps{known_by} give {recording.rate_hz:.4g} Hz, but those of most"
+                f"its timestamps{known_by} give {recording.rate_hz:.4g} Hz, but those of most"
                 f" recordings give {usual:.4g} Hz{guess}",
             )
         )

@@ -51,7 +51,7 @@ class PreparePipeline:
     channels : sequence of str, optional
         Channels to keep, in this order. By default, columns without a name are left out, and so are
         columns of whole numbers or times that increase in every row (an index, a counter or a
-        second time stamp). The recording's ``attributes["counters"]`` lists the columns that were
+        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
         left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
         are read, so other arrays may have different lengths.
     sample_rate_hz : float, optional
@@ -360,7 +360,7 @@ class PreparePipeline:
             `native_rates`, a mapping from each sensor to its recordings; recordings with the same
             id belong together.
         allow_scales : bool, default=False
-            Use recordings even if the units of their time stamps or of a channel seem to differ;
+            Use recordings even if the units of their timestamps or of a channel seem to differ;
             see `sensorseq.prepare.prepare`.
         allow_constant : bool, default=False
             Keep channels that are constant within windows and reveal the class on their own; see

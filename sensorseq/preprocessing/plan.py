@@ -53,7 +53,7 @@ from sensorseq.windows import WindowSet
 
 _BLOCK_WINDOWS = 4096  # number of windows converted to float64 at a time to fit a scaler
 SPLIT_BY = ("group", "recording", "time")
-SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because time stamps are rounded
+SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because timestamps are rounded
 
 
 CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]

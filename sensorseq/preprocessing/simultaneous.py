@@ -1,8 +1,8 @@
 """Find recordings that cover the same time and must stay in the same part of a split.
 
 Such recordings are probably the files of several sensors that were not joined. Equal dates are
-sufficient evidence. Equal time stamps that start at 0 are not sufficient, because independent
-recordings may also start at 0 and be equally long. For such time stamps, the file names must also
+sufficient evidence. Equal timestamps that start at 0 are not sufficient, because independent
+recordings may also start at 0 and be equally long. For such timestamps, the file names must also
 follow a pattern that names the recording and the sensor.
 """
 
@@ -18,7 +18,7 @@ from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.recording import Recording, sample_rate_of, time_covered
 from sensorseq.text import listed, plural
 
-_CALENDAR_S = 946_684_800.0  # the year 2000; smaller time stamps are not dates
+_CALENDAR_S = 946_684_800.0  # the year 2000; smaller timestamps are not dates
 _SHARE = 0.5  # minimum fraction of the shorter recording that overlaps the longer recording
 _MOST_ACROSS = 0.05  # maximum fraction of recordings that overlap a recording of another class
 _SAME_ENDS = 0.02  # tolerance for starts and ends if names denote sensors, relative to the duration
@@ -36,7 +36,7 @@ _SENSORS = re.compile(  # words in the names of sensors
 
 @dataclass(frozen=True)
 class Covered:
-    """The time that a recording covers, in seconds since 1970 if its time stamps are dates."""
+    """The time that a recording covers, in seconds since 1970 if its timestamps are dates."""
 
     recording_id: str
     group: str

@@ -102,7 +102,7 @@ class Resampler(RecordingTransformer):
         Parameters
         ----------
         X : iterable of Recording
-            Recordings, which may have uneven time stamps and missing samples (NaN).
+            Recordings, which may have uneven timestamps and missing samples (NaN).
 
         Returns
         -------

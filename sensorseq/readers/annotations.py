@@ -20,12 +20,12 @@ from sensorseq.text import parse_number
 PER_RECORDING = "{recording}"
 """The placeholder for the name of the recording in a name pattern for label tables."""
 COLUMNS = ("start", "end")
-"""Manifest columns with times: time stamps in the log's unit, or dates with a time zone."""
+"""Manifest columns with times: timestamps in the log's unit, or dates with a time zone."""
 SPAN_CLOCKS = ("stamps", "dates", "start", "rows")
-"""Clocks for the times of labels from other programs: the log's time stamps in their own unit,
+"""Clocks for the times of labels from other programs: the log's timestamps in their own unit,
 milliseconds since 1970, seconds from the start of the log, or row numbers from 0."""
 _READ_AS = {
-    "stamps": "They were read as the log's own time stamps. In a manifest, write seconds as start_s"
+    "stamps": "They were read as the log's own timestamps. In a manifest, write seconds as start_s"
     " and end_s; in the data of a Label Studio task, write 'times': 'rows' for row numbers.",
     "dates": "They were read as dates; check their time zone.",
     "start": "They were read as seconds from the start of the log.",
@@ -212,7 +212,7 @@ def on_clock(
 ) -> tuple[LabelSpan, ...]:
     """Return label spans with their times converted from one of `SPAN_CLOCKS` to seconds.
 
-    If the recording's time stamps are dates, spans with the clock ``"stamps"`` may also be in
+    If the recording's timestamps are dates, spans with the clock ``"stamps"`` may also be in
     milliseconds since 1970.
 
     Raises
@@ -249,7 +249,7 @@ def on_clock(
 
 
 def _ticks_and_origin(clock: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the ticks per second of a log's time stamps, and the stamp that corresponds to 0 s."""
+    """Return the ticks per second of a log's timestamps, and the stamp that corresponds to 0 s."""
     unit = clock.get("unit", "s")
     ticks = clock.get("sample_rate_hz") or UNITS.get(unit, UNITS["ms"])
     return float(ticks), clock.get("origin_ns", 0) / UNITS["ns"]
@@ -260,7 +260,7 @@ def as_label_studio(
 ) -> dict[str, Any]:
     """Return a Label Studio task with (start_s, end_s, label, probability) spans as a prediction.
 
-    Times are written in the unit of the log's time stamps, and dates as milliseconds since 1970.
+    Times are written in the unit of the log's timestamps, and dates as milliseconds since 1970.
     """
     ticks, origin_s = _ticks_and_origin(clock)
     results = [

@@ -148,8 +148,8 @@ def read_csv(
         `decimal`, `no_header`, `names`, `sample_rate_hz` and `scratch` are used, and can also be
         given by name.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
         ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
         otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
         of arrays has several such columns, the default is the column in the struct that contains
@@ -157,8 +157,8 @@ def read_csv(
         ``"header.stamp"`` if the first message of the topic has a header stamp or a field
         ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        Unit of the timestamps. By default, the unit at the end of the column's name, as in
+        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
         are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
         rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
         this option.
@@ -186,7 +186,7 @@ def read_csv(
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
     stamps : {"packets", "keep", "merge"}, optional
-        How to handle time stamps that repeat, go back or come in bursts; see
+        How to handle timestamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
         an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
@@ -207,15 +207,15 @@ def read_csv(
     Returns
     -------
     Recording
-        A recording with values in float64. ``attributes["clock"]`` contains the unit of the time
-        stamps and where the unit was found, unless the stamps are in seconds. Stamps with too many
-        digits for a float (nanoseconds since 1970) are counted from the first stamp, which is
+        A recording with values in float64. ``attributes["clock"]`` contains the unit of the
+        timestamps and where the unit was found, unless the stamps are in seconds. Stamps with too
+        many digits for a float (nanoseconds since 1970) are counted from the first stamp, which is
         ``attributes["clock"]["origin_ns"]``.
 
     Raises
     ------
     RecordingError
-        If the file cannot be read as a table, or if its time stamps could be in several units.
+        If the file cannot be read as a table, or if its timestamps could be in several units.
     """
     options = combined(
         options,

@@ -171,7 +171,7 @@ def find_recordings(
     folders, its files are recordings without a label. A manifest is a CSV table with the columns
     ``path`` (relative to the manifest's folder) and ``label`` (or ``class``). Optional columns are
     ``group``, ``recording_id``, and either ``start_s`` and ``end_s`` (in seconds) or ``start`` and
-    ``end`` (in the unit of the log's time stamps). A row with times labels a part of the recording;
+    ``end`` (in the unit of the log's timestamps). A row with times labels a part of the recording;
     several rows may have the same path. The manifest may also be a JSON export of Label Studio, or
     a table for each recording (``{recording}.txt``). A long table is a CSV or Parquet file whose
     `recording_column` names the recording of each row; rows may be in any order. A LeRobot dataset

@@ -82,8 +82,8 @@ def read_hdf5(
         `channels`, `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `sample_rate_hz`
         and `scratch` are used, and can also be given by name.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
         ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
         otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
         of arrays has several such columns, the default is the column in the struct that contains
@@ -91,8 +91,8 @@ def read_hdf5(
         ``"header.stamp"`` if the first message of the topic has a header stamp or a field
         ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        Unit of the timestamps. By default, the unit at the end of the column's name, as in
+        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
         are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
         rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
         this option.
@@ -106,14 +106,14 @@ def read_hdf5(
     channels : sequence of str, optional
         Channels to keep, in this order. By default, columns without a name are left out, and so are
         columns of whole numbers or times that increase in every row (an index, a counter or a
-        second time stamp). The recording's ``attributes["counters"]`` lists the columns that were
+        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
         left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
         are read, so other arrays may have different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
     stamps : {"packets", "keep", "merge"}, optional
-        How to handle time stamps that repeat, go back or come in bursts; see
+        How to handle timestamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
         an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
@@ -362,7 +362,7 @@ class _Hdf5Table(Table):
             return seconds_of(self.path, name, dataset[()].tolist(), time_unit)
         if numbers is None:
             raise RecordingError(
-                f"{self.path}: dataset {name!r} has no numbers; time stamps must be numbers."
+                f"{self.path}: dataset {name!r} has no numbers; timestamps must be numbers."
             )
         return seconds_of(self.path, name, numbers, time_unit, stored_unit)
 
@@ -420,7 +420,7 @@ def _unit(dataset: foreign.Hdf5Dataset) -> str:
 
 
 def _time_unit(path: Path, name: str, stored: str) -> str | None:
-    """Return the stored unit of time stamps, such as ``seconds since 1970-01-01``."""
+    """Return the stored unit of timestamps, such as ``seconds since 1970-01-01``."""
     text = re.split(r"\bsince\b", stored, flags=re.I)[0].strip()
     unit = unit_in_name(f"time [{text}]")
     if unit in UNITS:
@@ -428,7 +428,7 @@ def _time_unit(path: Path, name: str, stored: str) -> str | None:
     if unit and unit_in_name(f"time_{unit}"):  # true only if the word is a unit
         raise RecordingError(
             f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not a"
-            " unit of time stamps. Convert the column to seconds, or give time_unit if the"
+            " unit of timestamps. Convert the column to seconds, or give time_unit if the"
             " unit is in fact s, ms, us or ns."
         )
     return None

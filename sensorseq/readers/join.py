@@ -21,14 +21,14 @@ _ROWS = 1 << 16  # number of rows joined at a time
 def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Recording:
     """Join simultaneous recordings of several sensors into one recording.
 
-    Nothing is interpolated: the result contains every time stamp of every sensor, and NaN where a
+    Nothing is interpolated: the result contains every timestamp of every sensor, and NaN where a
     sensor has no sample. `resample_recording` can then resample all channels to a common even grid,
     each channel from its own samples, over the time that all channels cover.
 
     Parameters
     ----------
     recordings : sequence of Recording
-        One recording for each sensor, with time stamps on a common clock. The id, group and label
+        One recording for each sensor, with timestamps on a common clock. The id, group and label
         are those of the first recording.
     sensors : sequence of str
         Names of the sensors. A channel name that several sensors share becomes ``sensor.channel``.
@@ -55,7 +55,7 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
         )
         raise RecordingError(
             f"recording {first.recording_id!r}: the sensors do not overlap in time ({spans});"
-            " convert their time stamps to a common clock."
+            " convert their timestamps to a common clock."
         )
     shared = Counter(name for recording in recordings for name in recording.channel_names)
     timestamps_s, values = _side_by_side(recordings)

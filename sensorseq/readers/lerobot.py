@@ -157,7 +157,7 @@ def list_episodes(
 
 
 def _check_stamps(path: Path, columns: list[str], dataset: LeRobotDataset) -> None:
-    """Raise an error if the rate of an episode's time stamps differs from the dataset's rate."""
+    """Raise an error if the rate of an episode's timestamps differs from the dataset's rate."""
     if lacking := sorted({_EPISODE, _TIME}.difference(columns)):
         raise RecordingError(f"{path}: has no column {lacking[0]!r}.")
     with opened(path) as file:
@@ -173,7 +173,7 @@ def _check_stamps(path: Path, columns: list[str], dataset: LeRobotDataset) -> No
         if not abs(period_s * dataset.rate_hz - 1) < _SAME_RATE:
             rate = f"a rate of {1 / period_s:.4g} Hz" if period_s > 0 else "no rate"
             raise RecordingError(
-                f"{path}: the time stamps of episode {numbers[rows[0]]} have {rate}, but fps in"
+                f"{path}: the timestamps of episode {numbers[rows[0]]} have {rate}, but fps in"
                 f" {dataset.path} is {dataset.rate_hz:g}; correct the stamps or fps."
             )
 

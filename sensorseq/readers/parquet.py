@@ -57,7 +57,7 @@ def read_parquet(
     A column of lists that all contain k numbers becomes k channels, ``name[0]``, ``name[1]`` and so
     on. Columns without numbers, and columns of lists of different lengths, are left out and listed
     in ``attributes["dropped_columns"]``; a null is a missing sample. A time column of a timestamp
-    type becomes seconds since 1970, or since the first time stamp if nanoseconds need more digits
+    type becomes seconds since 1970, or since the first timestamp if nanoseconds need more digits
     than a float has. A time column of a duration type becomes seconds. ``unit`` in the metadata of
     a field is the channel's unit.
 
@@ -69,8 +69,8 @@ def read_parquet(
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `sample_rate_hz` and
         `scratch` are used, and can also be given by name.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
         ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
         otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
         of arrays has several such columns, the default is the column in the struct that contains
@@ -78,8 +78,8 @@ def read_parquet(
         ``"header.stamp"`` if the first message of the topic has a header stamp or a field
         ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        Unit of the timestamps. By default, the unit at the end of the column's name, as in
+        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
         are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
         rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
         this option.
@@ -94,7 +94,7 @@ def read_parquet(
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
     stamps : {"packets", "keep", "merge"}, optional
-        How to handle time stamps that repeat, go back or come in bursts; see
+        How to handle timestamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
         an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
@@ -225,7 +225,7 @@ class ArrowTable(Table):
             dates = DateTexts(path, name)
             return seconds_of(path, name, _array(column, "M8[ns]", dates.ticks), time_unit)
         raise RecordingError(
-            f"{path}: column {name!r} of type {type_} has no numbers; time stamps must be seconds"
+            f"{path}: column {name!r} of type {type_} has no numbers; timestamps must be seconds"
             " or have a timestamp type."
         )
 

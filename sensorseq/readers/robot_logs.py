@@ -111,8 +111,8 @@ def read_robot_log(
         are used, and can also be given by name. By default, all numbers in the first message of
         each topic are channels, including the elements of arrays of up to 64 numbers.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
         ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
         otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
         of arrays has several such columns, the default is the column in the struct that contains
@@ -129,11 +129,11 @@ def read_robot_log(
     channels : sequence of str, optional
         Channels to keep, in this order. By default, columns without a name are left out, and so are
         columns of whole numbers or times that increase in every row (an index, a counter or a
-        second time stamp). The recording's ``attributes["counters"]`` lists the columns that were
+        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
         left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
         are read, so other arrays may have different lengths.
     stamps : {"packets", "keep", "merge"}, optional
-        How to handle time stamps that repeat, go back or come in bursts; see
+        How to handle timestamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
         an error is raised. The recording's ``attributes["packets"]`` describes the packets, and

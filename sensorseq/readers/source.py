@@ -86,8 +86,8 @@ def read_source(
         files is stored in the source. With several sensors, the counts of repaired stamps are
         totals over all files. Robot logs and files of arrays are read into memory.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
         ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
         otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
         of arrays has several such columns, the default is the column in the struct that contains
@@ -95,8 +95,8 @@ def read_source(
         ``"header.stamp"`` if the first message of the topic has a header stamp or a field
         ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        Unit of the timestamps. By default, the unit at the end of the column's name, as in
+        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
         are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
         rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
         this option.
@@ -110,14 +110,14 @@ def read_source(
     channels : sequence of str, optional
         Channels to keep, in this order. By default, columns without a name are left out, and so are
         columns of whole numbers or times that increase in every row (an index, a counter or a
-        second time stamp). The recording's ``attributes["counters"]`` lists the columns that were
+        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
         left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
         are read, so other arrays may have different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
     stamps : {"packets", "keep", "merge"}, optional
-        How to handle time stamps that repeat, go back or come in bursts; see
+        How to handle timestamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
         an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
@@ -244,7 +244,7 @@ def read_source_rate(
     """Return the median sample rate of a listed recording in Hz, from its timestamps alone.
 
     For several sensors, the rate of the fastest sensor is returned; for fewer than two samples, NaN
-    is returned. The errors about time stamps are the same as in `read_source`.
+    is returned. The errors about timestamps are the same as in `read_source`.
 
     Parameters
     ----------
@@ -254,8 +254,8 @@ def read_source_rate(
         also be given by name. In a robot log, each topic has its own rate, and only the topics of
         the channels are considered.
     time_column : str, optional
-        Name of the column with the time stamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The time stamps can be seconds, whole numbers in a different unit, or
+        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
+        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
         ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
         otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
         of arrays has several such columns, the default is the column in the struct that contains
@@ -263,19 +263,19 @@ def read_source_rate(
         ``"header.stamp"`` if the first message of the topic has a header stamp or a field
         ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        Unit of the timestamps. By default, the unit at the end of the column's name, as in
+        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
         are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
         rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
         this option.
     channels : sequence of str, optional
         Channels to keep, in this order. By default, columns without a name are left out, and so are
         columns of whole numbers or times that increase in every row (an index, a counter or a
-        second time stamp). The recording's ``attributes["counters"]`` lists the columns that were
+        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
         left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
         are read, so other arrays may have different lengths.
     stamps : {"packets", "keep", "merge"}, optional
-        How to handle time stamps that repeat, go back or come in bursts; see
+        How to handle timestamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
         an error is raised. The recording's ``attributes["packets"]`` describes the packets, and

@@ -107,7 +107,7 @@ def seconds_of(
 
 
 def describe_clock(facts: dict[str, Any]) -> str:
-    """Describe the time stamps of a recording in words, given the facts of `Stamps`."""
+    """Describe the timestamps of a recording in words, given the facts of `Stamps`."""
     if "sample_rate_hz" in facts:
         return f"no time column; rows are 1/{facts['sample_rate_hz']:g} s apart (sample_rate_hz)"
     how = {
@@ -125,7 +125,7 @@ def describe_clock(facts: dict[str, Any]) -> str:
 
 
 def clock_of(recording: Recording) -> dict[str, Any]:
-    """Return the facts about a recording's time stamps."""
+    """Return the facts about a recording's timestamps."""
     clock: Any = recording.attributes.get("clock", {})
     return dict(clock)
 
@@ -206,9 +206,9 @@ def _named_unit(path: Path, name: str) -> str | None:
     unit = unit_in_name(name)
     if unit and unit not in UNITS:
         raise RecordingError(
-            f"{path}: time column {name!r} seems to be in {unit!r}, which is not a unit of time"
-            " stamps. Convert it to seconds, or give time_unit if the unit is in fact s, ms, us or"
-            " ns."
+            f"{path}: time column {name!r} seems to be in {unit!r}, which is not a unit of"
+            " timestamps. Convert it to seconds, or give time_unit if the unit is in fact s, ms, us"
+            " or ns."
         )
     return unit or None
 

@@ -118,7 +118,7 @@ class DateTexts:
         self._first = next((text for text in texts.to_pylist() if text and text.strip()), None)
         if self._first is None or not is_date(self._first):
             raise RecordingError(
-                f"{self._path}: column {self._name!r} has no numbers; time stamps must be numbers,"
+                f"{self._path}: column {self._name!r} has no numbers; timestamps must be numbers,"
                 " such as seconds since the start, or dates, such as 2026-03-01T12:00:00.5Z."
             )
         zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", self._first[10:].strip())

@@ -112,7 +112,7 @@ def test_stamps_of_a_different_rate_are_refused_before_many_decisions(rate, name
     """If samples at 100 Hz were read as samples at 50 Hz, movements would seem half as fast."""
     model = shared()
     log = recording("new", "rough", n=900, seed=9, t=start_s + np.arange(900) / rate)
-    message = f"time stamps give {named}, which does not match 50 Hz.*sample_rate_hz"
+    message = f"timestamps give {named}, which does not match 50 Hz.*sample_rate_hz"
     with pytest.raises(SignalError, match=message):
         stream_in(model.stream(), log)
     assert stream_in(model.stream(rate), log)

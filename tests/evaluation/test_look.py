@@ -136,7 +136,7 @@ def test_inspect_writes_the_page_and_lists_irregularities(tmp_path):
     root = write(tmp_path / "logs", recordings)
     page = tmp_path / "look.html"
     shown = succeed("inspect", root, "--html", page, "-q")
-    assert "unit of the time stamps with --time-unit" in " ".join(shown.split())
+    assert "unit of the timestamps with --time-unit" in " ".join(shown.split())
     assert max(map(len, shown.splitlines())) <= 80
     text = Reader(page.read_text("utf-8")).text
     assert "class 0/run 2 (5e+04 Hz)" in text

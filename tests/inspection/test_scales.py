@@ -208,7 +208,7 @@ class TestPrepare:
         some = [recording for recording in surfaces if recording.label in ("ice", "gravel")][:16]
         late = replace(some[3], timestamps_s=some[3].timestamps_s * 1000)
         for odd, words in (
-            (late, "its time stamps .*give .* perhaps in ms"),
+            (late, "its timestamps .*give .* perhaps in ms"),
             (times(some[3], 0, 1000.0), "channel 'current_a' varies .* mA where others have A"),
         ):
             recordings = [*some[:3], odd, *some[4:]]

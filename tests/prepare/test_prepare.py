@@ -403,7 +403,7 @@ def other_format(suffix):
 
 
 SPOILT = {
-    "missing time": (replaced(5, ",1,2"), r"pro_02\.csv, row 5: no time stamp in .*remove"),
+    "missing time": (replaced(5, ",1,2"), r"pro_02\.csv, row 5: no timestamp in .*remove"),
     "duplicate time": (replaced(5, "0.15,1,2"), r"pro_02\.csv, row 5: time repeats .*Keep one row"),
     "backward time": (replaced(5, "0.1,1,2"), r"pro_02\.csv, row 5: time goes back .*Sort"),
     "text among time": (replaced(5, "noon,1,2"), r"pro_02\.csv, row 5, column 'time': 'noon'"),

@@ -1,4 +1,4 @@
-"""Time stamps out of order are sorted and grouped as in pandas, or cause an error."""
+"""Timestamps out of order are sorted and grouped as in pandas, or cause an error."""
 
 import numpy as np
 import pandas as pd
@@ -192,7 +192,7 @@ def test_samples_without_a_rate_are_neither_merged_nor_spread():
     with pytest.raises(SignalError, match=r"About 3.\d+ samples share .*Hz on average, but"):
         repair_stamps(stamps, sines(1000, 3))
     with pytest.raises(
-        SignalError, match=r"About 9 samples share each time stamp, but without an even rate"
+        SignalError, match=r"About 9 samples share each timestamp, but without an even rate"
     ):
         repair_stamps(np.zeros(9), sines(9, 3))
 

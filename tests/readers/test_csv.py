@@ -88,7 +88,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
         ("time_s,a\n0,1\n1,oops\n2,3\n", "row 2, column 'a': 'oops'"),
         ("time_s,a\n0,1\n1,1_000\n", "row 2, column 'a': '1_000'"),
         ("time_s,a\n0,1\nnoon,2\n", "row 2, column 'time_s': 'noon'"),
-        ("time_s,a\n0,1\n,2\n", "row 2: no time stamp"),
+        ("time_s,a\n0,1\n,2\n", "row 2: no timestamp"),
         ("time_s,a\nx,1\ny,2\n", "'time_s' has no numbers"),
         ("time_s,a\n0,x\n1,y\n", "no column of numbers besides"),
         ("time_s\n0\n1\n", "no column of numbers besides"),

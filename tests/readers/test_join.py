@@ -52,7 +52,7 @@ def test_a_channel_name_that_two_sensors_share_gets_a_prefix():
     left, right = sensor(20.0, 0, 3, 1, ("current", "a")), sensor(20.0, 0, 3, 2, ("current", "b"))
     joined = join_sensors([left, right], ["left", "right"])
     assert joined.channel_names == ("left.current", "a", "right.current", "b")
-    assert joined.n_samples == left.n_samples  # time stamps that both sensors share occur only once
+    assert joined.n_samples == left.n_samples  # timestamps that both sensors share occur only once
 
 
 def test_sensors_that_do_not_overlap_in_time_are_an_error():

@@ -125,7 +125,7 @@ def cut_info(root):
             r"lists 11 episodes, but \d+ file\(s\) below .*data contain .*; .* episode [14]\.",
         ),
         ({"total_episodes": 9}, "lists 9 episodes, .* contain 11; some are not listed"),
-        ({"fps": 50}, "the time stamps of episode 0 have a rate of 40 Hz, but fps in .* is 50"),
+        ({"fps": 50}, "the timestamps of episode 0 have a rate of 40 Hz, but fps in .* is 50"),
         (
             {"codebase_version": "v9.0"},
             "has version v9.0; only versions 2 and 3 of LeRobot datasets",
@@ -184,7 +184,7 @@ def test_a_missing_stamp_or_column_is_named_and_other_names_are_other_inputs(tmp
     path = root / "data" / "chunk-000" / "episode_000001.parquet"
     stamps = pa.array([*written[1]["timestamp"][:-1], None])
     pq.write_table(pa.table({**written[1], "timestamp": stamps}), path)
-    with pytest.raises(RecordingError, match="row 61: no time stamp"):
+    with pytest.raises(RecordingError, match="row 61: no timestamp"):
         list(read_recordings(root))
     pq.write_table(pa.table(written[1]).drop_columns(["timestamp"]), path)
     with pytest.raises(RecordingError, match="has no column 'timestamp'"):

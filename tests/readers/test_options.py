@@ -83,7 +83,7 @@ def test_rows_without_a_time_are_a_given_rate_apart_in_every_kind_of_file(kind, 
     assert "no time column; rows are 1/50 s apart (--sample-rate-hz)" in capsys.readouterr().out
     assert run(["inspect", str(write_one(tmp_path, kind, time=T)), *given]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "--sample-rate-hz 50 is not used here, because all recordings have time stamps." in said
+    assert "--sample-rate-hz 50 is not used here, because all recordings have timestamps." in said
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -55,7 +55,7 @@ def test_timestamps_become_seconds(tmp_path, unit):
     ("columns", "said"),
     [
         ({"time": [0.0, 1.0, 1.0], "a": [1.0, 2.0, 3.0]}, "row 3: time repeats"),
-        ({"time": [0.0, None], "a": [1.0, 2.0]}, "row 2: no time stamp"),
+        ({"time": [0.0, None], "a": [1.0, 2.0]}, "row 2: no timestamp"),
         ({"time": ["noon", "later"], "a": [1.0, 2.0]}, "'time' has no numbers; time"),
         ({"time": [0.0, 1.0], "a": ["1.5", "oops"]}, "row 2, column 'a': 'oops'"),
         ({"clock": [0.0, 1.0], "a": [1.0, 2.0]}, "Give the time column with time_column"),

@@ -46,7 +46,7 @@ def test_a_file_in_order_is_read_as_it_is_and_counts_nothing(tmp_path):
 def test_a_missing_stamp_remains_an_error(tmp_path):
     (tmp_path / "run.csv").write_text("time_s,a\n0,1\n,2\n1,3\n")
     (source,) = find_recordings(tmp_path)
-    with pytest.raises(RecordingError, match="row 2: no time stamp"):
+    with pytest.raises(RecordingError, match="row 2: no timestamp"):
         read_source(source, stamps="merge")
 
 

@@ -43,7 +43,7 @@ def as_csv(folder, frame, name="a.csv"):
     ("rates_hz", "offset_s"),
     [
         (TWO, 0.003),
-        (TWO, 0.0),  # both sensors have the same time stamps
+        (TWO, 0.0),  # both sensors have the same timestamps
         (TWO, 0.01),  # alternating, so that all rows together are evenly spaced at 100 Hz
         ({"acc": 400.0, "gps": 1.0}, 0.0003),
         ({"acc": 400.0, "gps": 1.0}, 0.0),

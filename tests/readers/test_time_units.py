@@ -1,4 +1,4 @@
-"""Time stamps in any unit become the same seconds; an ambiguous unit is refused."""
+"""Timestamps in any unit become the same seconds; an ambiguous unit is refused."""
 
 import datetime
 
@@ -143,9 +143,9 @@ def test_a_string_that_is_not_a_date_is_named_with_its_row(tmp_path):
     dates = ["2026-03-01T12:00:00Z", "2026-03-01T12:00:01Z", "2026-03-01T12:00:02", "yesterday"]
     with pytest.raises(RecordingError, match=r"row 3, time column 'time': '2026-03-01T12:00:02'"):
         read_csv(write(tmp_path / "one.csv", dates), time_column="time")
-    with pytest.raises(RecordingError, match="has no numbers; time stamps must be"):
+    with pytest.raises(RecordingError, match="has no numbers; timestamps must be"):
         read_csv(write(tmp_path / "one.csv", ["12:00", "12:01"]), time_column="time")
-    with pytest.raises(RecordingError, match="row 2: no time stamp"):
+    with pytest.raises(RecordingError, match="row 2: no timestamp"):
         read_csv(write(tmp_path / "one.csv", [dates[0], "", dates[1]]), time_column="time")
     with pytest.raises(RecordingError, match="too large to be times"):
         read_csv(write(tmp_path / "one.csv", [0, 2**63 - 1]), time_column="time")
@@ -174,7 +174,7 @@ def test_prepare_reports_what_it_found_and_what_looks_wrong(tmp_path):
     assert summary.odd_rates_hz == {}
     write(tmp_path / "in" / "b" / "slow.csv", np.arange(25) * 10 + 0.3)
     odd = {"max_gap_s": 60, "allow_scales": True}
-    with pytest.raises(RecordingError, match=r"b/slow\.csv: its time stamps give 0\.1 Hz"):
+    with pytest.raises(RecordingError, match=r"b/slow\.csv: its timestamps give 0\.1 Hz"):
         prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, max_gap_s=60)
     summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, **odd)
     assert summary.odd_rates_hz == {"b/slow": 0.1}
@@ -214,7 +214,7 @@ def test_units_in_names_are_read_as_people_write_them(unit, names):
 )
 def test_an_unknown_unit_in_a_name_is_refused_and_never_read_as_seconds(tmp_path, name):
     path = write(tmp_path / "one.csv", np.arange(100) / 100, name)
-    with pytest.raises(RecordingError, match=r"not a unit of time stamps.*give time_unit"):
+    with pytest.raises(RecordingError, match=r"not a unit of timestamps.*give time_unit"):
         read_csv(path, time_column=name)
     assert read_csv(path, time_column=name, time_unit="s").median_sample_rate_hz == pytest.approx(
         100

@@ -202,7 +202,7 @@ def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callabl
     )
     if off_s > most_periods / own_hz + rounding_s:
         raise RecordingError(
-            f"recording {recording.recording_id!r}: samples are not evenly spaced (a time stamp is"
+            f"recording {recording.recording_id!r}: samples are not evenly spaced (a timestamp is"
             f" {off_s * own_hz:.2g} periods off an even clock); resample the"
             " recording with resample_recording."
         )

@@ -234,6 +234,6 @@ def test_cutting_and_scaling_need_no_memory_except_for_the_result():
         made = make()
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        # The windows' time stamps and the checked blocks need far less memory than a copy of the
+        # The windows' timestamps and the checked blocks need far less memory than a copy of the
         # signal.
         assert made.nbytes < peak < made.nbytes + 0.2 * signal.nbytes
