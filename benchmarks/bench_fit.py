@@ -12,8 +12,8 @@ side is fast only because it computes less.
 
 Models: eight models with different seeds train on the same windows, side by side in the native
 engine with two threads. They are compared with two warm processes that use the same engine with one
-thread each. Each process trains four of the models, one after another. Both results must be
-bit-identical.
+thread each. Each process trains four of the models, one after another. The weights of a model must
+be the same in both cases, bit for bit.
 """
 
 import argparse

@@ -11,7 +11,7 @@ labels.
   windows are ignored.
 - ``group alone``: only the fraction of the recording's windows that have the window's label.
 - ``cleanlab, ours``: cleanlab's three scores, computed from our out-of-fold probabilities.
-- ``cleanlab, boosting`` and ``cleanlab, ridge``: cleanlab without sensorseq. The probabilities come
+- ``cleanlab, boosting`` and ``cleanlab, ridge``: cleanlab with probabilities that come
   from `cross_val_predict` with gradient boosting on summary statistics or ridge regression on
   random convolutions.
 
@@ -83,7 +83,7 @@ def plant(
 def peer_probabilities(
     kind: str, windows: LabeledWindows, y: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
-    """Return out-of-fold probabilities computed with scikit-learn alone."""
+    """Return out-of-fold probabilities computed with models of scikit-learn."""
     model: Any
     if kind == "boosting":
         summary = SummaryFeatures().fit(windows.X, windows.lengths)

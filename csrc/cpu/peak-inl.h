@@ -10,7 +10,7 @@ inline int64_t MultiplyAddFlops(int64_t repeats) {
 #pragma GCC unroll 16
   for (int i = 0; i < kPeakChains; ++i) chains[i] = Broadcast(static_cast<float>(i + 1));
   // The factor is too small to change a chain, so there is neither overflow nor a subnormal number,
-  // which would be slow. Each sum overwrites its addend, as ARM's instruction does. All products
+  // which would be slow. Each sum overwrites its addend, as ARM's FMLA does. All products
   // differ, so the compiler has to compute each of them.
   volatile float tiny = 1e-20f;  // volatile, so that the compiler does not know its value
   const Vec<float> factor = Broadcast(static_cast<float>(tiny));

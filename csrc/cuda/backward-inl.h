@@ -200,8 +200,9 @@ class Backward : Recurrent<M, V> {
             own * BackwardShared<V>::kGroupSlot);
   }
 
-  // First computes the values that other warps wait for. The warp's groups are processed side by
-  // side, so that one group's loads and shuffles overlap with those of the other group.
+  // Computes the gradients of the gates at one step, beginning with the values that other warps
+  // wait for. The warp's groups are processed side by side, so that one group's loads and shuffles
+  // overlap with those of the other group.
   SENSORSEQ_BODY void Cells(int step, int n, int buffer) {
     F early[kOwn][4], late[kOwn][4], cell[kOwn][2], from_above[kOwn][2] = {};
     SENSORSEQ_UNROLL

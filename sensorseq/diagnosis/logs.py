@@ -64,7 +64,9 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
             return float(value.simple_value)
         if value.WhichOneof("value") != "tensor":
             return None
-        if any(dim.size != 1 for dim in value.tensor.tensor_shape.dim):  # such as a histogram
+        if any(
+            dim.size != 1 for dim in value.tensor.tensor_shape.dim
+        ):  # not a scalar, such as a histogram
             return None
         number = make_ndarray(value.tensor)
         return float(number.item()) if number.dtype.kind in "fiu" else None

@@ -316,7 +316,7 @@ def _problem(report: ReportContents) -> str:
         problems.append(f"{begin} data seem to have a fault: {fault.finding}.")
     is_unmeasured = any(statement.kind == "loss_too_small" for statement in report.statements)
     if not problems and is_unmeasured:
-        problems = ["No problem was found, but how much the loss moves could not be judged."]
+        problems = ["No problem was found, but the fluctuation of the loss could not be judged."]
     if not problems and report.verdict == "normal":
         problems = ["None: the curve is as calm as can be expected."]
     return " ".join(problems) or "See the verdict."

@@ -324,7 +324,7 @@ def _windows(
     except WindowError as error:
         seconds = pipeline.options.window_s
         raise WindowError(
-            f"{listed}: the model needs windows of {seconds:g} s, and none fits into this recording"
+            f"{listed}: the model needs windows of {seconds:g} s, and none fits in this recording"
             f" ({error})"
         ) from error
     except SensorseqError as error:

@@ -84,8 +84,8 @@ class LinearBlock:
         has_types = weight.dtype == np.float32 and bias.dtype == np.float64
         if weight.shape != shape or bias.ndim != 1 or not has_types:
             raise ValueError(
-                f"the weights of {name} features have shape {weight.shape} and types"
-                f" {weight.dtype} and {bias.dtype}; expected {shape}, float32 and float64"
+                f"the weight of {name} features has shape {weight.shape} and type {weight.dtype},"
+                f" and the bias has type {bias.dtype}; expected {shape}, float32 and float64"
             )
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise ValueError(f"a weight of {name} features is not finite")

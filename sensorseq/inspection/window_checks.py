@@ -37,7 +37,7 @@ STILL_SHARE, LEAST_STILL = 0.01, 3  # minimum fraction and number of windows wit
 
 
 def constant_channels(parts: Iterable[Measures]) -> Ints:
-    """Return the channels with a single value in all windows of all parts."""
+    """Return the channels that have the same value throughout all windows of all parts."""
     ranges = [part.window_range for part in parts]
     least = np.min([low.min(axis=0) for low, _ in ranges], axis=0)
     return np.flatnonzero(least == np.max([high.max(axis=0) for _, high in ranges], axis=0))

@@ -227,7 +227,7 @@ class RowReader:
         self._places = _chunk_places(dataset)
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the rows at increasing positions."""
+        """Return the rows with the indices `rows`, which must increase."""
         dataset, places = self._dataset, self._places
         X = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
         if not X.size:

@@ -356,7 +356,7 @@ def _without_constants(
         channel = int(wild[0])
         raise SignalError(
             f"channel {channel} of X ranges from {statistics.low[channel]:g} to"
-            f" {statistics.high[channel]:g}, which is too wide a range for computing a variance."
+            f" {statistics.high[channel]:g}, which is too wide a range for computing its scale."
             " Correct the channel's unit."
         )
     constant = statistics.is_constant | (scale == 0)  # the squared spread may underflow to 0

@@ -340,8 +340,8 @@ class CsvTable(Table):
         if b"\0" in line[1]:
             kind = "be" if line[1].startswith(b"\0") else "le"
             raise RecordingError(
-                f"{path}: the text seems to be UTF-16 without a byte order mark. Give its encoding"
-                f" with `encoding`, such as encoding='utf-16-{kind}'."
+                f"{path}: the text seems to be UTF-16 without a byte order mark. Give the"
+                f" encoding, for example encoding='utf-16-{kind}'."
             )
         try:
             header = line[1].decode("utf-8-sig")
@@ -729,7 +729,7 @@ def _numbers_of_texts(text: TextColumn, column: pa.Array, *, comma: bool) -> NDA
 
 
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-OTHER_ENCODING = " Give its encoding with `encoding`, such as encoding='latin-1'."
+OTHER_ENCODING = " Give the encoding, for example encoding='latin-1'."
 _PLAIN_NUMBERS = "Write numbers without spaces, quotes or thousands separators"
 _SEPARATOR = re.compile(r'(?![^\W_]|["+\-.\r\n\0])[\0-\x7f]')
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\f\v]*[\r\n])*([^\r\n]*)")

@@ -532,7 +532,7 @@ def _messages(
     *,
     salvage: bool = False,
 ) -> Iterator[_Message]:
-    """Yield the messages of the topics that may contain the channels; by default, of all topics.
+    """Yield the messages of the topics that may contain the channels (None: of all topics).
 
     To salvage messages, files are read from the start, without their index, up to the first damage.
     """

@@ -317,7 +317,7 @@ def new_recorder() -> Recorder | None:
 
 @contextmanager
 def without_recording() -> Iterator[None]:
-    """Disable recording in all fits of this process within a block; results do not change."""
+    """Disable recording for all fits of this process while a block runs; results do not change."""
     global _is_recording
     before, _is_recording = _is_recording, False
     try:

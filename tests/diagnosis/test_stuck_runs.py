@@ -15,7 +15,7 @@ def kinds(report):
 
 
 def stuck(seed=0, level=0.6931, n_epochs=E):
-    """Return both losses of a run that stays at the loss of guessing."""
+    """Return the training and validation loss of a run that stays at chance level."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(2, n_epochs))
     return {"loss": level + 2e-4 * noise[0], "val_loss": level + 1e-4 * noise[1]}

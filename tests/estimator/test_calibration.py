@@ -11,7 +11,7 @@ from sensorseq.prediction.decisions import softmax
 
 
 def draw(n, temperature, k=4, seed=0, scale=2.0):
-    """Logits that give calibrated probabilities after division by `temperature`."""
+    """Draw logits that are calibrated after division by `temperature`, and the classes."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=scale, size=(n, k))
     drawn = (rng.random((n, 1)) > scipy_softmax(logits, axis=1).cumsum(axis=1)).sum(axis=1)

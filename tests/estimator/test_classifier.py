@@ -492,7 +492,7 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(
     classifier = small(warm_start=warm_start).fit(X, Y)
     before, state = pickle.dumps(classifier), set(vars(classifier))
     expected = classifier.predict_proba(X)
-    if error is None:  # interrupted while the report is made
+    if error is None:  # interrupted while the report is being made
         error = KeyboardInterrupt
 
         def interrupted(*_):

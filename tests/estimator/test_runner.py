@@ -1,4 +1,4 @@
-"""A fit is rerun bit for bit, from the start or from snapshots, and with single changes."""
+"""A fit can be rerun from the start, bit for bit, from a snapshot, or with one setting changed."""
 
 import numpy as np
 import pytest

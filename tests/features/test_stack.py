@@ -11,7 +11,7 @@ from sensorseq.features.stack import fit_stack
 
 
 def smoothed_log_loss(weights, scores, class_index, weight):
-    """Compute the loss defined in fit_stack's docstring, window by window in plain Python."""
+    """Compute the loss that fit_stack minimizes, window by window in plain Python."""
     _, n, k = scores.shape
     total = 0.0
     for row in range(n):

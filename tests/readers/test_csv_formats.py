@@ -82,8 +82,8 @@ def test_every_form_gives_the_same_recording(
         (table(separator=";", decimal=","), "utf-8", {"delimiter": ";"}, r"'0,0' .* decimal=','"),
         (table(separator="|"), "utf-8", {}, r"separated by '\|'. Use delimiter='\|'"),
         (table(), "utf-8", {"decimal": ","}, "separated by ','. Use delimiter=','"),
-        (table(), "utf-16-le", {}, r"`encoding`, such as encoding='utf-16-le'"),
-        (table(), "utf-16-be", {}, r"`encoding`, such as encoding='utf-16-be'"),
+        (table(), "utf-16-le", {}, r"encoding, for example encoding='utf-16-le'"),
+        (table(), "utf-16-be", {}, r"encoding, for example encoding='utf-16-be'"),
         ("made by x\n\n" + table(), "utf-8", {}, r"line 3 seems .* \(Zeit, .*first 2 line"),
         (
             "a\nb, c\n" + table(),
@@ -98,7 +98,7 @@ def test_every_form_gives_the_same_recording(
         (table([("s", "A", "m/s", ""), *VALUES]), "utf-8", {}, "remove the row if it has units"),
         (table([*VALUES, (0.2, 1.0, 1.0, '"Kies')]), "utf-8", {}, "line 5: a quote is not closed"),
         (table(), "latin-1", {}, r"header is not UTF-8 .* encoding='latin-1'"),
-        (table(names=("t", "a", "b", "c")), "latin-1", {}, r"Give its encoding with `encoding`"),
+        (table(names=("t", "a", "b", "c")), "latin-1", {}, r"Give the encoding, for example encoding="),
         (table(), "latin-1", {"encoding": "utf-16"}, "is not text in utf-16"),
         (table(), "latin-1", {"encoding": "ascii"}, "is not text in ascii"),
         (table(), "utf-8", {"encoding": "latin1n"}, "encoding='latin1n' is not known"),
@@ -227,7 +227,7 @@ def test_the_times_of_a_manifest_may_have_decimal_commas(tmp_path):
     with pytest.raises(RecordingError, match=r"start_s '0,5' is not .* Use decimal=','"):
         find_recordings(tmp_path)
     write(tmp_path / "manifest.csv", text, "latin-1")
-    with pytest.raises(RecordingError, match="such as encoding='latin-1'"):
+    with pytest.raises(RecordingError, match="for example encoding='latin-1'"):
         find_recordings(tmp_path)
 
 

@@ -55,7 +55,7 @@ class Augmentation:
     scaling : float, default=0
         One gain for each channel of a window, drawn from N(1, scaling).
     time_warp : float, default=0
-        Time runs faster and slower: the speeds are ``exp(z)``, with z drawn from N(0, time_warp) at
+        The speed of time varies: the speeds are ``exp(z)``, with z drawn from N(0, time_warp) at
         the knots and interpolated by a cubic spline between them. Unlike the speeds of [1]_, which
         are drawn from N(1, time_warp), these speeds cannot become negative. The first and the last
         sample keep their positions.

@@ -48,7 +48,7 @@ def test_every_phase_below_a_hop_is_drawn_about_equally_often(hop_s):
     firsts = [int(random_phase(recording, 1.0, hop_s, seed).X[0, 0, 0]) for seed in seeds]
     counts = np.bincount(firsts, minlength=n_places)
     assert len(counts) == n_places
-    # Each phase is expected 40 times; the tolerance is six standard deviations of a binomial count.
+    # Each phase is expected 40 times; the tolerance is six standard deviations of a Poisson count.
     assert (np.abs(counts - 40) < 6 * np.sqrt(40)).all()
 
 
