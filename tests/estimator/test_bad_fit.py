@@ -194,7 +194,7 @@ def test_a_table_of_text_is_named():
 
 @pytest.mark.parametrize("seed", ["a", -1, 1.5, 2**32, np.random.default_rng(0)])
 def test_an_invalid_random_state_is_named_in_the_error(seed):
-    with pytest.raises(ArgumentError, match=r"random_state=.* integer of 0 or more"):
+    with pytest.raises(ArgumentError, match=r"random_state=.* integer from 0 to"):
         classifier(random_state=seed).fit(X, Y)
 
 

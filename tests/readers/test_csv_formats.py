@@ -98,7 +98,7 @@ def test_every_form_gives_the_same_recording(
         (table([("s", "A", "m/s", ""), *VALUES]), "utf-8", {}, "remove the row if it has units"),
         (table([*VALUES, (0.2, 1.0, 1.0, '"Kies')]), "utf-8", {}, "line 5: a quote is not closed"),
         (table(), "latin-1", {}, r"header is not UTF-8 .* encoding='latin-1'"),
-        (table(names=("t", "a", "b", "c")), "latin-1", {}, r"Give the encoding, for example encoding="),
+        (table(names=("t", "a", "b", "c")), "latin-1", {}, r"Give the encoding"),
         (table(), "latin-1", {"encoding": "utf-16"}, "is not text in utf-16"),
         (table(), "latin-1", {"encoding": "ascii"}, "is not text in ascii"),
         (table(), "utf-8", {"encoding": "latin1n"}, "encoding='latin1n' is not known"),
