@@ -86,7 +86,7 @@ def test_the_end_of_each_recording_is_held_out_if_no_whole_recording_can_be(hop_
     assert (order[held_out] >= 0.8 * np.array([40, 30, 20])[recording[held_out]]).all()
     with pytest.warns(LeakWarning):
         clf.set_params(max_epochs=1, early_stopping=False).fit(X, y, **options)
-    assert "from the same groups" in clf.features_.reason
+    assert "share groups" in clf.features_.reason
 
 
 @pytest.mark.filterwarnings("ignore:class .* of y has only one window")
