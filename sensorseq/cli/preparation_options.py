@@ -241,7 +241,7 @@ SlopS = Annotated[
         "--slop-s",
         metavar="S",
         help="With --native-rates: maximum time between window starts of two sensors [default:"
-        " hop-s / 10].",
+        " hop-s / 10, or the longest sample period if that is longer].",
     ),
 ]
 Missing = Annotated[

@@ -265,7 +265,7 @@ class PreparationOptions(ReadOptions):
         "window",
         metavar="S",
         help="With --native-rates: maximum time between window starts of two sensors"
-        " [default: hop-s / 10].",
+        " [default: hop-s / 10, or the longest sample period if that is longer].",
     )
     missing: str | None = option_field(
         "window",
