@@ -21,11 +21,8 @@ import hypothesis
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from mutations import mutate_json
 from scipy.signal import butter
-
-sys.path.insert(0, sys.argv.pop(1) if len(sys.argv) > 1 and Path(sys.argv[1]).is_dir() else ".")
-
-from mutations import mutate_json  # also imports sensorseq
 
 from sensorseq import SensorLSTMClassifier, _signal
 from sensorseq.errors import SensorseqError

@@ -68,11 +68,12 @@ def run(kind, seconds):
     ]
     suppressions = tree / "suppressions.txt"
     suppressions.write_text(SUPPRESSIONS)
-    program = [sys.executable, str(Path(__file__).with_name("drawn_calls.py")), str(tree)]
+    program = [sys.executable, str(Path(__file__).with_name("drawn_calls.py"))]
     command = [*program, "--seconds", str(seconds), "--threads", str(threads)]
     if kind == "tsan":  # ThreadSanitizer fails with address randomization in recent kernels
         command = ["setarch", "-R", *command]
     options = {
+        "PYTHONPATH": str(tree),
         "LD_PRELOAD": ":".join(libraries),
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:detect_odr_violation=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",

@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import drawn_calls
 import mutations
 import parsers
 import run as harden
@@ -40,11 +41,8 @@ def test_good_files_are_read_and_changed_ones_read_or_refused(name, tmp_path, mo
     assert session.state["findings"] == {}
 
 
-def test_drawn_models_are_loaded_or_refused(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["drawn_calls.py"])  # drawn_calls reads a folder from sys.argv
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    import drawn_calls
-
+def test_drawn_models_are_loaded_or_refused():
+    drawn_calls.counts.clear()
     for seed in range(20):
         drawn_calls.models(random.Random(seed), n_spoiled=seed % 2)
     assert drawn_calls.counts["models done"] >= 10  # every model that is not spoiled must load
