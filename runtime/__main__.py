@@ -97,7 +97,7 @@ def _warn(message: str) -> None:
 
 def _stream(options: argparse.Namespace) -> None:
     if sum(source is not None for source in (options.input, options.udp, options.tcp)) > 1:
-        raise InputError("--input, --udp and --tcp are mutually exclusive.")
+        raise InputError("give only one of --input, --udp and --tcp.")
     model = load_classifier(options.model, strict=options.strict)
     say = (lambda _: None) if options.quiet else _warn
 

@@ -79,7 +79,7 @@ ODD_VALUES = {
     "unsigned": (
         "whole numbers that jump between the ends of their range",
         "These are probably signed numbers that were stored as unsigned ones: subtract the full"
-        " range (65536 for 16 bits) from values in the upper half.",
+        " range (65536 for 16 bits) from the values in the upper half of the range.",
     ),
     "marks": (
         "one value, far from all others, occurs again and again",
@@ -106,8 +106,8 @@ _PHRASES = {
     **{f"{kind}_advice": advice for kind, (_, advice) in ODD_VALUES.items()},
     "shared_groups": (
         "{torn:?These groups are in both parts: {torn:12}. Keep each group in one part. }{shared:?"
-        "These groups share windows: {shared:12}. If the groups are one recording, merge them; if"
-        " windows were copied, remove the copies. }"
+        "These groups share windows: {shared:12}. If they come from one recording, make them one"
+        " group; if windows were copied, remove the copies. }"
     ),
     "give_groups": (
         "Give groups= with the recording of each window. For a search, cross-validation or"

@@ -332,7 +332,9 @@ class _Checks:
     def check_near_duplicates(self) -> None:
         origin = self.recording if self.recording is not None else self.windows.groups
         if origin is None:
-            self.not_checked.append("near-duplicates: neither recording_id nor groups.")
+            self.not_checked.append(
+                "near-duplicates: the windows have neither recording_id nor groups."
+            )
             return
         if len(np.unique(origin)) < 4:
             self.not_checked.append("near-duplicates: fewer than four recordings to compare.")

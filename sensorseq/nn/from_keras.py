@@ -143,7 +143,7 @@ def _read_lstm(layer: Any, config: dict[str, Any], parts: Parts) -> None:
         directions.append(Direction(kernel, recurrent, bias[0] if bias else no_bias))
     if parts.stack and len(parts.stack[0]) != len(directions):
         raise _unsupported(
-            layer, "must be bidirectional if and only if the other LSTM layers are bidirectional"
+            layer, "differs in direction; all LSTM layers must be bidirectional, or none of them"
         )
     before = sum(part.n_units for part in parts.stack[-1]) if parts.stack else None
     if before is not None and directions[0].kernel.shape[0] != before:

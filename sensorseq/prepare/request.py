@@ -121,9 +121,8 @@ class PreparedSummary:
     bridging_gaps_s: dict[str, float] = field(default_factory=dict)
     simultaneous: str = ""  # recordings that cover the same time
     subjects: str = ""  # persons or machines whose recordings are in several parts
-    sensors: list[str] = field(
-        default_factory=list
-    )  # a sentence about each sensor, with `native_rates`
+    # A sentence about each sensor, with `native_rates`.
+    sensors: list[str] = field(default_factory=list)
     action: str = "written"  # can also be "replaced", "extended" or "none"
     changes: list[str] = field(default_factory=list)  # differences from the existing file
 

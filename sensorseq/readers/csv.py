@@ -98,7 +98,9 @@ class CsvFormat(NamedTuple):
         way_out = "" if self.decimal == "." else _PLAIN_NUMBERS
         if self.decimal is None:
             more = " with delimiter=','" if self.separator == "," else ""
-            way_out += f"; use decimal=','{more} for decimal commas, or decimal='.' for text"
+            way_out += (
+                f"; use decimal=','{more} for decimal commas, or decimal='.' for a text column"
+            )
         return TextColumn(path, name, self.decimal or ".", way_out)
 
     @property

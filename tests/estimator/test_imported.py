@@ -270,7 +270,7 @@ REFUSED = {
         Model(
             keras_bidirectional("low", 3, 5, returns=True), keras_lstm("high", 10, 5, returns=False)
         ),
-        "layer 'high' .* must be bidirectional if and only if the other LSTM layers",
+        "layer 'high' .* differs in direction; all LSTM layers must be bidirectional, or none",
     ),
     "LSTM above a vector": (
         Model(last(), keras_lstm("high", 5, 5, returns=False), dense(5, 2)),

@@ -131,8 +131,8 @@ def _reachable_count(
             short = int(np.argmin([len(size) for size in sizes]))
             raise WindowError(
                 f"class {classes[short]!r} has {len(sizes[short])} recording(s), too few if each"
-                f" may contribute at most a fraction {most:g} of the rows of the class. Make more"
-                " recordings, or use a larger max_per_recording."
+                f" may contribute at most a fraction of {most:g} of the rows of the class. Make"
+                " more recordings, or use a larger max_per_recording."
             )
     if reached < wanted:
         warnings.warn(
