@@ -92,13 +92,19 @@ def repair_stamps(
     return plan.apply(x)
 
 
-def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
-    """Return the timestamps as float64; raise an error if a sample has no finite timestamp."""
+def check_one_per_sample(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
+    """Return the timestamps as float64; raise an error unless there is one for each sample."""
     t = np.asarray(timestamps_s, dtype=np.float64)
     if t.shape != (n_samples,):
         raise SignalError(
             f"timestamps have shape {t.shape} for {n_samples} samples; give one per sample."
         )
+    return t
+
+
+def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
+    """Return the timestamps as float64; raise an error if a sample has no finite timestamp."""
+    t = check_one_per_sample(timestamps_s, n_samples)
     if not is_finite(t):
         n_wrong, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), len(t), t)
         raise SignalError(

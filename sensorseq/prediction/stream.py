@@ -12,7 +12,7 @@ from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.prediction.decisions import Predictor, answered_windows
 from sensorseq.prediction.frames import in_order
-from sensorseq.prediction.gaps import COMPLETE
+from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import Preparation, refuse_normalized
 from sensorseq.preprocessing.cutting import RecordingPlan
@@ -33,12 +33,12 @@ class StreamDecision:
 
     `start_s` and `end_s` refer to the clock of the samples. `probabilities` contains the
     probability of every class in the order of `classes_`, and `probability` is the highest one.
-    `answered` is True if the highest probability, before smoothing, reaches the threshold of
-    `fit_abstention`, otherwise False. Without a threshold, `answered` is None, or False for a
-    window without any number. `lacks` is 0 for a complete window, 1 if so much is missing that
-    another sensor should decide, and 2 if the window has no number. `delay_s` is the time from the
-    window's end to the newest sample. `outside` is True if the window is unlike the training
-    windows, and None if the model lacks the ranges of the training windows.
+    `answered` is True if `probability` reaches the threshold of `fit_abstention`, otherwise False.
+    Without a threshold, `answered` is None, or False for a window without any number. `lacks` is 0
+    for a complete window, 1 if so much is missing that another sensor should decide, and 2 if the
+    window has no number, or its values are too large. `delay_s` is the time from the window's end
+    to the newest sample. `outside` is True if the window is unlike the training windows, and None
+    if the model lacks the ranges of the training windows.
     """
 
     start_s: float
@@ -97,6 +97,8 @@ class DecisionStream:
         time.
     """
 
+    _drifts_s: NDArray[np.float64]  # drift of the clock from sample `_first_tick` on
+
     def __init__(
         self,
         model: Predictor,
@@ -129,6 +131,9 @@ class DecisionStream:
         in_packets = model.preparation is not None and model.preparation.get("in_packets", False)
         self._clock = LiveClock(rate, len(self.channels), gap, max_delay_s, in_packets=in_packets)
         self._window_rate = self._plan.window_rate_hz(self._rate)
+        self._is_same_rate = abs(rate / self._rate - 1) < _SAME_RATE
+        # the rate of the windows' samples on the clock of the arriving samples
+        self._clock_rate = self._window_rate * (rate / self._rate if self._is_same_rate else 1.0)
         self._n_window = self._plan.window_samples(self._rate)
         hop_s = use.window_s if use.hop_s is None else use.hop_s
         self.hop_s = float(hop_s)
@@ -138,6 +143,7 @@ class DecisionStream:
         check_choice("smooth", smoothing.smooth, STREAM_SMOOTH)
         self._smoother, self._waiting = None, deque[StreamDecision]()
         self._shares = model.class_shares
+        self._threshold = None if model.abstention is None else model.abstention.threshold
         if smoothing.smooth != "none":
             window_s = self._n_window / self._window_rate
             dwell = smoothing.dwell(len(self.classes), window_s)
@@ -164,11 +170,17 @@ class DecisionStream:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers of late, duplicate and filled samples, gaps, decisions and unusual windows."""
+        """Numbers of late, duplicate and filled samples, gaps, decisions and unusual windows.
+
+        `n_infinite` counts values that were treated as NaN, and `n_bad_stamps` samples that were
+        ignored; see `push`.
+        """
         clock = self._clock
         return {
             "n_late": clock.n_late,
             "n_duplicates": clock.n_duplicates,
+            "n_infinite": clock.n_infinite,
+            "n_bad_stamps": clock.n_bad_stamps,
             "n_filled": clock.n_filled,
             "n_gaps": clock.n_gaps,
             "n_decisions": self.n_decisions,
@@ -184,10 +196,12 @@ class DecisionStream:
         ----------
         samples : array-like or DataFrame of shape (n, n_channels)
             Any number of samples, with the columns of `channels`, in the units of training; a
-            DataFrame may have them in any order. NaN is a missing value.
+            DataFrame may have them in any order. NaN is a missing value, and so is infinity or a
+            value too large for float32.
         timestamps_s : array-like of shape (n,), optional
-            Times in seconds. Without times, no sample may be missing, because sample i is assumed
-            to be at time i / `sample_rate_hz`.
+            Times in seconds. A sample is ignored if its time is not finite, or so large that floats
+            do not resolve half a sample period. Without times, no sample may be missing, because
+            sample i is assumed to be at time i / `sample_rate_hz`.
 
         Returns
         -------
@@ -197,8 +211,8 @@ class DecisionStream:
         Raises
         ------
         SignalError
-            If the number of channels is wrong, a sample is infinite, or a time is not finite. All
-            samples of this call are then ignored.
+            If the number of channels or times is wrong, or the first times do not match
+            `sample_rate_hz`. All samples of this call are then ignored.
         InputError
             If a DataFrame lacks a channel, or has an unknown column.
         """
@@ -207,10 +221,9 @@ class DecisionStream:
 
     def flush(self) -> list[StreamDecision]:
         """End the signal and return the remaining decisions; another signal may follow."""
-        newest_s = self._clock.newest_s
-        decisions = [*self._decide(self._clock.flush()), *self._end(newest_s)]
+        decisions = [*self._decide(self._clock.flush()), *self._end()]
         if self._smoother is not None:
-            last = self._settled(self._smoother.flush(), newest_s)
+            last = self._settled(self._smoother.flush())
             self.n_decisions += len(last)
             decisions += last
         self._begin(0.0)
@@ -220,28 +233,29 @@ class DecisionStream:
         decisions: list[StreamDecision] = []
         for part in parts:
             if part.start_s is not None:
-                decisions += self._end(self._clock.newest_s)
+                decisions += self._end()
                 self._begin(part.start_s)
-            self._drift_s = part.drift_s
+            self._drifts_s = np.concatenate([self._drifts_s, part.drifts_s])
             self._keep(self._steps.push(self._resampler.push(part.values)))
             decisions += self._windows()
         return decisions
 
     def _begin(self, start_s: float) -> None:
         """Begin a segment with fresh filters and windows."""
-        is_same = abs(self.sample_rate_hz / self._rate - 1) < _SAME_RATE
         self._resampler = StreamResampler(
-            self._rate if is_same else self.sample_rate_hz,
+            self._rate if self._is_same_rate else self.sample_rate_hz,
             self._rate,
             len(self._channels),
             attenuation_db=self._use.attenuation_db,
         )
         self._steps = StepChain(self._plan.steps).stream(self._channels, self._rate)
-        self._start_s, self._drift_s = start_s + self._steps.delay_s, 0.0
+        self._start_s = start_s + self._steps.delay_s
+        self._drifts_s = np.empty(0)
+        self._first_tick = 0
         self._kept: NDArray[np.float32] | None = None  # samples from index `_first` on
         self._first = self._n_cut = self._n_samples = 0
 
-    def _end(self, newest_s: float | None) -> list[StreamDecision]:
+    def _end(self) -> list[StreamDecision]:
         """End the segment and return its remaining decisions."""
         if not self._n_samples and self._kept is None:
             return []
@@ -283,7 +297,13 @@ class DecisionStream:
         keep = min(self._start_of(self._n_cut), self._n_samples)
         decisions = self._predict(np.stack(windows), starts)
         self._kept, self._first = self._kept[keep - self._first :], keep
+        tick = self._tick_of(keep)
+        self._drifts_s, self._first_tick = self._drifts_s[tick - self._first_tick :], tick
         return decisions
+
+    def _tick_of(self, start: int) -> int:
+        """Return the index of the arrived sample at which sample `start` of the windows begins."""
+        return int(start / self._clock_rate * self.sample_rate_hz + 1e-6)
 
     def _predict(
         self,
@@ -291,11 +311,11 @@ class DecisionStream:
         starts: list[int],
         lengths: NDArray[np.int64] | None = None,
     ) -> list[StreamDecision]:
+        is_infinite = ~np.isfinite(windows).all(axis=(1, 2))  # steps may turn 1e38 into infinity
+        windows[is_infinite] = 0.0
         rows, lacks = self._model.probabilities(windows, lengths)
-        abstention = self._model.abstention
-        answered = answered_windows(
-            rows, lacks, None if abstention is None else abstention.threshold
-        )
+        rows[is_infinite], lacks[is_infinite] = self._shares, EMPTY
+        answered = answered_windows(rows, lacks, self._threshold)
         are_outside: list[bool | None] = [None] * len(rows)
         if self._model.has_ranges:
             outside = self._model.outside(windows, lengths)
@@ -303,13 +323,14 @@ class DecisionStream:
             if self.on_outside and outside.n_outside and not self.n_outside:
                 self.on_outside(outside)
             self.n_outside += outside.n_outside
-        origin_s = self._start_s + self._drift_s
         newest_s = self._clock.newest_s
         decisions = []
         judged = zip(starts, rows, answered, are_outside, lacks.tolist())
         for start, row, is_answered, is_outside, lack in judged:
-            start_s = round(origin_s + start / self._window_rate, _CLOCK_DIGITS)
-            end_s = round(start_s + self._n_window / self._window_rate, _CLOCK_DIGITS)
+            drift_s = self._drifts_s[self._tick_of(start) - self._first_tick]
+            start_s = float(self._start_s + drift_s + start / self._clock_rate)
+            start_s = round(start_s, _CLOCK_DIGITS)
+            end_s = round(start_s + self._n_window / self._clock_rate, _CLOCK_DIGITS)
             best = int(np.argmax(row))
             probability = float(row[best])
             decisions.append(
@@ -332,24 +353,24 @@ class DecisionStream:
                 middle_s = (decision.start_s + decision.end_s) / 2
                 likelihood = np.array(decision.probabilities) / self._shares
                 due += self._smoother.push(middle_s, likelihood)
-            decisions = self._settled(due, newest_s)
+            decisions = self._settled(due)
         self.n_decisions += len(decisions)
         return decisions
 
-    def _settled(
-        self, rows: list[NDArray[np.float64]], newest_s: float | None
-    ) -> list[StreamDecision]:
+    def _settled(self, rows: list[NDArray[np.float64]]) -> list[StreamDecision]:
         """Return the oldest waiting decisions, updated with their smoothed probabilities."""
-        decisions = []
+        decisions, newest_s = [], self._clock.newest_s
         for row in rows:
             decision, best = self._waiting.popleft(), int(np.argmax(row))
             delay_s = 0.0 if newest_s is None else round(newest_s - decision.end_s, _CLOCK_DIGITS)
+            lacks = np.array([decision.lacks])
             decisions.append(
                 replace(
                     decision,
                     label=self.classes[best],
                     probability=float(row[best]),
                     probabilities=tuple(row.tolist()),
+                    answered=answered_windows(row[np.newaxis], lacks, self._threshold)[0],
                     delay_s=delay_s,
                 )
             )

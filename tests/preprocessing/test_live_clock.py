@@ -7,6 +7,7 @@ from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.preprocessing.live_clock import LiveClock
 
 RATE = 50.0
+COUNTERS = ("n_late", "n_duplicates", "n_filled", "n_gaps", "n_infinite", "n_bad_stamps")
 
 
 def signal(n, n_channels=2, seed=0):
@@ -14,7 +15,7 @@ def signal(n, n_channels=2, seed=0):
 
 
 def run(clock, x, t=None, sizes=(7,)):
-    """Push chunks, flush, and join the samples of each piece; return starts and values."""
+    """Push chunks, flush, and join each piece's samples; return starts, values and drifts."""
     found, at, i = [], 0, 0
     while at < len(x):
         stop = at + sizes[i % len(sizes)]
@@ -24,10 +25,10 @@ def run(clock, x, t=None, sizes=(7,)):
     pieces = []
     for part in found:
         if part.start_s is not None:
-            pieces.append((part.start_s, [part.values]))
-        else:
-            pieces[-1][1].append(part.values)
-    return [(start_s, np.concatenate(parts)) for start_s, parts in pieces]
+            pieces.append((part.start_s, [], []))
+        pieces[-1][1].append(part.values)
+        pieces[-1][2].append(part.drifts_s)
+    return [(start_s, *map(np.concatenate, parts)) for start_s, *parts in pieces]
 
 
 @pytest.mark.parametrize("stamped", [False, True])
@@ -35,7 +36,7 @@ def test_even_samples_stay_as_they_are(stamped):
     x = signal(500)
     t = 3.0 + np.arange(500) / RATE if stamped else None
     clock = LiveClock(RATE, 2)
-    ((start_s, values),) = run(clock, x, t)
+    ((start_s, values, _),) = run(clock, x, t)
     np.testing.assert_array_equal(values, x)
     assert start_s == (3.0 if stamped else 0.0)
     assert [clock.n_late, clock.n_duplicates, clock.n_filled, clock.n_gaps] == [0] * 4
@@ -51,7 +52,7 @@ def test_a_drifting_clock_with_jitter_loses_and_invents_nothing(drift):
     found = [part for chunk in chunks for part in clock.push(*chunk)]
     np.testing.assert_array_equal(np.concatenate([part.values for part in found]), x)
     assert clock.n_filled == clock.n_gaps == 0
-    end_s = found[0].start_s + (len(x) - 1) / RATE + found[-1].drift_s
+    end_s = found[0].start_s + (len(x) - 1) / RATE + found[-1].drifts_s[-1]
     assert abs(end_s - true_s[-1]) < 0.5 / RATE
 
 
@@ -63,7 +64,7 @@ def test_missing_samples_are_bridged_by_a_straight_line():
     holes[60:64, 0] = np.nan
     holes[90, 1] = np.nan
     clock = LiveClock(RATE, 2)
-    ((_, values),) = run(clock, holes[there], t[there])
+    ((_, values, _),) = run(clock, holes[there], t[there])
     for c in range(2):
         known = there & ~np.isnan(holes[:, c])
         np.testing.assert_allclose(values[:, c], np.interp(t, t[known], x[known, c]), atol=1e-12)
@@ -75,7 +76,7 @@ def test_channels_that_are_never_known_together_are_joined():
     holes = x.copy()
     holes[1::2, 0] = np.nan
     holes[::2, 1] = np.nan
-    ((start_s, values),) = run(LiveClock(RATE, 2), holes, t)
+    ((start_s, values, _),) = run(LiveClock(RATE, 2), holes, t)
     assert start_s == t[1]
     assert len(values) == 198  # both channels are known in samples 1 to 198
     np.testing.assert_array_equal(values[::2, 1], x[1:199:2, 1])
@@ -87,8 +88,8 @@ def test_a_long_gap_begins_a_new_piece():
     later = t + np.repeat([0, 11 / RATE, 11 / RATE + 9e5], 100)
     clock = LiveClock(RATE, 2)
     pieces = run(clock, x, later)
-    assert [start_s for start_s, _ in pieces] == [later[0], later[100], later[200]]
-    np.testing.assert_array_equal(np.concatenate([values for _, values in pieces]), x)
+    assert [start_s for start_s, _, _ in pieces] == [later[0], later[100], later[200]]
+    np.testing.assert_array_equal(np.concatenate([values for _, values, _ in pieces]), x)
     assert clock.n_gaps == 2
     pieces = run(LiveClock(RATE, 2, max_gap_s=0.3), x[:200], later[:200])
     assert len(pieces) == 1
@@ -110,10 +111,10 @@ def test_samples_out_of_order_are_sorted_if_they_are_waited_for():
     order = np.arange(300)
     order[100:104] = [102, 100, 103, 101]
     waits = LiveClock(RATE, 2, max_delay_s=4.5 / RATE)
-    ((_, values),) = run(waits, x[order], t[order])
+    ((_, values, _),) = run(waits, x[order], t[order])
     np.testing.assert_array_equal(values, x)
     hasty = LiveClock(RATE, 2)
-    ((_, values),) = run(hasty, x[order], t[order])
+    ((_, values, _),) = run(hasty, x[order], t[order])
     assert (waits.n_late, hasty.n_late) == (0, 2)
     assert len(values) == 300
 
@@ -124,7 +125,7 @@ def test_of_repeated_stamps_the_first_counts():
     again = x[twice]
     again[21] += 100.0
     clock = LiveClock(RATE, 2)
-    ((_, values),) = run(clock, again, t[twice])
+    ((_, values, _),) = run(clock, again, t[twice])
     np.testing.assert_array_equal(values, x)
     assert clock.n_duplicates == 3
 
@@ -134,10 +135,73 @@ def test_a_clock_that_is_set_back_begins_a_new_piece():
     t = np.concatenate([1000 + np.arange(100) / RATE, np.arange(200) / RATE])
     clock = LiveClock(RATE, 2)
     pieces = run(clock, x, t)
-    assert [len(values) for _, values in pieces] == [100, 190]
+    assert [len(values) for _, values, _ in pieces] == [100, 190]
     # ten late samples, and the sample that proves that the clock was set back
     assert clock.n_late == 11
     np.testing.assert_array_equal(pieces[1][1], x[110:])
+
+
+@pytest.mark.parametrize("begin_s", [-50.0, -0.1, 0.0, 0.007, 50.0, 1.7e9])
+def test_a_piece_begins_at_its_first_stamp(begin_s):
+    t = begin_s + np.arange(300) / RATE
+    ((start_s, values, drifts_s),) = run(LiveClock(RATE, 2), signal(300), t)
+    assert start_s == begin_s
+    assert len(values) == 300
+    assert np.abs(drifts_s).max() < 1e-6
+
+
+def test_the_drift_is_that_of_each_sample():
+    t = np.arange(3000) / (1.006 * RATE)
+    for sizes in ((3000,), (50,), (1,)):
+        ((start_s, _, drifts_s),) = run(LiveClock(RATE, 2), signal(3000), t, sizes)
+        assert np.abs(start_s + np.arange(3000) / RATE + drifts_s - t).max() < 0.01
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300, 3.5e38])
+def test_values_that_float32_cannot_hold_are_missing(value):
+    x, clock = signal(100), LiveClock(RATE, 2)
+    x[50, 1] = value
+    ((_, values, _),) = run(clock, x, np.arange(100) / RATE)
+    assert values[50].tolist() == [x[50, 0], pytest.approx((x[49, 1] + x[51, 1]) / 2)]
+    assert (clock.n_infinite, clock.n_filled) == (1, 1)
+
+
+@pytest.mark.parametrize("stamp_s", [1e308, -1e308, 1e18, np.inf, np.nan])
+def test_a_sample_with_an_impossible_stamp_is_missing(stamp_s):
+    x, t, clock = signal(100), np.arange(100) / RATE, LiveClock(RATE, 2)
+    t[50] = stamp_s
+    ((_, values, _),) = run(clock, x, t)
+    np.testing.assert_allclose(values[50], (x[49] + x[51]) / 2)
+    np.testing.assert_array_equal(np.delete(values, 50, 0), np.delete(x, 50, 0))
+    assert (clock.n_bad_stamps, clock.n_filled, clock.n_gaps) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("options", [{"in_packets": True}, {"max_delay_s": 0.5}])
+@pytest.mark.parametrize("step_s", [0.0, 1e-7])
+def test_few_samples_wait_however_many_share_a_time(options, step_s):
+    clock = LiveClock(RATE, 1, **options)
+    found = clock.push(np.zeros((300, 1)), np.arange(300) / RATE)
+    for stamps in np.split(6.0 + np.arange(20_000) * step_s, 20):
+        found += clock.push(np.ones((1000, 1)), stamps)
+        assert max(len(vars(clock)[name]) for name in ("_waiting", "_packet", "_held")) < 100
+    found += clock.flush()
+    n_returned = sum(len(part.values) for part in found)
+    assert n_returned + clock.n_late + clock.n_duplicates - clock.n_filled == 20_300
+
+
+@pytest.mark.parametrize("in_packets", [False, True])
+def test_sessions_are_not_mixed_if_the_clock_is_set_back(in_packets):
+    t = np.concatenate([np.arange(300), np.arange(150, 450)]) / RATE
+    if in_packets:
+        t = np.repeat(t[4::5], 5)
+    x = np.repeat([0.0, 1.0], 300)[:, None]
+    for sizes in ((600,), (1,)):
+        clock = LiveClock(RATE, 1, None, 0.5, in_packets=in_packets)
+        pieces = run(clock, x, t, sizes)
+        assert [np.unique(values).tolist() for _, values, _ in pieces] == [[0.0], [1.0]]
+        # ten late samples were left out
+        assert [len(values) for _, values, _ in pieces] == [300, 290]
+        assert clock.n_duplicates == 0
 
 
 @given(st.data())
@@ -145,30 +209,39 @@ def test_the_chunks_do_not_matter(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     n = 120
     x, t = rng.normal(size=(n, 2)), np.arange(n) / RATE + rng.uniform(-0.3, 0.3, n) / RATE
+    t += data.draw(st.sampled_from([0.0, -50.0, 1.7e9, -0.1]))
     x[rng.random((n, 2)) < data.draw(st.sampled_from([0.0, 0.05, 0.4]))] = np.nan
     t += np.cumsum(rng.choice([0, 2, 30], n, p=[0.94, 0.04, 0.02])) / RATE
     order = np.argsort(np.arange(n) + rng.uniform(0, data.draw(st.sampled_from([0, 3])), n))
     x, t = x[order], t[order]
+    t[rng.integers(n)] = data.draw(st.sampled_from([1e308, -1e308, np.nan, 1e18, 3.0]))
+    x[rng.integers(n), 0] = data.draw(st.sampled_from([np.inf, -1e300, 0.0]))
+    t[rng.integers(n) :] -= data.draw(st.sampled_from([0.0, 0.7, 1e3]))
     delay_s = data.draw(st.sampled_from([0.0, 0.1]))
+    in_packets = data.draw(st.booleans())
+    if in_packets:
+        t = np.repeat(t[::4], 4)
     sizes = data.draw(st.lists(st.integers(1, 50), min_size=1, max_size=5))
-    whole, chunked = (LiveClock(RATE, 2, max_delay_s=delay_s) for _ in range(2))
-    expected, found = run(whole, x, t, (n,)), run(chunked, x, t, sizes)
-    if not delay_s:  # with a delay, chunk sizes affect which samples are late
-        assert len(found) == len(expected)
-        for (start_s, values), (wanted_s, wanted) in zip(found, expected, strict=True):
-            assert start_s == wanted_s
-            np.testing.assert_array_equal(values, wanted)
-    for _, values in found:
-        assert np.isfinite(values).all()
+    results = []
+    for chunks in ((n,), sizes, (1,)):
+        clock = LiveClock(RATE, 2, None, delay_s, in_packets=in_packets)
+        try:
+            pieces = run(clock, x, t, chunks)
+        except SignalError as error:  # so many samples were lost that the rate seems to be wrong
+            results.append(str(error))
+            continue
+        assert all(np.isfinite(values).all() for _, values, _ in pieces)
+        results.append((pieces, [getattr(clock, name) for name in COUNTERS]))
+    for result in results[1:]:
+        np.testing.assert_equal(result, results[0])
 
 
 @pytest.mark.parametrize(
     ("samples", "stamps", "said"),
     [
         (np.zeros((2, 3)), None, "3 channel"),
-        (np.array([[0.0, np.inf]]), None, "infinity"),
         (np.zeros((2, 2)), [0.0], "one per sample"),
-        (np.zeros((2, 2)), [0.0, np.nan], "not finite"),
+        (np.zeros((60, 2)), 1.7e18 + np.arange(60) * 2e7, "must be in seconds"),
     ],
 )
 def test_bad_samples_are_refused_and_change_nothing(samples, stamps, said):
