@@ -502,9 +502,9 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
     resolution = resolution_s(stamps)
     usual = _median(passes, n_steps)
     if n_steps < _FEWEST_STEPS or usual <= 0:
-        return _roundest_period(usual, resolution / usual) if usual > 0 else usual
+        return roundest_rate(usual, resolution / usual)[1] if usual > 0 else usual
     clock = _choose_clock(passes, n_steps, usual)
-    return _roundest_period(clock.period_s, (resolution + clock.range_s) / clock.span_s)
+    return roundest_rate(clock.period_s, (resolution + clock.range_s) / clock.span_s)[1]
 
 
 def _median(intervals: _Intervals, n_steps: int) -> float:
@@ -585,14 +585,14 @@ def _fit_clock(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _
     return _Clock(period_s, high - low, span_s, deviation_s, n_ticks, n_steps)
 
 
-def _roundest_period(period_s: float, tolerance: float) -> float:
-    """Return the period within the tolerance whose rate or value has the fewest digits."""
+def roundest_rate(period_s: float, tolerance: float) -> tuple[float, float]:
+    """Return the rate and the period within the tolerance, one of which has the fewest digits."""
     tolerance = min(tolerance + 4 * np.finfo(np.float64).eps, _ROUNDEST)
     for digits in range(1, _MOST_DIGITS + 1):
         rate = float(f"{1 / period_s:.{digits}g}")
         if abs(rate * period_s - 1) <= tolerance:
-            return 1 / rate
+            return rate, 1 / rate
         period = float(f"{period_s:.{digits}g}")
         if abs(period / period_s - 1) <= tolerance:
-            return period
-    return period_s
+            return 1 / period, period
+    return 1 / period_s, period_s

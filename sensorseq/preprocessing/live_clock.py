@@ -152,7 +152,7 @@ class LiveClock:
             take = self._pack
         if self._max_delay_s:
             take = self._wait
-        complete: NDArray[np.bool_] = ~np.isnan(x).any(axis=1)
+        complete = np.asarray(~np.isnan(x).any(axis=1))
         for stamp_s, row, is_complete in zip(stamps.tolist(), x, complete.tolist()):
             take(stamp_s, row, is_complete)
         return self._taken()

@@ -36,8 +36,8 @@ def check_attenuation(attenuation_db: float) -> float:
     return check_real("attenuation_db", attenuation_db, _LOWEST_DB, _HIGHEST_DB, high_open=False)
 
 
-def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | None:
-    """Return the simplest fraction within a relative `tolerance` of `ratio`, or None.
+def simple_ratio(ratio: Fraction) -> Fraction | None:
+    """Return the simplest fraction within `SAME_RATIO` of `ratio`, or None.
 
     Users usually mean a simple fraction (33.3 to 11.1 Hz is 1/3), whose filter is faster than a
     table.
@@ -46,7 +46,7 @@ def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | N
     max_term = 1
     while max_term <= _MAX_TERM:
         near = small.limit_denominator(max_term)
-        if near and abs(float(near / small - 1)) <= tolerance:
+        if near and abs(float(near / small - 1)) <= SAME_RATIO:
             return near if ratio <= 1 else 1 / near
         max_term *= 2
     return None
@@ -56,14 +56,13 @@ def make_filter(
     ratio: Fraction,
     n_channels: int,
     attenuation_db: float = ATTENUATION_DB,
-    tolerance: float = SAME_RATIO,
 ) -> PolyphaseFilter | TableFilter | None:
     """Make a filter with `ratio` output samples per input sample; return None for a ratio of 1.
 
     The filter attenuates by `attenuation_db` above the lower of the two Nyquist frequencies. A
-    simple fraction within the relative `tolerance` replaces `ratio`.
+    simple fraction within `SAME_RATIO` replaces `ratio`.
     """
-    simple = simple_ratio(ratio, tolerance)
+    simple = simple_ratio(ratio)
     if simple == 1:
         return None
     if simple is not None:
@@ -123,7 +122,6 @@ def change_rate(
     *,
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
-    tolerance: float = SAME_RATIO,
 ) -> NDArray[np.floating]:
     """Resample a finite signal (n_samples, n_channels) to (ceil(n_samples * ratio), n_channels).
 
@@ -131,9 +129,9 @@ def change_rate(
     `make_filter`.
     """
     if engine == "polyphase":
-        stream = make_filter(ratio, x.shape[1], attenuation_db, tolerance)
+        stream = make_filter(ratio, x.shape[1], attenuation_db)
         return x.copy() if stream is None else stream.push_last(x)
-    ratio = simple_ratio(ratio, tolerance) or ratio
+    ratio = simple_ratio(ratio) or ratio
     if not len(x) or ratio == 1:
         return x.copy()
     # The number of outputs is the same as with a `TableFilter`.
@@ -155,14 +153,13 @@ def change_rate_in_blocks(
     *,
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
-    tolerance: float = SAME_RATIO,
 ) -> Iterator[NDArray[np.floating]]:
     """Yield the result of `change_rate` in blocks; soxr needs the whole signal in memory."""
     if engine != "polyphase":
         whole = np.concatenate(list(blocks))
-        yield change_rate(whole, ratio, engine=engine, tolerance=tolerance)
+        yield change_rate(whole, ratio, engine=engine)
         return
-    stream = make_filter(ratio, n_channels, attenuation_db, tolerance)
+    stream = make_filter(ratio, n_channels, attenuation_db)
     for block in blocks:
         yield block if stream is None else stream.push(block)
     if stream is not None:

@@ -17,17 +17,24 @@ from sensorseq.numeric import interpolate_cubic
 from sensorseq.packets import decimal_step_s
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
-    SAME_RATIO,
     change_rate_in_blocks,
     check_engine,
 )
-from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
+from sensorseq.recording import (
+    GAP_PERIODS,
+    SAME_PERIOD,
+    resolution_s,
+    roundest_rate,
+    sample_period,
+)
 from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 
 FILLED_PERIODS = 1.75  # a longer step between timestamps means missing samples, not jitter
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
-DRIFT_PERIODS = 0.01  # maximum drift over one piece due to a simplified ratio of rates
+DRIFT_PERIODS = 0.01  # maximum drift over one piece due to a rounded rate
+_FEWEST_ROUNDED = 100  # in shorter pieces, the rate is not rounded more
+_FEW_DIGITS = 5  # of a rate that a user would give
 _ROUNDED_STEPS = 1.05  # maximum range of the deviations of rounded timestamps, in rounding steps
 _REACH = 256  # distance in knots beyond which a spline no longer depends on a sample
 _SUMMED = 1 << 16  # number of timestamps per partial sum when the period of a clock is fitted
@@ -336,9 +343,13 @@ def _regrid_piece(
     start_s, duration = float(stamps[0]), float(stamps[-1] - stamps[0])
     clock = _even_clock(stamps, period, is_whole=len(stamps) == len(t))
     if clock is not None:
+        usual_period = period
         ticks, period = clock
         n_times = int(ticks[-1]) + 1
-        ratio = Fraction(rate) * Fraction(period) if n_times > 1 else Fraction(1)
+        drift = DRIFT_PERIODS / max(n_times, _FEWEST_ROUNDED)
+        ratio = Fraction(1)
+        if n_times > 1 and abs(rate * period - 1) > drift:
+            ratio = Fraction(rate) / Fraction(_rounded_rate(usual_period, period, drift))
         even = partial(_even_block, x, channels, first, ticks, period, start_s)
     else:
         ends = [(channel.n_before(first), channel.n_before(last + 1)) for channel in channels]
@@ -351,8 +362,7 @@ def _regrid_piece(
     values = Rows.like(x, x.dtype, x.shape[1])
     read = [t, x, *(channel.valid for channel in channels if channel.valid is not None)]
     grid = blocks(n_times, *read, *(() if clock is None else clock[:1]), n_columns=x.shape[1])
-    tolerance = max(SAME_RATIO, DRIFT_PERIODS / n_times)
-    for block in filtered((even(*ends) for ends in grid), ratio, x.shape[1], tolerance=tolerance):
+    for block in filtered((even(*ends) for ends in grid), ratio, x.shape[1]):
         values.append(block)
     holes_of = {channel: channel.holes(first, last) for channel in set(channels)}
     holes = [holes_of[channel] for channel in channels]
@@ -365,6 +375,18 @@ def _regrid_piece(
         is_even_clock=clock is not None,
         sample_rate_hz=1 / (period if clock is not None else sample_period(stamps)),
     )
+
+
+def _rounded_rate(usual_period: float, period: float, drift: float) -> float:
+    """Return the rate of an even clock, as a user would give it to a stream.
+
+    If the rate of the whole recording has few digits, it is returned, otherwise the roundest rate.
+    Both differ from the rate of the clock by at most `drift`, relative to the rate.
+    """
+    rate, _ = roundest_rate(usual_period, 0.0)
+    if float(f"{rate:.{_FEW_DIGITS}g}") == rate and abs(rate * period - 1) <= drift:
+        return rate
+    return roundest_rate(period, drift)[0]
 
 
 def _even_block(

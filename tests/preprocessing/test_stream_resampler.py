@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.preprocessing.resample import StreamResampler, resample
+from sensorseq.preprocessing.resample import StreamResampler, regrid, resample
 
 RATES = [
     (1000.0, 100.0),
@@ -21,6 +21,25 @@ RATES = [
     (10.0, 100 * np.pi),
     (100.0, 100.0),
 ]
+
+
+@given(
+    rate=st.one_of(
+        st.sampled_from([33.3, 59.94, 119.88, 6.5, 41.7, 104.0, 1 / 0.03, 1 / 0.007, 100 / 3]),
+        st.integers(50, 4000).map(lambda tenths: tenths / 10),
+    ),
+    target=st.sampled_from([10.0, 25.0, 40.0, 50.0, 62.5, 100.0]),
+    start_s=st.sampled_from([0.0, -50.0, 123.456, 1.7e9]),
+    n_samples=st.integers(150, 900),
+)
+def test_a_stream_equals_a_recording_with_stamps_bit_for_bit(rate, target, start_s, n_samples):
+    x = np.random.default_rng(n_samples).normal(size=(n_samples, 1))
+    ((begin_s, whole),) = regrid(start_s + np.arange(n_samples) / rate, x, target)
+    stream = StreamResampler(rate, target, 1)
+    streamed = np.concatenate([stream.push(x), stream.flush()])
+    assert begin_s == start_s
+    if abs(rate / target - 1) * n_samples > 0.01:  # otherwise, a recording is not resampled
+        np.testing.assert_array_equal(streamed, whole)
 
 
 @given(
