@@ -271,7 +271,8 @@ class DecisionStream:
         return decisions
 
     def _keep(self, values: NDArray[np.floating]) -> None:
-        new = values.astype(np.float32)
+        with np.errstate(over="ignore"):
+            new = values.astype(np.float32)
         self._kept = new if self._kept is None else np.concatenate([self._kept, new])
         self._n_samples += len(new)
 

@@ -22,7 +22,8 @@ from sensorseq.preprocessing.filter_design import fir, kaiser_beta, kaiser_taps
 _HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0
 PASSBAND = 0.8  # end of the passband, as a fraction of the frequency where the stopband starts
-SAME_RATIO = 1e-12  # relative tolerance, with which the float rates 33.3 and 11.1 give 1/3
+# Relative tolerance, with which 33.3 and 11.1 Hz give 1/3, and 33.3333333333 and 100 Hz give 3.
+SAME_RATIO = 1e-11
 _LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # range in which Kaiser's formula is valid
 # Table entries per zero crossing at 90 dB; interpolating entries linearly is accurate to 116 dB.
 # The error decreases with the square of the distance between entries.

@@ -187,6 +187,76 @@ def test_a_decision_states_whether_it_reaches_the_threshold():
     assert answered == (probability.max(axis=1) >= threshold).tolist()
     plain = stream_in(stream, log)[0].to_dict(stream.classes)
     assert list(plain["probabilities"]) == ["calm", "rough"]
+    smooth = stream_in(model.stream(smooth="lag", mean_dwell_s=6.0), log)
+    highest = [max(decision.probabilities) for decision in smooth]
+    assert [decision.probability for decision in smooth] == highest
+    assert [decision.answered for decision in smooth] == [p >= threshold for p in highest]
+    assert len({decision.answered for decision in smooth}) == 2
+
+
+@pytest.mark.parametrize("begin_s", [-50.0, -0.1, 0.007, 50.0])
+def test_decisions_begin_at_the_first_stamp_whatever_its_sign(begin_s):
+    log = recording("new", "rough", seed=7, t=begin_s + np.arange(600) / 50.0)
+    decisions = stream_in(shared().stream(), log)
+    assert decisions[0].start_s == begin_s
+    assert_same(shared(), decisions, log)
+
+
+def test_a_window_begins_at_the_time_of_its_first_sample_however_samples_are_pushed():
+    t = np.arange(3000) / 50.3  # the sensor's clock is 0.6 % fast
+    log = recording("new", "rough", seed=8, t=t)
+    whole, *others = (
+        stream_in(shared().stream(smooth="lag"), log, sizes) for sizes in ((3000,), (50,), (1,))
+    )
+    starts_s = [decision.start_s for decision in whole]
+    first = np.ceil(np.arange(len(whole)) * 12.5).astype(int)  # 0.25 s after one another
+    np.testing.assert_allclose(starts_s, t[first], atol=0.01)
+    for other in others:
+        assert [replace(one, delay_s=0.0) for one in other] == [
+            replace(one, delay_s=0.0) for one in whole
+        ]
+
+
+@pytest.mark.parametrize("rate_hz", [50.04, 49.97])
+def test_times_follow_a_rate_that_hardly_differs_from_the_models(rate_hz):
+    log = recording("new", "rough", n=5000, seed=8, t=np.arange(5000) / rate_hz)
+    for stamped in (True, False):
+        last = stream_in(shared().stream(rate_hz), log, (100,), stamped)[-1]
+        assert last.end_s == pytest.approx(log.timestamps_s[-1], abs=0.3)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
+def test_a_value_that_is_no_float32_is_missing_and_counted(model, value):
+    bad, missing = (recording("new", "calm", seed=9) for _ in range(2))
+    bad.values[300, 1], missing.values[300, 1] = value, np.nan
+    stream, other = model.stream(50.0), model.stream(50.0)
+    assert stream_in(stream, bad) == stream_in(other, missing)
+    assert stream.counts == {**other.counts, "n_infinite": 1}
+
+
+@pytest.mark.parametrize("stamp_s", [1e308, -1e308, 1e18, np.inf, np.nan])
+def test_a_sample_with_an_impossible_stamp_is_missing_and_counted(model, stamp_s):
+    log = recording("new", "calm", seed=9)
+    bad = replace(log, attributes={})
+    stamps = log.timestamps_s.copy()
+    stamps[300] = stamp_s
+    kept = np.arange(600) != 300
+    stream, other = model.stream(50.0), model.stream(50.0)
+    found = stream.push(bad.values, stamps) + stream.flush()
+    assert found == other.push(log.values[kept], log.timestamps_s[kept]) + other.flush()
+    assert stream.counts == {**other.counts, "n_bad_stamps": 1}
+    assert stream.counts["n_filled"] == 1
+
+
+def test_a_window_that_a_step_makes_infinite_has_no_class():
+    model = fitted(steps=[{"kind": "product", "left": "cur", "right": "vel"}])
+    log = recording("new", "calm", seed=9)
+    log.values[300] = 1e30
+    decisions = stream_in(model.stream(), log)
+    lost = [decision for decision in decisions if decision.start_s <= 6.0 < decision.end_s]
+    assert [decision.lacks for decision in lost] == [2] * len(lost)
+    assert {decision.answered for decision in lost} == {False}
+    assert len(decisions) == len(stream_in(model.stream(), recording("new", "calm", seed=9)))
 
 
 def test_a_model_that_cannot_be_streamed_is_refused():
