@@ -134,8 +134,9 @@ class LiveClock:
                 f"the samples have {x.shape[1]} channel(s), but the stream takes"
                 f" {self._n_channels}."
             )
-        stamps = (self._n_received + np.arange(len(x))) * self._period
-        if timestamps_s is not None:
+        if timestamps_s is None:
+            stamps = (self._n_received + np.arange(len(x))) * self._period
+        else:
             stamps = check_one_per_sample(timestamps_s, len(x))
             is_usable = np.abs(stamps) <= self._latest_s
             self._check_rate(stamps, is_usable)
@@ -143,16 +144,16 @@ class LiveClock:
                 self.n_bad_stamps += int((~is_usable).sum())
                 x, stamps = x[is_usable], stamps[is_usable]
         self._n_received += len(x)
-        is_large = np.abs(x) > _LARGEST
-        if is_large.any():
-            self.n_infinite += int(is_large.sum())
-            x = np.where(is_large, np.nan, x)
+        complete = np.asarray((np.abs(x) <= _LARGEST).all(axis=1))
+        if not complete.all():
+            is_infinite = np.abs(x) > _LARGEST
+            self.n_infinite += int(is_infinite.sum())
+            x = np.where(is_infinite, np.nan, x)
         take = self._place
         if self._in_packets:
             take = self._pack
         if self._max_delay_s:
             take = self._wait
-        complete = np.asarray(~np.isnan(x).any(axis=1))
         for stamp_s, row, is_complete in zip(stamps.tolist(), x, complete.tolist()):
             take(stamp_s, row, is_complete)
         return self._taken()
@@ -331,8 +332,7 @@ class LiveClock:
     def _end_plain(self) -> None:
         """Move the newest rows to the result, if none of them is missing."""
         if self._plain:
-            first = self._tick - len(self._plain) + 1
-            drifts_s = self._drifts_s(self._plain_s, first)
+            drifts_s = self._drifts_s(self._plain_s, self._tick - len(self._plain) + 1)
             self._even.append(EvenSamples(None, np.array(self._plain), drifts_s))
             self._held, self._held_s = [self._plain[-1]], [self._clock_s]
             self._known[:] = self._tick
@@ -410,7 +410,9 @@ def _joined(samples: list[EvenSamples]) -> list[EvenSamples]:
             pieces.append([])
         pieces[-1].append(part)
     return [
-        EvenSamples(
+        parts[0]
+        if len(parts) == 1
+        else EvenSamples(
             parts[0].start_s,
             np.concatenate([part.values for part in parts]),
             np.concatenate([part.drifts_s for part in parts]),
