@@ -127,7 +127,7 @@ def _stream(options: argparse.Namespace) -> None:
         return
     with ExitStack() as stack:
         if options.udp is not None:
-            samples = live.samples_of_udp(options.udp, parser)
+            samples = live.samples_of_udp(options.udp, parser, say)
         else:
             path = options.input
             pipe = sys.stdin if path is None else stack.enter_context(path.open("rb", 0))

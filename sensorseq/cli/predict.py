@@ -207,9 +207,10 @@ def stream(
     )
     decisions.on_outside = partial(report_outside, say=warn, strict=strict)
     parser = live.parser_for(decisions, sample_format, time_column)
+    notify = (lambda _: None) if quiet else warn
     with ExitStack() as stack:
         if udp is not None:
-            samples = live.samples_of_udp(udp, parser)
+            samples = live.samples_of_udp(udp, parser, notify)
         elif replay is not None:
             from sensorseq.evaluation.raw_recordings import samples_of_recording
 
@@ -217,5 +218,4 @@ def stream(
         else:
             pipe = sys.stdin if source is None else stack.enter_context(source.open("rb", 0))
             samples = live.samples_of_pipe(pipe.fileno(), parser)
-        notify = (lambda _: None) if quiet else warn
         live.classify(decisions, samples, parser, sys.stdout, notify)

@@ -315,7 +315,7 @@ def test_times_have_the_unit_in_their_name(name):
 @pytest.mark.parametrize(
     ("data", "kind", "message"),
     [
-        (b"cur,velo\n1,2\n", "csv", "no channel 'vel'. Did you mean 'velo'"),
+        (b"cur,velo\n1,2\n", "csv", "no channel 'vel'; it has cur, velo. Did you mean 'velo'"),
         (b"1;2\n" * 25, "csv", "the first 20 lines are not samples"),
         (b"\0" * 9, "float32", "end within a sample: 1 of 8 bytes"),
     ],
