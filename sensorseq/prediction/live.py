@@ -28,7 +28,7 @@ _MANY_LINES = 50  # if there are fewer lines, they are parsed one by one
 _FEWEST_LINES = 20  # data that begin with this many unreadable lines are not CSV
 _SIMILAR = 1.5  # largest ratio of rates that count as the same
 _NAME = re.compile(r"[\W_]?[^\W\d_].*")
-_SINGLE_NAME = re.compile(r"\S*[^\W\d_]{3}\S*(\s*[\[(].*)?")
+_SINGLE_NAME = re.compile(r"[\w./-]*[^\W\d_]{3}[\w./-]*(\s*[\[(].*)?")
 _NO_NAMES = ("na", "n/a", "nil", "none", "null")  # in other programs, missing numbers
 
 
@@ -151,6 +151,7 @@ class SampleParser:
         ] = []  # the first lines of numbers, until the columns are known
         self._possible: set[int] = set()  # the numbers of fields that these lines can have
         self._first_times: list[float] = []
+        self._n_more_ended = 0  # lines with a comma at the end, minus those without
         self._words: list[str] = []  # the first line of words that may be a header
         self._heads: list[list[str]] = []  # all lines of words before the first sample
         self._is_read = False  # True after the first sample
@@ -283,26 +284,28 @@ class SampleParser:
         if len(lines) < _MANY_LINES or self._columns is None:
             return None
         n_commas, wanted = self._columns.n_fields - 1, self._columns.wanted
-        for line in lines:
-            n_more = line.count(b",") - n_commas
-            if n_more and not (n_more == 1 and line.rstrip().endswith(b",")):
-                return None
+        ends = [line.rstrip().endswith(b",") for line in lines]
+        if [line.count(b",") - n_commas for line in lines] != ends:
+            return None
         try:
             table = np.loadtxt(lines, delimiter=",", comments=None, usecols=wanted, ndmin=2)
         except ValueError:
             return None
+        self._n_more_ended += 2 * sum(ends) - len(lines)
         return table
 
     def _add(self, fields: list[bytes], rows: list[_Row]) -> None:
         """Append the sample in a line to `rows`, or count the line as unreadable."""
         assert self._columns is not None
-        n_more = len(fields) - self._columns.n_fields
-        if n_more == 0 or (n_more == 1 and not fields[-1]):
+        n_more, ends = len(fields) - self._columns.n_fields, not fields[-1]
+        # If most lines end with a comma, a line that lacks another comma is a fragment.
+        if (n_more == 0 and not (ends and self._n_more_ended > 0)) or (n_more == 1 and ends):
             numbers = [_number_of(fields[at]) for at in self._columns.wanted]
             row = [number for number in numbers if number is not None]
             if len(row) == len(numbers):
                 rows.append(row)
                 self._is_read = True
+                self._n_more_ended += n_more if ends else -1
                 return
         if n_more == 1 and self._ends_empty and None not in map(_number_of, fields):
             raise InputError(
@@ -323,7 +326,9 @@ class SampleParser:
             if has_channel:
                 self._columns = self._columns_of(names)
                 self._heads.append(names)
+                self._n_more_ended = 1  # a line before the header may be a fragment
                 self._read_again(rows)
+                self._n_more_ended = 0
                 return
             if _are_words(names):
                 self._heads.append(names)
@@ -333,13 +338,13 @@ class SampleParser:
             return
         n = len(self._channels)
         possible = {len(fields), len(fields) - (not fields[-1])}
-        if self._words and len(self._words) in possible:
+        if len(self._words) in possible and len(self._words) >= min(n, 2):
             self._columns_of(self._words)  # raises an error that names the missing channel
         possible &= {n, n + 1}
         if not possible:
             self._count_unreadable(fields)
             return
-        if not possible & self._possible:
+        if not self._first or len(fields) != len(self._first[0]):  # the earlier line is a fragment
             for earlier in self._first:
                 self._count_unreadable(earlier)
             self._first, self._possible = [], possible
@@ -401,6 +406,9 @@ class SampleParser:
         is_whole = all(name in known for name in self._channels)
         if names in self._heads:
             return is_whole
+        if not (is_whole or self._is_read):  # for example, a line of units below the names
+            self._heads.append(names)
+            return False
         n = self._columns.n_fields
         if not is_whole and (n == 1 or len(names) != n or not _are_words(names)):
             return False
