@@ -17,6 +17,7 @@ from sensorseq.prediction.fused import FusedModel, SensorStream
 from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
 from sensorseq.recording import COMMENTS, UNITS, column_names
+from sensorseq.sequence.smoothing import check_smoothing
 from sensorseq.text import listed, parse_number
 from sensorseq.time_names import unit_in_name, usual_time_names
 
@@ -51,12 +52,35 @@ AnyStream = Union[DecisionStream, SensorStream]
 AnySamples = Union[Samples, SensorSamples]
 
 
+def check_stream_options(
+    sample_format: str,
+    *,
+    time_column: str | None,
+    max_delay_s: float,
+    replay: object = None,
+    speed: float = 0.0,
+    tcp: str | None = None,
+    max_clients: int | None = None,
+) -> None:
+    """Raise an ArgumentError for an option of a command that has no effect with the others."""
+    is_binary, of_format = sample_format != "csv", f"--format {sample_format}"
+    for is_unused, option, reason in (
+        (is_binary and replay is not None, of_format, "does not apply to --replay"),
+        (is_binary and time_column is not None, "--time-column", f"does not apply to {of_format}"),
+        (is_binary and max_delay_s > 0, "--max-delay-s", f"needs timestamps, unlike {of_format}"),
+        (speed > 0 and replay is None, "--speed", "applies only to --replay"),
+        (max_clients is not None and tcp is None, "--max-clients", "applies only to --tcp"),
+    ):
+        if is_unused:
+            raise ArgumentError(f"{option} {reason}; leave it out.")
+
+
 def stream_of(
     model: AnyModel,
     rates: Union[float, Mapping[str, float], None],
     *,
     smooth: str,
-    lag: int,
+    lag: int | None,
     mean_dwell_s: float | None,
     **gaps: Any,
 ) -> AnyStream:
@@ -64,6 +88,7 @@ def stream_of(
     if not isinstance(model, FusedModel):
         rate_hz: Any = rates
         return model.stream(rate_hz, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, **gaps)
+    check_smoothing(smooth, lag, mean_dwell_s)
     if smooth != "none":
         raise ArgumentError(
             f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of several"
