@@ -9,7 +9,7 @@ Tutorial on Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,7 +70,7 @@ def check_smoothing(
         If the kind of smoothing is unknown, or does not use an argument.
     """
     check_choice("smooth", smooth, SMOOTH)
-    unused = {"lag": lag} if smooth != "lag" else {}
+    unused: dict[str, Any] = {"lag": lag} if smooth != "lag" else {}
     if smooth == "none":
         unused |= {"mean_dwell_s": mean_dwell_s, "transitions": transitions}
     for name, value in unused.items():
