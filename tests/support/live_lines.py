@@ -59,7 +59,7 @@ def draw_lines(rng, *, name=""):
     if chance(0.5):
         lines += [str(text) for text in rng.permutation(MESSAGES)[: rng.integers(1, 4)]]
         n_unreadable += sum(not line.startswith("#") for line in lines)
-    fragment = rows[-1][int(rng.integers(1, len(rows[-1]))) :]
+    fragment = rows[-1][int(rng.integers(1, len(rows[-1]) + 1)) :]
     n_fields = (fragment.removesuffix(",") if comma else fragment).count(",") + 1
     if (
         chance(0.5)
