@@ -57,7 +57,7 @@ def check_stream_options(
     *,
     time_column: str | None,
     max_delay_s: float,
-    replay: object = None,
+    replay: os.PathLike[str] | None = None,
     speed: float = 0.0,
     tcp: str | None = None,
     max_clients: int | None = None,
@@ -171,9 +171,7 @@ class SampleParser:
         self._columns: _Columns | None = None
         self._is_guess = False  # True if the columns are known, but there was no header
         self._ends_empty = False  # True if the columns are known because all lines end with a comma
-        self._first: list[
-            list[bytes]
-        ] = []  # the first lines of numbers, until the columns are known
+        self._first: list[list[bytes]] = []  # first lines of numbers, until the columns are known
         self._possible: set[int] = set()  # the numbers of fields that these lines can have
         self._first_times: list[float] = []
         self._n_more_ended = 0  # lines with a comma at the end, minus those without
