@@ -28,6 +28,7 @@ LONGEST_LINE = 1 << 16  # limit in bytes, so that data without line ends cannot 
 _MANY_LINES = 50  # if there are fewer lines, they are parsed one by one
 _FEWEST_LINES = 20  # data that begin with this many unreadable lines are not CSV
 _SIMILAR = 1.5  # largest ratio of rates that count as the same
+_TOKEN = re.compile(r"[\w./-]+(\s*[\[(].*)?")
 _NAME = re.compile(r"[\W_]?[^\W\d_].*")
 _SINGLE_NAME = re.compile(r"[\w./-]*[^\W\d_]{3}[\w./-]*(\s*[\[(].*)?")
 _NO_NAMES = ("na", "n/a", "nil", "none", "null")  # in other programs, missing numbers
@@ -344,6 +345,9 @@ class SampleParser:
         names = _names_of(fields)
         has_channel = any(name in column_names(names) for name in self._channels)
         if line.lstrip(b"\xef\xbb\xbf \t").startswith(COMMENTS) and not has_channel:
+            names[0] = names[0].lstrip("#%/ \t")
+            if len(names) > 1 and all(map(_TOKEN.fullmatch, names)) and _are_words(names):
+                self._words = names  # for example, %time,field.x
             return
         if None in map(_number_of, fields):
             if has_channel:
@@ -454,7 +458,7 @@ class SampleParser:
                 f"the header{self._of_sensor} has no channel {missing[0]!r}; it has"
                 f" {listed(names)}.{did_you_mean(missing[0], names)}"
                 + is_other
-                * " Begin lines that are neither a header nor a sample with '#'."
+                * " A line of words with as many fields as a sample is its header."
             )
         usual = [name for name in usual_time_names(names) if name not in self._channels]
         if self._time_column is not None and self._time_column not in names:

@@ -91,6 +91,7 @@ T_ROWS = "0.1,1.5,2,3\n0.2,4,5,6\n0.3,7,8,9\n"
         ("Ready!\nBoot v1.2\n2.5\n" + ROWS, 3, 3),
         ("Ready!\n# 3 sensors\ntime,cur,gyr,acc\n" + T_ROWS, 3, 1),
         ("8,9\n" + ROWS, 3, 1),
+        ("# 3 logs, of a, robot\n" + ROWS, 3, 0),
         ("7,8,9\n" + T_ROWS, 3, 1),  # a fragment as long as the channels
         ("au,3\n" + T_ROWS, 3, 1),
         ("NA,NA,NA\n" + ROWS, 3, 1),  # values, not names
@@ -121,6 +122,8 @@ NO_CUR = "the header has no channel 'cur'; it has {}."
         ("Time,Gyr,Cur,Acc\n" + T_ROWS, 0, NO_CUR.format("Time, Gyr, Cur, Acc")),
         ("Time,Gyr,Cur,Acc,\n" + T_ROWS.replace("\n", ",\n"), 0, "Did you mean 'Cur'?"),
         ("t,w_z,i_motor,a_x\n" + T_ROWS, 0, NO_CUR.format("t, w_z, i_motor, a_x")),
+        ("%time,field.gyr,field.cur,field.acc\n" + T_ROWS, 0, "it has time, field.gyr, field.cur"),
+        ("# 3 logs, old, of a, b\n#Time,Gyr,Cur,Acc\n" + T_ROWS, 0, "it has Time, Gyr, Cur, Acc."),
         ("a_x;m,i [A],w (rad/s)\n" + ROWS, 0, NO_CUR.format("a_x;m, i [A], w (rad/s)")),
         ("Booting\nTime,Gyr,Cur,Acc\nms,rad/s,A,g\n" + T_ROWS, 0, "it has Time, Gyr, Cur, Acc."),
         ("Time,Gyr,Cur,Acc,Temp\n0.1,1,2,3,4\n", 0, "has no channel 'cur'"),
