@@ -24,7 +24,7 @@ from sensorseq_runtime.prediction.network import usable_threads
 from sensorseq_runtime.prediction.outside import report_outside
 from sensorseq_runtime.prediction.stream import prediction_plan
 from sensorseq_runtime.recording import Channel, Recording
-from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH
+from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH, check_smoothing
 from sensorseq_runtime.sequence.timeline import spans_as_csv
 
 # options with which training logs may have been read, but which this CSV reader does not support
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         add = command.add_argument
         add("model", type=Path, help="model file from sensorseq")
         add("--smooth", choices=smooth, default=default)
-        add("--lag", type=int, default=3, help="number of windows that --smooth lag waits for")
+        add("--lag", type=int, help="number of windows that --smooth lag waits for [3]")
         add("--mean-dwell-s", type=float, help="mean duration of a segment in seconds")
         add("--time-column", help="column of timestamps in seconds [time]")
         add("--strict", action="store_true", help="refuse windows unlike the training windows")
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--udp", metavar="[HOST:]PORT", help="listen for datagrams of samples")
     stream.add_argument("--tcp", metavar="[HOST:]PORT", help="serve one robot per connection")
     most = "maximum number of simultaneous connections to --tcp [64]"
-    stream.add_argument("--max-clients", type=int, default=64, help=most)
+    stream.add_argument("--max-clients", type=int, help=most)
     stream.add_argument("--format", choices=live.FORMATS, default="csv")
     stream.add_argument("--max-gap-s", type=float, help="longest gap to bridge in seconds")
     stream.add_argument(
@@ -98,6 +98,9 @@ def _warn(message: str) -> None:
 def _stream(options: argparse.Namespace) -> None:
     if sum(source is not None for source in (options.input, options.udp, options.tcp)) > 1:
         raise InputError("give only one of --input, --udp and --tcp.")
+    names = ("time_column", "max_delay_s", "tcp", "max_clients")
+    given = {name: getattr(options, name) for name in names}
+    live.check_stream_options(options.format, **given)
     model = load_classifier(options.model, strict=options.strict)
     say = (lambda _: None) if options.quiet else _warn
 
@@ -119,15 +122,16 @@ def _stream(options: argparse.Namespace) -> None:
     if options.tcp is not None:
         import asyncio  # importing asyncio takes longer than loading a model
 
-        from sensorseq_runtime.prediction.serving import serve
+        from sensorseq_runtime.prediction.serving import MOST_CLIENTS, serve
 
         form = {"sample_format": options.format, "time_column": options.time_column}
-        limits = {"n_threads": usable_threads(), "max_clients": options.max_clients}
+        most = MOST_CLIENTS if options.max_clients is None else options.max_clients
+        limits = {"n_threads": usable_threads(), "max_clients": most}
         asyncio.run(serve(make, options.tcp, **form, **limits, say=say))
         return
     with ExitStack() as stack:
         if options.udp is not None:
-            samples = live.samples_of_udp(options.udp, parser)
+            samples = live.samples_of_udp(options.udp, parser, say)
         else:
             path = options.input
             pipe = sys.stdin if path is None else stack.enter_context(path.open("rb", 0))
@@ -143,6 +147,7 @@ def _predict(options: argparse.Namespace) -> None:
             " `sensorseq-run stream`."
         )
     _models[str(options.model)] = model
+    options.lag = check_smoothing(options.smooth, options.lag, options.mean_dwell_s)
     for name in _UNUSUAL:
         if (value := _reading(model).get(name)) is not None:
             raise InputError(
@@ -206,8 +211,10 @@ def _read(path: Path, model: TrainedModel, options: argparse.Namespace) -> Recor
     values, stamps = parser.feed(path.read_bytes(), whole=True)
     if parser.n_unreadable:
         raise RecordingError(f"{path}: {parser.n_unreadable} line(s) cannot be read as samples.")
+    rate = options.sample_rate_hz
+    if stamps is not None and rate is not None:
+        raise RecordingError(f"{path}: the log has a time column; leave out --sample-rate-hz.")
     if stamps is None:
-        rate = options.sample_rate_hz
         if rate is None:
             raise RecordingError(f"{path}: the log has no time column; pass --sample-rate-hz.")
         stamps = np.arange(len(values)) / rate

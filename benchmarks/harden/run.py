@@ -39,6 +39,12 @@ PARTS = {
         8,
         "changed prepared files are read",
     ),
+    "live lines": (
+        "live_input.py --seconds",
+        60,
+        3,
+        "drawn and changed lines of streams are cut into blocks",
+    ),
     "memory": ("flat_memory.py", None, 3, "fits, predictions, reports and streams are repeated"),
 }
 

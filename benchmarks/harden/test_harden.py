@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import drawn_calls
+import live_input
 import mutations
 import parsers
 import run as harden
@@ -48,6 +49,18 @@ def test_drawn_models_are_loaded_or_refused():
     assert drawn_calls.counts["models done"] >= 10  # every model that is not spoiled must load
     assert drawn_calls.counts["models refused"] > 0
     assert drawn_calls.counts["models when right"] == 0
+
+
+def test_live_lines_are_compared_with_the_drawn_samples(monkeypatch):
+    assert [live_input.check(seed) for seed in range(12)] == [""] * 12
+    exact = live_input.read
+
+    def miscounted(parser, blocks):
+        samples, problem, n_unreadable = exact(parser, blocks)
+        return samples, problem, n_unreadable + (len(blocks) == 1)
+
+    monkeypatch.setattr(live_input, "read", miscounted)
+    assert "differ from the drawn ones" in live_input.check(0)
 
 
 def test_an_unknown_error_is_a_finding_and_its_file_is_kept(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ class Format(StrEnum):
 
 
 _FOR_ALL_SENSORS = ("units", "weights", "check", "prefix")
-_UNSET = {"smooth": "none", "lag": 3}
+_UNSET = {"smooth": "none"}
 _NAMES = {"n_timesteps": "timesteps", "sample_rate_hz": "sample-rate"}
 
 
@@ -89,7 +89,7 @@ def export(
         str | None, Option(metavar="NAME", help="C: prefix of all names [default: sensorseq].")
     ] = None,
     smooth: opt.StreamSmooth = "none",
-    lag: opt.Lag = 3,
+    lag: opt.Lag = None,
     mean_dwell_s: opt.MeanDwell = None,
     as_json: opt.Json = False,
     no_verify: opt.NoVerify = False,
@@ -127,7 +127,7 @@ def export(
         print_result({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
     c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}
-    c_alone |= {"smooth": smooth != "none", "mean_dwell_s": mean_dwell_s}
+    c_alone |= {"smooth": smooth != "none", "lag": lag, "mean_dwell_s": mean_dwell_s}
     _refuse_options(to, **c_alone, units=units, prefix=prefix)
     was_there = check_output(output, model_file, *([] if check is None else [check]))
     if steps and check is not None:

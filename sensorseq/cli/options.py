@@ -30,7 +30,7 @@ Smooth = Annotated[
     Option(metavar="HOW", help="Smooth over time: marginals, viterbi, lag, filter or none."),
 ]
 StreamSmooth = Annotated[str, Option(metavar="HOW", help="Smooth over time: none, filter or lag.")]
-Lag = Annotated[int, Option(min=0, help="Delay for --smooth lag, in windows.")]
+Lag = Annotated[int | None, Option(min=0, help="Delay for --smooth lag, in windows [default: 3].")]
 MeanDwell = Annotated[
     float | None,
     Option(metavar="S", help="How long a class lasts on average [default: as in training, or 60]."),

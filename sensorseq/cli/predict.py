@@ -44,7 +44,7 @@ def predict(
         bool, Option("--windows", help="Print one line per window instead of per span.")
     ] = False,
     smooth: opt.Smooth = "marginals",
-    lag: opt.Lag = 3,
+    lag: opt.Lag = None,
     mean_dwell_s: opt.MeanDwell = None,
     hop_s: Annotated[
         float | None,
@@ -175,7 +175,7 @@ def stream(
         float, Option(metavar="S", help="How long to wait for delayed samples.")
     ] = 0.0,
     smooth: opt.StreamSmooth = "none",
-    lag: opt.Lag = 3,
+    lag: opt.Lag = None,
     mean_dwell_s: opt.MeanDwell = None,
     strict: opt.Strict = False,
     quiet: opt.Quiet = False,
@@ -195,6 +195,9 @@ def stream(
     check_choice("--format", sample_format, live.FORMATS)
     if sum(option is not None for option in (source, udp, replay)) > 1:
         raise ArgumentError("give only one of --input, --udp and --replay.")
+    live.check_stream_options(
+        sample_format, time_column=time_column, max_delay_s=max_delay_s, replay=replay, speed=speed
+    )
     model = load_to_predict(model_file, strict=strict)
     decisions = live.stream_of(
         model,
@@ -207,9 +210,10 @@ def stream(
     )
     decisions.on_outside = partial(report_outside, say=warn, strict=strict)
     parser = live.parser_for(decisions, sample_format, time_column)
+    notify = (lambda _: None) if quiet else warn
     with ExitStack() as stack:
         if udp is not None:
-            samples = live.samples_of_udp(udp, parser)
+            samples = live.samples_of_udp(udp, parser, notify)
         elif replay is not None:
             from sensorseq.evaluation.raw_recordings import samples_of_recording
 
@@ -217,5 +221,4 @@ def stream(
         else:
             pipe = sys.stdin if source is None else stack.enter_context(source.open("rb", 0))
             samples = live.samples_of_pipe(pipe.fileno(), parser)
-        notify = (lambda _: None) if quiet else warn
         live.classify(decisions, samples, parser, sys.stdout, notify)

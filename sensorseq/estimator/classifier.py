@@ -82,6 +82,7 @@ from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.stream import DecisionStream
 from sensorseq.prediction.windows import Windows, is_table
 from sensorseq.sequence import Timeline
+from sensorseq.sequence.smoothing import check_smoothing
 from sensorseq.training import EngineChoice
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import ModuleNetwork, modules_of
@@ -845,7 +846,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
         smooth: str = "none",
-        lag: int = 3,
+        lag: int | None = None,
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> DecisionStream:
@@ -873,8 +874,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             for the next `lag` windows, which delays each decision by the `latency_s` of the stream;
             the classes are bit for bit those of `timeline` with the same lag. The class may change
             during a gap between windows.
-        lag : int, default=3
-            Number of later windows to wait for with ``smooth="lag"``.
+        lag : int, optional
+            Number of later windows to wait for with ``smooth="lag"``; by default, 3.
         mean_dwell_s, transitions
             As in `timeline`.
 
@@ -909,7 +910,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         *,
         window_s: float | None = None,
         smooth: str = "marginals",
-        lag: int = 3,
+        lag: int | None = None,
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Timeline:
@@ -936,8 +937,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             ``"filter"`` also uses all earlier windows, and ``"lag"`` additionally uses the next
             `lag` windows. ``"viterbi"`` and ``"marginals"`` use all windows, to find the most
             likely sequence or the most likely class of each window.
-        lag : int, default=3
-            Number of later windows for ``smooth="lag"``.
+        lag : int, optional
+            Number of later windows for ``smooth="lag"``; by default, 3.
         mean_dwell_s : float or array of shape (n_classes,), optional
             How long a class lasts on average. By default, the average in the training recordings if
             some of them contain several classes; otherwise, 60 s, or 5 windows if that is longer.
@@ -957,12 +958,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         InputError
             If the times of the windows are unknown.
         ArgumentError
-            If a dwell time is shorter than a window, or if `transitions` has a wrong shape.
+            If a dwell time is shorter than a window, `transitions` has a wrong shape, or `smooth`
+            does not use an argument that is given.
 
         Examples
         --------
         >>> clf.timeline(recordings, mean_dwell_s=30).to_csv("drive.csv")  # doctest: +SKIP
         """
+        lag = check_smoothing(smooth, lag, mean_dwell_s, transitions)
         X = self._open(X)
         return self.model_.timeline(
             X,
@@ -1455,7 +1458,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         check: WindowSet | str | os.PathLike[str] | None = None,
         prefix: str = "sensorseq",
         smooth: str = "none",
-        lag: int = 3,
+        lag: int | None = None,
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> CExport:
@@ -1515,6 +1518,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If an argument does not match the model.
         """
         check_is_fitted(self)
+        lag = check_smoothing(smooth, lag, mean_dwell_s, transitions)
         options = COptions(
             n_timesteps=n_timesteps,
             hop=hop,

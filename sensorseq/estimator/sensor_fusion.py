@@ -50,6 +50,7 @@ from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 from sensorseq.sequence import Timeline
+from sensorseq.sequence.smoothing import check_smoothing
 from sensorseq.training.inputs import check_axis_order
 from sensorseq.training.labels import draw_entropy, read_labels
 from sensorseq.training.parameters import check_parameters
@@ -323,7 +324,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         *,
         window_s: float | None = None,
         smooth: str = "marginals",
-        lag: int = 3,
+        lag: int | None = None,
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Timeline:
@@ -336,6 +337,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         recording_id, start_s, window_s, smooth, lag, mean_dwell_s, transitions
             As in `SensorLSTMClassifier.timeline`.
         """
+        lag = check_smoothing(smooth, lag, mean_dwell_s, transitions)
         X = self._open(X)
         return self.model_.timeline(
             X,

@@ -37,6 +37,7 @@ from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Timeline, timeline_of
+from sensorseq.sequence.smoothing import check_smoothing
 from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
 from sensorseq.windows import WindowSet
@@ -127,7 +128,7 @@ def predict_recordings(
     paths: Sequence[str | os.PathLike[str]],
     *,
     smooth: str = "marginals",
-    lag: int = 3,
+    lag: int | None = None,
     mean_dwell_s: float | None = None,
     hop_s: float | None = None,
     with_facts: bool = False,
@@ -229,6 +230,7 @@ def predict_recordings(
     pipeline, *_ = plans.values()
     sources = [source for path in paths for source in find_sources(model, Path(path), reading)]
     check_form_is_used(sources, by_name)
+    lag = check_smoothing(smooth, lag, mean_dwell_s)
     smoothing = model.smoothing(smooth, lag, mean_dwell_s)._asdict()
     smoothing |= {"hop_s": pipeline.options.hop_s, "class_shares": model.class_shares}
     predictions = []

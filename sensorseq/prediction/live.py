@@ -2,20 +2,23 @@
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TextIO, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, InputError, did_you_mean
+from sensorseq.errors import ArgumentError, InputError, SignalError, did_you_mean, repeated
 from sensorseq.prediction.fused import FusedModel, SensorStream
 from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
 from sensorseq.recording import COMMENTS, UNITS, column_names
-from sensorseq.text import parse_number
+from sensorseq.sequence.smoothing import check_smoothing
+from sensorseq.text import listed, parse_number
 from sensorseq.time_names import unit_in_name, usual_time_names
 
 FORMATS = ("csv", "float32", "float64")
@@ -24,6 +27,11 @@ _DATAGRAM = 1 << 16
 LONGEST_LINE = 1 << 16  # limit in bytes, so that data without line ends cannot fill the memory
 _MANY_LINES = 50  # if there are fewer lines, they are parsed one by one
 _FEWEST_LINES = 20  # data that begin with this many unreadable lines are not CSV
+_SIMILAR = 1.5  # largest ratio of rates that count as the same
+_TOKEN = re.compile(r"[\w./-]+(\s*[\[(].*)?")
+_NAME = re.compile(r"[\W_]?[^\W\d_].*")
+_SINGLE_NAME = re.compile(r"[\w./-]*[^\W\d_]{3}[\w./-]*(\s*[\[(].*)?")
+_NO_NAMES = ("na", "n/a", "nil", "none", "null")  # in other programs, missing numbers
 
 
 class Samples(NamedTuple):
@@ -45,12 +53,35 @@ AnyStream = Union[DecisionStream, SensorStream]
 AnySamples = Union[Samples, SensorSamples]
 
 
+def check_stream_options(
+    sample_format: str,
+    *,
+    time_column: str | None,
+    max_delay_s: float,
+    replay: os.PathLike[str] | None = None,
+    speed: float = 0.0,
+    tcp: str | None = None,
+    max_clients: int | None = None,
+) -> None:
+    """Raise an ArgumentError for an option of a command that has no effect with the others."""
+    is_binary, of_format = sample_format != "csv", f"--format {sample_format}"
+    for is_unused, option, reason in (
+        (is_binary and replay is not None, of_format, "does not apply to --replay"),
+        (is_binary and time_column is not None, "--time-column", f"does not apply to {of_format}"),
+        (is_binary and max_delay_s > 0, "--max-delay-s", f"needs timestamps, unlike {of_format}"),
+        (speed > 0 and replay is None, "--speed", "applies only to --replay"),
+        (max_clients is not None and tcp is None, "--max-clients", "applies only to --tcp"),
+    ):
+        if is_unused:
+            raise ArgumentError(f"{option} {reason}; leave it out.")
+
+
 def stream_of(
     model: AnyModel,
     rates: Union[float, Mapping[str, float], None],
     *,
     smooth: str,
-    lag: int,
+    lag: int | None,
     mean_dwell_s: float | None,
     **gaps: Any,
 ) -> AnyStream:
@@ -58,6 +89,7 @@ def stream_of(
     if not isinstance(model, FusedModel):
         rate_hz: Any = rates
         return model.stream(rate_hz, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, **gaps)
+    check_smoothing(smooth, lag, mean_dwell_s)
     if smooth != "none":
         raise ArgumentError(
             f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of several"
@@ -70,34 +102,56 @@ def stream_of(
 def split_lines(data: bytes, *, whole: bool) -> tuple[list[bytes], bytes]:
     """Return the complete lines of data, and the incomplete last line.
 
-    With `whole`, the last line also counts as complete.
-
-    Raises
-    ------
-    InputError
-        If a line is longer than `LONGEST_LINE`.
+    With `whole`, the last line also counts as complete. A line that is too long ends the lines, and
+    is returned as the incomplete line; `check_length` refuses it.
     """
-    *lines, incomplete = data.split(b"\n")
-    longest = max(map(len, lines), default=0)
-    if max(longest, len(incomplete)) > LONGEST_LINE:
+    lines = data.split(b"\n")
+    for at, line in enumerate(lines):
+        if len(line) > LONGEST_LINE:
+            return lines[:at], line
+    return (lines, b"") if whole else (lines[:-1], lines[-1])
+
+
+def check_length(line: bytes) -> None:
+    """Raise an InputError if a line is longer than `LONGEST_LINE`."""
+    if len(line) > LONGEST_LINE:
         raise InputError(
             f"a line has more than {LONGEST_LINE} bytes, so it is not a sample. End each line with"
             " a newline; binary floats need --format."
         )
-    return ([*lines, incomplete], b"") if whole else (lines, incomplete)
+
+
+_Row = Union[list[float], NDArray[np.float64]]
+
+
+class _Columns(NamedTuple):
+    """The number of fields in a line, and the positions of the channels and of the time."""
+
+    n_fields: int
+    channels: list[int]
+    time: int | None
+    ticks_per_s: int = 1  # derived from the unit in the time column's name
+
+    @property
+    def wanted(self) -> list[int]:
+        """The columns of the channels, followed by the time column if there is one."""
+        return self.channels if self.time is None else [*self.channels, self.time]
 
 
 class SampleParser:
     """Parses bytes into samples of given channels, from lines of CSV or little-endian floats.
 
     CSV either has a header that includes the channels' names in any order, or its columns are the
-    channels, optionally preceded by the time. An empty field is a missing value. Unreadable lines,
-    such as the first fragment from a serial port, are counted in `n_unreadable` and skipped. Errors
-    name the `sensor`.
+    channels, optionally preceded by the time. Without a header, the columns are known once two
+    lines in a row can have the same columns. An empty field is a missing value, but an empty field
+    after the last column is none. Unreadable lines, such as the first fragment from a serial port,
+    are counted in `n_unreadable` and skipped. Errors name the `sensor`. A part has at most `most`
+    samples. `sample_rate_hz` is used to recognize a time column.
     """
 
     way_out = (
-        "Send a header with the channels' names, or these columns in this order; or use --format."
+        "Send a header with the channels' names, or these columns in this order, separated by"
+        " commas; or use --format."
     )
 
     def __init__(
@@ -106,140 +160,332 @@ class SampleParser:
         channels: tuple[str, ...],
         time_column: str | None = None,
         sensor: str = "",
+        *,
+        sample_rate_hz: float | None = None,
+        most: int | None = None,
     ):
         self._of_sensor = f" of sensor {sensor!r}" if sensor else ""
         self._kind, self._channels = kind, channels
         self._time_column = None if time_column is None else time_column.strip()
+        self._rate, self._most = sample_rate_hz, most
         self._incomplete = b""
-        self._columns: list[int] | None = None  # columns of the channels, once they are found
-        self._time: int | None = None
-        self._ticks_per_s = 1  # derived from the unit in the time column's name
-        self._n_lines = self.n_unreadable = 0
+        self._columns: _Columns | None = None
+        self._is_guess = False  # True if the columns are known, but there was no header
+        self._ends_empty = False  # True if the columns are known because all lines end with a comma
+        self._first: list[list[bytes]] = []  # first lines of numbers, until the columns are known
+        self._possible: set[int] = set()  # the numbers of fields that these lines can have
+        self._first_times: list[float] = []
+        self._n_more_ended = 0  # lines with a comma at the end, minus those without
+        self._words: list[str] = []  # the first line of words that may be a header
+        self._heads: list[list[str]] = []  # all lines of words before the first sample
+        self._is_read = False  # True after the first sample
+        self.n_unreadable = 0
+
+    @property
+    def is_text(self) -> bool:
+        """True if samples are lines of CSV."""
+        return self._kind == "csv"
 
     @property
     def counts(self) -> dict[str, int]:
         """The number of skipped lines, for messages."""
         return {"n_unreadable": self.n_unreadable}
 
-    def parts(self, data: bytes, *, whole: bool = False) -> list[Samples]:
-        """Return the result of `feed` in a list, because `SensorParser.parts` returns a list."""
-        return [self.feed(data, whole=whole)]
+    @property
+    def note(self) -> str:
+        """The assumption about the time column, for errors about timestamps; "" if none is made."""
+        if self._columns is None or self._columns.time is None or not self._is_guess:
+            return ""
+        return (
+            "There is no header, so the first field of each line was read as the time, and the next"
+            f" ones as {', '.join(self._channels)}. If this is wrong, send a header."
+        )
+
+    def leave_out(self) -> None:
+        """Count a datagram that cannot be read."""
+        self.n_unreadable += 1
 
     def feed(self, data: bytes, *, whole: bool = False) -> Samples:
-        """Return the complete samples; with `whole`, also an unterminated last line."""
+        """Return the samples of `parts` together."""
+        parts = list(self.parts(data, whole=whole))
+        n_channels, has_time = len(self._channels), self._columns and self._columns.time is not None
+        stamps = [part.timestamps_s for part in parts if part.timestamps_s is not None]
+        return Samples(
+            np.concatenate([np.empty((0, n_channels)), *(part.values for part in parts)]),
+            np.concatenate([np.empty(0), *stamps]) if has_time else None,
+        )
+
+    def parts(self, data: bytes, *, whole: bool = False) -> Iterator[Samples]:
+        """Yield the complete samples, and raise errors after the samples before them.
+
+        With `whole`, the data end, so an unterminated last line is complete.
+        """
         data = self._incomplete + data
-        if self._kind != "csv":
+        if not self.is_text:
             width = np.dtype(self._kind).itemsize * len(self._channels)
             n_rows = len(data) // width
             self._incomplete = data[n_rows * width :]
+            flat = np.frombuffer(data[: n_rows * width], np.dtype(self._kind).newbyteorder("<"))
+            yield from self._split(flat.reshape(n_rows, len(self._channels)).astype(np.float64))
             if whole and self._incomplete:
                 n_bytes, self._incomplete = len(self._incomplete), b""
-                self.n_unreadable += 1
                 raise InputError(
                     f"the data end within a sample: {n_bytes} of {width} bytes. Are the data"
                     f" {self._kind} with {len(self._channels)} channels?"
                 )
-            flat = np.frombuffer(data[: n_rows * width], np.dtype(self._kind).newbyteorder("<"))
-            return Samples(flat.reshape(n_rows, len(self._channels)).astype(np.float64), None)
+            return
         lines, self._incomplete = split_lines(data, whole=whole)
-        lines = [line for line in lines if line.strip()]
-        parsed, n_parsed = [], 0
-        while n_parsed < len(lines) and self._columns is None:  # one by one up to the header
-            parsed.append(self._row(lines[n_parsed]))
-            n_parsed += 1
-        block = self._numbers(lines[n_parsed:])
-        if block is None:
-            parsed += map(self._row, lines[n_parsed:])
-        rows = [row for row in parsed if row is not None]
-        n_channels = len(self._channels)
-        table = np.array(rows, np.float64).reshape(len(rows), n_channels + (self._time is not None))
-        if block is not None:
-            table = np.concatenate([table, block])
-        stamps = table[:, n_channels] / self._ticks_per_s if self._time is not None else None
-        return Samples(table[:, :n_channels], stamps)
+        rows: list[_Row] = []
+        problem: InputError | None = None
+        try:
+            self._read([line for line in lines if line.strip()], rows)
+            if whole and self._columns is None:
+                self._find_columns(rows)
+            check_length(self._incomplete)
+        except InputError as error:
+            problem = error
+        if rows:
+            assert self._columns is not None
+            table, n_channels = np.array(rows, np.float64), len(self._channels)
+            if self._columns.time is None:
+                yield from self._split(table)
+            else:
+                stamps = table[:, n_channels] / self._columns.ticks_per_s
+                n_before = self._n_before_contradiction(stamps)
+                yield from self._split(table[:n_before, :n_channels], stamps[:n_before])
+                if n_before < len(rows):
+                    raise SignalError(
+                        f"in the first {_FEWEST_LINES} lines{self._of_sensor}, the first field"
+                        " decreases too often for a time. Send the time first, or a header with the"
+                        " name of the time."
+                    )
+        if problem is not None:
+            raise problem
+
+    def _split(
+        self, values: NDArray[np.float64], stamps: NDArray[np.float64] | None = None
+    ) -> Iterator[Samples]:
+        """Yield at most `most` samples at a time, so that an error does not affect earlier ones."""
+        most = self._most or max(1, len(values))
+        for at in range(0, len(values), most):
+            yield Samples(
+                values[at : at + most], None if stamps is None else stamps[at : at + most]
+            )
+
+    def _n_before_contradiction(self, stamps: NDArray[np.float64]) -> int:
+        """Return the number of samples before it is clear that a first column is not the time.
+
+        Only a column without a name is checked. Late samples are rare among the first samples, but
+        values of a channel go back about as often as they increase.
+        """
+        n_known = len(self._first_times)
+        if not self._is_guess or n_known >= _FEWEST_LINES:
+            return len(stamps)
+        self._first_times += stamps[: _FEWEST_LINES - n_known].tolist()
+        if len(self._first_times) < _FEWEST_LINES:
+            return len(stamps)
+        n_back = int((np.diff(self._first_times) < 0).sum())
+        return len(stamps) if n_back <= _FEWEST_LINES // 4 else _FEWEST_LINES - 1 - n_known
+
+    def _read(self, lines: list[bytes], rows: list[_Row]) -> None:
+        """Append the samples of lines to `rows`."""
+        at = 0
+        while at < len(lines) and self._columns is None:  # one by one up to the first sample
+            self._read_first(lines[at], rows)
+            at += 1
+        if (block := self._numbers(lines[at:])) is not None:
+            self._is_read = True
+            rows.extend(block)
+            return
+        for line in lines[at:]:
+            self._add(_fields_of(line), rows)
 
     def _numbers(self, lines: list[bytes]) -> NDArray[np.float64] | None:
         """Parse many lines together.
 
         Return None if there are only a few lines, or if a field is not a plain number.
         """
-        if len(lines) < _MANY_LINES:
+        if len(lines) < _MANY_LINES or self._columns is None:
+            return None
+        n_commas, wanted = self._columns.n_fields - 1, self._columns.wanted
+        ends = [line.rstrip().endswith(b",") for line in lines]
+        if [line.count(b",") - n_commas for line in lines] != ends:
             return None
         try:
-            table = np.loadtxt(lines, delimiter=",", comments=None, usecols=self._wanted, ndmin=2)
+            table = np.loadtxt(lines, delimiter=",", comments=None, usecols=wanted, ndmin=2)
         except ValueError:
             return None
-        self._n_lines += len(lines)
+        self._n_more_ended += 2 * sum(ends) - len(lines)
         return table
 
-    @property
-    def _wanted(self) -> list[int]:
-        """The columns of the channels, followed by the time column if there is one."""
+    def _add(self, fields: list[bytes], rows: list[_Row]) -> None:
+        """Append the sample in a line to `rows`, or count the line as unreadable."""
         assert self._columns is not None
-        return self._columns if self._time is None else [*self._columns, self._time]
+        n_more, ends = len(fields) - self._columns.n_fields, not fields[-1]
+        # If most lines end with a comma, a line that lacks another comma is a fragment.
+        if (n_more == 0 and not (ends and self._n_more_ended > 0)) or (n_more == 1 and ends):
+            numbers = [_number_of(fields[at]) for at in self._columns.wanted]
+            row = [number for number in numbers if number is not None]
+            if len(row) == len(numbers):
+                rows.append(row)
+                self._is_read = True
+                self._n_more_ended += n_more if ends else -1
+                return
+        if n_more == 1 and self._ends_empty and None not in map(_number_of, fields):
+            raise InputError(
+                f"the last field{self._of_sensor} was empty in the first {_FEWEST_LINES} lines, but"
+                f" now it is {fields[-1].decode()}, so the columns are unknown. {self.way_out}"
+            )
+        if not self._is_header(_names_of(fields)):
+            self._count_unreadable(fields)
 
-    def _row(self, line: bytes) -> list[float] | None:
-        """Return a line's values, with the time last; None unless the line is a readable sample."""
-        self._n_lines += 1
-        fields = [field.strip(b' \t\r\n"') for field in line.split(b",")]
-        if self._columns is None:
-            is_comment = line.lstrip(b"\xef\xbb\xbf \t").startswith(COMMENTS)
-            if is_comment and not any(name.encode() in fields for name in self._channels):
-                self._n_lines -= 1
-                return None
-            if not self._find_columns(fields):
-                return None
-        wanted = self._wanted
-        numbers = [_number_of(fields[at]) for at in wanted if at < len(fields)]
-        row = [number for number in numbers if number is not None]
-        if len(row) < len(wanted):
-            self._count_unreadable(line)
-            return None
-        return row
-
-    def _find_columns(self, fields: list[bytes]) -> bool:
-        """Find the columns in the first line; return True if that line is a sample."""
+    def _read_first(self, line: bytes, rows: list[_Row]) -> None:
+        """Read a line that precedes the first sample, or is one of the first samples."""
+        fields = _fields_of(line)
+        names = _names_of(fields)
+        has_channel = any(name in column_names(names) for name in self._channels)
+        if line.lstrip(b"\xef\xbb\xbf \t").startswith(COMMENTS) and not has_channel:
+            names[0] = names[0].lstrip("#%/ \t")
+            if len(names) > 1 and all(map(_TOKEN.fullmatch, names)) and _are_words(names):
+                self._words = names  # for example, %time,field.x
+            return
+        if None in map(_number_of, fields):
+            if has_channel:
+                self._columns = self._columns_of(names)
+                self._heads.append(names)
+                self._n_more_ended = 1  # a line before the header may be a fragment
+                self._read_again(rows)
+                self._n_more_ended = 0
+                return
+            if _are_words(names):
+                self._heads.append(names)
+                if len(names) != len(self._words):
+                    self._words = names
+            self._count_unreadable(fields)
+            return
         n = len(self._channels)
-        if all(_number_of(field) is not None for field in fields):
-            if len(fields) not in (n, n + 1):
-                self._count_unreadable(b",".join(fields))
-                return False
-            self._time = None if len(fields) == n else 0
-            self._columns = list(range(len(fields) - n, len(fields)))
-            return True
-        names = column_names(field.decode("utf-8-sig", "replace").strip('"') for field in fields)
-        missing = [name for name in self._channels if name not in names]
-        if len(missing) == n:  # no field is a channel's name; perhaps a truncated line
-            self._count_unreadable(b",".join(fields))
+        possible = {len(fields), len(fields) - (not fields[-1])}
+        if len(self._words) in possible and len(self._words) >= min(n, 2):
+            self._columns_of(self._words)  # raises an error that names the missing channel
+        possible &= {n, n + 1}
+        if not possible:
+            self._count_unreadable(fields)
+            return
+        if not self._first or len(fields) != len(self._first[0]):  # the earlier line is a fragment
+            for earlier in self._first:
+                self._count_unreadable(earlier)
+            self._first, self._possible = [], possible
+        self._possible &= possible
+        self._first.append(fields)
+        is_clear = len(self._possible) == 1 or bool(self._of_sensor)
+        if len(self._first) >= (2 if is_clear else _FEWEST_LINES):
+            self._find_columns(rows)
+
+    def _find_columns(self, rows: list[_Row]) -> None:
+        """Find the columns without a header, from the first lines; append their samples to `rows`.
+
+        If all lines end with a comma, the last of n + 1 fields may be a missing value or nothing.
+        """
+        if not self._first:
+            return
+        n = len(self._channels)
+        is_clear = len(self._possible) == 1 or bool(self._of_sensor)  # sensors' lines have a time
+        if not is_clear and self._is_clock([_number_of(fields[0]) for fields in self._first]):
+            raise SignalError(
+                "every line ends with a comma, and the first field increases like a time, so it is"
+                f" unclear whether a line is the time and {n} channels, with the last one missing,"
+                f" or {n} channels. Send a header with the channels' names, or lines without a"
+                " comma at the end."
+            )
+        if self._time_column is not None:
+            raise InputError(
+                f"the lines{self._of_sensor} have no header, so the time column"
+                f" {self._time_column!r} is unknown. Send a header, or leave out --time-column."
+            )
+        n_fields = max(self._possible) if is_clear else n
+        time = 0 if n_fields > n else None
+        self._columns = _Columns(n_fields, list(range(n_fields - n, n_fields)), time)
+        self._is_guess, self._ends_empty = True, not is_clear
+        self._read_again(rows)
+
+    def _read_again(self, rows: list[_Row]) -> None:
+        first, self._first = self._first, []
+        for fields in first:
+            self._add(fields, rows)
+
+    def _is_clock(self, times: list[float | None]) -> bool:
+        """Test whether numbers increase like the timestamps of samples at the given rate."""
+        steps = np.diff(np.array(times, np.float64))
+        if not len(steps) or not (steps > 0).all():
             return False
+        per_sample = float(np.median(steps)) * (self._rate or 1.0)
+        return self._rate is None or any(
+            ticks / _SIMILAR < per_sample < ticks * _SIMILAR for ticks in UNITS.values()
+        )
+
+    def _is_header(self, names: list[str]) -> bool:
+        """Test whether a line after the first sample repeats the header.
+
+        Raise an InputError if the line is a header of other columns.
+        """
+        assert self._columns is not None
+        known = column_names(names)
+        is_whole = all(name in known for name in self._channels)
+        if names in self._heads:
+            return is_whole
+        if not (is_whole or self._is_read):  # for example, a line of units below the names
+            self._heads.append(names)
+            return False
+        n = self._columns.n_fields
+        if not is_whole and (n == 1 or len(names) != n or not _are_words(names)):
+            return False
+        if self._columns_of(names) != self._columns:
+            raise InputError(
+                f"a later header{self._of_sensor} ({listed(names)}) does not fit the earlier lines."
+                " Send the same header each time, or start a new stream."
+            )
+        self._heads.append(names)
+        self._is_guess = False
+        return True
+
+    def _columns_of(self, header: list[str]) -> _Columns:
+        """Find the channels and the time in a header."""
+        names = column_names(header)
+        missing = [name for name in self._channels if name not in names]
         if missing:
-            hint = did_you_mean(missing[0], names)
-            raise InputError(f"the header{self._of_sensor} has no channel {missing[0]!r}.{hint}")
-        self._n_lines = self.n_unreadable  # the header counts neither as a sample nor as unreadable
-        self._columns = [names.index(name) for name in self._channels]
+            is_other = len(missing) == len(self._channels)
+            raise InputError(
+                f"the header{self._of_sensor} has no channel {missing[0]!r}; it has"
+                f" {listed(names)}.{did_you_mean(missing[0], names)}"
+                + is_other
+                * " A line of words with as many fields as a sample is its header."
+            )
         usual = [name for name in usual_time_names(names) if name not in self._channels]
         if self._time_column is not None and self._time_column not in names:
             raise InputError(
                 f"the header{self._of_sensor} has no time column {self._time_column!r}."
             )
         time_name = self._time_column or (usual[0] if usual else None)
-        self._time = None if time_name is None else names.index(time_name)
         unit = unit_in_name(time_name or "") or "s"
         if unit not in UNITS:
             raise InputError(
                 f"the time column {time_name!r}{self._of_sensor} seems to be in {unit!r}; send"
                 " seconds, or a column named like time_ms, time_us or time_ns."
             )
-        self._ticks_per_s = UNITS[unit]
-        return False
+        return _Columns(
+            len(names),
+            [names.index(name) for name in self._channels],
+            None if time_name is None else names.index(time_name),
+            UNITS[unit],
+        )
 
-    def _count_unreadable(self, line: bytes) -> None:
+    def _count_unreadable(self, fields: list[bytes]) -> None:
         self.n_unreadable += 1
-        if self.n_unreadable == self._n_lines and self._n_lines >= _FEWEST_LINES:
+        if not self._is_read and self.n_unreadable >= _FEWEST_LINES:
             raise InputError(
-                f"the first {self._n_lines} lines{self._of_sensor} are not samples of"
+                f"the first {self.n_unreadable} lines{self._of_sensor} are not samples of"
                 f" {len(self._channels)} channels ({', '.join(self._channels)}). The last line:"
-                f" {line[:60]!r}. {self.way_out}"
+                f" {b','.join(fields)[:60]!r}. {self.way_out}"
             )
 
 
@@ -251,6 +497,9 @@ class SensorParser:
     the other sensors could count as missing if one sensor got far ahead.
     """
 
+    is_text = True
+    note = ""
+
     def __init__(
         self,
         channels: Mapping[str, tuple[str, ...]],
@@ -258,17 +507,19 @@ class SensorParser:
         most: Mapping[str, int],
     ):
         self._parsers = {
-            name: SampleParser("csv", names, time_column, name) for name, names in channels.items()
+            name: SampleParser("csv", names, time_column, name, most=most[name])
+            for name, names in channels.items()
         }
         self._most = most
         self._incomplete, self._n_unknown, self._unknown = b"", 0, ""
+        self._n_left_out = 0
         self._has_named_sensor = False  # True after the first line that names a sensor
         lines = (",".join([name, "time", *names]) for name, names in channels.items())
         self.way_out = f"Send lines of {' or '.join(lines)}."
 
     @property
     def n_unreadable(self) -> int:
-        """The number of lines that were skipped."""
+        """The number of lines and datagrams that were skipped."""
         return sum(self.counts.values())
 
     @property
@@ -280,42 +531,54 @@ class SensorParser:
         return {
             **by_sensor,
             f"n_unreadable of no known sensor ({self._unknown!r})": self._n_unknown,
+            "n_unreadable datagrams": self._n_left_out,
         }
 
-    def parts(self, data: bytes, *, whole: bool = False) -> list[SensorSamples]:
-        """Return the samples of complete lines."""
+    def leave_out(self) -> None:
+        """Count a datagram that cannot be read."""
+        self._n_left_out += 1
+
+    def parts(self, data: bytes, *, whole: bool = False) -> Iterator[SensorSamples]:
+        """Yield the samples of complete lines, and raise errors after the samples before them."""
         lines, self._incomplete = split_lines(self._incomplete + data, whole=whole)
-        samples: list[SensorSamples] = []
         waiting: dict[str, list[bytes]] = {name: [] for name in self._parsers}
         for line in filter(bytes.strip, lines):
             field, _, sample = line.partition(b",")
             name = field.decode("utf-8-sig", "replace").strip(' \t\r"')
             if name not in waiting:
-                self._count_unknown(name, line)
+                self._unknown = self._unknown or name[:20]
+                self._n_unknown += 1
+                if not self._has_named_sensor and self._n_unknown >= _FEWEST_LINES:
+                    raise InputError(
+                        f"the first {self._n_unknown} lines begin with none of the sensors"
+                        f" {', '.join(self._parsers)}. The last line: {line[:60]!r}. {self.way_out}"
+                    )
                 continue
             self._has_named_sensor = True
             waiting[name].append(sample)
             if len(waiting[name]) >= self._most[name]:
-                samples += self._read(waiting)
-        return [*samples, *self._read(waiting)]
+                yield from self._read(waiting)
+        yield from self._read(waiting, whole=whole)
+        check_length(self._incomplete)
 
-    def _read(self, waiting: Mapping[str, list[bytes]]) -> Iterator[SensorSamples]:
+    def _read(
+        self, waiting: Mapping[str, list[bytes]], *, whole: bool = False
+    ) -> Iterator[SensorSamples]:
+        problem: InputError | None = None
         for name, lines in waiting.items():
-            values, stamps = self._parsers[name].feed(b"\n".join(lines), whole=True)
+            data = b"".join(line + b"\n" for line in lines)
             lines.clear()
-            if len(values) and stamps is None:
-                raise InputError(f"the lines of sensor {name!r} have no time. {self.way_out}")
-            if stamps is not None and len(values):
-                yield SensorSamples(name, values, stamps)
-
-    def _count_unknown(self, name: str, line: bytes) -> None:
-        self._unknown = self._unknown or name[:20]
-        self._n_unknown += 1
-        if not self._has_named_sensor and self._n_unknown >= _FEWEST_LINES:
-            raise InputError(
-                f"the first {self._n_unknown} lines begin with none of the sensors"
-                f" {', '.join(self._parsers)}. The last line: {line[:60]!r}. {self.way_out}"
-            )
+            try:
+                for values, stamps in self._parsers[name].parts(data, whole=whole):
+                    if stamps is None:
+                        raise InputError(
+                            f"the lines of sensor {name!r} have no time. {self.way_out}"
+                        )
+                    yield SensorSamples(name, values, stamps)
+            except InputError as error:  # after the samples of the other sensors
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
 
 AnyParser = Union[SampleParser, SensorParser]
@@ -324,7 +587,9 @@ AnyParser = Union[SampleParser, SensorParser]
 def parser_for(stream: AnyStream, kind: str = "csv", time_column: str | None = None) -> AnyParser:
     """Return a parser of samples for a stream."""
     if isinstance(stream, DecisionStream):
-        return SampleParser(kind, stream.channels, time_column)
+        rate_hz = stream.sample_rate_hz
+        most = max(1, int(rate_hz * stream.hop_s))  # so that each push makes about one decision
+        return SampleParser(kind, stream.channels, time_column, sample_rate_hz=rate_hz, most=most)
     parser = SensorParser(
         {name: sensor.channels for name, sensor in stream.sensors.items()},
         time_column,
@@ -357,6 +622,37 @@ def rates_of(texts: Sequence[str] | None) -> float | dict[str, float] | None:
     return rates[""] if list(rates) == [""] else rates or None
 
 
+def _fields_of(line: bytes) -> list[bytes]:
+    return [field.strip(b' \t\r\n"') for field in line.split(b",")]
+
+
+def _names_of(fields: list[bytes]) -> list[str]:
+    """Return the fields of a header as text, without an empty field at the end."""
+    names = [field.decode("utf-8-sig", "replace").strip(' \t"') for field in fields]
+    return names[:-1] if len(names) > 1 and not names[-1] else names
+
+
+def _are_words(names: list[str]) -> bool:
+    """Test whether all fields of a line look like names of columns.
+
+    A line of one field must be a single word, because many devices begin with a message.
+    """
+    form = _SINGLE_NAME if len(names) == 1 else _NAME
+    words = [name for name in names if name]  # the column of row numbers may have no name
+    return (
+        bool(words)
+        and repeated(words) is None
+        and all(
+            form.fullmatch(word)
+            and word.isprintable()
+            and "\ufffd" not in word
+            and word.lower() not in _NO_NAMES
+            and parse_number(word) is None
+            for word in words
+        )
+    )
+
+
 def _number_of(field: bytes) -> float | None:
     """Return the number in a field, NaN for an empty field, or None for any other text.
 
@@ -381,24 +677,36 @@ def address_of(option: str, text: str) -> tuple[str, int]:
     return host or "127.0.0.1", int(port)
 
 
-def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
-    """Yield the samples of datagrams sent to ``[HOST:]PORT``, forever."""
+def samples_of_udp(
+    address: str, parser: AnyParser, say: Callable[[str], None] = lambda _: None
+) -> Iterator[AnySamples]:
+    """Yield the samples of datagrams sent to ``[HOST:]PORT``, forever.
+
+    Anyone can send a datagram, so a datagram that cannot be read is left out and counted, unless
+    the stream begins with many of them. `say` is called with the first error.
+    """
     host, port = address_of("--udp", address)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         try:
             opened.bind((host, port))
         except OSError as error:
             raise InputError(f"cannot listen on UDP port {address}: {error.strerror}.") from error
-        is_read = False
-        while True:  # an empty datagram does not end the stream, because anyone can send one
+        is_read = has_said = False
+        while True:  # an empty datagram does not end the stream
+            data, is_text = opened.recv(_DATAGRAM), parser.is_text
             try:
-                parts = parser.parts(opened.recv(_DATAGRAM), whole=True)
-            except InputError:
-                # Ignore incomplete data after the first sample, because another sender sent them.
-                if not is_read or isinstance(parser, SensorParser):
+                parts: list[Any] = [*parser.parts(data + b"\n" * is_text, whole=not is_text)]
+            except SignalError:  # about all samples so far
+                raise
+            except InputError as error:
+                parser.leave_out()
+                if not is_read and parser.n_unreadable >= _FEWEST_LINES:
                     raise
+                if not has_said:
+                    say(f"a datagram is left out: {error}")
+                has_said = True
                 continue
-            is_read = is_read or any(len(part.values) for part in parts)
+            is_read = is_read or bool(parts)
             yield from parts
 
 
@@ -419,15 +727,32 @@ def classify(
         for name, sensor in _streams(stream).items()
     )
     say(f"expects {expected}{wait if stream.latency_s else ''}")
-    n_samples = write_decisions(stream, samples, out)
+    with explain(parser):
+        n_samples = write_decisions(stream, samples, out)
     if parser.n_unreadable and not n_samples:
         raise InputError(
             f"none of {parser.n_unreadable} line(s) is a sample; this stream expects {expected}."
             f" {parser.way_out}"
         )
+    say(summary_of(n_samples, parser, stream))
+
+
+@contextmanager
+def explain(parser: AnyParser) -> Iterator[None]:
+    """Add what a parser assumed about the time to errors about timestamps."""
+    try:
+        yield
+    except SignalError as error:
+        if parser.note:
+            error.add_note(parser.note)
+        raise
+
+
+def summary_of(n_samples: int, parser: AnyParser, stream: AnyStream) -> str:
+    """Return the counts of a stream in words."""
     counts = {"n_samples": n_samples, **parser.counts, **stream.counts}
-    summary = ", ".join(f"{name.removeprefix('n_')} {n}" for name, n in counts.items() if n)
-    say(summary or "no samples")
+    named = (f"{name.removeprefix('n_').replace('_', ' ')} {n}" for name, n in counts.items() if n)
+    return ", ".join(named) or "no samples"
 
 
 def _streams(stream: AnyStream) -> Mapping[str, DecisionStream]:

@@ -41,6 +41,7 @@ from sensorseq.prediction.windows import (
 )
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.recording import Recording
+from sensorseq.sequence.smoothing import check_smoothing
 from sensorseq.windows import WindowSet
 
 PREDICTION_ARGUMENTS = ("max_timesteps", "crop", "dtype", "missing")
@@ -250,7 +251,7 @@ class TrainedModel(Predictor):
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
         smooth: str = "none",
-        lag: int = 3,
+        lag: int | None = None,
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> DecisionStream:
@@ -259,6 +260,7 @@ class TrainedModel(Predictor):
             raise ArgumentError(
                 "sample_rate_hz must be a single number, because the model has one sensor."
             )
+        lag = check_smoothing(smooth, lag, mean_dwell_s, transitions)
         return DecisionStream(
             self,
             sample_rate_hz,

@@ -9,7 +9,7 @@ Tutorial on Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,7 @@ STREAM_SMOOTH = ("none", "filter", "lag")
 """The kinds of smoothing that wait for at most `lag` later windows."""
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
 """Default dwell time of a class: a minute, or `FEWEST_WINDOWS` windows if that is longer."""
+USUAL_LAG = 3
 _LEAST_WEIGHT = 0.25  # smallest weight of a window, however much it overlaps its neighbors
 # A model that misclassifies one window often misclassifies the next windows of the recording as
 # well, so smoothed probabilities would be overconfident. These temperatures were chosen on drives
@@ -41,7 +42,7 @@ class Smoothing(NamedTuple):
     """Parameters of the smoothing; None means the default of `Dwell.of`."""
 
     smooth: str = "marginals"
-    lag: int = 3
+    lag: int = USUAL_LAG
     mean_dwell_s: ArrayLike | None = None
     transitions: ArrayLike | None = None
 
@@ -53,6 +54,32 @@ class Smoothing(NamedTuple):
     def dwell(self, n_classes: int, window_s: float) -> "Dwell":
         """Return the dwell times of the classes."""
         return Dwell.of(self.mean_dwell_s, self.transitions, n_classes, window_s)
+
+
+def check_smoothing(
+    smooth: str,
+    lag: int | None,
+    mean_dwell_s: ArrayLike | None = None,
+    transitions: ArrayLike | None = None,
+) -> int:
+    """Return the lag, `USUAL_LAG` if it is None; refuse arguments without effect (None: not given).
+
+    Raises
+    ------
+    ArgumentError
+        If the kind of smoothing is unknown, or does not use an argument.
+    """
+    check_choice("smooth", smooth, SMOOTH)
+    unused: dict[str, Any] = {"lag": lag} if smooth != "lag" else {}
+    if smooth == "none":
+        unused |= {"mean_dwell_s": mean_dwell_s, "transitions": transitions}
+    for name, value in unused.items():
+        if value is not None:
+            shown = f"{name}={value!r}" if np.ndim(value) == 0 else name
+            raise ArgumentError(
+                f"{shown} has no effect with smooth={smooth!r}; leave it out, or use smooth='lag'."
+            )
+    return USUAL_LAG if lag is None else check_integer("lag", lag, 0)
 
 
 @dataclass(frozen=True, eq=False)

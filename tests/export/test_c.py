@@ -280,16 +280,18 @@ def on_recordings():
     return classifier
 
 
-@pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
+@pytest.mark.parametrize(("smooth", "lag"), [("filter", None), ("lag", 0), ("lag", 5)])
 def test_smoothing_in_c_equals_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
     """Compare results for certain and uncertain probabilities, with the networks' tolerance."""
     classifier = on_recordings
-    arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
+    arguments = {"mean_dwell_s": [2.0, 5.0], "smooth": smooth}
+    if lag is not None:
+        arguments["lag"] = lag
     export = classifier.to_c(tmp_path, **arguments)
     model = CModel(export, N_CHANNELS, 2)
     assert export.ram_bytes - model.size <= 200 * 2 + 8
     assert "and smoother" in str(export)
-    rng = np.random.default_rng(lag)
+    rng = np.random.default_rng(lag or 3)
     p = rng.dirichlet([0.02, 0.02], 60).astype(np.float32)
     p[20:23] = [1, 0]
     start_s = 0.4 * np.arange(60)

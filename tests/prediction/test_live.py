@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -315,7 +316,7 @@ def test_times_have_the_unit_in_their_name(name):
 @pytest.mark.parametrize(
     ("data", "kind", "message"),
     [
-        (b"cur,velo\n1,2\n", "csv", "no channel 'vel'. Did you mean 'velo'"),
+        (b"cur,velo\n1,2\n", "csv", "no channel 'vel'; it has cur, velo. Did you mean 'velo'"),
         (b"1;2\n" * 25, "csv", "the first 20 lines are not samples"),
         (b"\0" * 9, "float32", "end within a sample: 1 of 8 bytes"),
     ],
@@ -334,6 +335,13 @@ def test_data_that_are_not_samples_are_refused(data, kind, message):
         ("--udp here", 2, "--udp here is not a port"),
         ("--format binary", 2, "--format binary is not known"),
         ("--input absent.csv", 3, "absent.csv"),
+        ("--lag 5", 2, "--lag 5 has no effect with --smooth none; leave it out, or use --smooth"),
+        ("--lag 3 --smooth filter", 2, "--lag 3 has no effect with --smooth filter; leave it out"),
+        ("--mean-dwell-s 30", 2, "--mean-dwell-s 30.0 has no effect with --smooth none; leave it"),
+        ("--speed 2 --input {csv}", 2, "--speed applies only to --replay; leave it out."),
+        ("--replay {csv} --format float32", 2, "--format float32 does not apply to --replay"),
+        ("--format float32 --time-column t", 2, "--time-column does not apply to --format float32"),
+        ("--format float64 --max-delay-s 1", 2, "--max-delay-s needs timestamps, unlike --format"),
     ],
 )
 def test_mistakes_are_reported(files, options, code, message):
@@ -341,6 +349,27 @@ def test_mistakes_are_reported(files, options, code, message):
     words = [word.format(csv=csv) for word in options.split()]
     ended, _, err = said("stream", path, *words)
     assert (ended, message in err) == (code, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"lag": 5},
+            "--lag 5 has no effect with --smooth marginals; leave it out, or use --smooth",
+        ),
+        ({"lag": 0, "smooth": "viterbi"}, "--lag 0 has no effect with --smooth viterbi"),
+        ({"mean_dwell_s": 9.0, "smooth": "none"}, "--mean-dwell-s 9.0 has no effect with --smooth"),
+    ],
+)
+def test_options_of_another_smoothing_are_refused(files, given, message):
+    model, path, csv, recording = files
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    ended, out, err = said("predict", path, csv, *words)
+    assert (ended, out, message in " ".join(err.split())) == (2, "", True)
+    for call in (functools.partial(model.timeline, [recording]), model.stream):
+        with pytest.raises(ArgumentError, match="has no effect with smooth='"):
+            call(**given)
 
 
 def test_a_partial_sample_ends_a_stream_of_datagrams_only_before_the_first_sample():

@@ -49,6 +49,8 @@ def test_lines_of_sensors_get_the_decisions_of_the_toolkit(runtime, tmp_path, ca
         (["50"], "give the rate of each sensor"),
         (["imu=50", "--smooth", "lag"], "is for a stream of one sensor"),
         (["imu=50", "--format", "float32"], "--format float32 cannot name the sensor"),
+        (["imu=50", "--lag", "5"], "lag=5 has no effect with smooth='none'"),
+        (["imu=50", "--max-clients", "9"], "--max-clients applies only to --tcp; leave it out."),
     ):
         assert main([*command, *options]) == 2
         assert message in capsys.readouterr().err

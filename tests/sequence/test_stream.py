@@ -30,7 +30,7 @@ def fitted():
 
 
 @pytest.mark.parametrize(
-    ("smooth", "lag", "mean_dwell_s"), [("filter", 3, None), ("lag", 0, 15.0), ("lag", 3, None)]
+    ("smooth", "lag", "mean_dwell_s"), [("filter", None, None), ("lag", 0, 15.0), ("lag", 3, None)]
 )
 def test_a_stream_is_bit_identical_to_the_timeline(fitted, smooth, lag, mean_dwell_s):
     recording = dataclasses.replace(drive("new", 9, 800), label_spans=())
