@@ -68,7 +68,7 @@ def check(seed):
 
     def parser():
         if names == ("",):
-            return SampleParser("csv", drawn[""].channels, sample_rate_hz=50.0, most=25)
+            return SampleParser("csv", drawn[""].channels, most=25)
         channels = {name: each.channels for name, each in drawn.items()}
         return SensorParser(channels, None, {"imu": 60, "motor": 3})
 

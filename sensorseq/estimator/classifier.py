@@ -82,7 +82,6 @@ from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.stream import DecisionStream
 from sensorseq.prediction.windows import Windows, is_table
 from sensorseq.sequence import Timeline
-from sensorseq.sequence.smoothing import check_smoothing
 from sensorseq.training import EngineChoice
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import ModuleNetwork, modules_of
@@ -965,7 +964,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         --------
         >>> clf.timeline(recordings, mean_dwell_s=30).to_csv("drive.csv")  # doctest: +SKIP
         """
-        lag = check_smoothing(smooth, lag, mean_dwell_s, transitions)
         X = self._open(X)
         return self.model_.timeline(
             X,
@@ -1518,7 +1516,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If an argument does not match the model.
         """
         check_is_fitted(self)
-        lag = check_smoothing(smooth, lag, mean_dwell_s, transitions)
         options = COptions(
             n_timesteps=n_timesteps,
             hop=hop,

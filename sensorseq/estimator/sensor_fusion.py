@@ -50,7 +50,6 @@ from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 from sensorseq.sequence import Timeline
-from sensorseq.sequence.smoothing import check_smoothing
 from sensorseq.training.inputs import check_axis_order
 from sensorseq.training.labels import draw_entropy, read_labels
 from sensorseq.training.parameters import check_parameters
@@ -337,7 +336,6 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         recording_id, start_s, window_s, smooth, lag, mean_dwell_s, transitions
             As in `SensorLSTMClassifier.timeline`.
         """
-        lag = check_smoothing(smooth, lag, mean_dwell_s, transitions)
         X = self._open(X)
         return self.model_.timeline(
             X,

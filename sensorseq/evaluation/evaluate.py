@@ -300,7 +300,7 @@ def evaluate_test(
             test,
             probability,
             model.classes_,
-            model.model_.smoothing(*smoothing),
+            model.model_.with_learned_dwell(smoothing),
             class_shares=model.model_.class_shares,
             seed=seed,
         ),

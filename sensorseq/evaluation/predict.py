@@ -37,7 +37,6 @@ from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Timeline, timeline_of
-from sensorseq.sequence.smoothing import check_smoothing
 from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
 from sensorseq.windows import WindowSet
@@ -230,7 +229,6 @@ def predict_recordings(
     pipeline, *_ = plans.values()
     sources = [source for path in paths for source in find_sources(model, Path(path), reading)]
     check_form_is_used(sources, by_name)
-    lag = check_smoothing(smooth, lag, mean_dwell_s)
     smoothing = model.smoothing(smooth, lag, mean_dwell_s)._asdict()
     smoothing |= {"hop_s": pipeline.options.hop_s, "class_shares": model.class_shares}
     predictions = []

@@ -17,7 +17,7 @@ from sensorseq.prediction.windows import refuse_path
 from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Timeline, timeline_of
-from sensorseq.sequence.smoothing import Smoothing
+from sensorseq.sequence.smoothing import Smoothing, check_smoothing
 from sensorseq.windows import WindowSet, iter_recordings
 
 
@@ -184,16 +184,26 @@ class Predictor(ABC):
     def smoothing(
         self,
         smooth: str,
-        lag: int,
+        lag: int | None,
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Smoothing:
-        """Return a `Smoothing`; values learned in training replace parameters that are None."""
+        """Return a `Smoothing`; values learned in training replace parameters that are None.
+
+        Raise an ArgumentError if `smooth` does not use an argument that is given.
+        """
+        lag = check_smoothing(smooth, lag, mean_dwell_s, transitions)
+        return self.with_learned_dwell(Smoothing(smooth, lag, mean_dwell_s, transitions))
+
+    def with_learned_dwell(self, smoothing: Smoothing) -> Smoothing:
+        """Replace parameters that are None by values learned in training, if there are any."""
         learned = None if self.preparation is None else self.preparation.get("dwell")
         if learned is not None and len(learned["mean_s"]) == len(self.classes):
-            mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s
-            transitions = learned["follows"] if transitions is None else transitions
-        return Smoothing(smooth, lag, mean_dwell_s, transitions)
+            if smoothing.mean_dwell_s is None:
+                smoothing = smoothing._replace(mean_dwell_s=learned["mean_s"])
+            if smoothing.transitions is None:
+                smoothing = smoothing._replace(transitions=learned["follows"])
+        return smoothing
 
     def timeline(
         self,
@@ -204,12 +214,13 @@ class Predictor(ABC):
         *,
         window_s: float | None = None,
         smooth: str = "marginals",
-        lag: int = 3,
+        lag: int | None = None,
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Timeline:
         """Return the class over time; see `SensorLSTMClassifier.timeline`."""
         refuse_path(X)
+        smoothing = self.smoothing(smooth, lag, mean_dwell_s, transitions)
         X, hop_s = self.cut(X), None
         if isinstance(X, (WindowSet, SensorWindows)):
             hop_s = recorded_hop_s(X.provenance)
@@ -223,7 +234,6 @@ class Predictor(ABC):
             )
         starts = np.asarray(start_s, np.float64)
         rows, _ = self.probabilities(X, lengths)
-        smoothing = self.smoothing(smooth, lag, mean_dwell_s, transitions)
         if window_s is None:
             hops = np.diff(np.unique(starts))
             window_s = float(np.median(hops)) if len(hops) else 1.0

@@ -27,7 +27,6 @@ _DATAGRAM = 1 << 16
 LONGEST_LINE = 1 << 16  # limit in bytes, so that data without line ends cannot fill the memory
 _MANY_LINES = 50  # if there are fewer lines, they are parsed one by one
 _FEWEST_LINES = 20  # data that begin with this many unreadable lines are not CSV
-_SIMILAR = 1.5  # largest ratio of rates that count as the same
 _TOKEN = re.compile(r"[\w./-]+(\s*[\[(].*)?")
 _NAME = re.compile(r"[\W_]?[^\W\d_].*")
 _SINGLE_NAME = re.compile(r"[\w./-]*[^\W\d_]{3}[\w./-]*(\s*[\[(].*)?")
@@ -146,7 +145,7 @@ class SampleParser:
     lines in a row can have the same columns. An empty field is a missing value, but an empty field
     after the last column is none. Unreadable lines, such as the first fragment from a serial port,
     are counted in `n_unreadable` and skipped. Errors name the `sensor`. A part has at most `most`
-    samples. `sample_rate_hz` is used to recognize a time column.
+    samples.
     """
 
     way_out = (
@@ -161,13 +160,12 @@ class SampleParser:
         time_column: str | None = None,
         sensor: str = "",
         *,
-        sample_rate_hz: float | None = None,
         most: int | None = None,
     ):
         self._of_sensor = f" of sensor {sensor!r}" if sensor else ""
         self._kind, self._channels = kind, channels
         self._time_column = None if time_column is None else time_column.strip()
-        self._rate, self._most = sample_rate_hz, most
+        self._most = most
         self._incomplete = b""
         self._columns: _Columns | None = None
         self._is_guess = False  # True if the columns are known, but there was no header
@@ -384,19 +382,13 @@ class SampleParser:
     def _find_columns(self, rows: list[_Row]) -> None:
         """Find the columns without a header, from the first lines; append their samples to `rows`.
 
-        If all lines end with a comma, the last of n + 1 fields may be a missing value or nothing.
+        If all lines end with a comma, the last of n + 1 fields is none; a value that is missing
+        in every line would leave no sample.
         """
         if not self._first:
             return
         n = len(self._channels)
         is_clear = len(self._possible) == 1 or bool(self._of_sensor)  # sensors' lines have a time
-        if not is_clear and self._is_clock([_number_of(fields[0]) for fields in self._first]):
-            raise SignalError(
-                "every line ends with a comma, and the first field increases like a time, so it is"
-                f" unclear whether a line is the time and {n} channels, with the last one missing,"
-                f" or {n} channels. Send a header with the channels' names, or lines without a"
-                " comma at the end."
-            )
         if self._time_column is not None:
             raise InputError(
                 f"the lines{self._of_sensor} have no header, so the time column"
@@ -412,16 +404,6 @@ class SampleParser:
         first, self._first = self._first, []
         for fields in first:
             self._add(fields, rows)
-
-    def _is_clock(self, times: list[float | None]) -> bool:
-        """Test whether numbers increase like the timestamps of samples at the given rate."""
-        steps = np.diff(np.array(times, np.float64))
-        if not len(steps) or not (steps > 0).all():
-            return False
-        per_sample = float(np.median(steps)) * (self._rate or 1.0)
-        return self._rate is None or any(
-            ticks / _SIMILAR < per_sample < ticks * _SIMILAR for ticks in UNITS.values()
-        )
 
     def _is_header(self, names: list[str]) -> bool:
         """Test whether a line after the first sample repeats the header.
@@ -587,9 +569,9 @@ AnyParser = Union[SampleParser, SensorParser]
 def parser_for(stream: AnyStream, kind: str = "csv", time_column: str | None = None) -> AnyParser:
     """Return a parser of samples for a stream."""
     if isinstance(stream, DecisionStream):
-        rate_hz = stream.sample_rate_hz
-        most = max(1, int(rate_hz * stream.hop_s))  # so that each push makes about one decision
-        return SampleParser(kind, stream.channels, time_column, sample_rate_hz=rate_hz, most=most)
+        # so that each push makes about one decision
+        most = max(1, int(stream.sample_rate_hz * stream.hop_s))
+        return SampleParser(kind, stream.channels, time_column, most=most)
     parser = SensorParser(
         {name: sensor.channels for name, sensor in stream.sensors.items()},
         time_column,

@@ -41,7 +41,6 @@ from sensorseq.prediction.windows import (
 )
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.recording import Recording
-from sensorseq.sequence.smoothing import check_smoothing
 from sensorseq.windows import WindowSet
 
 PREDICTION_ARGUMENTS = ("max_timesteps", "crop", "dtype", "missing")
@@ -260,7 +259,6 @@ class TrainedModel(Predictor):
             raise ArgumentError(
                 "sample_rate_hz must be a single number, because the model has one sensor."
             )
-        lag = check_smoothing(smooth, lag, mean_dwell_s, transitions)
         return DecisionStream(
             self,
             sample_rate_hz,

@@ -107,7 +107,7 @@ ATTACKS = {
     without_line_ends: "more than 65536 bytes",
     random_bytes: "are not samples of",
     newlines: "closed",
-    not_finite: "infinity",
+    not_finite: "infinite 60000",
     a_client_that_never_reads: "closed",
     a_break: "closed",
     idle_connections: "20 connections, the maximum number",
