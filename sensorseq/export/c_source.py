@@ -191,6 +191,15 @@ class COptions:
 
 def render_c(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
     """Return the export of `SensorLSTMClassifier.to_c`, with the text of each file."""
+    if model.missing != "error":
+        warn_caller(
+            f"the C code does not bridge gaps, as predict does with missing={model.missing!r}: its"
+            " functions refuse NaN by returning -1. Bridge gaps before you call them."
+        )
+    return _render(model, options)
+
+
+def _render(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
     weights, prefix, smoothing = options.weights, options.prefix, options.smoothing
     _refuse(model)
     source = _Source(model, Tables(weights == "int8"))
@@ -244,7 +253,7 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
     for name, in_c in names.items():
         of_sensor = replace(options, prefix=f"{prefix}_{in_c}", check=None)
         with noting(f"in the model of sensor {name!r}"):
-            exports[name], sources = render_c(model.models[name], of_sensor)
+            exports[name], sources = _render(model.models[name], of_sensor)
         for macro in re.findall(r"^#define (\w+)", sources[exports[name].header], re.M):
             if (other := macros.setdefault(macro, name)) != name:
                 raise ArgumentError(
@@ -512,7 +521,9 @@ class _Source:
             columns.append(self.blocks["summary"].describe.columns)
         if "boosting" in self.blocks:
             columns.append(self.blocks["boosting"].trees.columns)
-        return np.unique(np.concatenate(columns))
+        used = np.unique(np.concatenate(columns))
+        are_read = "summary" in self.blocks or "boosting" in self.blocks  # even by trees of leaves
+        return used if used.size or not are_read else np.zeros(1, np.int64)
 
     @property
     def _n_directions(self) -> int:
