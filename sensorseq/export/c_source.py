@@ -484,14 +484,14 @@ class _Source:
         """Add the constants of the frames: window, sines, cosines, bands, and input scaling."""
         window, share = patch.spectrum()
         angle = 2 * np.pi * np.arange(patch.n_samples) / patch.n_samples
-        self.tables.add("patch_window", window, "f4")
-        self.tables.add("patch_cosine", np.cos(angle), "f4")
-        self.tables.add("patch_sine", np.sin(angle), "f4")
-        self.tables.add("patch_share", share.max(axis=0), "f4")
+        self.tables.add("patch_window", window, "f8")
+        self.tables.add("patch_cosine", np.cos(angle), "f8")
+        self.tables.add("patch_sine", np.sin(angle), "f8")
+        self.tables.add("patch_share", share.max(axis=0), "f8")
         self.tables.add("patch_band", [1] + [end for _, end in patch.bands], "u2")
         assert patch.scaler is not None
-        self.tables.add("patch_center", patch.scaler.channel_center, "f4")
-        self.tables.add("patch_scale", patch.scaler.channel_scale, "f4")
+        self.tables.add("patch_center", patch.scaler.channel_center, "f8")
+        self.tables.add("patch_scale", patch.scaler.channel_scale, "f8")
 
     def features(self) -> None:
         """Add the features that describe a window, and their weights."""

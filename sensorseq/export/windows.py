@@ -257,8 +257,8 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
     last = g("Unsqueeze", g("Sub", windows.lengths, [1]), [1])
     held = g("Unsqueeze", g("Min", last, places), [2])  # (n or 1, all samples of frames, 1)
     sizes = g("Concat", g("Shape", windows.x, end=1), [1, n_channels], axis=0)
-    largest = np.float32(LARGEST_SAMPLE)
-    samples = g("Clip", windows.x, -largest, largest)
+    largest = np.float64(LARGEST_SAMPLE)
+    samples = g("Clip", g.cast(windows.x, np.float64), -largest, largest)
     x = g("GatherElements", samples, g("Expand", held, sizes), axis=1)
     frames = g("Reshape", x, g("Concat", [0], n_steps, [size, n_channels], axis=0))
     mean = g("ReduceMean", frames, axes=[2])
@@ -273,17 +273,17 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
     power = ""
     for shift in (0.0, np.pi / 2):
         waves = g("Mul", g("Sin", g("Add", angle, np.float64(shift))), window[:, None])
-        part = g("MatMul", rows, g.cast(waves, np.float32))
+        part = g("MatMul", rows, waves)
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
-    bands = g("MatMul", power, share.astype(np.float32))
+    bands = g("MatMul", power, share)
     n_bands = n_channels * share.shape[1]
     bands = g("Reshape", bands, [0, 0, n_bands])
-    spread, bands = (g("Log", g("Add", v, np.float32(SMALLEST_POWER))) for v in (variance, bands))
+    spread, bands = (g("Log", g("Add", v, np.float64(SMALLEST_POWER))) for v in (variance, bands))
     steps = g("Concat", g("Squeeze", mean, [2]), spread, low, high, bands, axis=2)
     assert patch.scaler is not None
     center, scale = patch.scaler.channel_center, patch.scaler.channel_scale
-    steps = g("Div", g("Sub", g.cast(steps, np.float64), center), scale)
+    steps = g("Div", g("Sub", steps, center), scale)
     steps = g.cast(steps, np.float32)
     frames_as_steps = GraphWindows(
         steps, lengths, n_steps, patch.n_inputs(n_channels), windows.are_full

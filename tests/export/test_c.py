@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.c_tables import rounded
+from sensorseq.export.to_onnx import onnx_difference
 from sensorseq.features.blocks import LinearBlock
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.preprocessing.steps import (
@@ -219,6 +220,20 @@ def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
         check_same(classifier, CModel(export, N_CHANNELS, N_CLASSES), 5)
         kind = "double" if step else "float"
         assert f"static const {kind} boosting_threshold[1]" in export.source.read_text()
+
+
+@pytest.mark.parametrize("amplitude", [1e-4, 1e4])
+def test_frames_of_unscaled_channels_agree_in_c_and_in_a_graph(tmp_path, amplitude):
+    """If a channel is small, the logarithms vary so little that scaling enlarges their errors."""
+    X, y = make_windows()
+    X = (amplitude * X).astype(np.float32)
+    classifier = plain_classifier(max_epochs=1, hidden_size=5, patch=5, scale=None).fit(X, y)
+    expected = shaken(classifier, 0).predict_proba(X)
+    model = CModel(classifier.to_c(tmp_path), N_CHANNELS, N_CLASSES)
+    found = [model.predict(window) for window in X]
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    classifier.to_onnx(tmp_path / "model.onnx")
+    assert onnx_difference(classifier, tmp_path / "model.onnx", X) <= TOLERANCE
 
 
 def test_trees_that_are_all_leaves_compile(tmp_path):
