@@ -94,8 +94,8 @@ SENSORSEQ_EXPORT int32_t sensorseq_sections_make(const double* sections, int64_t
 SENSORSEQ_EXPORT void sensorseq_filter_free(sensorseq_filter* filter);
 
 /* The number of rows that sensorseq_filter_push writes for n_samples. If is_last, the number
- * includes the rows up to the end of the signal. A moving statistic ignores the samples of a push
- * with is_last, so push all samples first. */
+ * includes the rows up to the end of the signal. Afterwards, a resampling filter begins another
+ * signal, and a moving statistic accepts no more samples. */
 SENSORSEQ_EXPORT int32_t sensorseq_filter_rows(sensorseq_filter* filter, int64_t n_samples,
                                                int32_t is_last, int64_t* rows);
 /* x (n_samples, C), which may be null if n_samples is 0; y (rows, C). Only resampling accepts
@@ -104,8 +104,8 @@ SENSORSEQ_EXPORT int32_t sensorseq_filter_push(sensorseq_filter* filter, int32_t
                                                const void* x, int64_t n_samples, int32_t is_last,
                                                void* y);
 SENSORSEQ_EXPORT int32_t sensorseq_filter_reset(sensorseq_filter* filter);
-/* How far an output of a resampling filter looks ahead, in input samples, and the instruction set
- * in use. For other filters, the functions return 0 and an empty string. */
+/* How far an output looks ahead, in input samples, and the instruction set in use. Only resampling
+ * filters have several instruction sets; for other filters, the name is empty. */
 SENSORSEQ_EXPORT double sensorseq_filter_latency(const sensorseq_filter* filter);
 SENSORSEQ_EXPORT const char* sensorseq_filter_isa(const sensorseq_filter* filter);
 

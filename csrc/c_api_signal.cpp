@@ -53,15 +53,24 @@ struct OfDoubles : sensorseq_filter {
 };
 
 struct Moving : OfDoubles {
-  explicit Moving(signal::MovingWindow given) : window(std::move(given)) {}
+  Moving(signal::MovingWindow given, int64_t ahead_samples) : window(std::move(given)) {
+    latency = static_cast<double>(ahead_samples);
+  }
   int64_t Rows(int64_t n_samples, bool is_last) const override {
-    return is_last ? window.n_left() : window.n_ready(n_samples);
+    Require(n_samples == 0 || !has_ended, "the signal has ended; make another filter");
+    return is_last ? window.n_left() + n_samples : window.n_ready(n_samples);
   }
   using OfDoubles::Push;
   void Push(const double* x, int64_t n_samples, bool is_last, double* y) override {
-    is_last ? window.Flush(y) : window.Push(x, n_samples, y);
+    Require(n_samples == 0 || !has_ended, "the signal has ended; make another filter");
+    const int64_t n_ready = window.n_ready(n_samples);
+    window.Push(x, n_samples, y);
+    if (!is_last) return;
+    window.Flush(y + n_ready * window.n_channels());
+    has_ended = true;
   }
   signal::MovingWindow window;
+  bool has_ended = false;
 };
 
 struct Sections : OfDoubles {
@@ -130,7 +139,8 @@ int32_t sensorseq_table_make(const double* taps, int64_t n_taps, int64_t n_phase
 int32_t sensorseq_moving_make(const char* statistic, int64_t window_samples, int64_t n_channels,
                               int64_t ahead_samples, sensorseq_filter** filter) {
   return Guarded([&] {
-    *filter = new Moving(signal::MakeMoving(statistic, window_samples, n_channels, ahead_samples));
+    *filter = new Moving(signal::MakeMoving(statistic, window_samples, n_channels, ahead_samples),
+                         ahead_samples);
   });
 }
 
@@ -143,12 +153,17 @@ void sensorseq_filter_free(sensorseq_filter* filter) { delete filter; }
 
 int32_t sensorseq_filter_rows(sensorseq_filter* filter, int64_t n_samples, int32_t is_last,
                               int64_t* rows) {
-  return Guarded([&] { *rows = filter->Rows(n_samples, is_last != 0); });
+  return Guarded([&] {
+    Require(n_samples >= 0, "n_samples is negative");
+    *rows = filter->Rows(n_samples, is_last != 0);
+  });
 }
 
 int32_t sensorseq_filter_push(sensorseq_filter* filter, int32_t real_bytes, const void* x,
                               int64_t n_samples, int32_t is_last, void* y) {
   return Guarded([&] {
+    Require(n_samples >= 0, "n_samples is negative");
+    Require(real_bytes == 4 || real_bytes == 8, "real_bytes is neither 4 nor 8");
     const bool last = is_last != 0;
     if (real_bytes == 4) {
       filter->Push(static_cast<const float*>(x), n_samples, last, static_cast<float*>(y));

@@ -23,9 +23,9 @@ from common.results_file import RESULTS, commit, write_results  # noqa: E402
 
 # command, number of trials or seconds, limit in minutes, and description
 PARTS = {
-    "ASan, UBSan": ("sanitizers.py asan --seconds", 180, 12, "operators get random arguments"),
-    "TSan": ("sanitizers.py tsan --seconds", 120, 10, "operators are called from two threads"),
-    "parsers": ("parsers.py --seconds", 20, 13, "changed files of every kind are read"),
+    "ASan, UBSan": ("sanitizers.py asan --seconds", 180, 9, "operators get random arguments"),
+    "TSan": ("sanitizers.py tsan --seconds", 120, 8, "operators are called from two threads"),
+    "parsers": ("parsers.py --seconds", 20, 10, "changed files of every kind are read"),
     "kills": (
         "kills.py --kills",
         200,
@@ -44,6 +44,13 @@ PARTS = {
         60,
         3,
         "drawn and changed lines of streams are cut into blocks",
+    ),
+    "streams": ("streams.py --seconds", 120, 4, "drawn streams are cut and compared with logs"),
+    "exports": (
+        "exports_agree.py --models",
+        150,
+        8,
+        "drawn models are compared with their exports",
     ),
     "memory": ("flat_memory.py", None, 3, "fits, predictions, reports and streams are repeated"),
 }

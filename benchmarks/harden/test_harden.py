@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from fits import learn_few_features
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import drawn_calls
+import exports_agree
 import live_input
 import mutations
 import parsers
@@ -61,6 +64,23 @@ def test_live_lines_are_compared_with_the_drawn_samples(monkeypatch):
 
     monkeypatch.setattr(live_input, "read", miscounted)
     assert "differ from the drawn ones" in live_input.check(0)
+
+
+@pytest.mark.parametrize("seed", [4, 17, 22])
+def test_the_exports_of_drawn_models_agree(seed, tmp_path, monkeypatch):
+    """Three models, of several sensors, of recordings with a step, and of arrays."""
+    learn_few_features(monkeypatch)
+    trial = exports_agree.Trial(seed, tmp_path).run()
+    assert trial.differences.keys() >= {"estimator", "prediction", "onnx", "c"}
+    assert trial.failures() == {}, str(trial)
+
+
+def test_an_export_that_answers_a_refused_window_is_a_failure(tmp_path):
+    expected = np.array([[0.25, 0.75], [np.nan, np.nan]])
+    assert exports_agree.difference(expected, expected) == 0
+    assert exports_agree.difference([[0.25, 0.5], [np.nan, np.nan]], expected) == 0.25
+    assert exports_agree.difference(np.full((2, 2), 0.5), expected) == np.inf
+    assert exports_agree.difference(expected[:1], expected) == np.inf
 
 
 def test_an_unknown_error_is_a_finding_and_its_file_is_kept(tmp_path, monkeypatch):

@@ -1407,10 +1407,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Write an ONNX model that computes `predict_proba`.
 
         The graph accepts windows in the form given to `fit`, and includes cropping, scaling, all
-        networks, `features` and the temperature. The graph uses opset 17 and runs in onnxruntime
-        1.15 or later. Windows must be prepared as in training; see `steps`. The metadata contain
-        the preparation, the classes, channels, units and sample rate, and the SHA-256 of the model
-        file. This method requires the extra ``onnx``.
+        networks, `features` and the temperature. The probabilities are NaN for windows that
+        `predict_proba` refuses because of their values. The graph uses opset 17 and runs in
+        onnxruntime 1.15 or later. Windows must be prepared as in training; see `steps`. The
+        metadata contain the preparation, the classes, channels, units and sample rate, and the
+        SHA-256 of the model file. This method requires the extra ``onnx``.
 
         Parameters
         ----------

@@ -536,10 +536,9 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         """Write an ONNX model that computes `predict_proba`.
 
         The graph has an input ``X_<sensor>`` for each sensor and, with `lengths`, an input
-        ``lengths_<sensor>``; a sensor counts as missing if its window contains NaN. The
-        probabilities are NaN for windows without any sensor, or without a sensor that the model
-        requires. The metadata entry ``sensors`` describes the input of each sensor. The graph does
-        not fill gaps, whatever the value of `missing`.
+        ``lengths_<sensor>``; a sensor is missing if its window contains only NaN. The probabilities
+        are NaN for windows that `predict_proba` refuses. The metadata entry ``sensors`` describes
+        the input of each sensor.
 
         Parameters
         ----------

@@ -191,6 +191,15 @@ class COptions:
 
 def render_c(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
     """Return the export of `SensorLSTMClassifier.to_c`, with the text of each file."""
+    if model.missing != "error":
+        warn_caller(
+            f"the C code does not bridge gaps, as predict does with missing={model.missing!r}: its"
+            " functions refuse NaN by returning -1. Bridge gaps before you call them."
+        )
+    return _render(model, options)
+
+
+def _render(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
     weights, prefix, smoothing = options.weights, options.prefix, options.smoothing
     _refuse(model)
     source = _Source(model, Tables(weights == "int8"))
@@ -244,7 +253,7 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
     for name, in_c in names.items():
         of_sensor = replace(options, prefix=f"{prefix}_{in_c}", check=None)
         with noting(f"in the model of sensor {name!r}"):
-            exports[name], sources = render_c(model.models[name], of_sensor)
+            exports[name], sources = _render(model.models[name], of_sensor)
         for macro in re.findall(r"^#define (\w+)", sources[exports[name].header], re.M):
             if (other := macros.setdefault(macro, name)) != name:
                 raise ArgumentError(
@@ -475,14 +484,14 @@ class _Source:
         """Add the constants of the frames: window, sines, cosines, bands, and input scaling."""
         window, share = patch.spectrum()
         angle = 2 * np.pi * np.arange(patch.n_samples) / patch.n_samples
-        self.tables.add("patch_window", window, "f4")
-        self.tables.add("patch_cosine", np.cos(angle), "f4")
-        self.tables.add("patch_sine", np.sin(angle), "f4")
-        self.tables.add("patch_share", share.max(axis=0), "f4")
+        self.tables.add("patch_window", window, "f8")
+        self.tables.add("patch_cosine", np.cos(angle), "f8")
+        self.tables.add("patch_sine", np.sin(angle), "f8")
+        self.tables.add("patch_share", share.max(axis=0), "f8")
         self.tables.add("patch_band", [1] + [end for _, end in patch.bands], "u2")
         assert patch.scaler is not None
-        self.tables.add("patch_center", patch.scaler.channel_center, "f4")
-        self.tables.add("patch_scale", patch.scaler.channel_scale, "f4")
+        self.tables.add("patch_center", patch.scaler.channel_center, "f8")
+        self.tables.add("patch_scale", patch.scaler.channel_scale, "f8")
 
     def features(self) -> None:
         """Add the features that describe a window, and their weights."""
@@ -512,7 +521,9 @@ class _Source:
             columns.append(self.blocks["summary"].describe.columns)
         if "boosting" in self.blocks:
             columns.append(self.blocks["boosting"].trees.columns)
-        return np.unique(np.concatenate(columns))
+        used = np.unique(np.concatenate(columns))
+        are_read = "summary" in self.blocks or "boosting" in self.blocks  # even by trees of leaves
+        return used if used.size or not are_read else np.zeros(1, np.int64)
 
     @property
     def _n_directions(self) -> int:

@@ -17,6 +17,7 @@ from sensorseq.errors import (
     InputError,
     check_choice,
     noting,
+    warn_caller,
 )
 from sensorseq.export.features import block_logits
 from sensorseq.export.graph import Graph
@@ -31,6 +32,7 @@ from sensorseq.export.windows import (
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.model_file import model_digest
 from sensorseq.prediction.fused import FusedModel
+from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, DOUBTFUL_SHARE, EMPTY
 from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.preprocessing.options import PreparationOptions
@@ -63,18 +65,23 @@ def write_onnx(
         lengths = check_flag("lengths", lengths)
     if n_timesteps is not None:
         n_timesteps = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
+    if model.missing == "outside":
+        warn_caller(
+            "the graph bridges gaps, but does not notice failed channels, as predict does with"
+            " missing='outside'; give it NaN in place of a channel that has failed."
+        )
     g = Graph()
     form: dict[str, Any] = {"n_timesteps": n_timesteps, "dtype": dtype, "steps": steps}
-    has_class = None
     if isinstance(model, FusedModel):
         outputs, has_class = _fused(g, model, form, lengths)
     else:
         windows = read_windows(g, model, lengths=_has_lengths(model, lengths), **form)
-        outputs = _outputs(g, model, windows)
+        outputs, has_class = _outputs(g, model, windows), windows.usable
+        if windows.lost:
+            has_class = g("And", has_class, g("Less", _lacks(g, windows), EMPTY))
     logits = g("Div", outputs, np.float64(model.temperature))
     shares = g("Softmax", logits, axis=1)
-    if has_class is not None:
-        shares = g("Where", g("Unsqueeze", has_class, [1]), shares, np.float64(np.nan))
+    shares = g("Where", g("Unsqueeze", has_class, [1]), shares, np.float64(np.nan))
     shape: list[int | str] = ["n", len(model.classes)]
     g.add_output(g.cast(shares, np.float32), "probabilities", np.float32, shape)
     digest = None
@@ -99,20 +106,32 @@ def _fused(
     """Join the sensors' logits as `Fusion.join` does; also mark windows that can be classified."""
     fusion = model.fusion
     table = fusion.weight_table()
-    logits, present = [], []
+    logits, lacks, has_class = [], [], ""
     for name in fusion.sensors:
         with noting(f"in the model of sensor {name!r}"):
             of_sensor = model.models[name]
             has_lengths = _has_lengths(of_sensor, lengths)
             windows = read_windows(g, of_sensor, lengths=has_lengths, sensor=name, **form)
             logits.append(g("Unsqueeze", _outputs(g, of_sensor, windows), [1]))
-        present.append(g("Unsqueeze", g.cast(windows.present, np.int64), [1]))
-    whole, n = g("Concat", *present, axis=1), len(present)  # (n, sensors)
-    numbers = g("MatMul", whole, 2 ** np.arange(n, dtype=np.int64))
+        lacks.append(g("Unsqueeze", _lacks(g, windows), [1]))
+        has_class = g("And", has_class, windows.usable) if has_class else windows.usable
+    of_all = g("Concat", *lacks, axis=1)  # (n, sensors)
+    best = g("ReduceMin", of_all, axes=[1])
+    has_class = g("And", has_class, g("Less", g("Squeeze", best, [1]), EMPTY))
+    present = g.cast(g("Equal", of_all, best), np.int64)
+    numbers = g("MatMul", present, 2 ** np.arange(len(lacks), dtype=np.int64))
     weights = g("Unsqueeze", g("Gather", table, numbers), [2])
     joined = g("ReduceSum", g("Mul", g("Concat", *logits, axis=1), weights), [1], keepdims=0)
-    least = n if fusion.missing == "error" else 1
-    return joined, g("GreaterOrEqual", g("ReduceSum", whole, [1], keepdims=0), least)
+    return joined, has_class
+
+
+def _lacks(g: Graph, windows: GraphWindows) -> str:
+    """Compute how much of each window (n,) is missing, as `judge_windows` does."""
+    if not windows.lost:
+        return g("Expand", COMPLETE, g("Shape", windows.usable))
+    share = g("ReduceMean", g.cast(windows.lost, np.float64), axes=[1, 2], keepdims=0)
+    lacks = g("Where", g("Greater", share, np.float64(DOUBTFUL_SHARE)), DOUBTFUL, COMPLETE)
+    return g("Where", g("Equal", share, np.float64(1)), EMPTY, lacks)
 
 
 def _outputs(g: Graph, model: TrainedModel, windows: GraphWindows) -> str:
@@ -244,5 +263,5 @@ def onnx_difference(
                 if name.startswith("X_"):
                     feed[name] = np.full((len(expected), 1, declared.shape[2]), np.nan, dtype)
         actual = session.run(None, feed)[0]
-        largest = max(largest, float(np.abs(actual - expected).max()))
+        largest = float(np.maximum(largest, np.abs(actual - expected).max()))  # also NaN
     return largest

@@ -1,4 +1,4 @@
-"""The windows of a graph: pointwise steps of the preparation, cropping, scaling and frames."""
+"""The windows of a graph: steps of the preparation, gaps, cropping, scaling and frames."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from sensorseq.export.graph import Graph
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch
 from sensorseq.prediction.preparation import refuse_normalized
+from sensorseq.prediction.windows import LARGEST
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps.chain import StepChain, make_step
@@ -27,8 +28,9 @@ class GraphWindows:
     """Names of tensors in the graph: scaled float32 windows (n, t, c), lengths and step count.
 
     `lengths` (int64) has shape (n,), or (1,) if all windows are full; `n_steps` has shape (1,) and
-    contains t. With several sensors, `present` (bool) has shape (n,) and marks the windows that
-    this sensor has.
+    contains t. `usable` (bool), of shape (n,), is False for windows that `predict` refuses because
+    of a value. If samples may be missing, `lost` (bool), of shape (n, 1, c), marks the channels
+    without a number.
     """
 
     x: str
@@ -36,7 +38,8 @@ class GraphWindows:
     n_steps: str
     n_channels: int
     are_full: bool
-    present: str = ""
+    usable: str = ""
+    lost: str = ""
 
     def is_valid(self, g: Graph, lengths: str | None = None) -> str:
         """Return the name of a mask (n or 1, t) that is True for steps within the lengths."""
@@ -56,8 +59,7 @@ def read_windows(
 ) -> GraphWindows:
     """Declare a graph's inputs; apply the preparation's steps if `steps` is set, crop and scale.
 
-    If there are several sensors, `sensor` names the sensor whose inputs are declared. A window of
-    this sensor with a value that is not finite counts as missing, and its values become zeros.
+    If there are several sensors, `sensor` names the sensor whose inputs are declared.
     """
     n_channels, flat = model.n_channels, model.flat_timesteps
     preparation = model.preparation
@@ -76,24 +78,66 @@ def read_windows(
     axis: int | str = f"timesteps{suffix}" if n_timesteps is None else n_timesteps
     shape: list[int | str] = ["n", axis] if flat else ["n", axis, n_inputs]
     x = g.add_input(f"X{suffix}", dtype, shape)
-    present = ""
-    if sensor is not None:
-        is_lost = g.cast(g("Or", g("IsNaN", x), g("IsInf", x)), np.int32)
-        present = g("Equal", g("ReduceMax", is_lost, axes=[1, 2], keepdims=0), np.int32(0))
-        x = g("Where", g("Unsqueeze", present, [1, 2]), x, np.dtype(dtype).type(0))
-    if steps:
-        x = apply_steps(g, x, recorded, dtype)
-    if flat:
-        x = g("Unsqueeze", x, [2])
     n_steps = g("Shape", x, start=1, end=2)
     if n_timesteps is not None:
         n_steps = g.constant([n_timesteps])
-    valid = g.add_input(f"lengths{suffix}", np.int64, ["n"]) if lengths else n_steps
-    windows = GraphWindows(x, valid, n_steps, n_channels, not lengths, present)
+    valid, usable = n_steps, ""
+    if lengths:
+        given = g.add_input(f"lengths{suffix}", np.int64, ["n"])
+        valid = g("Min", g("Max", given, [1]), n_steps)
+        usable = g("Equal", given, valid)
+    if flat:
+        x = g("Unsqueeze", x, [2])
+    windows = GraphWindows(x, valid, n_steps, n_channels, not lengths, usable)
+    windows = _checked(g, windows, allow_nan=model.missing != "error")
+    if steps:
+        windows = replace(windows, x=apply_steps(g, x, recorded, dtype))
+    if model.missing != "error":
+        windows = _bridged(g, windows)
     longest = model.max_timesteps
     if longest is not None and (n_timesteps is None or n_timesteps > longest):
         windows = _cropped(g, windows, longest, model.crop)
-    return _scaled(g, windows, model.scaler)
+    return _checked(g, _scaled(g, windows, model.scaler))
+
+
+def _checked(g: Graph, windows: GraphWindows, *, allow_nan: bool = False) -> GraphWindows:
+    """Mark windows as not usable if a value is too large for float32 or, by default, NaN."""
+    size = g("Abs", windows.x)
+    largest = g("CastLike", np.float64(LARGEST), size)
+    bad = g("Greater", size, largest) if allow_nan else g("Not", g("LessOrEqual", size, largest))
+    if not windows.are_full:
+        bad = g("And", bad, g("Unsqueeze", windows.is_valid(g), [2]))
+    n_bad = g("ReduceMax", g.cast(bad, np.int32), axes=[1, 2], keepdims=0)
+    usable = g("Equal", n_bad, np.int32(0))
+    return replace(windows, usable=g("And", windows.usable, usable) if windows.usable else usable)
+
+
+def _bridged(g: Graph, windows: GraphWindows) -> GraphWindows:
+    """Bridge gaps, as `bridge_gaps` does; channels without a number become zero."""
+    x, n_steps = windows.x, windows.n_steps
+    steps = g("Unsqueeze", g("Range", 0, g("Squeeze", n_steps, [0]), 1), [1])  # (t, 1)
+    is_number = g("Not", g("IsNaN", x))
+    if not windows.are_full:
+        is_number = g("And", is_number, g("Unsqueeze", windows.is_valid(g), [2]))
+    number = g.cast(is_number, np.int64)
+    places, _ = g.several(  # the steps of the numbers, in order
+        2, "TopK", g("Where", is_number, steps, n_steps), n_steps, axis=1, largest=0
+    )
+    count = g("CumSum", number, 1)
+    last = g("Sub", g("ReduceMax", count, axes=[1]), 1)  # (n, 1, c)
+    ends = []
+    for of_number in (g("Sub", count, 1), g("Sub", count, number)):
+        place = g("GatherElements", places, g("Max", g("Min", of_number, last), 0), axis=1)
+        ends.append(g("Min", place, g("Sub", n_steps, 1)))
+    before, after = ends
+    low, high = (g("GatherElements", x, end, axis=1) for end in ends)
+    since, span = g("Sub", steps, before), g("Max", g("Sub", after, before), 1)
+    share = g("Div", g.cast(since, np.float64), g.cast(span, np.float64))
+    rise = g("Mul", share, g.cast(g("Sub", high, low), np.float64))
+    line = g("CastLike", g("Add", g.cast(low, np.float64), rise), x)
+    lost = g("Less", last, 0)
+    line = g("Where", lost, g("CastLike", 0, x), line)
+    return replace(windows, x=g("Where", is_number, x, line), lost=lost)
 
 
 def stored_steps(preparation: Mapping[str, Any] | None) -> list[Any]:
@@ -192,6 +236,8 @@ def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | None) -> GraphWind
         x = g("Sub", g.cast(x, np.float64), scaler.channel_center)
         x = g("Div", x, scaler.channel_scale)
     x = g.cast(x, np.float32)
+    if windows.lost:  # a channel without a number gets its training mean
+        x = g("Where", windows.lost, np.float32(0), x)
     if not windows.are_full:
         x = g("Where", g("Unsqueeze", windows.is_valid(g), [2]), x, np.float32(0))
     return replace(windows, x=x)
@@ -211,8 +257,8 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
     last = g("Unsqueeze", g("Sub", windows.lengths, [1]), [1])
     held = g("Unsqueeze", g("Min", last, places), [2])  # (n or 1, all samples of frames, 1)
     sizes = g("Concat", g("Shape", windows.x, end=1), [1, n_channels], axis=0)
-    largest = np.float32(LARGEST_SAMPLE)
-    samples = g("Clip", windows.x, -largest, largest)
+    largest = np.float64(LARGEST_SAMPLE)
+    samples = g("Clip", g.cast(windows.x, np.float64), -largest, largest)
     x = g("GatherElements", samples, g("Expand", held, sizes), axis=1)
     frames = g("Reshape", x, g("Concat", [0], n_steps, [size, n_channels], axis=0))
     mean = g("ReduceMean", frames, axes=[2])
@@ -227,17 +273,17 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
     power = ""
     for shift in (0.0, np.pi / 2):
         waves = g("Mul", g("Sin", g("Add", angle, np.float64(shift))), window[:, None])
-        part = g("MatMul", rows, g.cast(waves, np.float32))
+        part = g("MatMul", rows, waves)
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
-    bands = g("MatMul", power, share.astype(np.float32))
+    bands = g("MatMul", power, share)
     n_bands = n_channels * share.shape[1]
     bands = g("Reshape", bands, [0, 0, n_bands])
-    spread, bands = (g("Log", g("Add", v, np.float32(SMALLEST_POWER))) for v in (variance, bands))
+    spread, bands = (g("Log", g("Add", v, np.float64(SMALLEST_POWER))) for v in (variance, bands))
     steps = g("Concat", g("Squeeze", mean, [2]), spread, low, high, bands, axis=2)
     assert patch.scaler is not None
     center, scale = patch.scaler.channel_center, patch.scaler.channel_scale
-    steps = g("Div", g("Sub", g.cast(steps, np.float64), center), scale)
+    steps = g("Div", g("Sub", steps, center), scale)
     steps = g.cast(steps, np.float32)
     frames_as_steps = GraphWindows(
         steps, lengths, n_steps, patch.n_inputs(n_channels), windows.are_full

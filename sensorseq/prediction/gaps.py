@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 # How much of a window is missing. A sensor's DOUBTFUL window counts only if no other sensor has a
 # COMPLETE window.
 COMPLETE, DOUBTFUL, EMPTY = range(3)
-_DOUBTFUL_SHARE = 0.5  # a window is DOUBTFUL if more than this fraction of its channels is missing
+DOUBTFUL_SHARE = 0.5  # a window is DOUBTFUL if more than this fraction of its channels is missing
 _BLOCK = 256  # number of windows whose gaps are bridged together
 
 
@@ -42,6 +42,6 @@ def bridge_gaps(X: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[
 def judge_windows(X: NDArray[np.floating]) -> NDArray[np.int8]:
     """Return COMPLETE, DOUBTFUL or EMPTY for each bridged window, judged by its lost channels."""
     lost = np.isnan(X[:, 0]).mean(axis=1)
-    return np.where(lost == 1, EMPTY, np.where(lost > _DOUBTFUL_SHARE, DOUBTFUL, COMPLETE)).astype(
+    return np.where(lost == 1, EMPTY, np.where(lost > DOUBTFUL_SHARE, DOUBTFUL, COMPLETE)).astype(
         np.int8
     )

@@ -14,7 +14,7 @@ N_BANDS = 6  # largest number of bands of a spectrum
 SMALLEST_POWER = 1e-4
 # Scaled samples are clipped to +- this value, so that sums of their squares are finite in float32.
 LARGEST_SAMPLE = 1e15
-_BLOCK = 128  # number of windows that are converted to steps at a time, to limit memory
+_BLOCK = 64  # number of windows that are converted to steps at a time, to limit memory
 _Count = TypeVar("_Count", bound=Any)  # an integer, or an array or tensor of integers
 
 
@@ -85,7 +85,8 @@ class Patch(NamedTuple):
             places = np.minimum(self.places(n_steps), last[rows])
             samples = np.clip(X[rows], -LARGEST_SAMPLE, LARGEST_SAMPLE)
             frames = np.take_along_axis(samples, places.reshape(len(places), -1, 1), 1)
-            inputs = self._describe(frames.reshape(*places.shape, c)).astype(X.dtype, copy=False)
+            # in float64, because scaling enlarges errors of logarithms that vary little
+            inputs = self._describe(frames.reshape(*places.shape, c).astype(np.float64))
             steps[rows] = scaler.transform(inputs, None if valid is None else valid[rows])
         return steps, valid
 

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.c_tables import rounded
+from sensorseq.export.to_onnx import onnx_difference
 from sensorseq.features.blocks import LinearBlock
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.preprocessing.steps import (
@@ -162,6 +163,14 @@ def test_features_in_c_equal_those_of_python(with_features, tmp_path, weights):
     check_same(with_int8(classifier) if weights == "int8" else classifier, model, 9)
 
 
+@pytest.mark.parametrize("arguments", [{}, {"n_models": 2, "patch": 5}, {"bidirectional": True}])
+def test_the_networks_keep_their_weight_in_c_if_no_features_were_chosen(tmp_path, arguments):
+    classifier = shaken(fitted(**arguments), 0)
+    replace_head(classifier, 0.3, [])
+    export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9)
+    check_same(classifier, CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",)), 9)
+
+
 @pytest.mark.parametrize(("n_classes", "weights"), [(2, "int8"), (3, "float32")])
 def test_boosted_trees_in_c_equal_those_of_python(tmp_path, n_classes, weights):
     X, y = make_windows(200)
@@ -211,6 +220,33 @@ def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
         check_same(classifier, CModel(export, N_CHANNELS, N_CLASSES), 5)
         kind = "double" if step else "float"
         assert f"static const {kind} boosting_threshold[1]" in export.source.read_text()
+
+
+@pytest.mark.parametrize("amplitude", [1e-4, 1e4])
+def test_frames_of_unscaled_channels_agree_in_c_and_in_a_graph(tmp_path, amplitude):
+    """If a channel is small, the logarithms vary so little that scaling enlarges their errors."""
+    X, y = make_windows()
+    X = (amplitude * X).astype(np.float32)
+    classifier = plain_classifier(max_epochs=1, hidden_size=5, patch=5, scale=None).fit(X, y)
+    expected = shaken(classifier, 0).predict_proba(X)
+    model = CModel(classifier.to_c(tmp_path), N_CHANNELS, N_CLASSES)
+    found = [model.predict(window) for window in X]
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    classifier.to_onnx(tmp_path / "model.onnx")
+    assert onnx_difference(classifier, tmp_path / "model.onnx", X) <= TOLERANCE
+
+
+def test_trees_that_are_all_leaves_compile(tmp_path):
+    classifier = fitted(features="boosting")
+    block = head_of(classifier).blocks[0]
+    state = block.trees.state()
+    leaves = {"feature": -np.ones(3, np.int32), "value": np.array([0.3, -1.0, 0.2])}
+    leaves |= {"left": np.zeros(3, np.int32), "right": np.zeros(3, np.int32)}
+    leaves |= {"threshold": np.zeros(3), "root": np.array([[0, 1, 2]], np.int32)}
+    state["arrays"] = state["arrays"] | leaves
+    block.trees = BoostedTrees.from_state(state)
+    export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=5)
+    check_same(classifier, CModel(export, N_CHANNELS, N_CLASSES), 5)
 
 
 @pytest.mark.parametrize("features", ["rocket", "hydra"])
@@ -380,6 +416,35 @@ def test_a_sample_that_is_not_finite_is_ignored_and_reported(tmp_path):
     assert model.predict(np.zeros((N_STEPS + 1, N_CHANNELS))) == -1
     assert model.predict(np.zeros((0, N_CHANNELS))) == -1
     assert model.predict(np.full((2, N_CHANNELS), np.nan)) == -1
+
+
+@pytest.mark.parametrize("arguments", [{}, {"bidirectional": True}, {"scale": "quantile"}])
+def test_a_value_that_becomes_infinite_is_refused_by_python_and_c(tmp_path, arguments):
+    X, y = make_windows()
+    X = (X * np.float32(1e-3)).astype(np.float32)
+    classifier = plain_classifier(max_epochs=1, hidden_size=5, **arguments).fit(X, y)
+    model = CModel(classifier.to_c(tmp_path, n_timesteps=N_STEPS), N_CHANNELS, N_CLASSES)
+    window = X[0].copy()
+    window[2, 1] = np.finfo(np.float32).max
+    if arguments.get("scale") == "quantile":
+        expected = classifier.predict_proba(window[None])[0]
+        np.testing.assert_allclose(model.predict(window), expected, atol=TOLERANCE)
+        return
+    with pytest.raises(InputError, match="infinite after scaling"):
+        classifier.predict_proba(window[None])
+    assert model.predict(window) == -1
+    assert [model.push(sample) for sample in window][:3] == [0, 0, -1]
+
+
+def test_c_that_does_not_bridge_gaps_says_so(tmp_path):
+    classifier = fitted(missing="expected")
+    with pytest.warns(UserWarning, match="does not bridge gaps"):
+        export = classifier.to_c(tmp_path, n_timesteps=N_STEPS)
+    assert "trained with missing='expected'" in export.header.read_text()
+    model, (X, _) = CModel(export, N_CHANNELS, N_CLASSES), make_windows()
+    X[0, 3:6, 1] = np.nan
+    assert np.isfinite(classifier.predict_proba(X[:1])).all()
+    assert model.predict(X[0]) == -1
 
 
 def test_the_header_and_the_table_state_what_the_model_needs(tmp_path):

@@ -1,6 +1,7 @@
 """An exported graph computes the same probabilities as its model."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import onnx
@@ -127,6 +128,79 @@ def test_a_constant_channel_and_coarse_values_stay_on_their_side_of_thresholds(t
     clf.to_onnx(tmp_path / "model.onnx")
     assert onnx_difference(clf, tmp_path / "model.onnx", X) <= 1e-5
     assert onnx_difference(clf, tmp_path / "model.onnx", X[:, ::-1]) <= 1e-5
+
+
+def with_bad_values():
+    """Return windows of 24 steps with gaps and unusable values, and lengths of these windows."""
+    n = 14
+    X, lengths = windows(n, seed=3)[0], np.full(n, 24)
+    lengths[[0, 6, 7, 8, 9]] = 17
+    X[1, 5:12, 1] = X[2, :, 0] = X[3] = X[4, 0, 2] = X[4, 23, 1] = np.nan
+    X[5, :, :2] = np.nan  # most channels
+    X[6, 20, 1] = X[7, 16, 1] = X[8, 14:, 0] = np.nan  # beyond the length, at its end, or both
+    X[9, 23, 0], X[10, 3, 2], X[11, 0, 0] = np.inf, np.inf, -np.inf
+    X[12, 3] = np.finfo(np.float32).max  # becomes infinite in the channel that is divided by 0.01
+    return X, lengths
+
+
+def answers(clf, X, lengths):
+    """Return the probabilities of each window alone, and NaN if `predict_proba` refuses it."""
+    rows = np.full((len(X), 3), np.nan)
+    for row, window, length in zip(rows, X, lengths, strict=True):
+        with suppress(InputError):
+            row[:] = clf.predict_proba(window[None], lengths=[length])
+    return rows
+
+
+@pytest.mark.parametrize("has_lengths", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"pooling": "last", "missing": "expected"},
+        {"pooling": "max", "n_models": 2, "max_timesteps": 9, "missing": "expected"},
+        {"pooling": "mean", "bidirectional": True, "patch": 4, "crop": "tail"},
+        {"features": ["rocket", "summary", "boosting"], "missing": "expected"},
+        {"features": "hydra", "scale": None},
+    ],
+)
+def test_a_graph_answers_the_windows_that_predict_answers(tmp_path, arguments, has_lengths):
+    kind = featured if "features" in arguments else fitted
+    clf = kind(*(windows(30) if kind is featured else ()), **arguments)
+    X, lengths = with_bad_values()
+    clf.to_onnx(tmp_path / "model.onnx", lengths=has_lengths)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    feed = {"X": X, **({"lengths": lengths} if has_lengths else {})}
+    expected = answers(clf, X, lengths if has_lengths else np.full(len(X), 24))
+    (found,) = session.run(None, feed)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    refused = set(np.flatnonzero(np.isnan(expected[:, 0])))
+    is_bridged = "missing" in arguments
+    assert {3, 10, 11} <= refused <= {*range(1, 13)}
+    assert ({1, 2, 4, 5} & refused == set()) == is_bridged
+    assert (6 in refused, 9 in refused) == (not has_lengths and not is_bridged, not has_lengths)
+    assert (12 in refused) == (arguments.get("scale", "") is not None)
+    if has_lengths:
+        for wrong in (0, -1, 25):
+            (found,) = session.run(None, {"X": X[:1], "lengths": [wrong]})
+            assert np.isnan(found).all()
+
+
+def test_a_graph_of_float64_refuses_values_that_float32_cannot_hold(tmp_path):
+    clf = plain_classifier(max_epochs=1, device="cpu", scale="max_abs")
+    clf.fit(1e30 * windows(30)[0][:, :, 0].astype(np.float64), windows(30)[1])
+    clf.to_onnx(tmp_path / "model.onnx", dtype="float64")
+    X = np.full((3, 24), 1e31)
+    X[1, 2], X[2, 2] = 1e39, np.nan
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {"X": X})
+    np.testing.assert_allclose(found[:1], clf.predict_proba(X[:1]), atol=1e-5)
+    assert np.isnan(found[1:]).all()
+
+
+def test_a_graph_that_cannot_notice_failed_channels_says_so(tmp_path):
+    clf = fitted(missing="outside")
+    with pytest.warns(UserWarning, match="does not notice failed channels"):
+        clf.to_onnx(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

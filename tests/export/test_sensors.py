@@ -1,6 +1,7 @@
 """Exports of several sensors give the classifier's probabilities, even if sensors are missing."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import onnxruntime
@@ -84,6 +85,30 @@ def test_a_graph_of_several_sensors_gives_the_probabilities_of_every_pattern(fit
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["sensors"]).keys() == SHAPES.keys()
     assert onnx_difference(fitted, path, as_sensor_windows(decided)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("missing", ["expected", "error"])
+def test_a_graph_of_several_sensors_bridges_and_judges_windows_as_predict_does(tmp_path, missing):
+    X, y, groups = windows()
+    X = {"a": np.concatenate([X["fast one"], X["fast one"][:, :, ::-1]], axis=2), "b": X["slow"]}
+    model = fused_classifier(max_epochs=2, hidden_size=4, random_state=0, missing=missing)
+    model.fit(X, y, groups=groups)
+    a, b = ({name: x[:10].copy() for name, x in X.items()}[name] for name in "ab")
+    a[1, 3:8, 1] = a[2, :, 0] = a[3, :, :3] = a[4, :, :3] = a[5] = a[6] = np.nan
+    b[4] = b[6] = b[7, 2:4] = np.nan
+    a[8, 0, 0] = b[9, 1] = np.inf
+    expected = np.full((10, 4), np.nan)
+    for at, row in enumerate(expected):
+        with suppress(InputError):
+            row[:] = model.predict_proba({"a": a[at : at + 1], "b": b[at : at + 1]})[0]
+    is_refused = np.isnan(expected[:, 0])
+    assert np.flatnonzero(is_refused).tolist() == (
+        [6, 8, 9] if missing == "expected" else [*range(1, 10)]
+    )
+    model.to_onnx(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {"X_a": a, "X_b": b})
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
 
 
 def test_c_of_several_sensors_gives_the_probabilities_of_every_pattern(fitted, tmp_path):
