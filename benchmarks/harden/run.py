@@ -23,20 +23,20 @@ from common.results_file import RESULTS, commit, write_results  # noqa: E402
 
 # command, number of trials or seconds, limit in minutes, and description
 PARTS = {
-    "ASan, UBSan": ("sanitizers.py asan --seconds", 180, 9, "operators get random arguments"),
-    "TSan": ("sanitizers.py tsan --seconds", 120, 8, "operators are called from two threads"),
-    "parsers": ("parsers.py --seconds", 20, 10, "changed files of every kind are read"),
+    "ASan, UBSan": ("sanitizers.py asan --seconds", 180, 7, "operators get random arguments"),
+    "TSan": ("sanitizers.py tsan --seconds", 120, 6, "operators are called from two threads"),
+    "parsers": ("parsers.py --seconds", 20, 12, "changed files of every kind are read"),
     "kills": (
         "kills.py --kills",
         200,
-        10,
+        5,
         "prepare, train and writers are killed at random moments",
     ),
-    "full disks": ("full_disk.py", None, 4, "the disk fills at a random moment"),
+    "full disks": ("full_disk.py", None, 3, "the disk fills at a random moment"),
     "prepared files": (
         "parsers.py prepared pieces --seconds",
         50,
-        8,
+        5,
         "changed prepared files are read",
     ),
     "live lines": (
@@ -49,7 +49,7 @@ PARTS = {
     "exports": (
         "exports_agree.py --models",
         150,
-        8,
+        12,
         "drawn models are compared with their exports",
     ),
     "memory": ("flat_memory.py", None, 3, "fits, predictions, reports and streams are repeated"),
