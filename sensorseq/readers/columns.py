@@ -496,12 +496,12 @@ def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) 
 
 
 def _rises(values: NDArray[np.floating]) -> bool:
-    """Test whether a column strictly increases or decreases."""
-    first = np.diff(values[:_FEWEST_ROWS])
-    if len(values) < _FEWEST_ROWS or not ((first > 0).all() or (first < 0).all()):
+    """Test whether a column increases in every row, like an index or a time."""
+    if len(values) < _FEWEST_ROWS or not (np.diff(values[:_FEWEST_ROWS]) > 0).all():
         return False
-    sign, n = np.sign(first[0]), len(values) - 1
-    wrong = count_where(lambda at, stop: ~(sign * np.diff(values[at : stop + 1]) > 0), n, values)
+    wrong = count_where(
+        lambda at, stop: ~(np.diff(values[at : stop + 1]) > 0), len(values) - 1, values
+    )
     return not wrong[0]
 
 
