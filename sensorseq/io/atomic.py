@@ -178,9 +178,9 @@ def replacing(file: Path) -> Iterator[Path]:
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
     """Write a file atomically: write a temporary file in the same folder, then rename it.
 
-    A file that is replaced keeps its permissions. With `force`, the file is flushed to disk first, so that it survives a power failure. If the
-    path is a link, its target is replaced. On failure, an `OutputError` is raised and no partial
-    file remains.
+    A file that is replaced keeps its permissions. With `force`, the file is flushed to disk first,
+    so that it survives a power failure. If the path is a link, its target is replaced. On failure,
+    an `OutputError` is raised and no partial file remains.
     """
     write_together({Path(path): content}, force=force)
 

@@ -4,12 +4,14 @@ See https://docs.edgeimpulse.com/tools/specifications/data-acquisition/json-cbor
 """
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.checks import check_unpacked
 from sensorseq.errors import EnvironmentProblemError, RecordingError
 from sensorseq.readers.columns import RATE
 from sensorseq.recording import column_names
@@ -51,8 +53,11 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
         raise RecordingError(f"{path}: its payload has no {lacking[0]}.")
     sensors, interval_ms, values = (payload[key] for key in _IN_PAYLOAD)
     if not (isinstance(interval_ms, int | float) and interval_ms > 0):
-        raise RecordingError(f"{path}: interval_ms is {interval_ms!r}, not a positive number.")
-    names = column_names(str(sensor.get("name", "")) for sensor in sensors)
+        found = interval_ms if isinstance(interval_ms, int | float | str) else "a list or map"
+        raise RecordingError(f"{path}: interval_ms is {found!r}, not a positive number.")
+    # In CBOR, lists may contain the same list many times, so only numbers and strings are converted.
+    names = column_names(_text(sensor.get("name")) for sensor in sensors)
+    check_unpacked(path, 8 * len(values) * len(sensors), path.stat().st_size)
     for name in names:
         if not name or is_time_name(name) or name == RATE:
             raise RecordingError(
@@ -66,12 +71,14 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
                 f"{path}, row {number} of values: must contain one number for each of the"
                 f" {len(sensors)} sensors."
             )
-    table = np.array(values, np.float64).reshape(-1, len(sensors))
-    units = {
-        name: str(sensor.get("units") or "") for name, sensor in zip(names, sensors, strict=True)
-    }
+    table = np.fromiter(chain.from_iterable(values), np.float64).reshape(-1, len(sensors))
+    units = {name: _text(sensor.get("units")) for name, sensor in zip(names, sensors, strict=True)}
     arrays = dict(zip(names, table.T, strict=True))
     return {**arrays, RATE: np.array(1000 / interval_ms)}, units
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, int | float | str) else ""
 
 
 def exported_labels(root: Path) -> dict[str, str | None]:

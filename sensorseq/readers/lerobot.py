@@ -18,7 +18,7 @@ from sensorseq.errors import RecordingError, refusing, repeated
 from sensorseq.readers.columns import spans_of_labels
 from sensorseq.readers.csv import USUAL_FORM
 from sensorseq.readers.long_table import TableRows, list_table, recording_table
-from sensorseq.readers.parquet import opened, refuse_pointer
+from sensorseq.readers.parquet import check_size, opened, refuse_pointer
 from sensorseq.recording import LabelSpan
 
 _INFO = Path("meta/info.json")
@@ -85,6 +85,7 @@ class LeRobotDataset:
                 rows = [json.loads(line) for line in lines.read_text("utf-8").splitlines() if line]
             else:
                 with opened(table) as file:
+                    check_size(table, file)
                     rows = file.read(use_threads=False).to_pylist()
             # In version 3, the descriptions are the index of a pandas table; the index may have
             # any name.
@@ -119,6 +120,7 @@ def list_episodes(
     seen: dict[int, Path] = {}
     for path in files:
         with opened(path) as file:
+            check_size(path, file)
             columns = file.schema_arrow.names
         _check_stamps(path, columns, dataset)
         not_channels = tuple(
