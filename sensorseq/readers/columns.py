@@ -325,8 +325,7 @@ def check_one_sensor(
         if name in channels:
             continue
         if name in numbers:
-            others = {other: x for other, x in numbers.items() if other != name}
-            is_sensor = names_sensors(name, numbers[name], t, others)
+            is_sensor = names_sensors(name, numbers, t)
             keep = f", or, if {name!r} is a measured signal, name it in `channels`"
             codes = None if is_in_order else codes_of_numbers(numbers[name])
             texts = [] if codes is None else texts_of_numbers(np.unique(numbers[name]))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_unpacked
-from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.errors import EnvironmentProblemError, RecordingError, refusing
 from sensorseq.readers.columns import RATE
 from sensorseq.recording import column_names
 from sensorseq.time_names import is_time_name
@@ -55,7 +55,7 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
     if not (isinstance(interval_ms, int | float) and interval_ms > 0):
         found = interval_ms if isinstance(interval_ms, int | float | str) else "a list or map"
         raise RecordingError(f"{path}: interval_ms is {found!r}, not a positive number.")
-    # In CBOR, lists may contain the same list many times, so only numbers and strings are converted.
+    # A list in CBOR may contain the same list many times; only numbers and strings are converted.
     names = column_names(_text(sensor.get("name")) for sensor in sensors)
     check_unpacked(path, 8 * len(values) * len(sensors), path.stat().st_size)
     for name in names:
@@ -91,7 +91,7 @@ def exported_labels(root: Path) -> dict[str, str | None]:
         table, part = root.resolve().parent / LABELS, f"{root.resolve().name}/"
     if not table.is_file():
         return {}
-    try:
+    with refusing(RecordingError, f"{table}: cannot be read as a list of labels from Edge Impulse"):
         listed = {file["path"]: file["label"] for file in json.loads(table.read_bytes())["files"]}
         kinds = {path: label["type"] for path, label in listed.items()}
         labels = {
@@ -99,10 +99,6 @@ def exported_labels(root: Path) -> dict[str, str | None]:
             for path, label in listed.items()
             if path.startswith(part)
         }
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise RecordingError(
-            f"{table}: cannot be read as a list of labels from Edge Impulse ({error})."
-        ) from error
     several = next((p for p, kind in kinds.items() if kind not in ("label", "unlabeled")), None)
     if several:
         raise RecordingError(

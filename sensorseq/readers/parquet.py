@@ -257,7 +257,7 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
 def check_size(path: Path, file: pyarrow.parquet.ParquetFile) -> int:
     """Return the size of a file's numbers in memory; raise an error if it is implausible."""
     groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-    n_bytes = 8 * sum(  # counts only list elements that may become channels
+    n_bytes: int = 8 * sum(  # counts only list elements that may become channels
         min(group.column(i).num_values, MOST_PLACES * group.num_rows)
         for group in groups
         for i in range(group.num_columns)
