@@ -10,6 +10,7 @@ parser fail are stored in build/harden/findings. The last line of the output is 
 import argparse
 import contextlib
 import functools
+import gc
 import hashlib
 import io
 import json
@@ -740,6 +741,7 @@ class Session:
         self.path = folder / f"input{self.parser.suffix}"
 
     def prepare(self):
+        gc.freeze()  # the reader of MDF files collects garbage after each refusal
         signal.signal(signal.SIGPROF, self._too_slow)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES,) * 2)

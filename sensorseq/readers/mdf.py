@@ -37,6 +37,10 @@ _ENCODINGS = {6: "latin-1", 8: "utf-16-le", 9: "utf-16-be"}  # of strings; other
 # blocks that are in a list or tree, and are therefore read a few times at most
 _LISTED = (b"DG", b"CG", b"CN", b"CA", b"DL", b"HL", b"LD", b"FH", b"AT", b"EV")
 _MOST_READS = 16
+_ARITHMETIC = (
+    *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Call, ast.Name),
+    *(ast.Constant, ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context),
+)
 _OPTIONS: dict[str, Any] = {"process_bus_logging": False}  # frames of a bus are not decoded
 _FEW_ROWS = 4096  # number of rows from which a group's rate is determined for a listing
 
@@ -235,18 +239,20 @@ def _check_group(path: Path, file: Any, index: int, name: str, places: Iterable[
 
 
 def _check_formula(where: str, conversion: Any) -> None:
-    """Raise an error if a power in a conversion's formula has no variable, as in ``9**9**9``."""
+    """Raise an error unless a formula is arithmetic without powers of constants (``9**9**9``)."""
     formula = getattr(conversion, "formula", "")
     try:
         parts = list(ast.walk(ast.parse(formula, mode="eval"))) if formula else []
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise RecordingError(f"{where} has the invalid formula {formula[:60]!r}.") from error
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        parts = [ast.Slice()]
     for part in parts:
-        is_large = isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow | ast.LShift)
-        if is_large and not any(isinstance(name, ast.Name) for name in ast.walk(part)):
+        is_power = isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow | ast.LShift)
+        has_name = any(isinstance(name, ast.Name) for name in ast.walk(part))
+        is_text = isinstance(part, ast.Constant) and not isinstance(part.value, int | float)
+        if not isinstance(part, _ARITHMETIC) or is_text or (is_power and not has_name):
             raise RecordingError(
-                f"{where} has the formula {formula[:60]!r}, which contains a power without a"
-                " variable; write it as a number."
+                f"{where} has the formula {formula[:60]!r}, which is not arithmetic, or contains a"
+                " power of constants; write the power as a number."
             )
     for inner in getattr(conversion, "referenced_blocks", {}).values():
         if not isinstance(inner, bytes | None):
