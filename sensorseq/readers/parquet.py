@@ -256,12 +256,19 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
 
 def check_size(path: Path, file: pyarrow.parquet.ParquetFile) -> int:
     """Return the size of a file's numbers in memory; raise an error if it is implausible."""
-    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-    n_bytes: int = 8 * sum(  # counts only list elements that may become channels
-        min(group.column(i).num_values, MOST_PLACES * group.num_rows)
-        for group in groups
-        for i in range(group.num_columns)
-    )
+    paths = {i: file.schema.column(i).path for i in range(len(file.schema))}
+    lists = {i: path for i, path in paths.items() if file.schema.column(i).max_repetition_level}
+    n_values = 0
+    for i in range(file.num_row_groups):
+        group = file.metadata.row_group(i)
+        n_values += group.num_rows * (len(paths) - len(lists))
+        for place, name in lists.items():
+            # If a column's metadata are damaged, `column` would abort the process, but reading a
+            # row raises an error.
+            next(file.iter_batches(1, [i], [name], use_threads=False), None)
+            # Count only list elements that may become channels.
+            n_values += min(group.column(place).num_values, MOST_PLACES * group.num_rows)
+    n_bytes = 8 * n_values
     check_unpacked(path, n_bytes, path.stat().st_size)
     return n_bytes
 

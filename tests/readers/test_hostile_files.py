@@ -254,6 +254,34 @@ def test_tables_of_repeated_rows_are_not_unpacked(tmp_path):
             read_recordings(path, **options)
 
 
+CHANGED_FOOTERS = """
+import io, sys
+import pyarrow as pa, pyarrow.parquet
+from sensorseq.errors import RecordingError
+from sensorseq.readers import read_recordings
+n = range(60)
+columns = {"time": [i / 10 for i in n], "a": list(n), "b": [[i, 1] for i in n]}
+pyarrow.parquet.write_table(pa.table(columns), stream := io.BytesIO())
+whole, n_refused = stream.getvalue(), 0
+for at in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), len(whole) - 8):
+    if whole[at] == 2:
+        with open(sys.argv[1], "wb") as file:
+            file.write(whole[:at] + b"\\x12" + whole[at + 1 :])
+        try:
+            read_recordings(sys.argv[1])
+        except RecordingError:
+            n_refused += 1
+print(n_refused)
+"""
+
+
+def test_a_parquet_file_whose_schema_contradicts_its_columns_does_not_end_the_process(tmp_path):
+    command = [sys.executable, "-c", CHANGED_FOOTERS, str(tmp_path / "a.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-300:]
+    assert int(done.stdout) >= 5
+
+
 def test_deep_texts_are_refused(tmp_path):
     deep = "[" * 20_000 + "]" * 20_000
     (tmp_path / "export.json").write_text(deep)
