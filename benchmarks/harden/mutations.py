@@ -41,6 +41,8 @@ VALUES = (
     *("", "a", "\0", "\u202e", "NaN", "x" * 5000, [], {}, [None], [[]], {"": None}, [0] * 300),
 )
 
+NUMBERS = (0, 1, 2, 7, 63, 255, 2**15, 2**16 - 1, 2**20, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63)
+
 
 def write_prepared(folder):
     """Write prepared files of different sizes and contents; return their names."""
@@ -77,7 +79,7 @@ def mutate(rng, data, donors=(), *, most=4):
                 else max(0, len(data) - at % 2048)
             )
         n = min(rng.choice((1, 1, 2, 4, 8, 32, 200, 4096)), len(data) - at)
-        kind = rng.randrange(8)
+        kind = rng.randrange(10)
         if kind == 0 and at < len(data):
             data[at] ^= 1 << rng.randrange(8)
         elif kind == 1 and at < len(data):
@@ -95,6 +97,14 @@ def mutate(rng, data, donors=(), *, most=4):
             data[at : at + n] = other[start : start + rng.choice((4, 16, 64))]
         elif kind == 6:
             data[at : at + n] = rng.randbytes(n)
+        elif kind in (7, 8):  # a count, a size or a position, as binary formats store it
+            size = rng.choice((1, 2, 4, 4, 8, 8))
+            number = rng.choice((*NUMBERS, len(data), at, rng.randrange(len(data) + 1)))
+            at -= at % size if rng.random() < 0.7 else 0
+            mask = (1 << 8 * size) - 1
+            data[at : at + size] = (number & mask).to_bytes(
+                size, rng.choice(("little", "little", "big"))
+            )
         elif rng.random() < 0.2:
             del data[at:]
     return bytes(data)

@@ -10,6 +10,7 @@ parser fail are stored in build/harden/findings. The last line of the output is 
 import argparse
 import contextlib
 import functools
+import gc
 import hashlib
 import io
 import json
@@ -32,7 +33,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent), str(ROOT / "tests" / "support")]
 
 from mutations import mutate, mutate_json, write_prepared  # noqa: E402
 
@@ -244,6 +245,277 @@ class Arrays(RecordingFile):
         return stream.getvalue()
 
 
+class Npy(RecordingFile):
+    suffix = ".npy"
+
+    def seeds(self, folder):
+        import numpy as np
+
+        array = np.zeros(60, [("time", "f8"), ("a", "<f4"), ("b", ">i2")])
+        array["time"] = np.arange(60) / 10
+        return [_npy(array)]
+
+
+class Npz(RecordingFile):
+    """A whole zip file, whose checksums are not repaired."""
+
+    suffix = ".npz"
+
+    def seeds(self, folder):
+        import numpy as np
+
+        files = []
+        for save in (np.savez, np.savez_compressed):
+            save(stream := io.BytesIO(), time=np.arange(60) / 10, a=np.zeros((60, 2)))
+            files.append(stream.getvalue())
+        return files
+
+
+class Hdf5(RecordingFile):
+    """Parsed by the HDF5 library in this process, which some damaged files crash (see SECURITY)."""
+
+    suffix = ".h5"
+
+    def seeds(self, folder):
+        import h5py
+        import numpy as np
+
+        with h5py.File(stream := io.BytesIO(), "w") as file:
+            file["time"] = np.arange(60) / 10
+            file["a"] = np.zeros(60)
+            file.create_dataset("arm/b", data=np.ones(60), chunks=(10,), compression="gzip")
+            file["a"].attrs["units"] = "g"
+        return [stream.getvalue()]
+
+
+class Ulog(RecordingFile):
+    suffix = ".ulg"
+
+    def seeds(self, folder):
+        from ulogs import flight, message
+
+        long = flight(folder / "a.ulg", seconds=0.3).read_bytes()
+        formats = [b"top:uint64_t timestamp;mid[2] a;float x;", b"mid:low b;", b"low:int16_t[3] c;"]
+        nested = long[:16] + b"".join(message("F", text) for text in formats)
+        nested += message("A", b"\0\5\0top") + message("I", b"\x0bchar[3] oh" + b"yes")
+        rows = [struct.pack("<HQ6hf", 5, 20_000 * i, *range(6), i / 7) for i in range(30)]
+        return [long, nested + b"".join(message("D", row) for row in rows)]
+
+
+class Mdf4(RecordingFile):
+    suffix, versions = ".mf4", ("4.10", "4.20")
+
+    def seeds(self, folder):
+        import mdfs
+
+        files = []
+        for number, version in enumerate(self.versions * 2):
+            path = folder / f"{number}{self.suffix}"
+            mdfs.drive(path, seconds=0.3, hz=100.0, version=version, compression=number // 2)
+            files.append(path.read_bytes())
+        return [*files, *self.more_seeds(folder)]
+
+    def more_seeds(self, folder):
+        import mdfs
+
+        writers = mdfs.marked, mdfs.unsorted
+        return [write(folder / f"{write.__name__}.mf4").read_bytes() for write in writers]
+
+
+class Mdf4WithLabels(Mdf4):
+    def seeds(self, folder):
+        return self.more_seeds(folder)[:1]
+
+    def parse(self, path):
+        from sensorseq.readers import read_recordings
+
+        read_recordings(path, label_column="Words.word")
+
+
+class Mdf3(Mdf4):
+    suffix, versions = ".mdf", ("3.30", "3.10")
+
+    def more_seeds(self, folder):
+        return []
+
+
+class Acquisition(RecordingFile):
+    suffix = ".json"
+    is_json = True
+
+    def seeds(self, folder):
+        sensors = [{"name": "accX", "units": "g"}, {"name": "accY"}]
+        values = [[i, i / 7] for i in range(30)]
+        payload = {"interval_ms": 8.0, "sensors": sensors, "values": values}
+        self.content = {"protected": {"ver": "v1"}, "signature": "0", "payload": payload}
+        return [json.dumps(self.content).encode()]
+
+
+class AcquisitionInCbor(Acquisition):
+    suffix = ".cbor"
+    is_json = False
+
+    def seeds(self, folder):
+        import cbor2
+
+        super().seeds(folder)
+        return [cbor2.dumps(self.content)]
+
+
+class ListOfLabels(Acquisition):
+    """The list of labels of a data set that Edge Impulse exported."""
+
+    def seeds(self, folder):
+        self.acquisitions = super().seeds(folder)
+        files = [
+            {"path": f"training/{name}.json", "label": {"type": "label", "label": name}}
+            for name in "ab"
+        ]
+        return [json.dumps({"version": 1, "files": files}).encode()]
+
+    def parse(self, path):
+        from sensorseq.readers import read_recordings
+
+        root = path.parent / "exported"
+        (root / "training").mkdir(parents=True, exist_ok=True)
+        for name in "ab":
+            (root / "training" / f"{name}.json").write_bytes(self.acquisitions[0])
+        (root / "info.labels").write_bytes(path.read_bytes())
+        read_recordings(root)
+
+
+class LeRobot(Parser):
+    """One file of a LeRobot dataset."""
+
+    suffix, version, place = ".parquet", "v2.1", "data/chunk-000/episode_000000.parquet"
+
+    def seeds(self, folder):
+        from lerobot_datasets import episode, write_dataset
+
+        episodes = [episode(0, 40), episode(1, 30)]
+        self.root = write_dataset(folder / "set", self.version, episodes)
+        return [(self.root / self.place).read_bytes()]
+
+    def parse(self, path):
+        from sensorseq.readers import read_recordings
+
+        (self.root / self.place).write_bytes(path.read_bytes())
+        read_recordings(self.root)
+
+
+class LeRobotInfo(LeRobot):
+    suffix, version, place = ".json", "v3.0", "meta/info.json"
+    is_json = True
+
+
+class LeRobotTasks(LeRobot):
+    suffix, place = ".jsonl", "meta/tasks.jsonl"
+
+
+class Bag(RecordingFile):
+    suffix = ".bag"
+
+    def seeds(self, folder):
+        from rosbags.rosbag1 import Writer
+
+        files = []
+        for compression in (None, Writer.CompressionFormat.BZ2):
+            path = folder / f"{len(files)}.bag"
+            writer = Writer(path)
+            if compression:
+                writer.set_compression(compression)
+            _write_bag(writer, 1)
+            files.append(path.read_bytes())
+        return files
+
+
+class SalvagedBag(Bag):
+    def parse(self, path):
+        from sensorseq.readers import read_robot_log
+
+        read_robot_log(path, salvage=True)
+
+
+class Db3(RecordingFile):
+    suffix = ".db3"
+
+    def seeds(self, folder):
+        from rosbags.rosbag2 import StoragePlugin, Writer
+
+        plugins = {".db3": StoragePlugin.SQLITE3, ".mcap": StoragePlugin.MCAP}
+        _write_bag(Writer(folder / "run", version=9, storage_plugin=plugins[self.suffix]), 2)
+        return [next((folder / "run").glob(f"*{self.suffix}")).read_bytes()]
+
+
+class RosMcap(Db3):
+    suffix = ".mcap"
+
+
+class SalvagedMcap(RosMcap):
+    parse = SalvagedBag.parse
+
+
+class LabelStudio(Parser):
+    """An export of annotations for a log."""
+
+    suffix = ".json"
+    is_json = True
+
+    def seeds(self, folder):
+        (folder / "run1.csv").write_text("time,x\n" + "".join(f"{i / 5},{i}\n" for i in range(60)))
+        value = {"start": 2.0, "end": 5.0, "instant": False, "timeserieslabels": ["ice"]}
+        result = [{"from_name": "label", "to_name": "ts", "value": value}]
+        task = {"id": 7, "data": {"csv": "run1.csv"}, "annotations": [{"result": result}]}
+        return [json.dumps([task]).encode()]
+
+    def parse(self, path):
+        from sensorseq.readers import read_recordings
+
+        (path.parent / "logs").mkdir(exist_ok=True)
+        shutil.copy(path.parent / "run1.csv", path.parent / "logs")
+        read_recordings(path.parent / "logs", manifest=path)
+
+
+class LabelTrack(LabelStudio):
+    """Labels of one recording from Audacity or ELAN, separated by tabs."""
+
+    suffix = ".txt"
+    is_json = False
+
+    def seeds(self, folder):
+        super().seeds(folder)
+        elan = b"tier\t\t00:00:02.000\t2.0\t00:00:05.000\t5.0\t3.0\tice\n"
+        return [b"2.0\t5.0\tice\n6.0\t7.5\tsand\n", elan]
+
+    def parse(self, path):
+        from sensorseq.readers import read_recordings
+
+        logs = path.parent / "logs"
+        logs.mkdir(exist_ok=True)
+        shutil.copy(path.parent / "run1.csv", logs)
+        (logs / "run1.txt").write_bytes(path.read_bytes())
+        read_recordings(logs, manifest="{recording}.txt")
+
+
+class PhoneFolder(Csv):
+    """A file of a folder that a phone app wrote."""
+
+    def seeds(self, folder):
+        return [
+            b"time,seconds_elapsed,z,y,x\n"
+            + b"".join(b"%d,%f,1,2,%d\n" % (10**18 + 10**7 * i, i / 100, i) for i in range(40))
+        ]
+
+    def parse(self, path):
+        from sensorseq.readers import read_sensors
+
+        folder = path.parent / "phone"
+        folder.mkdir(exist_ok=True)
+        (folder / "Gyroscope.csv").write_bytes(self.seeds(None)[0])
+        (folder / "Accelerometer.csv").write_bytes(path.read_bytes())
+        read_sensors(path.parent / "phone", pair="{recording}/{sensor}.csv")
+
+
 class Matlab(RecordingFile):
     suffix = ".mat"
 
@@ -359,15 +631,37 @@ PARSERS = {
     "history": HistoryFile,
     "event file": EventFile,
     "mcap": Mcap,
+    "mcap of ROS 2": RosMcap,
+    "mcap, salvaged": SalvagedMcap,
+    "bag": Bag,
+    "bag, salvaged": SalvagedBag,
+    "db3": Db3,
+    "ulog": Ulog,
+    "mdf 4": Mdf4,
+    "mdf 4 with labels": Mdf4WithLabels,
+    "mdf 3": Mdf3,
+    "lerobot": LeRobot,
+    "lerobot info": LeRobotInfo,
+    "lerobot tasks": LeRobotTasks,
+    "edge impulse json": Acquisition,
+    "edge impulse cbor": AcquisitionInCbor,
+    "edge impulse labels": ListOfLabels,
+    "label studio": LabelStudio,
+    "label track": LabelTrack,
+    "phone folder": PhoneFolder,
+    "npy": Npy,
     "npz": Arrays,
+    "npz, whole": Npz,
     "mat": Matlab,
     "parquet": Parquet,
     "model": Model,
     "model description": ModelDescription,
+    "hdf5": Hdf5,
     "prepared": Prepared,
     "pieces": PreparedInPieces,
 }
-APART = ("prepared", "pieces")  # run.py runs these parsers as a separate part
+# run.py runs two of these parsers as a separate part; HDF5 files can crash the HDF5 library
+APART = ("prepared", "pieces", "hdf5")
 
 
 def _loaded(path):
@@ -377,6 +671,32 @@ def _loaded(path):
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # refused by json itself, which is not under test
         raise InputError(str(error)) from error
+
+
+def _write_bag(writer, version):
+    """Write 20 messages of a joint and 10 of its surface with a writer of rosbags."""
+    import numpy as np
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS1_NOETIC if version == 1 else Stores.ROS2_HUMBLE)
+    serialize = store.serialize_ros1 if version == 1 else store.serialize_cdr
+    types = {name: store.types[name] for name in store.types}
+    seq = {"seq": 0} if version == 1 else {}
+    joints, words = "sensor_msgs/msg/JointState", "std_msgs/msg/String"
+    with writer:
+        connections = {
+            kind: writer.add_connection(topic, kind, typestore=store)
+            for kind, topic in ((joints, "/joints"), (words, "/surface"))
+        }
+        for i in range(20):
+            stamp = types["builtin_interfaces/msg/Time"](1_700_000_000, 10**7 * i)
+            header = types["std_msgs/msg/Header"](stamp=stamp, frame_id="base", **seq)
+            message = types[joints](header, ["a"], np.array([i / 7]), np.zeros(0), np.ones(1))
+            time_ns = 1_700_000_000 * 10**9 + 10**7 * i
+            writer.write(connections[joints], time_ns, serialize(message, joints))
+            if i % 2:
+                text = types[words]("ice" if i < 10 else "sand")
+                writer.write(connections[words], time_ns, serialize(text, words))
 
 
 def _npy(array):
@@ -421,6 +741,7 @@ class Session:
         self.path = folder / f"input{self.parser.suffix}"
 
     def prepare(self):
+        gc.freeze()  # the reader of MDF files collects garbage after each refusal
         signal.signal(signal.SIGPROF, self._too_slow)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES,) * 2)

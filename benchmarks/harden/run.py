@@ -25,7 +25,7 @@ from common.results_file import RESULTS, commit, write_results  # noqa: E402
 PARTS = {
     "ASan, UBSan": ("sanitizers.py asan --seconds", 180, 7, "operators get random arguments"),
     "TSan": ("sanitizers.py tsan --seconds", 120, 6, "operators are called from two threads"),
-    "parsers": ("parsers.py --seconds", 20, 12, "changed files of every kind are read"),
+    "parsers": ("parsers.py --seconds", 15, 12, "changed files of every kind are read"),
     "kills": (
         "kills.py --kills",
         200,

@@ -30,7 +30,7 @@ def test_changes_depend_on_the_seed_alone_and_json_stays_json():
     assert sum(changed_text != text for changed_text in plain) > 30
 
 
-@pytest.mark.parametrize("name", ["toml", "event file", "manifest"])
+@pytest.mark.parametrize("name", ["toml", "event file", "manifest", "ulog", "edge impulse json"])
 def test_good_files_are_read_and_changed_ones_read_or_refused(name, tmp_path, monkeypatch):
     monkeypatch.setattr(parsers, "FINDINGS", tmp_path / "findings")
     session = parsers.Session(name, tmp_path)

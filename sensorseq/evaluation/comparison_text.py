@@ -10,7 +10,7 @@ from sensorseq.text import plural
 
 P_VALUE = (
     "probability of a difference in accuracy at least this large if model and baseline were"
-    " equally good (paired sign-flip test by recording)."
+    " equally good (paired sign-flip test by group)."
 )
 DRIVE_HEADS = ("% of time", "F1 (%)", "delay (s)", "false switches/h")
 
@@ -40,7 +40,7 @@ def describe_drives(drives: DriveEvaluation) -> str:
         f" vote is over {drives.n_votes} windows, and smoothing uses {drives.predicted.smooth}. F1"
         " counts a segment as correct if its intersection over union with a true segment is at"
         " least 0.5. The delay of a switch does not include the time that a method waits for later"
-        " windows. The brackets contain 95 % intervals by recording."
+        " windows. The brackets contain 95 % intervals by group."
     )
 
 

@@ -82,7 +82,7 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """Show the scores as a table in a notebook."""
-        heads = ["", "score", "95 % interval by recording"]
+        heads = ["", "score", "95 % interval by group"]
         return html_table(repr(self)[1:-1], heads, score_rows(self))
 
     @property
@@ -345,7 +345,7 @@ def score_rows(evaluation: Evaluation) -> list[list[str]]:
 
 def scores_text(evaluation: Evaluation) -> str:
     """Format the scores with their intervals as a table."""
-    return table(["", "score", "95 % interval by recording"], score_rows(evaluation))
+    return table(["", "score", "95 % interval by group"], score_rows(evaluation))
 
 
 def confusion_text(evaluation: Evaluation) -> str:

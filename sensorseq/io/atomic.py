@@ -77,6 +77,14 @@ def real_file(path: str | os.PathLike[str]) -> Path:
     return file
 
 
+def permissions_of(file: Path) -> int | None:
+    """Return the permissions of a file, or None if there is no such file."""
+    try:
+        return file.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return None
+
+
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Create the folder `path`, or the folder to which the link `path` points."""
     with writing(path, folder=True):
@@ -148,10 +156,18 @@ os.register_at_fork(after_in_child=_close_inherited_locks)
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Yield a temporary name in the file's folder; rename it at the end unless an error occurs."""
+    """Yield an empty temporary file in the file's folder; rename it unless an error occurs.
+
+    If the file exists, the new file gets its permissions, and nobody else can read it before.
+    """
     part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
+    mode = permissions_of(file)
     try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(part, flags, 0o666 if mode is None else 0o600))
         yield part
+        if mode is not None and mode != permissions_of(part):
+            part.chmod(mode)
         part.replace(file)
     except BaseException:
         with suppress(OSError):
@@ -162,9 +178,9 @@ def replacing(file: Path) -> Iterator[Path]:
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
     """Write a file atomically: write a temporary file in the same folder, then rename it.
 
-    With `force`, the file is flushed to disk first, so that it survives a power failure. If the
-    path is a link, its target is replaced. On failure, an `OutputError` is raised and no partial
-    file remains.
+    A file that is replaced keeps its permissions. With `force`, the file is flushed to disk first,
+    so that it survives a power failure. If the path is a link, its target is replaced. On failure,
+    an `OutputError` is raised and no partial file remains.
     """
     write_together({Path(path): content}, force=force)
 
@@ -175,7 +191,7 @@ def write_together(contents: Mapping[Path, bytes], *, force: bool = True) -> Non
         for path, content in contents.items():
             stack.enter_context(writing(path))
             part = stack.enter_context(replacing(stack.enter_context(locking(path))))
-            with part.open("xb") as file:
+            with part.open("wb") as file:
                 file.write(content)
                 if force:
                     file.flush()

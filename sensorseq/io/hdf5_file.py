@@ -151,7 +151,7 @@ def writing(path: Path) -> Iterator[Hdf5Writer]:
         with (
             locking(path) as target,
             replacing(target) as temporary,
-            _GuardedFile(temporary, "x+") as guarded,
+            _GuardedFile(temporary, "w+") as guarded,
         ):
             with h5py.File(guarded, "w") as file:
                 yield Hdf5Writer(file, guarded)

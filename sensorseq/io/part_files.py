@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import SensorseqError
-from sensorseq.io.atomic import locking, replacing
+from sensorseq.io.atomic import locking, permissions_of, replacing
 from sensorseq.io.hdf5_file import cannot_write
 from sensorseq.io.remote import list_folder, local_copy, make_folder, remove
 from sensorseq.io.scratch import blocks
@@ -47,6 +47,8 @@ class PartFolder:
                 file = stack.enter_context(locking(self._output, run=True))
                 self.path = file.with_name(file.name + ".parts").absolute()
                 self.path.mkdir(exist_ok=True)
+                if mode := permissions_of(file):  # whoever can read the file can read its parts
+                    self.path.chmod(mode | (mode & 0o444) >> 2 | 0o700)
                 if not os.access(self.path, os.W_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
                 # No other run uses these files, because the output is locked.
@@ -133,7 +135,7 @@ def write_part(
     header = {"key": key, "facts": facts, "arrays": places}
     text = json.dumps(header, allow_nan=False).encode()
     try:
-        with replacing(path) as temporary, temporary.open("xb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             # Not flushed to disk: the checksum detects a part that a power failure truncated.
             file.write(bytes(4))
             checksum = 0

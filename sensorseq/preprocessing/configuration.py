@@ -17,6 +17,8 @@ from sensorseq.errors import ConfigurationError, did_you_mean
 from sensorseq.options import Option
 from sensorseq.preprocessing.options import OPTIONS, SECTIONS
 
+_MOST_BYTES = 1 << 16  # maximum size of a configuration file
+
 
 @dataclass(frozen=True)
 class PrepareConfiguration:
@@ -83,10 +85,14 @@ def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
     """Read a TOML file with the sections of `prepare` and an array of steps."""
     file = Path(path)
     try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise ConfigurationError(
+                f"{file}: has more than {_MOST_BYTES} bytes, too many for a configuration file."
+            )
         content = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read ({error.strerror}).") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{file}: is not valid TOML ({error}).") from error
     try:
         return make_configuration(content)

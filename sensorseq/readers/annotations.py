@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from sensorseq.errors import RecordingError
+from sensorseq.errors import RecordingError, refusing
 from sensorseq.readers.stamps import clock_of, date_of
 from sensorseq.readers.suffixes import suffix_of
 from sensorseq.recording import UNITS, LabelSpan, Recording, sample_period
@@ -46,15 +46,9 @@ def label_studio_rows(table: Path, root: Path) -> list[dict[str, str]]:
     Studio adds to uploaded files.
     """
     files = [path.relative_to(root) for path in sorted(root.rglob("*")) if suffix_of(path)]
-    try:
+    with refusing(RecordingError, f"{table}: cannot be read as a JSON export of Label Studio"):
         tasks = json.loads(table.read_bytes())
         rows = [row for task in tasks for row in _rows_of_task(table, task, files)]
-    except RecordingError:
-        raise
-    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
-        raise RecordingError(
-            f"{table}: cannot be read as a JSON export of Label Studio ({error})."
-        ) from error
     task_of: dict[str, str] = {}
     for row in rows:
         if task_of.setdefault(row["path"], row["at"]) != row["at"]:

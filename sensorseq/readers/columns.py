@@ -325,8 +325,7 @@ def check_one_sensor(
         if name in channels:
             continue
         if name in numbers:
-            others = {other: x for other, x in numbers.items() if other != name}
-            is_sensor = names_sensors(name, numbers[name], t, others)
+            is_sensor = names_sensors(name, numbers, t)
             keep = f", or, if {name!r} is a measured signal, name it in `channels`"
             codes = None if is_in_order else codes_of_numbers(numbers[name])
             texts = [] if codes is None else texts_of_numbers(np.unique(numbers[name]))
@@ -496,12 +495,12 @@ def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) 
 
 
 def _rises(values: NDArray[np.floating]) -> bool:
-    """Test whether a column strictly increases or decreases."""
-    first = np.diff(values[:_FEWEST_ROWS])
-    if len(values) < _FEWEST_ROWS or not ((first > 0).all() or (first < 0).all()):
+    """Test whether a column increases in every row, like an index or a time."""
+    if len(values) < _FEWEST_ROWS or not (np.diff(values[:_FEWEST_ROWS]) > 0).all():
         return False
-    sign, n = np.sign(first[0]), len(values) - 1
-    wrong = count_where(lambda at, stop: ~(sign * np.diff(values[at : stop + 1]) > 0), n, values)
+    wrong = count_where(
+        lambda at, stop: ~(np.diff(values[at : stop + 1]) > 0), len(values) - 1, values
+    )
     return not wrong[0]
 
 

@@ -302,7 +302,8 @@ class CsvTable(Table):
         if not time_name:
             columns = self.numbers(names)
             return columns, stamps_of_rows(columns, options)
-        columns = self.numbers([name for name in self.names if name in {*names, time_name}])
+        wanted = {*names, time_name}
+        columns = self.numbers([name for name in self.names if name in wanted])
         return columns, self.stamps(time_name, columns.pop(time_name), options.time_unit)
 
     def _begin(self) -> re.Match[bytes]:

@@ -4,13 +4,15 @@ See https://docs.edgeimpulse.com/tools/specifications/data-acquisition/json-cbor
 """
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.checks import check_unpacked
+from sensorseq.errors import EnvironmentProblemError, RecordingError, refusing
 from sensorseq.readers.columns import RATE
 from sensorseq.recording import column_names
 from sensorseq.time_names import is_time_name
@@ -51,8 +53,11 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
         raise RecordingError(f"{path}: its payload has no {lacking[0]}.")
     sensors, interval_ms, values = (payload[key] for key in _IN_PAYLOAD)
     if not (isinstance(interval_ms, int | float) and interval_ms > 0):
-        raise RecordingError(f"{path}: interval_ms is {interval_ms!r}, not a positive number.")
-    names = column_names(str(sensor.get("name", "")) for sensor in sensors)
+        found = interval_ms if isinstance(interval_ms, int | float | str) else "a list or map"
+        raise RecordingError(f"{path}: interval_ms is {found!r}, not a positive number.")
+    # A list in CBOR may contain the same list many times; only numbers and strings are converted.
+    names = column_names(_text(sensor.get("name")) for sensor in sensors)
+    check_unpacked(path, 8 * len(values) * len(sensors), path.stat().st_size)
     for name in names:
         if not name or is_time_name(name) or name == RATE:
             raise RecordingError(
@@ -66,12 +71,14 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
                 f"{path}, row {number} of values: must contain one number for each of the"
                 f" {len(sensors)} sensors."
             )
-    table = np.array(values, np.float64).reshape(-1, len(sensors))
-    units = {
-        name: str(sensor.get("units") or "") for name, sensor in zip(names, sensors, strict=True)
-    }
+    table = np.fromiter(chain.from_iterable(values), np.float64).reshape(-1, len(sensors))
+    units = {name: _text(sensor.get("units")) for name, sensor in zip(names, sensors, strict=True)}
     arrays = dict(zip(names, table.T, strict=True))
     return {**arrays, RATE: np.array(1000 / interval_ms)}, units
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, int | float | str) else ""
 
 
 def exported_labels(root: Path) -> dict[str, str | None]:
@@ -84,7 +91,7 @@ def exported_labels(root: Path) -> dict[str, str | None]:
         table, part = root.resolve().parent / LABELS, f"{root.resolve().name}/"
     if not table.is_file():
         return {}
-    try:
+    with refusing(RecordingError, f"{table}: cannot be read as a list of labels from Edge Impulse"):
         listed = {file["path"]: file["label"] for file in json.loads(table.read_bytes())["files"]}
         kinds = {path: label["type"] for path, label in listed.items()}
         labels = {
@@ -92,10 +99,6 @@ def exported_labels(root: Path) -> dict[str, str | None]:
             for path, label in listed.items()
             if path.startswith(part)
         }
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise RecordingError(
-            f"{table}: cannot be read as a list of labels from Edge Impulse ({error})."
-        ) from error
     several = next((p for p, kind in kinds.items() if kind not in ("label", "unlabeled")), None)
     if several:
         raise RecordingError(

@@ -253,9 +253,8 @@ class _Hdf5Table(Table):
             facts = {} if time_name else {"sample_rate_hz": rate_hz}
             stamps = Stamps(even_stamps(0.0, rate_hz, n_samples, folder), facts)
             return {name: columns[name] for name in wanted}, stamps
-        columns = self._numbers(
-            [name for name in self.names if name in {*wanted, time_name}], time_name
-        )
+        used = {*wanted, time_name}
+        columns = self._numbers([name for name in self.names if name in used], time_name)
         return columns, self._stamps(time_name, columns.pop(time_name), options.time_unit)
 
     def labels(self, name: str) -> list[str | None]:

@@ -50,23 +50,21 @@ def has_interleaved_clocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -
 
 
 def names_sensors(
-    name: str,
-    values: NDArray[np.floating],
-    t: NDArray[np.float64],
-    others: Mapping[str, NDArray[np.floating]],
+    name: str, columns: Mapping[str, NDArray[np.floating]], t: NDArray[np.float64]
 ) -> bool:
-    """Return True if a numeric column contains the number of each row's sensor.
+    """Return True if a numeric column, one of `columns`, contains the number of each row's sensor.
 
     A counter that wraps or a bit that toggles also divides rows into groups with regular clocks.
     Therefore either the name of the column must be typical of sensors, or most other columns must
     show that neighboring rows contain different quantities.
     """
-    codes = codes_of_numbers(values)
+    codes = codes_of_numbers(columns[name])
     if codes is None or not has_interleaved_clocks(codes, t):
         return False
     if _SENSOR_NAME.fullmatch(name.strip()):
         return True
-    apart = [_are_apart(codes, column) for column in others.values() if _is_measured(column)]
+    others = (column for other, column in columns.items() if other != name)
+    apart = [_are_apart(codes, column) for column in others if _is_measured(column)]
     return sum(apart) > len(apart) / 2
 
 

@@ -4,7 +4,9 @@ Versions 2 (one file for each episode) and 3 (several episodes in each file) are
 https://huggingface.co/docs/lerobot/lerobot-dataset-v3.
 """
 
+import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sensorseq.errors import RecordingError, repeated
+from sensorseq.errors import RecordingError, refusing, repeated
 from sensorseq.readers.columns import spans_of_labels
 from sensorseq.readers.csv import USUAL_FORM
 from sensorseq.readers.long_table import TableRows, list_table, recording_table
-from sensorseq.readers.parquet import opened, refuse_pointer
+from sensorseq.readers.parquet import check_size, opened, refuse_pointer
 from sensorseq.recording import LabelSpan
 
 _INFO = Path("meta/info.json")
@@ -32,20 +34,18 @@ class LeRobotDataset:
 
     def __init__(self, root: Path) -> None:
         self.root, self.path = root, root / _INFO
-        try:
+        with refusing(RecordingError, f"{self.path}: is not the info.json of a LeRobot dataset"):
             info = json.loads(self.path.read_text("utf-8"))
             self.version = str(info["codebase_version"])
             self.rate_hz = float(info["fps"])
             self.features: dict[str, Any] = {
                 name: dict(facts) for name, facts in info["features"].items()
             }
-            self.n_episodes = int(info["total_episodes"])
-            if not self.rate_hz > 0:
+            self.n_episodes = info["total_episodes"]
+            if not 0 < self.rate_hz < math.inf:
                 raise ValueError(f"fps is {info['fps']!r}")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise RecordingError(
-                f"{self.path}: is not the info.json of a LeRobot dataset ({error})."
-            ) from error
+            if not isinstance(self.n_episodes, int) or self.n_episodes < 0:
+                raise ValueError(f"total_episodes is {self.n_episodes!r}")
         if not self.version.startswith(("v2.", "v3.")):
             raise RecordingError(
                 f"{self.path}: has version {self.version}; only versions 2 and 3 of LeRobot"
@@ -78,12 +78,14 @@ class LeRobotDataset:
     def tasks(self) -> dict[int, str]:
         """Return the description of each task."""
         lines, table = self.root / "meta/tasks.jsonl", self.root / "meta/tasks.parquet"
-        refuse_pointer(lines if lines.is_file() else table)
-        try:
-            if lines.is_file():
+        path = lines if lines.is_file() else table
+        refuse_pointer(path)
+        with refusing(RecordingError, f"{path}: contains no descriptions of tasks"):
+            if path == lines:
                 rows = [json.loads(line) for line in lines.read_text("utf-8").splitlines() if line]
             else:
                 with opened(table) as file:
+                    check_size(table, file)
                     rows = file.read(use_threads=False).to_pylist()
             # In version 3, the descriptions are the index of a pandas table; the index may have
             # any name.
@@ -91,9 +93,6 @@ class LeRobotDataset:
                 next(value for name, value in sorted(row.items()) if name != _TASK) for row in rows
             ]
             return {int(row[_TASK]): str(text) for row, text in zip(rows, texts, strict=True)}
-        except (OSError, ValueError, TypeError, KeyError, StopIteration) as error:
-            path = lines if lines.is_file() else table
-            raise RecordingError(f"{path}: contains no descriptions of tasks ({error}).") from error
 
 
 def is_dataset(root: Path) -> bool:
@@ -121,6 +120,7 @@ def list_episodes(
     seen: dict[int, Path] = {}
     for path in files:
         with opened(path) as file:
+            check_size(path, file)
             columns = file.schema_arrow.names
         _check_stamps(path, columns, dataset)
         not_channels = tuple(
@@ -147,9 +147,10 @@ def list_episodes(
                 pictures=pictures,
             )
             yield path, rows, label, spans
-    missing = sorted(set(range(dataset.n_episodes)).difference(seen))
-    if missing or len(seen) != dataset.n_episodes:
-        fault = f"no file contains episode {missing[0]}" if missing else "some are not listed"
+    first_missing = next(number for number in itertools.count() if number not in seen)
+    if first_missing != dataset.n_episodes or len(seen) != dataset.n_episodes:
+        is_missing = first_missing < dataset.n_episodes
+        fault = f"no file contains episode {first_missing}" if is_missing else "some are not listed"
         raise RecordingError(
             f"{dataset.path}: lists {dataset.n_episodes} episodes, but {len(files)} file(s) below"
             f" {dataset.root / 'data'} contain {len(seen)}; {fault}. Download the dataset again."

@@ -16,7 +16,14 @@ import pyarrow.parquet as pq
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import Table, as_label, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
-from sensorseq.readers.parquet import ArrowTable, as_labels, names_in, opened, without_blanks
+from sensorseq.readers.parquet import (
+    ArrowTable,
+    as_labels,
+    check_size,
+    names_in,
+    opened,
+    without_blanks,
+)
 from sensorseq.readers.text_columns import TextColumn, refuse_stray
 from sensorseq.text import parse_number
 
@@ -220,6 +227,7 @@ def _batches(path: Path, names: list[str], form: CsvFormat) -> Iterator[tuple[in
     """Yield the named columns of a table in batches, each with its row-group number."""
     if path.suffix == ".parquet":
         with opened(path) as file:
+            check_size(path, file)
             stored = names_in(path, file)
             check_names(path, names, list(stored))
             columns = [stored[name] for name in names]

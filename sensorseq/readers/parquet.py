@@ -246,18 +246,31 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
     """Open a Parquet file; a large file stays on disk if a scratch folder is given."""
     with opened(path) as file:
         names = names_in(path, file)
-        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        n_bytes = 8 * sum(  # counts only list elements that may become channels
-            min(group.column(i).num_values, MOST_PLACES * group.num_rows)
-            for group in groups
-            for i in range(group.num_columns)
-        )
-        check_unpacked(path, n_bytes, path.stat().st_size)
+        n_bytes = check_size(path, file)
         scratch = None if options.scratch is None else Path(options.scratch)
         fields = zip(names, file.schema_arrow, strict=True)
         schema = pa.schema([field.with_name(name) for name, field in fields])
         stored = _StoredTable(path, list(names), schema, folder_for(n_bytes, scratch), names)
     return ArrowTable(path, stored)
+
+
+def check_size(path: Path, file: pyarrow.parquet.ParquetFile) -> int:
+    """Return the size of a file's numbers in memory; raise an error if it is implausible."""
+    paths = {i: file.schema.column(i).path for i in range(len(file.schema))}
+    lists = {i: path for i, path in paths.items() if file.schema.column(i).max_repetition_level}
+    n_values = 0
+    for i in range(file.num_row_groups):
+        group = file.metadata.row_group(i)
+        n_values += group.num_rows * (len(paths) - len(lists))
+        for place, name in lists.items():
+            # If a column's metadata are damaged, `column` would abort the process, but reading a
+            # row raises an error.
+            next(file.iter_batches(1, [i], [name], use_threads=False), None)
+            # Count only list elements that may become channels.
+            n_values += min(group.column(place).num_values, MOST_PLACES * group.num_rows)
+    n_bytes = 8 * n_values
+    check_unpacked(path, n_bytes, path.stat().st_size)
+    return n_bytes
 
 
 def names_in(path: Path, file: pyarrow.parquet.ParquetFile) -> dict[str, str]:
@@ -282,7 +295,7 @@ def opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
         # The file is opened first, because pyarrow would read a folder as a data set.
         with path.open("rb") as file:
             yield pyarrow.parquet.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise RecordingError(f"{path}: cannot be read ({error.strerror or error}).") from error
         if path.is_file() and path.stat().st_size == 0:

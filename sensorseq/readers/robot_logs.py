@@ -37,6 +37,7 @@ from sensorseq.readers.columns import (
 )
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.mdf import read_mdf
+from sensorseq.readers.ros_checks import check_database, check_definition, check_type
 from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.suffixes import MDF_SUFFIXES, STORED_LOG_SUFFIXES, suffix_of
 from sensorseq.readers.topics import MOST_ELEMENTS, TIMES, Topic, TopicArrays
@@ -598,10 +599,14 @@ def _ros_messages(path: Path, channels: Sequence[str] | None) -> Iterator[_Raw]:
     from rosbags.highlevel import AnyReader
     from rosbags.typesys import Stores, get_typestore
 
+    if path.suffix.lower() == ".db3":
+        check_database(path)
     with AnyReader([path], default_typestore=get_typestore(Stores.LATEST)) as reader:
         wanted = [c for c in reader.connections if _wanted(c.topic, channels)]
         if not wanted:
             return
+        for name in {connection.msgtype for connection in wanted}:
+            check_type(reader.typestore.fielddefs, name)
         for connection, time_ns, raw in reader.messages(wanted):
             decode = partial(reader.deserialize, raw, connection.msgtype)
             yield decode, connection.topic, connection.msgtype, time_ns, reader.start_time
@@ -700,6 +705,7 @@ def _decoder(path: Path, channel: Any, schema: Any) -> Callable[[bytes], Any]:
             f"{path}: messages of {channel.topic!r} have the encoding {encoding!r}; known"
             " encodings: cdr, json, protobuf, ros1."
         )
+    check_definition(schema.name, schema.data)
     if encoding == "protobuf":
         parse = _protobuf_parser(schema.data, schema.name)
         return lambda data: _as_values(parse(data))
@@ -712,6 +718,7 @@ def _decoder(path: Path, channel: Any, schema: Any) -> Callable[[bytes], Any]:
     else:
         store.register(get_types_from_msg(text, schema.name))
     name = schema.name if schema.name.count("/") == 2 else schema.name.replace("/", "/msg/")
+    check_type(store.fielddefs, name)
     read = store.deserialize_cdr if encoding == "cdr" else store.deserialize_ros1
     return lambda data: read(data, name)
 

@@ -8,9 +8,10 @@ import mmap
 import re
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,9 @@ _MAGIC = b"ULog\x01\x12\x35"
 _HEADER_BYTES = 16  # size of the magic number, the version and the start time
 _OFFSETS_AT = _HEADER_BYTES + 3 + 16  # file position of the offsets in the flags message
 _ELEMENT = re.compile(r"\[\d+\]$")
+_DEEPEST = 16  # maximum nesting depth of formats
+_MOST_RECORD_BYTES = (1 << 16) - 3  # a message has up to 2**16 - 1 bytes, 2 of them its number
+_MOST_FIELDS = 1 << 18  # maximum number of fields of all topics, arrays counted by element
 
 
 def read_ulog(
@@ -52,10 +56,15 @@ def read_ulog(
     names = None if channels is None else sorted({_type_of(name) for name in channels})
     try:
         # pyulog prints messages about damage.
-        with path.open("rb") as file, redirect_stdout(io.StringIO()):
-            log = ULog(io.BytesIO(file.read(n_whole)) if salvage else file, names)
+        with _Log(io.FileIO(path)) as file, redirect_stdout(io.StringIO()):
+            log = _checking(ULog)(io.BytesIO(file.read(n_whole)) if salvage else file, names)
     except Exception as error:  # pyulog may raise any exception for damaged bytes
         raise RecordingError(f"{path}: cannot be read as a ULog file ({error}).") from error
+    if not salvage and file.end < n_whole:  # pyulog stops at such a message in silence
+        raise RecordingError(
+            f"{path}: the message that ends at byte {file.end} of {n_whole} is damaged; leave this"
+            " file out."
+        )
     if log.file_corruption:
         raise RecordingError(
             f"{path}: contains damaged messages at an unknown position; leave this file out."
@@ -76,6 +85,66 @@ def read_ulog(
         since_start = data.data["timestamp"].astype(np.int64) - np.int64(log.start_timestamp)
         topics.append(TopicArrays(topic, data.name, since_start / 1e6, columns, {}))
     return sorted(topics, key=lambda topic: topic.name)
+
+
+class _Log(io.BufferedReader):
+    """A file that remembers the position at which it was closed."""
+
+    end = 0
+
+    def close(self) -> None:
+        if not self.closed:
+            self.end = self.tell()
+        super().close()
+
+
+class _FormatError(Exception):
+    """A topic's format cannot be right."""
+
+
+def _checking(reader: Any) -> Any:
+    """Return a class like pyulog's `ULog` that checks formats before it lists their fields."""
+    n_fields = 0
+
+    class Subscription(reader._MessageAddLogged):  # type: ignore[misc]
+        def _parse_format(self, formats: Mapping[str, Any]) -> None:
+            nonlocal n_fields
+            n_fields += _check_format(self.message_name, formats, reader._UNPACK_TYPES)
+            if n_fields > _MOST_FIELDS:
+                raise _FormatError(f"its topics have more than {_MOST_FIELDS} fields")
+            super()._parse_format(formats)
+
+    return type("ULog", (reader,), {"_MessageAddLogged": Subscription})
+
+
+def _check_format(topic: str, formats: Mapping[str, Any], types: Mapping[str, Any]) -> int:
+    """Return the number of fields of a topic's format; raise an error if it cannot be right."""
+    sizes: dict[str, tuple[int, int]] = {name: (1, facts[1]) for name, facts in types.items()}
+
+    def size_of(name: str, depth: int) -> tuple[int, int]:
+        if name not in sizes:
+            if name not in formats:
+                where = "" if name == topic else f" {name!r} in"
+                raise _FormatError(f"the format of{where} topic {topic!r} is missing or damaged")
+            if depth > _DEEPEST:
+                raise _FormatError(f"the format of topic {topic!r} contains itself, or is too deep")
+            n_fields, n_bytes = 1, 0
+            for inner, n_elements, _ in formats[name].fields:
+                inner_fields, inner_bytes = size_of(inner, depth + 1)
+                n_fields += inner_fields * max(n_elements, 1)
+                n_bytes += inner_bytes * max(n_elements, 1)
+            if n_bytes > _MOST_RECORD_BYTES:
+                raise _FormatError(
+                    f"the records of topic {topic!r} have {n_bytes} or more bytes; a message has"
+                    f" room for {_MOST_RECORD_BYTES}"
+                )
+            sizes[name] = n_fields, n_bytes
+        return sizes[name]
+
+    n_fields, _ = size_of(topic, 0)
+    if ("uint64_t", 0, "timestamp") not in formats[topic].fields:
+        raise _FormatError(f"topic {topic!r} has no timestamp of 64 bits")
+    return n_fields
 
 
 def _type_of(channel: str) -> str:

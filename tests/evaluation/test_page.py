@@ -118,7 +118,7 @@ def test_an_evaluation_shows_the_baselines_alongside_the_model(model, windows):
     assert "MiniRocket + ridge" in text
     assert "the model never saw" in text
     assert "slightly inflated" not in text
-    assert "paired sign-flip test by recording" in text
+    assert "paired sign-flip test by group" in text
     (ridge,) = re.findall(r"<th[^>]*>ridge on summary features.*?<td>([^<]*)</td></tr>", page)
     expected = compare(comparison.model, comparison.baselines["ridge"])["accuracy"].p_value
     assert (ridge == "&lt;0.001") == (expected < 0.001)

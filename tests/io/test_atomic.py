@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from preparing import names_in
 from small_disk import filled, read_only, small_disk
@@ -22,6 +23,9 @@ from small_disk import filled, read_only, small_disk
 from sensorseq.errors import MisplacedOutputError, OutputError
 from sensorseq.io import atomic
 from sensorseq.io.atomic import locking, write_together, write_whole
+from sensorseq.io.part_files import PartFolder
+from sensorseq.io.prepared import write_windows
+from sensorseq.windows import WindowSet
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT = "0a" * 16  # a random part, as in the name of an unfinished file
@@ -210,6 +214,41 @@ class TestLinks:
         with pytest.raises(OutputError, match="pipe: is a device; give a file name"):
             write_whole(pipe, b"")
         assert pipe.is_fifo()
+
+
+class TestPermissions:
+    @pytest.mark.parametrize("mode", [0o600, 0o640, 0o400, 0o666])
+    def test_a_replaced_file_keeps_its_permissions(self, tmp_path, mode):
+        path, link, prepared = tmp_path / "model", tmp_path / "link", tmp_path / "w.h5"
+        for file in (path, prepared):
+            file.write_bytes(b"old")
+            file.chmod(mode)
+        link.symlink_to(path)
+        write_whole(path, b"new")
+        write_together({link: b"newer"})
+        windows = WindowSet(np.zeros((2, 3, 1), np.float32), channels=("a",), sample_rate_hz=1.0)
+        write_windows(prepared, windows)
+        assert path.read_bytes() == b"newer"
+        assert [atomic.permissions_of(file) for file in (path, prepared)] == [mode] * 2
+
+    def test_a_new_file_has_the_permissions_of_the_umask(self, tmp_path):
+        before = os.umask(0o027)
+        try:
+            write_whole(tmp_path / "model", b"new")
+        finally:
+            os.umask(before)
+        assert atomic.permissions_of(tmp_path / "model") == 0o640
+
+    @pytest.mark.parametrize(("mode", "folder_mode"), [(0o600, 0o700), (0o644, 0o755)])
+    def test_unfinished_content_is_as_private_as_the_file(self, tmp_path, mode, folder_mode):
+        path = tmp_path / "model"
+        path.write_bytes(b"old")
+        path.chmod(mode)
+        with atomic.replacing(path) as part:
+            part.write_bytes(b"new")
+            assert atomic.permissions_of(part) == 0o600
+        with PartFolder(path, keep=False) as parts:
+            assert atomic.permissions_of(parts.path) == folder_mode
 
 
 class TestDisks:

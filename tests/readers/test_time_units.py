@@ -99,6 +99,14 @@ def test_a_column_that_counts_the_rows_is_refused_with_a_remedy(tmp_path, file, 
         read(write(tmp_path / file, rows + 7))
 
 
+@each_format
+def test_only_a_column_that_increases_is_an_index(tmp_path, file, read):
+    rows = np.arange(400)
+    columns = {"time": rows / 100, "frame": rows, "battery": 10_000 - rows, "a": np.sin(rows)}
+    (recording,) = read_recordings(write_table(tmp_path / file, columns))
+    assert set(without_counters(recording).channel_names) == {"battery", "a"}
+
+
 def test_a_date_decides_between_units(tmp_path):
     path = write(tmp_path / "one.csv", ticks_at(1000, "ms", start_s=EPOCH_S))
     assert read_csv(path, time_column="time").median_sample_rate_hz == pytest.approx(1000, rel=1e-3)
