@@ -18,22 +18,15 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import numpy as np  # noqa: E402
-from live_lines import Lines, cut, draw_lines  # noqa: E402
+from live_lines import Lines, cut, draw_lines, read_parts  # noqa: E402
 from mutations import mutate  # noqa: E402
 
-from sensorseq.errors import InputError  # noqa: E402
 from sensorseq.prediction.live import SampleParser, SensorParser  # noqa: E402
 
 
 def read(parser, blocks):
     """Return the bytes of the samples by sensor, the error, and the number of unreadable lines."""
-    parts, problem = [], ""
-    try:
-        for block in blocks:
-            parts += parser.parts(block)
-        parts += parser.parts(b"", whole=True)
-    except InputError as error:
-        problem = str(error)
+    parts, problem, n_unreadable = read_parts(parser, blocks)
     found = {}
     for part in parts:
         name, values, stamps = ("", *part) if len(part) == 2 else part
@@ -45,7 +38,7 @@ def read(parser, blocks):
         )
         for name, own in found.items()
     }
-    return joined, problem, parser.n_unreadable
+    return joined, problem, n_unreadable
 
 
 def expected(drawn: dict[str, Lines]):

@@ -8,24 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from live_lines import cut, draw_lines
+from live_lines import cut, draw_lines, read_parts
 
 from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction import live, serving
 
 NAMES = ("cur", "gyr", "acc")
-
-
-def read(parser, blocks):
-    """Return the samples before the first error, the error, and the number of unreadable lines."""
-    parts, problem = [], ""
-    try:
-        for block in blocks:
-            parts += parser.parts(block)
-        parts += parser.parts(b"", whole=True)
-    except InputError as error:
-        problem = f"{type(error).__name__}: {error}"
-    return parts, problem, parser.n_unreadable
 
 
 def joined(parts, n_channels):
@@ -51,7 +39,7 @@ def test_lines_mean_the_same_in_any_blocks(seed):
         *(cut(rng, drawn.data) for _ in range(3)),
     ):
         parser = live.SampleParser("csv", drawn.channels, most=25)
-        parts, problem, n_unreadable = read(parser, blocks)
+        parts, problem, n_unreadable = read_parts(parser, blocks)
         assert problem == ""
         assert_read(joined(parts, len(drawn.channels)), drawn.values, drawn.stamps)
         assert n_unreadable == drawn.n_unreadable
@@ -68,7 +56,7 @@ def test_lines_of_several_sensors_mean_the_same_in_any_blocks(seed):
     for blocks in ([data], data.splitlines(keepends=True), cut(rng, data)):
         channels = {name: each.channels for name, each in drawn.items()}
         parser = live.SensorParser(channels, None, {"imu": 60, "motor": 3})
-        parts, problem, n_unreadable = read(parser, blocks)
+        parts, problem, n_unreadable = read_parts(parser, blocks)
         assert problem == ""
         for name, each in drawn.items():
             own = [part for part in parts if part.sensor == name]
@@ -105,7 +93,7 @@ T_ROWS = "0.1,1.5,2,3\n0.2,4,5,6\n0.3,7,8,9\n"
 )
 def test_headers_messages_and_fragments_are_told_apart(text, n_samples, n_unreadable):
     for blocks in ([text.encode()], text.encode().splitlines(keepends=True)):
-        parts, problem, n = read(live.SampleParser("csv", NAMES), blocks)
+        parts, problem, n = read_parts(live.SampleParser("csv", NAMES), blocks)
         values = np.array(X)
         if text == ROWS.replace(",9", ","):
             values[2, 2] = np.nan
@@ -141,7 +129,7 @@ def test_a_header_of_other_columns_is_an_error_after_the_samples_before_it(
     text, n_samples, message
 ):
     for blocks in ([text.encode()], text.encode().splitlines(keepends=True)):
-        parts, problem, _ = read(live.SampleParser("csv", NAMES), blocks)
+        parts, problem, _ = read_parts(live.SampleParser("csv", NAMES), blocks)
         assert sum(len(part.values) for part in parts) == n_samples
         assert message in problem
 
@@ -188,7 +176,7 @@ def test_a_guess_about_the_time_is_checked(text, n_fields, message):
     answers = set()
     for blocks in ([text.encode()], lines, cut(np.random.default_rng(0), text.encode())):
         parser = live.SampleParser("csv", NAMES)
-        parts, problem, n_unreadable = read(parser, blocks)
+        parts, problem, n_unreadable = read_parts(parser, blocks)
         values, stamps = joined(parts, 3)
         answers.add((len(values), problem, n_unreadable, stamps is None))
         assert message in problem

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sensorseq.errors import InputError
+
 CHANNELS = ("cur", "vel", "gyr", "acc")
 MESSAGES = (
     "Ready!",
@@ -81,3 +83,15 @@ def cut(rng, data):
     """Cut bytes into blocks at random."""
     edges = np.sort(rng.integers(0, len(data) + 1, rng.integers(12)))
     return [data[a:b] for a, b in zip([0, *edges], [*edges, len(data)], strict=True)]
+
+
+def read_parts(parser, blocks):
+    """Return the samples before the first error, the error, and the number of unreadable lines."""
+    parts, problem = [], ""
+    try:
+        for block in blocks:
+            parts += parser.parts(block)
+        parts += parser.parts(b"", whole=True)
+    except InputError as error:
+        problem = f"{type(error).__name__}: {error}"
+    return parts, problem, parser.n_unreadable
