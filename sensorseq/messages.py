@@ -113,6 +113,7 @@ _PHRASES = {
         "Give groups= with the recording of each window. For a search, cross-validation or"
         " pipeline, first call sklearn.set_config(enable_metadata_routing=True)."
     ),
+    "other_recordings": "Take validation windows from other recordings, and remove copies.",
     "moves": "{column:series} moves +-{noise:.3f} nats per epoch over the second half",
     "like": (
         "{n:#validation window} move like {like} independent ones (R = {ratio:.1f}, p = {p:.3f})"
@@ -262,12 +263,12 @@ copied_windows: {n_windows} of {n_train} training windows are copies of other tr
   > Remove the copies. To give windows more weight, use sample_weight or sampler.
 windows_in_both_parts: {n_windows} of {n_validation} validation windows (rows {rows}) are identical
   to training windows, so the validation score is higher than the score on new recordings.
-  > ${shared_groups}{drawn:?Split by recording: give groups=, and remove copies.}{chosen:?Take
-  validation windows from other recordings, and remove copies.}
+  > ${shared_groups}{drawn:?Split by recording: give groups=, and remove
+  copies.}{chosen:?$other_recordings}
 windows_overlap: {n_windows} of the {n_checked} windows held out for validation{n_more:? that were
   checked ({n_validation} in total)} overlap training windows, so the validation score is inflated,
-  and early stopping and fluctuation_ are misled.
-  > ${shared_groups}{drawn:?$give_groups}
+  and early stopping, the temperature, features_ and fluctuation_ are misled.
+  > ${shared_groups}{drawn:?$give_groups}{chosen:?$other_recordings}
 windows_in_a_row: each window continues the one before it, so the windows come from few recordings.
   Windows of one recording on both sides of the validation split inflate the validation score and
   mislead early stopping and fluctuation_.
