@@ -431,6 +431,8 @@ got_worse: The model got worse: validation accuracy ends {fall:points} points be
   is more than chance explains.
 not_carried_over: The model does not generalize: validation accuracy ends at {level:points} %, where
   guessing gives {chance:points} %; training accuracy is {train:points} %.
+parts_apart: The model does not generalize: training accuracy ends at {train:points} %, validation
+  accuracy at {level:points} %.
 not_carried_over_loss: The model does not generalize: validation accuracy ends at {level:points} %,
   where guessing gives {chance:points} %; the training loss fell from {first:.3g} to {last:.3g}.
 not_beyond_guessing: Validation accuracy, {level:points} %, is no better than guessing
@@ -450,9 +452,10 @@ recovered: The {part} loss was not finite in {epochs:epochs}; the run recovered.
 [unit]
 loss_is_sum: {column:series} begins at {first:.3g}, where guessing costs {guess:.3g} nats: it is not
   a mean over windows, but perhaps a sum over batches. This report divides it by {scale:.3g}.
-loss_too_small: {column:series} begins at {loss:.2g}, but {wrong:points} % of the windows are
+loss_too_small: {column:series} is as low as {loss:.2g} while {wrong:points} % of the windows are
   predicted wrongly, which costs at least {least:.2g} nats: either this is not a mean cross-entropy
-  in nats, or the accuracy belongs to other windows. The noise of this loss was not judged.
+  in nats, or the accuracy belongs to other windows or means nothing, as in a regression. The noise
+  of this loss was not judged.
 """
 
 # Why a run failed, or cannot be judged.
@@ -466,6 +469,8 @@ exploded: The {part} loss is above ten times its first value ({first:.3g} nats) 
   from epoch {epoch} on; it is {value:.3g} nats in that epoch.
 collapsed: {part} accuracy had reached {once:points} % and ended at {last:points} %, no better than
   guessing: the model has collapsed.
+broke_down: From epoch {epoch} on, all columns are far worse than before: the training loss rose
+  from {before:.3g} to {last:.3g} nats.
 too_short: Of {n_epochs:#recorded epoch}, {n_left} come after the initial descent; at least {least}
   are needed to distinguish noise from progress.
 one_answer: The model gives all {n_windows} validation windows the same answer: it has learned
@@ -479,8 +484,8 @@ no_descent: The training loss has not fallen: {first:.3g} nats in the first epoc
 no_descent_of_validation: The validation loss has not fallen: {first:.3g} nats in the first epoch,
   {last:.3g} at the end. Nothing is being learned, or everything was learned before this history
   began.
-one_accuracy: {part} accuracy stays at exactly {level:points} %, and the loss is flat: the model
-  seems to give all windows the same answer, so a calm curve means nothing.
+one_accuracy: {part} accuracy stays at exactly {level:points} %{level:?, and the loss is flat}: the
+  model seems to give all windows the same answer, so a calm curve means nothing.
 no_history: There is no history: the network was trained elsewhere.
 """
 

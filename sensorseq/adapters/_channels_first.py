@@ -13,8 +13,9 @@ def to_windows(X: Any) -> dict[str, Any]:
     """Convert series to the arguments `X` and `lengths` of our classifier.
 
     The series are an array (n, c, t), a list of arrays (c, t_i), or a list of DataFrames with one
-    row per step, whose columns the classifier orders by name. For an array, the result contains `lengths`, without which the classifier might
-    mistake short series with many channels for channel-first series.
+    row per step, whose columns the classifier orders by name. For an array, the result contains
+    `lengths`, without which the classifier might mistake short series with many channels for
+    channel-first series.
     """
     if isinstance(X, np.ndarray):
         return {"X": X.transpose(0, 2, 1), "lengths": np.full(len(X), X.shape[2])}
@@ -22,7 +23,7 @@ def to_windows(X: Any) -> dict[str, Any]:
 
 
 def _named(frame: Any) -> Any:
-    """Number the columns if they have the names that sktime gives to the channels of an array."""
+    """Return a DataFrame with numbered columns if sktime made it from an array without names."""
     of_array = [f"var_{i}" for i in range(frame.shape[1])]
     if sorted(map(str, frame.columns)) != sorted(of_array):
         return frame

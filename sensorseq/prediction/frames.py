@@ -81,7 +81,7 @@ def refuse_panel(X: Any, name: str) -> None:
 
 def _check_time_order(part: Any, name: str) -> None:
     """Raise an error if a DataFrame has an index of times or numbers that ever goes back."""
-    index = getattr(part, "index", None)
+    index: Any = getattr(part, "index", None)
     if not hasattr(index, "is_monotonic_increasing") or index.is_monotonic_increasing:
         return
     keys: Any = list(index)
