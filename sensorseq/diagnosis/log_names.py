@@ -93,9 +93,10 @@ def roles_of(
     spelled: dict[str | None, list[str]] = {}
     for name in [name for name, role in roles.items() if role is None]:
         spelled.setdefault(role_of(_spell_out(name)), []).append(name)
-    for role, other in _OTHER_PART.items():
-        if not has(role) and len(spelled.get(role, ())) == 1 and (has(other) or other in spelled):
-            roles[spelled[role][0]] = role
+    for wanted, other in _OTHER_PART.items():
+        found = spelled.get(wanted, [])
+        if not has(wanted) and len(found) == 1 and (has(other) or other in spelled):
+            roles[found[0]] = wanted
     train = [name for name, role in roles.items() if role == "loss"]
     validation = [name for name, role in roles.items() if role == "val_loss"]
     if columns.get("loss") is not None:

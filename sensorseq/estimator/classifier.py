@@ -535,8 +535,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Warns
         -----
         LeakWarning
-            If windows on both sides of the validation split share samples, or if there are no
-            groups and each window continues the one before it.
+            If validation windows, drawn or given as `X_val`, share samples with training windows,
+            or if there are no groups and each window continues the one before it.
         UserWarning
             If `y` contains a value that usually marks windows without a label, such as -1, if the
             padding of windows does not match their `lengths`, or if an array with few steps and
