@@ -214,9 +214,8 @@ def read_windows(
 ) -> FitData:
     """Read and check windows and labels, given as the arguments of `fit`."""
     earlier, parameters, names = arguments.earlier, arguments.parameters, None
-    for table, labels, name in ((X, y, "X"), (X_val, y_val, "X_val")):
-        if labels is not None and is_table(table) and len(table) != len(labels):
-            refuse_panel(table, name)
+    refuse_panel(X, "X", y)
+    refuse_panel(X_val, "X_val", y_val)
     if is_table(X):
         # scikit-learn compares the column names with those stored in an estimator
         checker, is_new = BaseEstimator(), earlier is None

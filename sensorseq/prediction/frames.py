@@ -70,9 +70,13 @@ def align(
     return ordered, list(known)
 
 
-def refuse_panel(X: Any, name: str) -> None:
-    """Raise an InputError if X is one DataFrame with the rows of several windows."""
-    if getattr(getattr(X, "index", None), "nlevels", 1) > 1:
+def refuse_panel(X: Any, name: str, y: Any = None) -> None:
+    """Raise an InputError if X is one DataFrame with the rows of several windows.
+
+    If there is a label in `y` for each row, the rows are windows.
+    """
+    has_levels = getattr(getattr(X, "index", None), "nlevels", 1) > 1
+    if has_levels and (y is None or len(y) != len(X)):
         raise InputError(
             f"{name} is one table, whose index names the window of each row. Give a list of"
             f" windows: [window for _, window in {name}.groupby(level=0, sort=False)]."
