@@ -5,8 +5,6 @@ import pytest
 
 from sensorseq.diagnosis.report import FluctuationReport
 
-RNG = np.random.default_rng(0)
-
 
 def judged(history, **facts):
     return FluctuationReport.from_history(history, **facts)
@@ -21,9 +19,10 @@ def kinds(report):
 
 def collapse(n_calm, n_bad, descent=0.0):
     """Return a run in which training and validation break down at once."""
-    calm = 0.33 + 0.01 * RNG.normal(size=n_calm) + descent * np.exp(-np.arange(n_calm))
+    rng = np.random.default_rng(0)
+    calm = 0.33 + 0.01 * rng.normal(size=n_calm) + descent * np.exp(-np.arange(n_calm))
     bad = np.linspace(0.76, 1.04, n_bad)
-    right = np.concatenate([0.92 + 0.003 * RNG.normal(size=n_calm), np.linspace(0.74, 0.6, n_bad)])
+    right = np.concatenate([0.92 + 0.003 * rng.normal(size=n_calm), np.linspace(0.74, 0.6, n_bad)])
     losses = {"loss": [*(calm + 0.04), *(bad - 0.04)], "val_loss": [*calm, *bad]}
     return {**losses, "val_accuracy": right}
 
