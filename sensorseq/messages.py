@@ -113,6 +113,7 @@ _PHRASES = {
         "Give groups= with the recording of each window. For a search, cross-validation or"
         " pipeline, first call sklearn.set_config(enable_metadata_routing=True)."
     ),
+    "other_recordings": "Take validation windows from other recordings, and remove copies.",
     "moves": "{column:series} moves +-{noise:.3f} nats per epoch over the second half",
     "like": (
         "{n:#validation window} move like {like} independent ones (R = {ratio:.1f}, p = {p:.3f})"
@@ -262,12 +263,12 @@ copied_windows: {n_windows} of {n_train} training windows are copies of other tr
   > Remove the copies. To give windows more weight, use sample_weight or sampler.
 windows_in_both_parts: {n_windows} of {n_validation} validation windows (rows {rows}) are identical
   to training windows, so the validation score is higher than the score on new recordings.
-  > ${shared_groups}{drawn:?Split by recording: give groups=, and remove copies.}{chosen:?Take
-  validation windows from other recordings, and remove copies.}
+  > ${shared_groups}{drawn:?Split by recording: give groups=, and remove
+  copies.}{chosen:?$other_recordings}
 windows_overlap: {n_windows} of the {n_checked} windows held out for validation{n_more:? that were
   checked ({n_validation} in total)} overlap training windows, so the validation score is inflated,
-  and early stopping and fluctuation_ are misled.
-  > ${shared_groups}{drawn:?$give_groups}
+  and early stopping, the temperature, features_ and fluctuation_ are misled.
+  > ${shared_groups}{drawn:?$give_groups}{chosen:?$other_recordings}
 windows_in_a_row: each window continues the one before it, so the windows come from few recordings.
   Windows of one recording on both sides of the validation split inflate the validation score and
   mislead early stopping and fluctuation_.
@@ -430,6 +431,8 @@ got_worse: The model got worse: validation accuracy ends {fall:points} points be
   is more than chance explains.
 not_carried_over: The model does not generalize: validation accuracy ends at {level:points} %, where
   guessing gives {chance:points} %; training accuracy is {train:points} %.
+parts_apart: The model does not generalize: training accuracy ends at {train:points} %, validation
+  accuracy at {level:points} %.
 not_carried_over_loss: The model does not generalize: validation accuracy ends at {level:points} %,
   where guessing gives {chance:points} %; the training loss fell from {first:.3g} to {last:.3g}.
 not_beyond_guessing: Validation accuracy, {level:points} %, is no better than guessing
@@ -449,9 +452,10 @@ recovered: The {part} loss was not finite in {epochs:epochs}; the run recovered.
 [unit]
 loss_is_sum: {column:series} begins at {first:.3g}, where guessing costs {guess:.3g} nats: it is not
   a mean over windows, but perhaps a sum over batches. This report divides it by {scale:.3g}.
-loss_too_small: {column:series} begins at {loss:.2g}, but {wrong:points} % of the windows are
+loss_too_small: {column:series} is as low as {loss:.2g} while {wrong:points} % of the windows are
   predicted wrongly, which costs at least {least:.2g} nats: either this is not a mean cross-entropy
-  in nats, or the accuracy belongs to other windows. The noise of this loss was not judged.
+  in nats, or the accuracy belongs to other windows or means nothing, as in a regression. The noise
+  of this loss was not judged.
 """
 
 # Why a run failed, or cannot be judged.
@@ -465,6 +469,8 @@ exploded: The {part} loss is above ten times its first value ({first:.3g} nats) 
   from epoch {epoch} on; it is {value:.3g} nats in that epoch.
 collapsed: {part} accuracy had reached {once:points} % and ended at {last:points} %, no better than
   guessing: the model has collapsed.
+broke_down: From epoch {epoch} on, all columns are far worse than before: the training loss rose
+  from {before:.3g} to {last:.3g} nats.
 too_short: Of {n_epochs:#recorded epoch}, {n_left} come after the initial descent; at least {least}
   are needed to distinguish noise from progress.
 one_answer: The model gives all {n_windows} validation windows the same answer: it has learned
@@ -478,8 +484,8 @@ no_descent: The training loss has not fallen: {first:.3g} nats in the first epoc
 no_descent_of_validation: The validation loss has not fallen: {first:.3g} nats in the first epoch,
   {last:.3g} at the end. Nothing is being learned, or everything was learned before this history
   began.
-one_accuracy: {part} accuracy stays at exactly {level:points} %, and the loss is flat: the model
-  seems to give all windows the same answer, so a calm curve means nothing.
+one_accuracy: {part} accuracy stays at exactly {level:points} %{level:?, and the loss is flat}: the
+  model seems to give all windows the same answer, so a calm curve means nothing.
 no_history: There is no history: the network was trained elsewhere.
 """
 

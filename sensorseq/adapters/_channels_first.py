@@ -13,12 +13,21 @@ def to_windows(X: Any) -> dict[str, Any]:
     """Convert series to the arguments `X` and `lengths` of our classifier.
 
     The series are an array (n, c, t), a list of arrays (c, t_i), or a list of DataFrames with one
-    row per step. For an array, the result contains `lengths`, without which the classifier might
-    mistake short series with many channels for channel-first series.
+    row per step, whose columns the classifier orders by name. For an array, the result contains
+    `lengths`, without which the classifier might mistake short series with many channels for
+    channel-first series.
     """
     if isinstance(X, np.ndarray):
         return {"X": X.transpose(0, 2, 1), "lengths": np.full(len(X), X.shape[2])}
-    return {"X": [part.T if isinstance(part, np.ndarray) else part.to_numpy() for part in X]}
+    return {"X": [part.T if isinstance(part, np.ndarray) else _named(part) for part in X]}
+
+
+def _named(frame: Any) -> Any:
+    """Return a DataFrame with numbered columns if sktime made it from an array without names."""
+    of_array = [f"var_{i}" for i in range(frame.shape[1])]
+    if sorted(map(str, frame.columns)) != sorted(of_array):
+        return frame
+    return frame[of_array].set_axis(range(len(of_array)), axis=1)
 
 
 class ClassifierAdapter:

@@ -16,11 +16,21 @@ from sensorseq.diagnosis.evidence import (
     collect_evidence,
     cross_fit,
 )
-from sensorseq.diagnosis.metrics import NEEDED, Column, Floats, Run, part_of
+from sensorseq.diagnosis.metrics import COLUMNS, NEEDED, Column, Floats, Run, part_of
 from sensorseq.diagnosis.statements import Statement, generalization_of, statement_of
 
 
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
+    """Apply the verdict rules; a loss and an accuracy that exclude each other are never normal."""
+    verdict, severity, lines = _apply_rules(run)
+    excluded = [line for line in lines if line.kind == "loss_too_small"]
+    if not excluded or verdict not in ("normal", "too_short_to_tell"):
+        return verdict, severity, lines
+    others = [line for line in lines if line not in excluded and line.kind != "too_short"]
+    return "too_short_to_tell", None, [*excluded, *others]
+
+
+def _apply_rules(run: Run) -> tuple[str, str | None, list[Statement]]:
     """Apply the verdict rules, the most serious first; the first rule that applies decides."""
     recovered = _drop_recovered_epochs(run)
     recovered += _check_units(run)
@@ -29,7 +39,8 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         return "diverged", None, [*diverged, *recovered, *kept_weights(run), *open_questions(run)]
     too_short = _cut_initial_descent(run)
     if too_short:
-        lines = [*too_short, *recovered, *kept_weights(run), *open_questions(run)]
+        worse = [] if run.validates_one_class else _gap_between_parts(run) or _gets_worse(run)
+        lines = [*too_short, *worse, *recovered, *kept_weights(run), *open_questions(run)]
         return "too_short_to_tell", None, lines
     flips = WindowFlips(run)
     movement, roughness = TrainingMovement(run), ValidationRoughness(run, flips)
@@ -105,17 +116,17 @@ def _check_units(run: Run) -> list[Statement]:
             continue
         loss = run.columns[name].values
         is_known = np.isfinite(loss)
-        if is_known.sum() < limits.MIN_EPOCHS:
-            continue
         # without a training accuracy, compare the training loss with the validation accuracy
         sides = [side, "val_accuracy"] if name == "loss" else [side]
         beside = next((column for column in sides if len(run.whole(column))), None)
         accuracy = np.full(len(loss), np.nan) if beside is None else run.columns[beside].values
         loss, accuracy = loss[is_known], accuracy[is_known]
-        statements += _check_sum(run, name, loss, accuracy)
+        if len(loss) >= limits.MIN_EPOCHS:
+            statements += _check_sum(run, name, loss, accuracy)
         is_comparable = beside == side or "val_loss" in run.without_unit
-        if is_comparable and beside is not None and name not in run.scales:
-            statements += _check_too_small(run, name, loss, accuracy)
+        if is_comparable and beside is not None:
+            loss = run.columns[name].values[is_known]  # a sum has been divided
+            statements += _check_too_small(run, name, loss, accuracy, is_same=beside == side)
     return statements
 
 
@@ -141,21 +152,33 @@ def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Stat
     return [statement_of("loss_is_sum", column=name, first=first, guess=guess, scale=first / guess)]
 
 
-def _check_too_small(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
-    """Detect a loss too small for its accuracy: each wrong window costs at least ln 2 nats."""
+def _check_too_small(
+    run: Run, name: str, loss: Floats, accuracy: Floats, *, is_same: bool
+) -> list[Statement]:
+    """Detect a loss too small for its accuracy: each wrong window costs at least ln 2 nats.
+
+    `is_same` states that both are values of the same windows. If not, only early epochs are tested:
+    later, an overfitting network can have a smaller training loss than the accuracy on other
+    windows allows.
+    """
     least = (1 - accuracy) * math.log(2)
-    # Only early epochs are tested: later, an overfitting network can have a smaller training loss
-    # than the accuracy on other windows allows.
-    head = np.flatnonzero(accuracy < limits.MOST_RIGHT)[: limits.MIN_EPOCHS // 2]
-    head = head[head < len(loss) // 2]
-    if len(head) < limits.FIRST_EPOCHS:
+    epochs, limit = np.flatnonzero(accuracy < limits.MOST_RIGHT), limits.TOO_SMALL
+    if name in run.scales:  # the divisor of a sum is an estimate
+        limit /= 2
+    if not is_same:
+        epochs = epochs[: limits.MIN_EPOCHS // 2]
+        epochs = epochs[epochs < len(loss) // 2]
+    if len(epochs) < limits.FIRST_EPOCHS:
         return []
-    if float(np.median(loss[head] / least[head])) > limits.TOO_SMALL:
+    spans = sliding_window_view(epochs, limits.FIRST_EPOCHS if is_same else len(epochs))
+    ratios = np.median(loss[spans] / least[spans], axis=1)
+    if ratios.min() > limit:
         return []
+    span = spans[int(ratios.argmin())]
     run.without_unit.add(name)
-    figures = {"loss": float(np.median(loss[head])), "least": float(np.median(least[head]))}
-    wrong = float(np.median(1 - accuracy[head]))
-    return [statement_of("loss_too_small", column=name, wrong=wrong, **figures)]
+    levels = (float(np.median(part[span])) for part in (loss, least, 1 - accuracy))
+    figures = dict(zip(("loss", "least", "wrong"), levels, strict=True))
+    return [statement_of("loss_too_small", column=name, **figures)]
 
 
 def _divergence(run: Run) -> list[Statement]:
@@ -180,7 +203,41 @@ def _divergence(run: Run) -> list[Statement]:
                 )
             ]
         # if only the validation loss explodes, the model overfits but does not diverge
-    return _collapse(run)
+    return _collapse(run) or _breakdown(run)
+
+
+def _breakdown(run: Run) -> list[Statement]:
+    """Detect a run in which all columns are far worse from some epoch on than they were before."""
+    losses = {name: run.whole(name) for name in COLUMNS if len(run.whole(name))}
+    train = losses.get("loss")
+    if train is None or len(losses) < 2 or not all(np.isfinite(s).all() for s in losses.values()):
+        return []
+    first = metrics.burn_in(metrics.softened_log(train, run.log_classes))
+    n_before = max(limits.COMMON_LEAP_EPOCHS, run.n_epochs // 3)
+    for epoch in range(first + limits.COLLAPSE_EPOCHS, run.n_epochs - limits.COLLAPSE_EPOCHS + 1):
+        if run.after_rise[epoch : epoch + limits.COLLAPSE_EPOCHS].any():
+            continue
+        if all(_is_far_worse(run, name, max(first, epoch - n_before), epoch) for name in losses):
+            before = float(np.median(run.columns["loss"].values[epoch - 3 : epoch]))
+            figures = {"before": before, "last": float(train[-1])}
+            return [statement_of("broke_down", epoch=epoch + 1, **figures)]
+    return []
+
+
+def _is_far_worse(run: Run, name: str, first: int, epoch: int) -> bool:
+    """Test whether all values from an epoch on are far worse than those between `first` and it."""
+    column = run.columns[name]
+    before, after = (
+        column.values[part][column.recorded[part]]
+        for part in (slice(first, epoch), slice(epoch, None))
+    )
+    if min(len(before), len(after)) < limits.COLLAPSE_EPOCHS:
+        return False
+    level = float(np.median(before))
+    if "accuracy" in name:
+        return bool(after.max() < min(level - limits.COLLAPSE_MARGIN, before.min()))
+    rise = max(limits.COMMON_LEAP_NATS, limits.BREAKDOWN_RISE * level)
+    return bool(after.min() > max(level + rise, before.max()))
 
 
 def _collapse(run: Run) -> list[Statement]:
@@ -400,7 +457,7 @@ def _has_begun(run: Run) -> bool:
 
 
 def constant_accuracy(run: Run) -> list[Statement]:
-    """Detect a flat loss with a constant accuracy: all windows probably get the same answer."""
+    """Detect an accuracy that stays at 0, or at any level while the loss is flat."""
     if run.followed is not None or run.knows_majority or _shows_learning(run):
         return []
     for name in ("val_accuracy", "accuracy"):
@@ -408,7 +465,7 @@ def constant_accuracy(run: Run) -> list[Statement]:
             continue
         series = run.settled(name)
         is_one = len(series) >= limits.MIN_EPOCHS and not np.ptp(series)
-        if is_one and _is_flat(run):
+        if is_one and (_is_flat(run) or not series.any()):
             return [statement_of("one_accuracy", part=part_of(name), level=float(series[-1]))]
     return []
 
@@ -499,6 +556,7 @@ def generalization(run: Run, roughness: ValidationRoughness) -> list[Statement]:
     worse = _rises_from_lowest(run)
     if roughness.got_worse:
         worse.append(statement_of("got_worse", fall=roughness.drawdown))
+    worse = worse or _gap_between_parts(run) or _gets_worse(run)
     is_measured = "val_loss_rise_after_lowest" in run.statistics
     return worse or _near_guessing(run) or ([statement_of("no_overfitting")] if is_measured else [])
 
@@ -525,6 +583,60 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
     return [
         statement_of("overfits", epoch=epoch),
         statement_of("overfitting_figures", epoch=epoch, **figures),
+    ]
+
+
+def _gap_between_parts(run: Run) -> list[Statement]:
+    """Detect that less than half of what training gains over guessing carries over to validation.
+
+    The losses must show the same gap as the accuracies. If the number of classes is unknown, so
+    many are assumed that guessing is rarely right.
+    """
+    n, columns = limits.COLLAPSE_EPOCHS, [run.whole(name) for name in COLUMNS]
+    if run.without_unit or min(map(len, columns)) < limits.CONCLUSIVE_EPOCHS:
+        return []
+    loss, accuracy, val_loss, val_accuracy = (column[-n:] for column in columns)
+    chance = 1 / limits.ASSUMED_CLASSES if run.chance is None else run.chance
+    train = float(accuracy.min())
+    half = chance + (train - chance) / 2
+    margin = limits.COLLAPSE_MARGIN
+    if run.n_val is not None:
+        margin = limits.SURELY_BELOW_Z * metrics.binomial_sd(half, run.n_val)
+    if train <= guessing_limit(chance, run.n_train) or val_accuracy.max() >= half - margin:
+        return []
+    if val_loss.min() <= loss.max() + limits.OVERFITTING_RISE_NATS:
+        return []
+    level = float(np.median(val_accuracy))
+    return [statement_of("parts_apart", level=level, train=float(np.median(accuracy)))]
+
+
+def _gets_worse(run: Run) -> list[Statement]:
+    """Detect that the validation loss rises and its accuracy falls while the training loss falls.
+
+    Together, they show smaller changes, and in fewer epochs, than the validation loss alone.
+    """
+    columns = [run.whole(name) for name in ("loss", "val_loss", "val_accuracy")]
+    if run.without_unit or len({len(column) for column in columns}) > 1:
+        return []
+    loss, val_loss, accuracy = columns
+    n = limits.COLLAPSE_EPOCHS
+    lowest = int(val_loss.argmin()) if len(loss) >= limits.CONCLUSIVE_EPOCHS else len(loss)
+    if lowest >= len(loss) - n or float(np.median(loss[-n:])) >= loss[lowest]:
+        return []
+    noise = metrics.high_frequency_noise(val_loss)
+    luck = metrics.selection_bias(noise, len(val_loss)) + 1.5 * noise
+    scatter = metrics.high_frequency_noise(accuracy)
+    fall = float(accuracy.max() - accuracy[-n:].max())
+    least = limits.UNKNOWN_SIZE_MARGIN
+    if run.n_val is not None:
+        sampling = metrics.binomial_sd(float(accuracy.max()), run.n_val)
+        least = max(limits.ACCURACY_NOISE, limits.SURELY_BELOW_Z * sampling)
+    is_fall = fall > max(least, limits.SURELY_BELOW_Z * scatter)
+    if val_loss[-n:].min() <= val_loss[lowest] + luck or not is_fall:
+        return []
+    return [
+        statement_of("overfits", epoch=int(_recorded(run, "val_loss")[lowest]) + 1),
+        statement_of("got_worse", fall=float(accuracy.max() - accuracy[-1])),
     ]
 
 

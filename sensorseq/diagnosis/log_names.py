@@ -16,12 +16,16 @@ ROLES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "grad_
 STEP = "step"  # distinguishes the rows of one epoch; not a column of a report
 
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_TRAIN = {"train", "training"}
-_VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev"}
+_TRAIN = {"train", "training", "trn"}
+_VALIDATION = {"val", "valid", "validation", "vald", "vld", "validate", "eval", "evaluation", "dev"}
+_VALIDATION |= {"holdout"}
 _TEST = {"test", "testing"}
 _PARTS = (_TRAIN, _VALIDATION, _TEST)
 # Further names of parts, which are unambiguous only in a column of parts.
-_ONLY_IN_ROWS = ({"fit", "trn"}, {"validate", "holdout"}, set[str]())
+_ONLY_IN_ROWS = ({"fit"}, set[str](), set[str]())
+# Further words, which count only if both parts of the log are spelled alike.
+_SHORT = {"t": "train", "tr": "train", "v": "val", "va": "val", "vl": "val", "cv": "val"}
+_SHORT |= dict.fromkeys(("ce", "bce", "nll", "xent", "crossentropy"), "loss")
 _FEWEST_OF_TEST = 3  # a test column with fewer values comes from a test after training
 _STEPS = {"step", "steps", "batch", "iter", "iteration", "iterations"}
 _NO_MEANING = {"epoch", "metrics"}
@@ -32,6 +36,8 @@ _MEANINGS = {
     "learning_rate": ("lr", "learning_rate"),
     "grad_norm": ("grad_norm", "gradient_norm"),
 }
+_OTHER_PART = {"loss": "val_loss", "accuracy": "val_accuracy"}
+_OTHER_PART |= {other: role for role, other in _OTHER_PART.items()}
 _MEANING_OF = {word: role for role, words in _MEANINGS.items() for word in words}
 
 
@@ -67,12 +73,13 @@ def roles_of(
 ) -> dict[str, str | None]:
     """Return the role of each column, judged by all names together.
 
-    A ``test`` loss or accuracy of several epochs counts as validation if no other column does. If
+    A ``test`` loss or accuracy of several epochs counts as validation if no other column does. An
+    abbreviation, as in ``tloss``, counts if the log has the other part (``vloss``), too. If
     the names of the losses contain their parts, as in fastai, an accuracy without a part is a
     validation accuracy, unless it occurs in a row with a training loss but no validation loss.
     """
     roles = {name: role_of(name) for name in names}
-    words = {name: set(words_of(name)) for name in roles}
+    words = {name: set(words_of(_spell_out(name))) for name in roles}
 
     def has(role: str) -> bool:
         return role in roles.values() or columns.get(role) is not None
@@ -83,11 +90,18 @@ def roles_of(
             is_test = bool(words[name] & _TEST) and quantity in ("loss", "accuracy")
             if is_test and (not rows or sum(name in row for row in rows) >= _FEWEST_OF_TEST):
                 roles[name] = f"val_{quantity}"
+    spelled: dict[str | None, list[str]] = {}
+    for name in [name for name, role in roles.items() if role is None]:
+        spelled.setdefault(role_of(_spell_out(name)), []).append(name)
+    for wanted, other in _OTHER_PART.items():
+        found = spelled.get(wanted, [])
+        if not has(wanted) and len(found) == 1 and (has(other) or other in spelled):
+            roles[found[0]] = wanted
     train = [name for name, role in roles.items() if role == "loss"]
     validation = [name for name, role in roles.items() if role == "val_loss"]
     if columns.get("loss") is not None:
         train = [str(columns["loss"])]
-    have_parts = validation and all(set(words_of(name)) & _TRAIN for name in train)
+    have_parts = validation and all(words.get(name, set()) & _TRAIN for name in train)
     if not have_parts or has("val_accuracy"):
         return roles
     for name, role in roles.items():
@@ -96,6 +110,37 @@ def roles_of(
             is_of_training = alone and any(not row.keys().isdisjoint(train) for row in alone)
             roles[name] = "accuracy" if is_of_training else "val_accuracy"
     return roles
+
+
+def _spell_out(name: str) -> str:
+    """Return a name with a space between a part and a quantity, and without abbreviations."""
+    parts = sorted({*_TRAIN, *_VALIDATION, *_SHORT}, key=len, reverse=True)
+    quantities = "|".join(
+        word for word in (*_MEANING_OF, *_SHORT) if "_" not in word and len(word) > 1
+    )
+    either = "|".join(parts)
+    spelled = []
+    for word in words_of(name):
+        found = re.fullmatch(rf"({either})({quantities})|({quantities})({either})", word)
+        pair = [part for part in found.groups() if part] if found else [word]
+        spelled += [_SHORT.get(part, part) for part in pair]
+    return " ".join(spelled)
+
+
+def left_out(roles: Mapping[str, str | None], columns: Mapping[str, str | None]) -> dict[str, str]:
+    """Map names that end in a loss or an accuracy, but have no role, to a role that no name has."""
+    known, proposed = {*roles.values(), *columns}, dict[str, str]()
+    for name in (name for name, role in roles.items() if role is None):
+        words = words_of(_spell_out(name))
+        quantity = next((_MEANING_OF[word] for word in words if word in _MEANING_OF), None)
+        if quantity not in ("loss", "accuracy") or {*words} & (_TEST | _STEPS):
+            continue
+        is_train = not {*words}.isdisjoint(_TRAIN)
+        wanted = [quantity] if is_train else [f"val_{quantity}", quantity]
+        missing = [role for role in wanted if role not in known]
+        if missing and (quantity == "loss" or known.isdisjoint(("accuracy", "val_accuracy"))):
+            proposed[name] = missing[0]
+    return proposed
 
 
 def is_of_test(name: str) -> bool:

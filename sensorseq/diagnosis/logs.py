@@ -18,6 +18,7 @@ from sensorseq.diagnosis.log_names import (
     Row,
     count_epochs,
     is_of_test,
+    left_out,
     recognize,
     roles_of,
     split_parts,
@@ -291,6 +292,12 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     means |= {"loss"} if table.losses_are_means else set()
     name_of = {role: name for name, role in roles.items()}
     notes = [_counts_as_validation(where, roles, columns)]
+    unused = left_out({name: roles.get(name) for name in named}, columns)
+    notes += [
+        f'{where}: {name} is not used. If it is {role}, give columns={{"{role}": "{name}"}}'
+        f" (--column {role}={name})."
+        for name, role in unused.items()
+    ]
     if not isinstance(history, History):  # the rows of a History are its epochs
         rows, dropped = gather_epochs(
             rows,

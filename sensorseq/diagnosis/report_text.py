@@ -44,6 +44,11 @@ UNTESTED = "untested"  # `NextStep.mark` of an untested step
 UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
 TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
 TOO_FEW = f"Validate in every epoch, and train for {MIN_EPOCHS + 6} epochs or more."
+EXCLUDED = (
+    "Log a mean cross-entropy in nats, and the accuracy of the same windows. To judge the losses"
+    " alone, give --column accuracy=none --column val_accuracy=none; to judge the accuracies alone,"
+    " --column loss=none --column val_loss=none (in Python columns={...: None})."
+)
 IN_PYTHON = "To find a repair, fit SensorLSTMClassifier in Python and call report.probe."
 BY_PROBE = "Probing repairs most bad runs, and takes about as long as the fit."
 UNTRIED_DATA = {
@@ -139,7 +144,9 @@ def list_steps(report: ReportContents, command: Command | None = None) -> list[N
         defaults = NextStep("defaults", FIT_DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
         comes_second = data_fault(report.causes) is not None and bool(steps)
         steps.insert(1 if comes_second else 0, defaults)
-    if report.verdict == "too_short_to_tell":
+    if _excludes(report) and report.verdict in ("too_short_to_tell", "not_learning"):
+        steps.insert(0, NextStep("columns", EXCLUDED, "A verdict."))
+    elif report.verdict == "too_short_to_tell" and report.generalization is None:
         words = TOO_FEW if _validates_too_seldom(report) else TOO_SHORT
         steps.insert(0, NextStep("longer", words, "A verdict, and perhaps better accuracy."))
     if report.generalization is not None:
@@ -263,7 +270,7 @@ _LONGER = {
 
 def banner_words(report: ReportContents) -> str:
     """Return the verdict in words, with severity and generalization."""
-    words = report.verdict.replace("_", " ")
+    words = "cannot be judged" if _are_excluded(report) else report.verdict.replace("_", " ")
     words = f"{words} ({report.severity})" if report.severity else words
     problems = [_GENERALIZATION[report.generalization]] if report.generalization else []
     problems += ["below what the data allow"] if report.level else []
@@ -303,6 +310,8 @@ def _problem(report: ReportContents) -> str:
         words = _PROBLEMS.get(report.verdict)
         if _validates_too_seldom(report):
             words = "There are too few validation results to judge."
+        if _are_excluded(report):
+            words = "The loss and the accuracy exclude each other, so the run cannot be judged."
         problems = [words] if words else []
     if report.generalization == "not_generalizing" and report.verdict == "not_learning":
         problems = []  # the model learns something from the training windows
@@ -314,9 +323,6 @@ def _problem(report: ReportContents) -> str:
     if (fault := data_fault(report.causes)) is not None:
         begin = "The" if problems or report.verdict != "normal" else "The curve is calm, but the"
         problems.append(f"{begin} data seem to have a fault: {fault.finding}.")
-    is_unmeasured = any(statement.kind == "loss_too_small" for statement in report.statements)
-    if not problems and is_unmeasured:
-        problems = ["No problem was found, but the fluctuation of the loss could not be judged."]
     if not problems and report.verdict == "normal":
         problems = ["None: the curve is as calm as can be expected."]
     return " ".join(problems) or "See the verdict."
@@ -349,6 +355,15 @@ def unquoted_texts(report: ReportContents, answers: Sequence[Answer]) -> list[st
     return [str(statement) for statement in report.statements if statement not in quoted]
 
 
+def _are_excluded(report: ReportContents) -> bool:
+    """Test whether a run is not judged because its loss and its accuracy exclude each other."""
+    return report.verdict == "too_short_to_tell" and _excludes(report)
+
+
+def _excludes(report: ReportContents) -> bool:
+    return any(statement.kind == "loss_too_small" for statement in report.statements)
+
+
 def _validates_too_seldom(report: ReportContents) -> bool:
     """Test whether there are enough epochs to judge, but too few with a validation result."""
     kinds = {statement.kind for statement in report.statements}
@@ -357,12 +372,15 @@ def _validates_too_seldom(report: ReportContents) -> bool:
 
 
 def _more_epochs(report: ReportContents) -> Statement | str:
+    if _are_excluded(report):
+        return "Unknown, as long as the loss and the accuracy exclude each other."
     if _validates_too_seldom(report):
         return (
             f"Validate more often: {MIN_EPOCHS} results after the initial descent are needed to"
             " judge."
         )
-    if report.verdict in _LONGER:
+    is_known = report.verdict == "too_short_to_tell" and report.generalization is not None
+    if report.verdict in _LONGER and not is_known:
         return _LONGER[report.verdict]
     if report.generalization == "overfitting":
         return (

@@ -37,6 +37,10 @@ MIN_EPOCHS = 12  # epochs after the initial descent; with fewer, noise estimates
 # An accuracy has collapsed if it was once this far above guessing and fell back to guessing.
 COLLAPSE_MARGIN = 0.1
 COLLAPSE_EPOCHS = 3
+# A run has broken down if all its columns leave the range of the epochs before, and a loss rises by
+# this fraction of its level.
+BREAKDOWN_RISE = 0.5
+CONCLUSIVE_EPOCHS = 5  # epochs in which overfitting can be conclusive, whatever the noise
 RECOVERY_EPOCHS = 3  # minimum number of finite epochs after the last non-finite epoch
 RECOVERED_SHARE = 0.1  # maximum fraction of non-finite epochs; one epoch is always allowed
 UNKNOWN_SIZE_MARGIN = 0.05  # margin above guessing, if the number of windows is unknown

@@ -76,6 +76,7 @@ from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.decisions import Abstention, Decisions, RecordingDecision, softmax
+from sensorseq.prediction.frames import refuse_panel
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
@@ -534,8 +535,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Warns
         -----
         LeakWarning
-            If windows on both sides of the validation split share samples, or if there are no
-            groups and each window continues the one before it.
+            If validation windows, drawn or given as `X_val`, share samples with training windows,
+            or if there are no groups and each window continues the one before it.
         UserWarning
             If `y` contains a value that usually marks windows without a label, such as -1, if the
             padding of windows does not match their `lengths`, or if an array with few steps and
@@ -690,6 +691,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             return X
         if self.model_.flat_timesteps is not None:
             validate_data(self, X, reset=False, skip_check_array=True)
+        else:
+            refuse_panel(X, name)
         return read_table(X, name)
 
     def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:

@@ -19,6 +19,7 @@ from sensorseq.estimator.report import check_class_shares, warn_of_label_channel
 from sensorseq.gpu_check import check_before_fit
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
+from sensorseq.prediction.frames import refuse_panel
 from sensorseq.prediction.fusion import refuse_sensors
 from sensorseq.prediction.model import PREDICTION_ARGUMENTS, TrainedModel
 from sensorseq.prediction.outside import TrainedRanges
@@ -213,6 +214,8 @@ def read_windows(
 ) -> FitData:
     """Read and check windows and labels, given as the arguments of `fit`."""
     earlier, parameters, names = arguments.earlier, arguments.parameters, None
+    refuse_panel(X, "X", y)
+    refuse_panel(X_val, "X_val", y_val)
     if is_table(X):
         # scikit-learn compares the column names with those stored in an estimator
         checker, is_new = BaseEstimator(), earlier is None
@@ -286,6 +289,11 @@ def read_table(X: Any, name: str, **shape: Any) -> NDArray[Any]:
             check_array(X, input_name=name, estimator="SensorLSTMClassifier", **options)
         )
     except ValueError as error:
+        if str(error).startswith("setting an array element"):
+            raise InputError(
+                f"{name} has a sequence in each cell. Give a list of windows:"
+                f" [pd.DataFrame(row.to_dict()) for _, row in {name}.iterrows()]."
+            ) from error
         if not str(error).startswith("could not convert"):
             raise
         raise InputError(f"{name} does not consist of numbers ({error}).") from error
@@ -481,10 +489,11 @@ def _refuse_early_stopping(
 
 def find_shared_samples(data: FitData) -> tuple[Finding, ...]:
     """Find samples shared by training and validation windows, and warn about them."""
-    if not data.is_drawn or data.validation is None:
+    train, validation = data.train, data.validation
+    if validation is None or train.are_stored or validation.are_stored:
         return ()
-    results = [check_overlap(data.train, data.validation)]
-    if data.windows.groups is None:
+    results = [check_overlap(train, validation)]
+    if data.is_drawn and data.windows.groups is None:
         results.append(check_continuity(data.windows))
     findings = tuple(finding for finding in results if finding is not None)
     for finding in findings:

@@ -116,7 +116,8 @@ def check_overlap(train: Windows, validation: Windows) -> Finding | None:
         n_checked=n_compared,
         n_more=n_validation - n_compared,
         n_validation=n_validation,
-        drawn=not where,
+        drawn=not where and validation.rows is not None,
+        chosen=not where and validation.rows is None,
         severe=n_overlapping > MANY * n_compared,
     )
 

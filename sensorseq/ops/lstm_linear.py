@@ -352,7 +352,8 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 def _gradients(ctx: Any, *grads_of_results: Tensor | None) -> tuple[Any, ...]:
     n_saved = 1 + len(ctx.pooling)
-    arguments, saved = ctx.saved_tensors[:-n_saved], ctx.saved_tensors[-n_saved:]
+    tensors = ctx.saved_tensors  # activation checkpointing allows only one access
+    arguments, saved = tensors[:-n_saved], tensors[-n_saved:]
     no_options = (None,) * (len(ctx.pooling) + 2)
     grads = [None if g is None else g.contiguous() for g in grads_of_results[:3]]
     if all(g is None for g in grads):

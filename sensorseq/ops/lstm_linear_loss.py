@@ -164,7 +164,8 @@ def _reference(pooling: str, *options: Any) -> Callable[..., list[Tensor]]:
 
 
 def _gradients(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    tensors, grads = ctx.saved_tensors[:_N_TENSORS], ctx.saved_tensors[_N_TENSORS:]
+    saved = ctx.saved_tensors  # activation checkpointing allows only one access
+    tensors, grads = saved[:_N_TENSORS], saved[_N_TENSORS:]
     nothing = (None,) * (len(ctx.options) + 2)
     if grad_loss is None:
         return (None,) * _N_TENSORS + nothing

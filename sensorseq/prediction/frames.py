@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
 from sensorseq.errors import InputError, did_you_mean, repeated
 
 
@@ -54,6 +56,8 @@ def align(
     first DataFrame determines the order. The names are None if no part is a DataFrame.
     """
     parts = list(parts)
+    for i, part in enumerate(parts):
+        _check_time_order(part, f"{name}[{i}]")
     named = [(i, column_names(part, f"{name}[{i}]")) for i, part in enumerate(parts)]
     frames = [(i, names) for i, names in named if names is not None]
     if not frames:
@@ -64,6 +68,43 @@ def align(
         known, owner = columns, f"{name}[{first}]"
     ordered = [in_order(part, known, f"{name}[{i}]", owner) for i, part in enumerate(parts)]
     return ordered, list(known)
+
+
+def refuse_panel(X: Any, name: str, y: Any = None) -> None:
+    """Raise an InputError if X is one DataFrame with the rows of several windows.
+
+    If there is a label in `y` for each row, the rows are windows.
+    """
+    has_levels = getattr(getattr(X, "index", None), "nlevels", 1) > 1
+    if has_levels and (y is None or len(y) != len(X)):
+        raise InputError(
+            f"{name} is one table, whose index names the window of each row. Give a list of"
+            f" windows: [window for _, window in {name}.groupby(level=0, sort=False)]."
+        )
+
+
+def _check_time_order(part: Any, name: str) -> None:
+    """Raise an error if a DataFrame has an index of times or numbers that ever goes back."""
+    index: Any = getattr(part, "index", None)
+    if not hasattr(index, "is_monotonic_increasing") or index.is_monotonic_increasing:
+        return
+    keys: Any = list(index)
+    if isinstance(keys[0], str):  # only texts that are times or numbers have an order
+        for dtype in ("float64", "datetime64[ns]"):
+            try:
+                keys = np.array(keys, dtype)
+                break
+            except ValueError:
+                continue
+        else:
+            return
+    at = next((i for i in range(1, len(keys)) if keys[i] < keys[i - 1]), None)
+    if at is not None:
+        raise InputError(
+            f"{name} has the index {index[at]} in row {at}, after {index[at - 1]}, but its rows"
+            " must be in the order of time. Sort them with sort_index(), or drop an index that has"
+            " no meaning with reset_index(drop=True)."
+        )
 
 
 def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:

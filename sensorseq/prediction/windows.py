@@ -1,6 +1,7 @@
 """Windows: checked values in memory or in a file, converted from the user's input."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from sensorseq.checks import check_lengths
 from sensorseq.errors import InputError, SignalError
-from sensorseq.prediction.frames import align, check_same_channels
+from sensorseq.prediction.frames import align, check_same_channels, refuse_panel
 from sensorseq.prediction.gaps import bridge_gaps
 from sensorseq.prediction.padding import check_padding
 from sensorseq.preprocessing.scale import Scaler
@@ -300,6 +301,8 @@ def windows_of(
             parts, names = align(X, channels, name)
             array, lengths = _pad(parts, name)
     else:
+        if known is not None and known.flat_timesteps is None:
+            refuse_panel(X, name)
         _check_not_one_dimensional(X, name)
         array = _as_float(X, name)
     is_flat = array.ndim == 2
@@ -428,7 +431,11 @@ def as_array(values: Any) -> NDArray[Any]:
     """Convert `values`, which may be a torch tensor, to an array."""
     if np.ma.is_masked(values):
         values = values.astype(np.float64).filled(np.nan)
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        if values.is_floating_point() and values.element_size() < 4:
+            values = values.float()  # numpy has no bfloat16
+    return np.asarray(values)
 
 
 def _as_float(X: Any, name: str) -> NDArray[Any]:
@@ -445,6 +452,9 @@ def _as_float(X: Any, name: str) -> NDArray[Any]:
         return array
     if array.dtype.kind in "mM":
         raise InputError(f"{name} has type {array.dtype}: times are not a channel; leave them out.")
+    pandas = sys.modules.get("pandas")
+    if array.dtype == object and pandas is not None:  # pandas.NA is no number
+        array = np.where(pandas.isna(array), np.nan, array)
     try:
         return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     except (TypeError, ValueError) as error:

@@ -74,6 +74,41 @@ def test_the_role_of_a_name(name, role):
     assert role_of(name) == role
 
 
+PAIRS = [
+    *[("trn_loss", "val_loss"), ("train_loss", "vald_loss"), ("loss_trn", "loss_vld")],
+    *[("tr_loss", "va_loss"), ("tloss", "vloss"), ("t_loss", "v_loss"), ("train_loss", "cv_loss")],
+    *[("trainloss", "valloss"), ("lossTrain", "lossVal"), ("Train Loss", "Vald Loss")],
+    *[("train/ce", "val/ce"), ("train_nll", "valid_nll")],
+]
+
+
+@pytest.mark.parametrize(("train", "validation"), PAIRS)
+def test_parts_are_read_under_any_usual_abbreviation(train, validation):
+    history = {train: [1.0, 0.5], validation: [1.5, 0.9], "accuracy": [0.4, 0.6]}
+    names = read_history(history).names
+    assert names == {"loss": train, "val_loss": validation, "val_accuracy": "accuracy"}
+    accuracies = {name.replace("loss", "acc"): values for name, values in history.items()}
+    if "loss" in train:
+        expected = {"accuracy": train.replace("loss", "acc")}
+        expected["val_accuracy"] = validation.replace("loss", "acc")
+        del accuracies["accuracy"]
+        assert read_history(accuracies).names == expected
+
+
+def test_an_abbreviation_without_its_other_part_is_not_used_and_the_option_is_named():
+    for name, role in (("vloss", "val_loss"), ("cv_loss", "val_loss"), ("my_loss", "val_loss")):
+        history = {name: [1.5, 0.9], "accuracy": [0.4, 0.6], "val_accuracy": [0.4, 0.5]}
+        with pytest.warns(UserWarning, match=rf"{name} is not used.*--column {role}={name}\)"):
+            read_history(history)
+
+
+def test_further_losses_and_accuracies_of_a_complete_log_are_left_out_without_a_warning():
+    ours = {name: [0.4, 0.5] for name in ("loss", "val_loss", "accuracy", "val_accuracy")}
+    others = ("head_loss", "val_head_loss", "binary_crossentropy", "top5_acc", "v_loss", "val/ce")
+    history = {**ours, **{name: [0.1, 0.2] for name in others}}
+    assert set(read_history(history).names) == set(ours)
+
+
 def test_two_columns_for_one_role_are_an_error_that_names_both_and_the_remedy():
     history = {"loss": LOSS, "acc": ACCURACY, "binary_accuracy": ACCURACY[::-1]}
     with pytest.raises(InputError, match=r"'acc' or 'binary_accuracy'.*--column accuracy"):

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fits import plain_classifier, reloaded, weights
 from hypothesis import given
 from hypothesis import strategies as st
@@ -220,6 +221,95 @@ class Columns:
 def test_frames_of_a_different_library_are_read_the_same_way(fitted):
     polars_like = [Columns(frame) for frame in shuffled(frames())]
     np.testing.assert_array_equal(fitted.predict_proba(polars_like), fitted.predict_proba(ARRAYS))
+
+
+INDEXES = {
+    "times": pd.date_range("2024-05-01", periods=9, freq="20ms", tz="UTC"),
+    "durations": pd.to_timedelta(np.arange(9), unit="s"),
+    "periods": pd.period_range("2024-05", periods=9, freq="s"),
+    "numbers": pd.RangeIndex(9),
+    "seconds": pd.Index(np.arange(9) / 7),
+    "texts": pd.Index([f"2024-05-01T23:59:{s:02}" for s in range(9)]),
+    "numbers as texts": pd.Index(list(map(str, range(4, 13)))),
+    "window and step": pd.MultiIndex.from_product([[3], range(9)]),
+}
+
+
+@pytest.mark.parametrize("kind", INDEXES)
+def test_rows_that_are_not_in_the_order_of_their_index_are_refused(kind, fitted):
+    X = [frame[:9].set_axis(INDEXES[kind]) for frame in frames()]
+    cut = [array[:9] for array in ARRAYS]
+    np.testing.assert_array_equal(fitted.predict_proba(X), fitted.predict_proba(cut))
+    for order in ([0, 1, 2, 4, 3, 5, 6, 7, 8], range(8, -1, -1)):
+        mixed = [*X[:3], X[3].iloc[list(order)], *X[4:]]
+        at = 4 if order[0] == 0 else 1
+        for read in (fitted.predict, lambda X: classifier().fit(X, Y)):
+            with pytest.raises(
+                InputError, match=rf"X\[3\] has the index .* in row {at}, .*sort_ind"
+            ):
+                read(mixed)
+
+
+@pytest.mark.parametrize("labels", [list("hgfedcbai"), [1, 1, 2, 2, 3, 3, 4, 4, 5]])
+def test_an_index_without_an_order_or_with_equal_values_is_accepted(labels, fitted):
+    cut = [array[:9] for array in ARRAYS]
+    X = [pd.DataFrame(array, columns=NAMES, index=labels) for array in cut]
+    np.testing.assert_array_equal(fitted.predict_proba(X), fitted.predict_proba(cut))
+
+
+def test_one_table_of_many_windows_is_refused_with_the_call_that_splits_it(fitted):
+    table = pd.concat(frames(), keys=range(40), names=["window", "step"])
+    windows = [window for _, window in table.groupby(level=0, sort=False)]
+    np.testing.assert_array_equal(fitted.predict_proba(windows), fitted.predict_proba(ARRAYS))
+    for read in (
+        fitted.predict,
+        fitted.model_.logits_and_lacks,
+        lambda X: classifier().fit(X, Y),
+        lambda X: classifier().fit(frames(), Y, X_val=X, y_val=Y),
+    ):
+        with pytest.raises(
+            InputError, match=r"is one table.* for _, window in X.*groupby\(level=0"
+        ):
+            read(table)
+
+
+def test_a_table_with_a_window_in_each_row_may_have_an_index_of_two_levels():
+    X = pd.DataFrame([array[:9, 0] for array in ARRAYS])
+    indexed = X.set_axis(pd.MultiIndex.from_product([range(4), range(10)]))
+    plain, clf = (classifier().fit(table, Y) for table in (X, indexed))
+    np.testing.assert_array_equal(clf.predict_proba(indexed), plain.predict_proba(X))
+
+
+def test_cells_that_are_sequences_are_refused_with_the_call_that_unpacks_them(fitted):
+    nested = pd.DataFrame({name: [frame[name] for frame in frames()] for name in NAMES})
+    windows = [pd.DataFrame(row.to_dict()) for _, row in nested.iterrows()]
+    np.testing.assert_array_equal(fitted.predict_proba(windows), fitted.predict_proba(ARRAYS))
+    for read in (fitted.predict, lambda X: classifier().fit(X, Y)):
+        with pytest.raises(InputError, match=r"X has a sequence in each cell.*row\.to_dict"):
+            read(nested)
+
+
+@pytest.mark.parametrize("kind", ["Float64", "double[pyarrow]", "object", "array", "Float32"])
+def test_missing_values_of_any_column_type_are_nan(kind):
+    if "pyarrow" in kind:
+        pytest.importorskip("pyarrow")
+    dtype = "float32" if kind == "Float32" else "float64"
+    gaps = [frame.astype(dtype).mask(frame > 1.5) for frame in frames()]
+    typed = [frame.astype("Float64" if kind == "array" else kind) for frame in gaps]
+    if kind == "array":
+        typed = [frame.to_numpy(object) for frame in typed]
+    read, plain = (windows_of(X, missing="expected") for X in (typed, gaps))
+    assert np.isnan(np.concatenate(gaps)).any()
+    np.testing.assert_allclose(read.X, plain.X, rtol=1e-5 if kind == "Float32" else 0)
+    with pytest.raises(InputError, match=r"X has NaN in window .*missing='expected' bridges NaN"):
+        windows_of(typed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_tensors_of_half_precision_are_read_by_value(dtype):
+    X = torch.from_numpy(np.stack([array[:9] for array in ARRAYS])).to(dtype)
+    for given_as in (X, list(X)):
+        np.testing.assert_array_equal(windows_of(given_as).X, X.float().numpy())
 
 
 def test_a_stream_reads_the_columns_of_frames_by_name():

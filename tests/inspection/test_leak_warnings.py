@@ -101,9 +101,24 @@ def test_the_suggested_remedy_works_inside_a_cross_validation():
         cross_validate(classifier(), X, y, **how)
 
 
-def test_validation_windows_given_by_the_user_are_not_checked():
+@pytest.mark.parametrize("kind", ["all", "some", "overlap", "part of a set", "float32"])
+def test_training_windows_given_as_validation_are_named(kind):
     X, _, y = cut(recordings(), T // 2)
-    classifier().fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2])
+    X_val, y_val = {"some": (X[:60], y[:60]), "overlap": (X[1::2], y[1::2])}.get(kind, (X, y))
+    if kind == "overlap":
+        X, y = X[::2], y[::2]
+    how = {"X_val": X_val.astype(np.float32 if kind == "float32" else X.dtype), "y_val": y_val}
+    if kind == "part of a set":
+        split = np.repeat(["train", "validation"], len(X))
+        X, y, how = WindowSet(np.concatenate([X, X]), y=np.tile(y, 2), split=split), None, {}
+    with pytest.warns(LeakWarning, match=r"overlap training windows, .*the temperature, features_"):
+        classifier().fit(X, y, **how)
+
+
+def test_validation_windows_of_other_recordings_and_none_at_all_are_no_leak():
+    X, groups, y = cut(recordings(), T // 2)
+    own = groups < 4
+    classifier().fit(X[own], y[own], X_val=X[~own], y_val=y[~own])
     alone = classifier(validation_fraction=0.0, early_stopping=False)
     alone.fit(X, y)
 

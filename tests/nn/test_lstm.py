@@ -1,5 +1,6 @@
 """LSTM uses different kernels, but gives the same results as torch.nn.LSTM."""
 
+from functools import partial
 from unittest import mock
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence
+from torch.utils.checkpoint import checkpoint
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTM
@@ -41,6 +43,29 @@ def natively(module, *arguments, **options):
     """Like `run`, but raise an error if torch's own implementation is called."""
     with mock.patch.object(nn.LSTM, "forward", side_effect=AssertionError("fell back to torch")):
         return run(module, *arguments, **options)
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@pytest.mark.parametrize("n_backward", [1, 2])
+def test_gradients_of_a_checkpointed_layer_are_those_of_the_layer(use_reentrant, n_backward):
+    ours, theirs = twins(3, 5, num_layers=2, batch_first=True)
+    x = torch.randn(4, 9, 3, dtype=torch.float64)
+
+    def gradients(module, call):
+        module.zero_grad()
+        leaf = x.clone().requires_grad_()
+        total = call(lambda t: module(t)[0], leaf).square().sum()
+        for i in range(n_backward):
+            total.backward(retain_graph=i + 1 < n_backward)
+        return [leaf.grad, *(p.grad for p in module.parameters())]
+
+    expected = gradients(theirs, lambda run, leaf: run(leaf))
+    if use_reentrant and n_backward > 1:
+        n_backward = 1  # torch computes a reentrant block only once
+        expected = [g / 2 for g in expected]
+    found = gradients(ours, partial(checkpoint, use_reentrant=use_reentrant))
+    for ours_grad, grad in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours_grad, grad)
 
 
 def unchanged(x):

@@ -1,8 +1,11 @@
 """The adapter passes sktime's checks and learns sktime's data."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from fits import plain_classifier
+
+from sensorseq.errors import InputError
 
 pytestmark = pytest.mark.peers
 
@@ -47,6 +50,22 @@ def test_series_of_unequal_length_keep_their_lengths():
     listed = [series.to_numpy() for series in X]
     direct = plain_classifier(**quick).fit(listed, y)
     np.testing.assert_array_equal(clf.predict_proba(X), direct.predict_proba(listed))
+
+
+def test_columns_of_tables_are_read_by_name():
+    rng, y = np.random.default_rng(0), np.arange(12) % 2
+    X = rng.normal(size=(12, 3, 20)) * np.array([1, 9, 81])[:, None] + y[:, None, None]
+    parts = [pd.DataFrame(window.T, columns=list("abc")) for window in X]
+    table = pd.concat(parts, keys=range(12), names=["window", "step"])
+    clf = SensorLSTMSktimeClassifier(plain_classifier(**settings(max_epochs=2))).fit(table, y)
+    expected = clf.predict_proba(table)
+    # the channels of an array have no names, so they are read in order
+    for same in (table[["c", "a", "b"]], X):
+        np.testing.assert_array_equal(clf.predict_proba(same), expected)
+    with pytest.raises(InputError, match="lacks the column 'c'"):
+        clf.predict(table.rename(columns={"c": "d"}))
+    of_array = SensorLSTMSktimeClassifier(plain_classifier(**settings(max_epochs=2))).fit(X, y)
+    np.testing.assert_array_equal(of_array.predict_proba(table), expected)
 
 
 def test_arguments_of_the_estimator_are_set_through_the_adapter():
