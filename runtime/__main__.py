@@ -24,7 +24,7 @@ from sensorseq_runtime.prediction.network import usable_threads
 from sensorseq_runtime.prediction.outside import report_outside
 from sensorseq_runtime.prediction.stream import prediction_plan
 from sensorseq_runtime.recording import Channel, Recording
-from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH, check_smoothing
+from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH
 from sensorseq_runtime.sequence.timeline import spans_as_csv
 
 # options with which training logs may have been read, but which this CSV reader does not support
@@ -147,7 +147,6 @@ def _predict(options: argparse.Namespace) -> None:
             " `sensorseq-run stream`."
         )
     _models[str(options.model)] = model
-    options.lag = check_smoothing(options.smooth, options.lag, options.mean_dwell_s)
     for name in _UNUSUAL:
         if (value := _reading(model).get(name)) is not None:
             raise InputError(

@@ -120,9 +120,6 @@ def check_length(line: bytes) -> None:
         )
 
 
-_Row = Union[list[float], NDArray[np.float64]]
-
-
 class _Columns(NamedTuple):
     """The number of fields in a line, and the positions of the channels and of the time."""
 
@@ -233,25 +230,28 @@ class SampleParser:
                 )
             return
         lines, self._incomplete = split_lines(data, whole=whole)
-        rows: list[_Row] = []
-        problem: InputError | None = None
+        rows: list[list[float]] = []
+        block, problem = None, None
         try:
-            self._read([line for line in lines if line.strip()], rows)
+            block = self._read([line for line in lines if line.strip()], rows)
             if whole and self._columns is None:
                 self._find_columns(rows)
             check_length(self._incomplete)
         except InputError as error:
             problem = error
-        if rows:
+        table = np.array(rows, np.float64) if block is None or rows else block
+        if rows and block is not None:
+            table = np.concatenate([table, block])
+        if len(table):
             assert self._columns is not None
-            table, n_channels = np.array(rows, np.float64), len(self._channels)
+            n_channels = len(self._channels)
             if self._columns.time is None:
                 yield from self._split(table)
             else:
                 stamps = table[:, n_channels] / self._columns.ticks_per_s
                 n_before = self._n_before_contradiction(stamps)
                 yield from self._split(table[:n_before, :n_channels], stamps[:n_before])
-                if n_before < len(rows):
+                if n_before < len(table):
                     raise SignalError(
                         f"in the first {_FEWEST_LINES} lines{self._of_sensor}, the first field"
                         " decreases too often for a time. Send the time first, or a header with the"
@@ -285,18 +285,18 @@ class SampleParser:
         n_back = int((np.diff(self._first_times) < 0).sum())
         return len(stamps) if n_back <= _FEWEST_LINES // 4 else _FEWEST_LINES - 1 - n_known
 
-    def _read(self, lines: list[bytes], rows: list[_Row]) -> None:
-        """Append the samples of lines to `rows`."""
+    def _read(self, lines: list[bytes], rows: list[list[float]]) -> NDArray[np.float64] | None:
+        """Append the samples of lines to `rows`, or return those of many lines as an array."""
         at = 0
         while at < len(lines) and self._columns is None:  # one by one up to the first sample
             self._read_first(lines[at], rows)
             at += 1
         if (block := self._numbers(lines[at:])) is not None:
             self._is_read = True
-            rows.extend(block)
-            return
+            return block
         for line in lines[at:]:
             self._add(_fields_of(line), rows)
+        return None
 
     def _numbers(self, lines: list[bytes]) -> NDArray[np.float64] | None:
         """Parse many lines together.
@@ -316,7 +316,7 @@ class SampleParser:
         self._n_more_ended += 2 * sum(ends) - len(lines)
         return table
 
-    def _add(self, fields: list[bytes], rows: list[_Row]) -> None:
+    def _add(self, fields: list[bytes], rows: list[list[float]]) -> None:
         """Append the sample in a line to `rows`, or count the line as unreadable."""
         assert self._columns is not None
         n_more, ends = len(fields) - self._columns.n_fields, not fields[-1]
@@ -337,7 +337,7 @@ class SampleParser:
         if not self._is_header(_names_of(fields)):
             self._count_unreadable(fields)
 
-    def _read_first(self, line: bytes, rows: list[_Row]) -> None:
+    def _read_first(self, line: bytes, rows: list[list[float]]) -> None:
         """Read a line that precedes the first sample, or is one of the first samples."""
         fields = _fields_of(line)
         names = _names_of(fields)
@@ -379,7 +379,7 @@ class SampleParser:
         if len(self._first) >= (2 if is_clear else _FEWEST_LINES):
             self._find_columns(rows)
 
-    def _find_columns(self, rows: list[_Row]) -> None:
+    def _find_columns(self, rows: list[list[float]]) -> None:
         """Find the columns without a header, from the first lines; append their samples to `rows`.
 
         If all lines end with a comma, the last of n + 1 fields is none; a value that is missing
@@ -400,7 +400,7 @@ class SampleParser:
         self._is_guess, self._ends_empty = True, not is_clear
         self._read_again(rows)
 
-    def _read_again(self, rows: list[_Row]) -> None:
+    def _read_again(self, rows: list[list[float]]) -> None:
         first, self._first = self._first, []
         for fields in first:
             self._add(fields, rows)
