@@ -50,6 +50,8 @@ _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # empty, or gen
 _NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?")
 _FEWEST_ROWS = 30  # minimum number of rows; in fewer rows, values may increase by chance
 _SAME_CLOCK = 0.01
+_LEAST_LENGTH = 4  # minimum length of a counter that begins again; a bit may alternate, 0 1 0 1
+_COUNTED = 0.9  # minimum fraction of rows that continue such a counter; packets may be lost
 _MOST_ROWS = 1 << 18  # number of rows at the start that are searched for names of sensors
 
 
@@ -455,7 +457,8 @@ def without_counters(recording: Recording) -> Recording:
     counters = [
         name
         for c, name in enumerate(names)
-        if _NAMELESS.fullmatch(name) or (name in rising and _counts(x[:, c], t))
+        if _NAMELESS.fullmatch(name)
+        or (_counts(x[:, c], t) if name in rising else _counts_again(x[:, c]))
     ]
     if not counters or len(counters) == len(names):
         return recording
@@ -465,7 +468,7 @@ def without_counters(recording: Recording) -> Recording:
 
 def describe_counters(counters: Mapping[str, int]) -> list[str]:
     """Return a sentence for each dropped column, with the number of recordings that had it."""
-    named = "left out column {!r}, which increases in every row (index, counter or stamp), in {}"
+    named = "left out column {!r}, which counts rows or time (index, counter or stamp), in {}"
     nameless = "left out a column without a name in {1}"
     return [
         (nameless if _NAMELESS.fullmatch(name) else named).format(name, f"{count} recording(s)")
@@ -511,6 +514,21 @@ def _counts(values: NDArray[np.floating], t: NDArray[np.float64]) -> bool:
         return True
     per_s = float(values[-1] - values[0]) / float(t[-1] - t[0])
     return any(abs(per_s / ticks - 1) < _SAME_CLOCK for ticks in UNITS.values())
+
+
+def _counts_again(values: NDArray[np.floating]) -> bool:
+    """Test whether whole numbers rise by 1 in nearly every row, from the lowest to the highest.
+
+    A signal of a constant slope does not continue after its highest value with its lowest one.
+    """
+    n, first = len(values) - 1, values[: _FEWEST_ROWS + 1]
+    if n < _FEWEST_ROWS or np.mean((np.diff(first) == 1) & (first[1:] % 1 == 0)) < 0.5:
+        return False
+    length = float(np.nanmax(values) - np.nanmin(values)) + 1
+    counted, _ = count_where(
+        lambda at, stop: np.diff(values[at : stop + 1]) % length == 1, n, values
+    )
+    return length >= _LEAST_LENGTH and counted >= _COUNTED * n
 
 
 def _are_infinite(values: NDArray[np.float64], at: int, stop: int) -> NDArray[np.bool_]:
