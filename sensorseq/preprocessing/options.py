@@ -102,7 +102,7 @@ class PreparationOptions(ReadOptions):
         allowed.
     channels : sequence of str, optional
         Channels to keep, in this order. By default, columns without a name are left out, and so are
-        columns of whole numbers or times that increase in every row (an index, a counter or a
+        columns that count the rows or the time (an index, a counter that may begin again, or a
         second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
         left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
         are read, so other arrays may have different lengths.

@@ -49,7 +49,12 @@ _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # empty, or gen
 # Whole numbers of 16 or more digits do not match, because a float cannot represent them.
 _NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?")
 _FEWEST_ROWS = 30  # minimum number of rows; in fewer rows, values may increase by chance
+_FEWEST_COLUMNS = 16  # minimum number of samples in a window
+_WINDOW_ROWS = 200  # number of rows in which windows are looked for
+_ALIKE = 0.5  # maximum ratio of differences within one signal to other differences
 _SAME_CLOCK = 0.01
+_LEAST_LENGTH = 4  # minimum length of a counter that begins again; a bit may alternate, 0 1 0 1
+_COUNTED = 0.9  # minimum fraction of rows that continue such a counter; packets may be lost
 _MOST_ROWS = 1 << 18  # number of rows at the start that are searched for names of sensors
 
 
@@ -120,6 +125,29 @@ def refuse_windows(path: Path, name: str, shape: Sequence[int], kind: str) -> No
             f"{path}: {name!r} has shape {tuple(shape)} and no timestamps. If it contains"
             f" {shape[0]} windows of {shape[1]} samples and {shape[2]} channels, load them in"
             " Python and call fit(X, y); recordings are 1-D or 2-D arrays of samples."
+        )
+
+
+def _refuse_windows_in_rows(path: Path, columns: list[NDArray[np.float64]]) -> None:
+    """Raise an error if the columns of each row are the successive samples of a window.
+
+    Either each row repeats the end of the row before it, or neighboring columns are more alike than
+    both distant columns and neighboring rows, although all columns have the same level.
+    """
+    # The first and the last column may contain labels or ids.
+    rows = [x[:_WINDOW_ROWS] for x in columns[1:-1] if len(x) >= _FEWEST_ROWS]
+    if len(rows) < _FEWEST_COLUMNS or not np.isfinite(x := np.column_stack(rows)).all():
+        return
+    lags = range(1, x.shape[1] // 2 + 1)
+    apart = [float(np.median(np.abs(x[:, k:] - x[:, :-k]))) for k in lags]
+    across = float(np.median(np.abs(np.diff(x, axis=0))))
+    is_level = np.std(np.median(x, axis=0)) < _ALIKE * np.std(x)
+    is_signal = is_level and 0 < apart[0] < _ALIKE * min(across, max(apart))
+    if is_signal or any((x[1:, :-k] == x[:-1, k:]).all() for k in lags if apart[0] > 0):
+        raise RecordingError(
+            f"{path}: has {len(columns)} columns and no timestamps, and neighboring columns"
+            " continue one signal. If each row is a window, load the rows in Python and call"
+            " fit(X, y); if the columns are channels, name them with `channels`."
         )
 
 
@@ -275,6 +303,8 @@ def read_recording(
         labels = None if label_column is None else table.labels(label_column)
         names = [name for name in table.names if name not in (time_name, label_column)]
         columns, stamps = table.read(names, time_name, options)
+        if not (time_name or channels):
+            _refuse_windows_in_rows(where, [x for x in columns.values() if x is not None])
         check_one_sensor(table, columns, stamps.seconds, channels)
         return make_recording(
             where, Content(columns, stamps, time_name, table.units, labels), options, origin
@@ -455,7 +485,8 @@ def without_counters(recording: Recording) -> Recording:
     counters = [
         name
         for c, name in enumerate(names)
-        if _NAMELESS.fullmatch(name) or (name in rising and _counts(x[:, c], t))
+        if _NAMELESS.fullmatch(name)
+        or (_counts(x[:, c], t) if name in rising else _counts_again(x[:, c]))
     ]
     if not counters or len(counters) == len(names):
         return recording
@@ -465,7 +496,7 @@ def without_counters(recording: Recording) -> Recording:
 
 def describe_counters(counters: Mapping[str, int]) -> list[str]:
     """Return a sentence for each dropped column, with the number of recordings that had it."""
-    named = "left out column {!r}, which increases in every row (index, counter or stamp), in {}"
+    named = "left out column {!r}, which counts rows or time (index, counter or stamp), in {}"
     nameless = "left out a column without a name in {1}"
     return [
         (nameless if _NAMELESS.fullmatch(name) else named).format(name, f"{count} recording(s)")
@@ -511,6 +542,21 @@ def _counts(values: NDArray[np.floating], t: NDArray[np.float64]) -> bool:
         return True
     per_s = float(values[-1] - values[0]) / float(t[-1] - t[0])
     return any(abs(per_s / ticks - 1) < _SAME_CLOCK for ticks in UNITS.values())
+
+
+def _counts_again(values: NDArray[np.floating]) -> bool:
+    """Test whether whole numbers rise by 1 in nearly every row, from the lowest to the highest.
+
+    A signal of a constant slope does not continue after its highest value with its lowest one.
+    """
+    n, first = len(values) - 1, values[: _FEWEST_ROWS + 1]
+    if n < _FEWEST_ROWS or np.mean((np.diff(first) == 1) & (first[1:] % 1 == 0)) < 0.5:
+        return False
+    length = float(np.nanmax(values) - np.nanmin(values)) + 1
+    counted, _ = count_where(
+        lambda at, stop: np.diff(values[at : stop + 1]) % length == 1, n, values
+    )
+    return length >= _LEAST_LENGTH and counted >= _COUNTED * n
 
 
 def _are_infinite(values: NDArray[np.float64], at: int, stop: int) -> NDArray[np.bool_]:

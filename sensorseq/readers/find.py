@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
-from sensorseq.io.pair_pattern import PairPattern
+from sensorseq.io.pair_pattern import Paired, PairPattern
 from sensorseq.io.remote import is_url, listing
 from sensorseq.options import CSV_FORM, ReadOptions, combined
 from sensorseq.readers.annotations import (
@@ -293,6 +293,8 @@ def find_recordings(
     elif (table := _find_manifest(root, not own_labels and manifest, form)) is not None:
         sources = _from_manifest(table, form, options.label_column, root)
         root = sources[0].root
+        if options.pair is not None:
+            sources = _with_partners(sources, options.pair, table)
     elif is_dataset(root):
         sources, is_listed = _from_lerobot(root, options.label_column), True
     elif root.is_dir():
@@ -938,6 +940,45 @@ def _with_labels(
     ]
 
 
+def _match_of(source: RecordingSource, pattern: PairPattern) -> Paired | None:
+    (path,), (relative,) = source.paths, map(Path, source.relative_paths)
+    names = relative.parts
+    if len(names) < pattern.depth:  # the pattern includes folders above the given folder
+        names = (path.parent.resolve() / path.name).parts
+    return pattern.match((*names[:-1], stem_of(path) if pattern.is_of_stem else path.name))
+
+
+def _with_partners(sources: list[RecordingSource], pair: str, table: Path) -> list[RecordingSource]:
+    """Add the files that `pair` joins with files in a manifest that lists one sensor.
+
+    If the manifest lists several sensors, only files of these sensors are added.
+    """
+    pattern, found = PairPattern(pair), list(sources)
+    owners: dict[tuple[Path, str], RecordingSource] = {}
+    sensors = set()
+    for source in sources:
+        if match := _match_of(source, pattern):
+            sensors.add(match.sensor)
+            parents = source.paths[0].absolute().parents
+            owners.setdefault((parents[pattern.depth - 1], match.recording), source)
+    wanted, listed = set(sensors), {table.resolve(), *(s.paths[0].resolve() for s in sources)}
+    for folder in dict.fromkeys(folder for folder, _ in owners):
+        for path in sorted(folder.glob("/".join("*" * pattern.depth))):
+            match = _match_of(replace(sources[0], paths=(path,)), pattern)
+            owner = match and owners.get((folder, match.recording))
+            if not match or not owner or suffix_of(path) is None or path.resolve() in listed:
+                continue
+            if len(wanted) == 1 or match.sensor in wanted:
+                sensors.add(match.sensor)
+                found.append(replace(owner, paths=(path,)))
+    if len(sensors) == 1:
+        raise RecordingError(
+            f"{table}: pair={pair!r} joins nothing, because all files are of sensor"
+            f" {min(sensors)!r}; correct the pattern or the file names, or remove `pair`."
+        )
+    return found
+
+
 def _paired(
     sources: list[RecordingSource], pair: str, patterns: list[str]
 ) -> list[RecordingSource]:
@@ -949,18 +990,14 @@ def _paired(
         return next((i for i, pattern in enumerate(patterns) if _matches(source, pattern)), 0)
 
     for source in sorted(sources, key=first_match):
-        (path,) = source.paths
-        (relative,) = map(Path, source.relative_paths)
-        names = relative.parts
-        if len(names) < pattern.depth:  # the pattern includes folders above the given folder
-            names = (path.parent.resolve() / path.name).parts
-        last = stem_of(path) if pattern.is_of_stem else path.name
-        match = pattern.match((*names[:-1], last))
+        match = _match_of(source, pattern)
         if match is None:
             raise RecordingError(
-                f"{path}: does not match pair={pair!r}; correct the pattern or narrow `files`."
+                f"{source.paths[0]}: does not match pair={pair!r}; correct the pattern or narrow"
+                " `files`."
             )
         order.setdefault(match.sensor, len(order))
+        (relative,) = map(Path, source.relative_paths)
         recording_id = Path(*relative.parts[: -pattern.depth], match.recording).as_posix()
         sensors_of.setdefault(recording_id, []).append((match.sensor, source))
     return [

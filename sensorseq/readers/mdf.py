@@ -42,6 +42,7 @@ _ARITHMETIC = (
     *(ast.Constant, ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context),
 )
 _OPTIONS: dict[str, Any] = {"process_bus_logging": False}  # frames of a bus are not decoded
+_FRAMES = {"ID", "DLC", "DataLength", "DataBytes"}  # the standard's names for frames of a bus
 _FEW_ROWS = 4096  # number of rows from which a group's rate is determined for a listing
 
 
@@ -58,15 +59,16 @@ def read_mdf(
     If `channels` is None, return all groups that have a time channel and rows. A group is named
     after its acquisition; if the acquisition has no name, the group is named ``group_`` plus its
     number. Values are in physical units; a value that the file marks as invalid is NaN. Channels
-    that contain strings or arrays are None. If `is_listing` is true, only the first rows of each
-    group are read.
+    that contain strings or arrays are None. Groups of raw bus frames have no channels; if they are
+    requested, or there are no other groups, an error is raised. If `is_listing` is true, only the
+    first rows of each group are read.
     """
     path, *more_paths = paths
     if more_paths:
         raise RecordingError(
             f"{more_paths[0]}: an MDF file is a separate recording; do not join it with others."
         )
-    topics = []
+    topics, n_raw = [], 0
     with _opened(path) as file:
         headers = [group.channel_group for group in file.groups]
         names = [getattr(h, "acq_name", "") or f"group_{n}" for n, h in enumerate(headers)]
@@ -75,6 +77,11 @@ def read_mdf(
             wanted = _wanted(file, index, name, channels)
             if not wanted or (channels is None and not n_rows):
                 continue
+            if is_raw := _is_raw(file.groups[index]):
+                n_raw += 1
+                if channels is not None:
+                    raise _undecoded(path, name)
+                wanted = {}
             most = min(n_rows, _FEW_ROWS) if is_listing else n_rows
             master = file.masters_db[index]
             _check_group(
@@ -92,7 +99,10 @@ def read_mdf(
                 raise RecordingError(
                     f"{path}: group {name!r} has {len(topic.times_s)} readable records, not {most}."
                 )
-            topics.append(topic._replace(n_messages=n_rows))
+            kind = "raw bus frames" if is_raw else topic.message_type
+            topics.append(topic._replace(n_messages=n_rows, message_type=kind))
+    if topics and n_raw == len(topics):
+        raise _undecoded(path, topics[0].name)
     return topics
 
 
@@ -275,6 +285,19 @@ def _wanted(
         and getattr(channel, "channel_type", _VALUE) not in _MASTERS
         and (channels is None or name in channels)
     }
+
+
+def _is_raw(group: Any) -> bool:
+    """Test whether at least two channels of a group have the standard names for bus frames."""
+    return len(_FRAMES.intersection(c.name.rpartition(".")[2] for c in group.channels)) > 1
+
+
+def _undecoded(path: Path, name: str) -> RecordingError:
+    return RecordingError(
+        f"{path}: group {name!r} contains raw bus frames, not signals. Decode them with the bus's"
+        " database and asammdf: MDF(path).extract_bus_logging({'CAN': [('bus.dbc', 0)]})"
+        ".save(new_path)."
+    )
 
 
 def _unit(channel: Any) -> str:

@@ -40,7 +40,7 @@ from sensorseq.readers.mdf import read_mdf
 from sensorseq.readers.ros_checks import check_database, check_definition, check_type
 from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.suffixes import MDF_SUFFIXES, STORED_LOG_SUFFIXES, suffix_of
-from sensorseq.readers.topics import MOST_ELEMENTS, TIMES, Topic, TopicArrays
+from sensorseq.readers.topics import MOST_ELEMENTS, TIMES, Topic, TopicArrays, rate_of
 from sensorseq.readers.ulog import read_ulog
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.text import listed
@@ -129,7 +129,7 @@ def read_robot_log(
         labels.
     channels : sequence of str, optional
         Channels to keep, in this order. By default, columns without a name are left out, and so are
-        columns of whole numbers or times that increase in every row (an index, a counter or a
+        columns that count the rows or the time (an index, a counter that may begin again, or a
         second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
         left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
         are read, so other arrays may have different lengths.
@@ -258,7 +258,7 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
             topic,
             types[topic],
             len(stamps),
-            1e9 / float(np.median(np.diff(stamps))) if len(stamps) > 1 else math.nan,
+            rate_of((np.array(stamps) - stamps[0]) / 1e9),
             tuple(f"{topic}.{name}" for name in _numbers_in(first[topic])),
         )
         for topic, stamps in sorted(times.items())

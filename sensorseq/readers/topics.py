@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.readers.columns import CodedLabels, NumberColumns
+from sensorseq.recording import sample_period
 
 TIMES = ("header.stamp", "log_time")
 """Sources of a message's time: the stamp from its sender, or the time when it was logged."""
@@ -23,7 +24,8 @@ class Topic(NamedTuple):
     n_messages : int
         Number of messages.
     rate_hz : float
-        Median rate by log time; NaN for fewer than two messages.
+        Rate, determined as `sensorseq.recording.sample_period` does, by log time; NaN for fewer
+        than two messages.
     channels : tuple of str
         Names of the numeric fields in the messages, as in `read_robot_log`.
     """
@@ -65,9 +67,12 @@ class TopicArrays(NamedTuple):
 
     def listed(self) -> Topic:
         """Return the description of this topic for a listing."""
-        n = len(self.times_s)
-        period_s = float(np.median(np.diff(self.times_s))) if n > 1 else 0.0
+        n_listed = len(self.times_s) if self.n_messages is None else self.n_messages
         channels = self.channels if self.has_clock else ()
-        rate_hz = 1 / period_s if period_s > 0 else np.nan
-        n_listed = n if self.n_messages is None else self.n_messages
-        return Topic(self.name, self.message_type, n_listed, rate_hz, channels)
+        return Topic(self.name, self.message_type, n_listed, rate_of(self.times_s), channels)
+
+
+def rate_of(times_s: NDArray[np.float64]) -> float:
+    """Return the rate of messages, whose times may be out of order; NaN if there is none."""
+    period_s = sample_period(np.sort(times_s)) if len(times_s) > 1 else 0.0
+    return 1 / period_s if period_s > 0 else np.nan

@@ -335,3 +335,49 @@ def test_a_stream_also_skips_comments_and_blanks(before):
     np.testing.assert_array_equal(values, [[1, 2]])
     np.testing.assert_array_equal(stamps, [0.5])
     assert parser.n_unreadable == 0
+
+
+def table_of_rows(kind):
+    """Return rows of windows, or rows of samples of many channels, some of them alike."""
+    rng, t = np.random.default_rng(0), np.arange(64 * 130) / 50
+    signal = np.sin(2 * np.pi * 1.3 * t) + 0.1 * rng.normal(size=len(t))
+    place, rows = np.linspace(0, 3, 40), np.arange(100)[:, None]
+    whole = signal[:6400].reshape(100, 64)
+    together, noise = rng.normal(size=(100, 1)), rng.normal(size=(100, 40))
+    return {
+        "overlapping": np.stack([signal[32 * j : 32 * j + 64] for j in range(100)]),
+        "overlapping noise": np.lib.stride_tricks.sliding_window_view(noise.ravel(), 64)[::16],
+        "one after the other": whole,
+        "in any order": rng.permutation(whole),
+        "with a label": np.c_[rows // 40, whole],
+        "channels of noise": noise,
+        "channels that share noise": together + 0.1 * noise,
+        "distances": 2 + np.sin(place) + np.sin(rows / 30) + 0.02 * noise,
+        "moving distances": np.sin(place + rows / 20) + 0.02 * noise,
+        "spectrum": np.exp(-place + 0.2 * together) + 0.01 * noise,
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["overlapping", "overlapping noise", "one after the other", "in any order", "with a label"],
+)
+def test_a_window_in_each_row_is_refused(tmp_path, kind):
+    x = table_of_rows(kind)
+    np.savetxt(tmp_path / "a.csv", x, "%.9g", ",")
+    with pytest.raises(RecordingError, match=rf"{x.shape[1]} columns and no timestamps.* fit\("):
+        read_recordings(tmp_path / "a.csv", no_header=True, sample_rate_hz=50)
+    names = [f"column_{i}" for i in (3, 2, 9)]
+    (one,) = read_recordings(tmp_path / "a.csv", no_header=True, sample_rate_hz=50, channels=names)
+    np.testing.assert_allclose(one.values, x[:, [2, 1, 8]], rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["channels of noise", "channels that share noise", "distances", "moving distances", "spectrum"],
+)
+def test_many_channels_are_not_windows(tmp_path, kind):
+    x = table_of_rows(kind)
+    np.savetxt(tmp_path / "a.csv", x, "%.9g", ",")
+    (one,) = read_recordings(tmp_path / "a.csv", no_header=True, sample_rate_hz=50)
+    np.testing.assert_allclose(one.values, x, rtol=1e-8)

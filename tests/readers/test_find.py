@@ -291,3 +291,42 @@ def test_sensors_of_one_recording_must_have_the_same_parts(tmp_path):
     (folder / "manifest.csv").write_text(head + "pro_1.csv,0,4,ice\nimu_1.csv,0,5,ice\n")
     with pytest.raises(RecordingError, match="their label spans differ"):
         find_recordings(folder, pair="{sensor}_{recording}.*")
+
+
+@pytest.mark.parametrize(
+    ("pair", "names"),
+    [
+        ("{sensor}_{recording}.csv", ["acc_run1.csv", "gyro_run1.csv"]),
+        ("{recording}-{sensor}.*", ["a/run1-acc.csv", "a/run1-gyro.parquet"]),
+        ("{recording}/{sensor}.csv", ["a/run1/acc.csv", "a/run1/gyro.csv"]),
+        ("{sensor}/{recording}.csv", ["acc/run1.csv", "gyro/run1.csv"]),
+    ],
+)
+def test_a_manifest_that_lists_one_sensor_is_completed_by_pair(tmp_path, pair, names):
+    others = [name.replace("run1", "run2") for name in names]
+    touch(tmp_path, *names, *others, *(name.replace("run1", "run3") for name in names))
+    rows = [(a, b, f, x) for f in (names[0], others[0]) for a, b, x in ((0, 1, "w"), (1, 2, "t"))]
+    lines = ["path,start_s,end_s,label", *(f"{f},{a},{b},{x}" for a, b, f, x in rows)]
+    (tmp_path / "labels_run1.csv").write_text("\n".join(lines))
+    sources = find_recordings(tmp_path, pair=pair, manifest="labels_run1.csv")
+    assert [source.relative_paths for source in sources] == [tuple(names), tuple(others)]
+    assert [source.sensors for source in sources] == [("acc", "gyro")] * 2
+    assert [source.labels for source in sources] == [("w", "t")] * 2
+
+
+def test_sensors_that_a_manifest_omits_stay_omitted_if_it_lists_several(tmp_path):
+    names = [f"{sensor}_run{i}.csv" for i in (1, 2) for sensor in ("acc", "gyro", "mag")]
+    touch(tmp_path, *names)
+    listed = ["acc_run1.csv,w", "gyro_run1.csv,w", "acc_run2.csv,w"]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,label", *listed]))
+    for source in find_recordings(tmp_path, pair="{sensor}_{recording}.csv"):
+        assert source.sensors == ("acc", "gyro")
+
+
+def test_pair_that_joins_none_of_the_files_in_a_manifest_is_refused(tmp_path):
+    touch(tmp_path, "acc_run1.csv", "acc_run2.csv", "gyro_run3.csv")
+    (tmp_path / "manifest.csv").write_text("path,label\nacc_run1.csv,w\nacc_run2.csv,t\n")
+    with pytest.raises(
+        RecordingError, match="joins nothing, because all files are of sensor 'acc'"
+    ):
+        find_recordings(tmp_path, pair="{sensor}_{recording}.csv")

@@ -11,6 +11,7 @@ from sensorseq.readers import find_recordings, list_topics, read_recordings, rea
 from sensorseq.readers.robot_logs import read_robot_log
 
 mdfs = pytest.importorskip("mdfs", reason="asammdf is not installed")
+asammdf = pytest.importorskip("asammdf")
 
 
 def test_groups_are_listed_with_their_rates(tmp_path):
@@ -127,3 +128,43 @@ def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "asammdf", None)
     with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[vehicle\]"'):
         list_topics(path)
+
+
+def write_groups(path, *groups):
+    """Write groups of channels, given as dicts, at 50 Hz."""
+    with asammdf.MDF(version="4.10") as mdf:
+        for number, columns in enumerate(groups):
+            t, name = np.arange(200) / 50, f"G{number}"
+            signals = [asammdf.Signal(x, t, name=column) for column, x in columns.items()]
+            mdf.append(signals, acq_source=asammdf.Source(name, name, "", 2, 2), comment=name)
+        mdf.save(path, overwrite=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["CAN_DataFrame.BusChannel", "CAN_DataFrame.ID", "CAN_DataFrame.DataBytes"],
+        ["CAN_RemoteFrame.ID", "CAN_RemoteFrame.DLC"],
+        ["LIN_Frame.ID", "LIN_Frame.DataBytes"],
+        ["ETH_Frame.DataLength", "ETH_Frame.DataBytes"],
+        ["ID", "DLC", "DataBytes"],
+    ],
+)
+def test_raw_bus_frames_are_refused_with_the_way_to_decode_them(tmp_path, names):
+    data = np.random.default_rng(0).integers(0, 256, (200, 8)).astype("u1")
+    raw = {name: data if name.endswith("Bytes") else data[:, 0] for name in names}
+    path = write_groups(tmp_path / "raw.mf4", raw)
+    for read in (list_topics, read_recordings):
+        with pytest.raises(RecordingError, match=r"raw bus frames.*extract_bus_logging"):
+            read(path)
+    path = write_groups(tmp_path / "both.mf4", raw, {"speed": np.arange(200.0), "ID": data[:, 0]})
+    listed = list_topics(path)
+    channels = [topic.channels for topic in listed]
+    (signals,) = filter(None, channels)
+    assert [name.rpartition(".")[2] for name in signals] == ["speed", "ID"]
+    assert "raw bus frames" in [topic.message_type for topic in listed]
+    assert read_recordings(path)[0].channel_names == signals
+    frames = next(topic.name for topic in listed if not topic.channels)
+    with pytest.raises(RecordingError, match="extract_bus_logging"):
+        read_recordings(path, channels=[f"{frames}.{names[0]}"])

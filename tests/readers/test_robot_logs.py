@@ -19,6 +19,7 @@ from sensorseq.evaluation.text import format_summary
 from sensorseq.prepare import prepare
 from sensorseq.readers import find_recordings, read_recordings, read_sensors, read_source_rate
 from sensorseq.readers.robot_logs import list_topics, read_robot_log
+from sensorseq.readers.topics import TopicArrays
 
 pytest.importorskip("rosbags")
 pytest.importorskip("mcap")
@@ -192,6 +193,18 @@ def test_topics_are_listed_with_types_and_rates(logs, kind):
     phases = [f"/wheel.phases[{i}]" for i in range(3)]
     assert topics["/wheel"].channels == ("/wheel.current", *phases)
     assert topics["/terrain"].channels == ()
+
+
+@pytest.mark.parametrize("steps_ms", [(5, 15), (8, 12, 12), (3, 3, 24), (10,)])
+def test_the_rate_in_the_list_of_topics_is_that_of_the_recording(tmp_path, steps_ms):
+    times_ms = np.cumsum([0, *np.tile(steps_ms, 400)])
+    messages = [(START_NS + int(t) * 10**6, {"x": float(t % 7)}) for t in times_ms]
+    write_json_mcap(tmp_path / "a.mcap", messages)
+    (topic,) = list_topics(tmp_path / "a.mcap")
+    assert topic.rate_hz == pytest.approx(1000 / np.mean(steps_ms))
+    assert topic.rate_hz == pytest.approx(read_source_rate(*find_recordings(tmp_path / "a.mcap")))
+    arrays = TopicArrays("v", "", times_ms / 1000, {"x": times_ms % 7}, {})
+    assert arrays.listed().rate_hz == pytest.approx(topic.rate_hz)
 
 
 @pytest.mark.parametrize("kind", KINDS)

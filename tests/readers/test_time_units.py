@@ -325,3 +325,34 @@ def test_a_plausible_clock_is_not_refused(tmp_path, name, stamps, rate_hz):
     seconds = seconds_of(tmp_path, name, stamps).seconds
     if rate_hz is not None:
         assert (len(seconds) - 1) / np.ptp(seconds) == pytest.approx(rate_hz, rel=0.01)
+
+
+@each_format
+@pytest.mark.parametrize("length", [4, 16, 100, 1000])
+def test_a_counter_that_begins_again_is_no_channel_whatever_its_length(
+    tmp_path, file, read, length
+):
+    rows = np.random.default_rng(0).random(3000) > 0.03  # lost packets
+    count = (1 + (7 + np.arange(3000)) % length)[rows]
+    columns = {"time": np.flatnonzero(rows) / 250, "n": count, "a": np.sin(np.arange(3000))[rows]}
+    (recording,) = read_recordings(write_table(tmp_path / file, columns))
+    kept = without_counters(recording)
+    assert kept.channel_names == ("a",)
+    assert kept.attributes["counters"] == ["n"]
+
+
+@pytest.mark.parametrize("kind", ["bit", "gear", "triangle", "ramp", "angle", "halves", "noise"])
+def test_whole_numbers_that_do_not_count_the_rows_are_a_channel(tmp_path, kind):
+    n, rng = np.arange(3000), np.random.default_rng(0)
+    columns = {
+        "bit": n % 2,
+        "gear": n // 40 % 6,
+        "triangle": np.abs(n % 100 - 50),
+        "ramp": np.minimum(n % 200, 100),
+        "angle": 7 * n % 360,
+        "halves": n % 16 / 2,
+        "noise": rng.integers(0, 16, 3000),
+    }
+    table = {"time": n / 250, kind: columns[kind], "a": np.sin(n)}
+    (recording,) = read_recordings(write_table(tmp_path / "a.csv", table))
+    assert without_counters(recording).channel_names == (kind, "a")
