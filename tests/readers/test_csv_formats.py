@@ -381,3 +381,22 @@ def test_many_channels_are_not_windows(tmp_path, kind):
     np.savetxt(tmp_path / "a.csv", x, "%.9g", ",")
     (one,) = read_recordings(tmp_path / "a.csv", no_header=True, sample_rate_hz=50)
     np.testing.assert_allclose(one.values, x, rtol=1e-8)
+
+
+@pytest.mark.parametrize("mark", [";", " A", "%", " m/s²", "rpm", " °C"])
+def test_numbers_with_a_mark_in_every_row_are_refused(tmp_path, mark):
+    path = tmp_path / "a.csv"
+    rows = [f"{i / 50},{i % 7},{np.sin(i):.3f}{mark}" for i in range(60)]
+    path.write_text("\n".join(["time,a,b", *rows]))
+    with pytest.raises(RecordingError, match=rf"column 'b' is followed by '{mark.strip()}'"):
+        read_recordings(path)
+    assert read_recordings(path, decimal=".")[0].channel_names == ("a",)
+
+
+@pytest.mark.parametrize("text", ["{0}A", "run {0}", "{0}-0{1}", "{1}:0{0} h", "0x{1}F", "{1}{2}"])
+def test_names_with_numbers_are_not_measurements(tmp_path, text):
+    path = tmp_path / "a.csv"
+    rows = [f"{i / 50},{i},{text.format(i % 9, i, 'abc'[i % 3])}" for i in range(60)]
+    path.write_text("\n".join(["time,a,b", *rows]))
+    (one,) = read_recordings(path)
+    assert one.attributes["dropped_columns"] == ["b"]
