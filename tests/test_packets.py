@@ -247,7 +247,8 @@ def test_the_summary_and_the_file_have_the_packets(tmp_path):
     for label in ("a", "b"):
         for run in range(3):
             (logs / label).mkdir(parents=True, exist_ok=True)
-            columns = {"time": at // 3 * 0.03, "x": np.sin(at / 20 + run + (label == "b") / 2)}
+            period = 20 + run + (label == "b") / 2
+            columns = {"time": at // 3 * 0.03, "x": np.sin(at / period)}
             write_table(logs / label / f"{label}{run}.csv", columns)
     made = prepare(logs, tmp_path / "w.h5", window_s=1.0, split=None)
     assert made.packets == {"packets of 3 samples": 6}

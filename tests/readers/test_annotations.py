@@ -22,8 +22,8 @@ def log(path, *, start_s=0.0, unit="s", seconds=60.0, hz=50.0):
     stamps = (start_s + t) * RUNS[unit]
     stamps = stamps if unit == "s" else np.round(stamps).astype(np.int64)
     name = "time" if unit == "s" else f"time_{unit}"
-    phase = int.from_bytes(path.stem.encode(), "big") % 97  # no two recordings are alike
-    return write_table(path, {name: stamps, "x": np.sin(t + phase)})
+    rate = 1 + int.from_bytes(path.stem.encode(), "big") % 97 / 1000  # no two logs are alike
+    return write_table(path, {name: stamps, "x": np.sin(rate * t)})
 
 
 def region(start, end, label):
