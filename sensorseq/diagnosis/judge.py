@@ -170,11 +170,10 @@ def _check_too_small(
         epochs = epochs[epochs < len(loss) // 2]
     if len(epochs) < limits.FIRST_EPOCHS:
         return []
-    spans = sliding_window_view(epochs, limits.FIRST_EPOCHS if is_same else len(epochs))
-    ratios = np.median(loss[spans] / least[spans], axis=1)
-    if ratios.min() > limit:
+    half = epochs[len(epochs) // 2 :]
+    span = half if is_same and len(half) >= limits.FIRST_EPOCHS else epochs
+    if float(np.median(loss[span] / least[span])) > limit:
         return []
-    span = spans[int(ratios.argmin())]
     run.without_unit.add(name)
     levels = (float(np.median(part[span])) for part in (loss, least, 1 - accuracy))
     figures = dict(zip(("loss", "least", "wrong"), levels, strict=True))

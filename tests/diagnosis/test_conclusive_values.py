@@ -133,7 +133,7 @@ def test_a_contradiction_needs_few_epochs(n_epochs):
 
 def test_an_error_rate_named_accuracy_is_not_normal():
     t = np.arange(40)
-    losses = {"loss": 0.1 + 1.2 * np.exp(-t / 8), "val_loss": 0.3 + np.exp(-t / 9)}
+    losses = {"loss": 0.1 + 1.2 * np.exp(-t / 8), "val_loss": 0.1 + np.exp(-t / 9)}
     report = judged({**losses, "val_accuracy": 0.1 + 0.6 * np.exp(-t / 9)}, n_val=500)
     assert report.verdict == "too_short_to_tell"
     assert kinds(report)[0] == "loss_too_small"
