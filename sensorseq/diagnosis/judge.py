@@ -157,9 +157,9 @@ def _check_too_small(
 ) -> list[Statement]:
     """Detect a loss too small for its accuracy: each wrong window costs at least ln 2 nats.
 
-    `is_same` states that both are values of the same windows. If not, only early epochs are tested:
-    later, an overfitting network can have a smaller training loss than the accuracy on other
-    windows allows.
+    `is_same` states that both are values of the same windows; then the later half of the epochs is
+    tested. If not, only early epochs are tested: later, an overfitting network can have a smaller
+    training loss than the accuracy on other windows allows.
     """
     least = (1 - accuracy) * math.log(2)
     epochs, limit = np.flatnonzero(accuracy < limits.MOST_RIGHT), limits.TOO_SMALL
@@ -171,11 +171,12 @@ def _check_too_small(
     if len(epochs) < limits.FIRST_EPOCHS:
         return []
     half = epochs[len(epochs) // 2 :]
-    span = half if is_same and len(half) >= limits.FIRST_EPOCHS else epochs
-    if float(np.median(loss[span] / least[span])) > limit:
+    if is_same and len(half) >= limits.FIRST_EPOCHS:
+        epochs = half
+    if float(np.median(loss[epochs] / least[epochs])) > limit:
         return []
     run.without_unit.add(name)
-    levels = (float(np.median(part[span])) for part in (loss, least, 1 - accuracy))
+    levels = (float(np.median(part[epochs])) for part in (loss, least, 1 - accuracy))
     figures = dict(zip(("loss", "least", "wrong"), levels, strict=True))
     return [statement_of("loss_too_small", column=name, **figures)]
 

@@ -435,12 +435,11 @@ class SampleParser:
         names = column_names(header)
         missing = [name for name in self._channels if name not in names]
         if missing:
-            is_other = len(missing) == len(self._channels)
+            reason = " It counts as a header because it has as many fields as a sample, all words."
             raise InputError(
                 f"the header{self._of_sensor} has no channel {missing[0]!r}; it has"
                 f" {listed(names)}.{did_you_mean(missing[0], names)}"
-                + is_other
-                * " A line of words with as many fields as a sample is its header."
+                f"{reason if len(missing) == len(self._channels) else ''}"
             )
         usual = [name for name in usual_time_names(names) if name not in self._channels]
         if self._time_column is not None and self._time_column not in names:
