@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from sensorseq.recording import TIME_COLUMNS
+from sensorseq.recording import TIME_COLUMNS, UNITS
 
 _SECONDS = ("s", "sec", "secs", "second", "seconds")
 _WORDS = {
@@ -30,6 +30,11 @@ _OTHER_WORDS = {
     )
 }
 _ALL_WORDS = _WORDS | _OTHER_WORDS
+_PART_NS = {
+    **{word: UNITS["ns"] // UNITS[unit] for word, unit in _WORDS.items()},
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), 60 * UNITS["ns"]),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600 * UNITS["ns"]),
+}
 _LONGEST_FIRST = sorted(_ALL_WORDS, key=len, reverse=True)
 _NO_UNIT = frozenset(  # words in brackets that are not units, but describe a clock or its start
     re.split(
@@ -45,6 +50,11 @@ _PART = re.compile(r"[^\W_]+")
 _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _STEM = re.compile(r"(.*(time|stamp|epoch|elapsed|clock)|t)", re.I)
 _SCALED = re.compile(r"\d[^a-z]*(" + "|".join(_LONGEST_FIRST) + r")(?![a-z])", re.I)
+_PART_OF_TIME = re.compile(
+    rf"(.*?)[\W_]*({'|'.join(sorted(_PART_NS, key=len, reverse=True))})[\W_]*", re.I
+)
+_NUMBERED = re.compile(r"(\[\d+\]|\.\d+)$")  # ends of the names of columns with the same name
+_LIKE_TIME = re.compile(r"time|stamp|clock|(?<![^\W_])t\d*(?![^\W_])", re.I)
 _TIME_NAMES = (
     re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|ns)[)\]]?)?", re.I),
     re.compile(rf"\W*(time|timestamp|stamp)([\W_]|in)*({'|'.join(_LONGEST_FIRST)})\W*", re.I),
@@ -65,6 +75,44 @@ def usual_time_names(names: Iterable[str]) -> list[str]:
 def is_time_name(name: str) -> bool:
     """Test whether a name looks like a timestamp column, with or without a unit."""
     return bool(usual_time_names([name]))
+
+
+def may_be_time(name: str) -> bool:
+    """Test whether a name contains a word for a time, or a unit of time."""
+    plain = _NUMBERED.sub("", name)
+    return _LIKE_TIME.search(plain) is not None or unit_in_name(plain) in UNITS
+
+
+def time_parts(names: Iterable[str], name: str | None = None) -> dict[str, int]:
+    """Return the columns that may be parts of one time, such as seconds and nanoseconds.
+
+    Their names differ only in the unit; `name` is one of them if it is given. The dictionary
+    contains the nanoseconds of each unit, largest first. It is empty if there are no such columns,
+    or several times.
+    """
+    groups: dict[str, dict[str, int]] = {}
+    for column in names:
+        if part := _PART_OF_TIME.fullmatch(_plain(column)):
+            groups.setdefault(part[1].lower(), {})[column] = _PART_NS[part[2].lower()]
+    found = [
+        parts
+        for parts in groups.values()
+        if name in (None, *parts) and 1 < len(parts) == len(set(parts.values()))
+    ]
+    return dict(sorted(found[0].items(), key=lambda part: -part[1])) if len(found) == 1 else {}
+
+
+def date_and_time(names: Iterable[str], name: str) -> tuple[str, str] | None:
+    """Return the columns of a date and of a time of day, one of which is `name`, or None."""
+    columns = list(names)
+    dates = [column for column in columns if re.search("date|datum", column, re.I)]
+    others = [column for column in columns if column not in dates]
+    times = usual_time_names(others) if name in dates else [name]
+    dates = [name] if name in dates else dates
+    pairs = [(day, time) for day in dates for time in others if name in (day, time)]
+    twins = [pair for pair in pairs if pair[0].lower().replace("date", "time") == pair[1].lower()]
+    found = twins or [pair for pair in pairs if pair[1] in times]
+    return found[0] if len(found) == 1 else None
 
 
 def unit_in_name(name: str) -> str:

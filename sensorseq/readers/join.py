@@ -1,9 +1,12 @@
-"""Join the sensors of a recording, each with its own rate."""
+"""Separate and join the sensors of a recording, each with its own rate."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -11,11 +14,100 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.io.scratch import Rows, folder_of, map_blocks, release
-from sensorseq.readers.stamps import clock_of
+from sensorseq.readers.stamps import Stamps, clock_of, n_filled, seconds_of
 from sensorseq.recording import Channel, Recording
+from sensorseq.time_names import may_be_time
 
 _SAMPLES = ("timestamps_s", "values")
 _ROWS = 1 << 16  # number of rows joined at a time
+_FEWEST_ROWS = 30  # minimum number of rows of a sensor with its own time column
+_MOSTLY = 0.9  # minimum fraction of steps that increase, and of rows with samples
+_SAME_SPEED = 0.01  # maximum relative difference in the speeds of equal clocks
+_SAME_TIME = 0.5  # minimum ratio of the times that two sensors of a recording cover
+
+_Columns = Mapping[str, NDArray[np.float64] | None]
+
+
+def own_clocks(
+    path: Path,
+    names: Sequence[str],
+    columns: _Columns,
+    time_name: str,
+    stamps: Stamps,
+    time_unit: str | None = None,
+    channels: Collection[str] = (),
+) -> dict[str, tuple[_Columns, Stamps]]:
+    """Return, by time column, the columns and the timestamps of each sensor.
+
+    Sensors with different rates have different numbers of rows. A second time column must
+    therefore be named like a time, increase, end in the same row as the column behind it but not
+    as `time_name`, and advance at a different speed in the rows they share. In all other tables,
+    all columns have the timestamps of `time_name`. `channels` are measured signals.
+    """
+    first = Stamps(stamps.seconds[: n_filled(stamps.seconds)], stamps.facts)
+    clocks, copies, current = {time_name: first}, set[str](), time_name
+    on: dict[str, str] = {}
+    for name, behind in pairwise([*names, ""]):
+        current = time_name if name == time_name else current
+        own = None
+        if name not in channels and may_be_time(name):
+            own = _own_stamps(path, name, columns.get(name), columns.get(behind), time_unit)
+        if own is None or len(first.seconds) < _FEWEST_ROWS:
+            on[name] = current
+            continue
+        last = min(len(own.seconds), len(first.seconds)) - 1
+        before_s, own_s = first.seconds[[0, last]], own.seconds[[0, last]]
+        if abs(np.ptp(own_s) - np.ptp(before_s)) <= _SAME_SPEED * np.ptp(before_s):
+            current = time_name
+            on[name] = current
+            copies.add(name)
+        elif len(own.seconds) != len(first.seconds):
+            clocks[name], current = own, name
+            covered_s = sorted(float(np.ptp(t.seconds[[0, -1]])) for t in (first, own))
+            if covered_s[0] < _SAME_TIME * covered_s[1]:
+                raise RecordingError(
+                    f"{path}: time columns {time_name!r} and {name!r} end in different rows, and"
+                    f" they cover {np.ptp(first.seconds[[0, -1]]):.6g} s and"
+                    f" {np.ptp(own.seconds[[0, -1]]):.6g} s. If {name!r} is the time of the columns"
+                    " behind it, store these columns in their own file and join the files with"
+                    f" `pair`. Otherwise, choose the columns to read, including {name!r}, with"
+                    " `channels`."
+                )
+        else:
+            on[name] = current
+    if len(clocks) == 1:
+        return {time_name: (columns, stamps)}
+    parts: dict[str, dict[str, Any]] = {name: {} for name in clocks}
+    for name, x in columns.items():
+        if name in clocks or name in copies:
+            continue
+        n = 0 if x is None else n_filled(x)
+        fits = [c for c in (on[name], *clocks) if n <= len(clocks[c].seconds)]
+        if not fits:  # samples without timestamps, which raise an error
+            return {time_name: (columns, stamps)}
+        parts[fits[0]][name] = x if x is None else x[: len(clocks[fits[0]].seconds)]
+    return {
+        name: (part, clocks[name])
+        for name, part in parts.items()
+        if any(x is not None for x in part.values())
+    }
+
+
+def _own_stamps(
+    path: Path,
+    name: str,
+    x: NDArray[np.float64] | None,
+    behind: NDArray[np.float64] | None,
+    time_unit: str | None,
+) -> Stamps | None:
+    """Return a column as timestamps if it increases and ends where the column behind it ends."""
+    if x is None or behind is None or (n := n_filled(x)) < _FEWEST_ROWS:
+        return None
+    with suppress(RecordingError):
+        own = seconds_of(path, name, x[:n], time_unit)
+        if _MOSTLY * n <= n_filled(behind) <= n and (np.diff(own.seconds) > 0).mean() >= _MOSTLY:
+            return own
+    return None
 
 
 def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Recording:

@@ -37,6 +37,7 @@ from sensorseq.readers.robot_logs import (
 )
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, HDF5_SUFFIXES, known_suffix_of
 from sensorseq.recording import Channel, Recording, sample_period
+from sensorseq.time_names import time_parts
 
 _TABLES: Mapping[str, Opens] = {
     ".csv": CsvTable,
@@ -340,6 +341,13 @@ def _open_sensors(
     assert column is not None
     in_memory = replace(options, channels=None, scratch=None)  # to separate the rows by sensor
     with refusing_content(path), _opens(source, path)(path, in_memory) as table:
+        if options.time_column and column in (
+            parts := time_parts(table.names, options.time_column)
+        ):
+            raise RecordingError(
+                f"{path}: column {column!r} does not name sensors; together, {' and '.join(parts)}"
+                " contain the time. Leave out sensor_column."
+            )
         tables = rows_of_sensors(table, column)
 
     def opens(table: Table) -> Opens:
