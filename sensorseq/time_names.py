@@ -77,10 +77,10 @@ def is_time_name(name: str) -> bool:
     return bool(usual_time_names([name]))
 
 
-def may_be_time(name: str) -> bool:
-    """Test whether a name contains a word for a time, or a unit of time."""
-    plain = _NUMBERED.sub("", name)
-    return _LIKE_TIME.search(plain) is not None or unit_in_name(plain) in UNITS
+def may_be_time(name: str, time_name: str = "") -> bool:
+    """Test whether a name contains a word for a time, a unit of time, or the time column's name."""
+    plain, usual = (_NUMBERED.sub("", text) for text in (name, time_name))
+    return plain == usual or bool(_LIKE_TIME.search(plain)) or unit_in_name(plain) in UNITS
 
 
 def time_parts(names: Iterable[str], name: str | None = None) -> dict[str, int]:
@@ -106,13 +106,11 @@ def date_and_time(names: Iterable[str], name: str) -> tuple[str, str] | None:
     """Return the columns of a date and of a time of day, one of which is `name`, or None."""
     columns = list(names)
     dates = [column for column in columns if re.search("date|datum", column, re.I)]
-    others = [column for column in columns if column not in dates]
-    times = usual_time_names(others) if name in dates else [name]
-    dates = [name] if name in dates else dates
-    pairs = [(day, time) for day in dates for time in others if name in (day, time)]
-    twins = [pair for pair in pairs if pair[0].lower().replace("date", "time") == pair[1].lower()]
-    found = twins or [pair for pair in pairs if pair[1] in times]
-    return found[0] if len(found) == 1 else None
+    times = [name]
+    if name in dates:
+        others = [column for column in columns if column not in dates]
+        dates, times = [name], usual_time_names(others) or list(filter(may_be_time, others))
+    return (dates[0], times[0]) if len(dates) == len(times) == 1 else None
 
 
 def unit_in_name(name: str) -> str:

@@ -288,15 +288,10 @@ class Table:
     ) -> tuple[NumberColumns, Stamps]:
         """Return what `read` returns; join a time whose parts are in several columns."""
         if parts := time_parts(self.names, time_name):
-            every = list(dict.fromkeys((*names, *parts)))
             channels = options.channels and [*options.channels, *parts]
-            by_row = replace(options, channels=channels, time_column=None, sample_rate_hz=1.0)
-            columns, _ = self.read(every, "", by_row)
-            numbers = {name: x for name in parts if (x := columns.pop(name)) is not None}
-            stamps = None
-            if len(numbers) == len(parts):
-                stamps = join_parts(numbers, list(parts.values()))
-            if stamps is not None:
+            by_row = replace(options, channels=channels, sample_rate_hz=1.0)
+            columns, _ = self.read(list(dict.fromkeys((*names, *parts))), "", by_row)
+            if stamps := join_parts({name: columns.pop(name) for name in parts}, parts):
                 return columns, stamps
             find_time_column(self.path, self.names, options.time_column)
         day, clock = date_and_time(self.names, time_name) or ("", "")
@@ -354,31 +349,35 @@ def read_recording(
         if len(clocks) == 1:
             content = Content(columns, stamps, time_name, table.units, labels)
             return make_recording(where, content, options, origin)
-        parts = []
+        parts, coded = [], None if labels is None else CodedLabels.of(labels)
         for name, (part, own) in clocks.items():
             units = {
                 c: u for c, u in (options.units or {}).items() if c in part or c not in columns
             }
-            own_labels = None
-            if labels is not None and name == time_name:
-                coded = CodedLabels.of(labels)
-                own_labels = CodedLabels(coded.codes[: len(own.seconds)], coded.names)
-            content = Content(part, own, name, table.units, own_labels)
-            parts.append(make_recording(where, content, replace(options, units=units), origin))
+            if coded is not None:
+                labels = CodedLabels(coded.codes[: len(own.seconds)], coded.names)
+            content = Content(part, own, name, table.units, labels if name == time_name else None)
+            part_options = replace(options, units=units)
+            parts.append(without_counters(make_recording(where, content, part_options, origin)))
         return join_sensors(parts, list(clocks))
 
 
 def read_timestamps(
-    opens: Opens, path: str | PathLike[str], options: ReadOptions
+    opens: Opens,
+    path: str | PathLike[str],
+    options: ReadOptions,
+    channels: Collection[str] = (),
 ) -> NDArray[np.float64]:
     """Read the timestamps of a file, and as little else as its format allows."""
     path = Path(path)
     with refusing_content(path), opens(path, options) as table:
         time_name = table.time_name(options)
         names = [name for name in table.names if name not in (time_name, options.label_column)]
-        near = names if any(map(may_be_time, names)) else []
+        near = names if any(may_be_time(name, time_name) for name in names) else []
         columns, stamps = table.timed(near, time_name, options)
-        clocks = own_clocks(table.path, table.names, columns, time_name, stamps, options.time_unit)
+        clocks = own_clocks(
+            table.path, table.names, columns, time_name, stamps, options.time_unit, channels
+        )
         t = min((own.seconds for _, own in clocks.values()), key=sample_period)
         try:
             plan = check_timestamps(

@@ -1,7 +1,7 @@
 """Separate and join the sensors of a recording, each with its own rate."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ _MOSTLY = 0.9  # minimum fraction of steps that increase, and of rows with sampl
 _SAME_SPEED = 0.01  # maximum relative difference in the speeds of equal clocks
 _SAME_TIME = 0.5  # minimum ratio of the times that two sensors of a recording cover
 
-_Columns = Mapping[str, NDArray[np.float64] | None]
+_Columns = dict[str, NDArray[np.float64] | None]
 
 
 def own_clocks(
@@ -45,52 +45,40 @@ def own_clocks(
     all columns have the timestamps of `time_name`. `channels` are measured signals.
     """
     first = Stamps(stamps.seconds[: n_filled(stamps.seconds)], stamps.facts)
-    clocks, copies, current = {time_name: first}, set[str](), time_name
-    on: dict[str, str] = {}
+    clocks, clock_name, current = {time_name: first}, dict[str, str](), time_name
     for name, behind in pairwise([*names, ""]):
-        current = time_name if name == time_name else current
         own = None
-        if name not in channels and may_be_time(name):
+        if name not in (time_name, *channels) and may_be_time(name, time_name):
             own = _own_stamps(path, name, columns.get(name), columns.get(behind), time_unit)
-        if own is None or len(first.seconds) < _FEWEST_ROWS:
-            on[name] = current
-            continue
-        last = min(len(own.seconds), len(first.seconds)) - 1
-        before_s, own_s = first.seconds[[0, last]], own.seconds[[0, last]]
-        if abs(np.ptp(own_s) - np.ptp(before_s)) <= _SAME_SPEED * np.ptp(before_s):
-            current = time_name
-            on[name] = current
-            copies.add(name)
-        elif len(own.seconds) != len(first.seconds):
-            clocks[name], current = own, name
-            covered_s = sorted(float(np.ptp(t.seconds[[0, -1]])) for t in (first, own))
-            if covered_s[0] < _SAME_TIME * covered_s[1]:
-                raise RecordingError(
-                    f"{path}: time columns {time_name!r} and {name!r} end in different rows, and"
-                    f" they cover {np.ptp(first.seconds[[0, -1]]):.6g} s and"
-                    f" {np.ptp(own.seconds[[0, -1]]):.6g} s. If {name!r} is the time of the columns"
-                    " behind it, store these columns in their own file and join the files with"
-                    f" `pair`. Otherwise, choose the columns to read, including {name!r}, with"
-                    " `channels`."
-                )
-        else:
-            on[name] = current
+        if own is not None:
+            last = min(len(own.seconds), len(first.seconds)) - 1
+            shared_s, own_s = (np.ptp(t.seconds[[0, last]]) for t in (first, own))
+            covered_s = [float(np.ptp(t.seconds[[0, -1]])) for t in (first, own)]
+            if abs(own_s - shared_s) <= _SAME_SPEED * shared_s:
+                current = time_name
+            elif len(own.seconds) != len(first.seconds):
+                if min(covered_s) < _SAME_TIME * max(covered_s):
+                    raise RecordingError(
+                        f"{path}: time columns {time_name!r} and {name!r} cover different times"
+                        f" ({covered_s[0]:.6g} s and {covered_s[1]:.6g} s). If {name!r} is the time"
+                        f" of {behind!r}, store the columns of each time in their own file and join"
+                        f" the files with `pair`. Otherwise, choose columns with `channels`,"
+                        f" including {name!r}."
+                    )
+                clocks[name], current = own, name
+        current = time_name if name == time_name else current
+        clock_name[name] = current
     if len(clocks) == 1:
         return {time_name: (columns, stamps)}
-    parts: dict[str, dict[str, Any]] = {name: {} for name in clocks}
+    parts: dict[str, _Columns] = {name: {} for name in clocks}
     for name, x in columns.items():
-        if name in clocks or name in copies:
-            continue
         n = 0 if x is None else n_filled(x)
-        fits = [c for c in (on[name], *clocks) if n <= len(clocks[c].seconds)]
-        if not fits:  # samples without timestamps, which raise an error
+        fits = [c for c in (clock_name[name], *clocks) if n <= len(clocks[c].seconds)]
+        if not fits:  # some samples have no timestamp, which raises an error
             return {time_name: (columns, stamps)}
-        parts[fits[0]][name] = x if x is None else x[: len(clocks[fits[0]].seconds)]
-    return {
-        name: (part, clocks[name])
-        for name, part in parts.items()
-        if any(x is not None for x in part.values())
-    }
+        if name not in clocks:
+            parts[fits[0]][name] = x if x is None else x[: len(clocks[fits[0]].seconds)]
+    return {name: (part, clocks[name]) for name, part in parts.items()}
 
 
 def _own_stamps(

@@ -1,9 +1,9 @@
 """Convert timestamps to seconds, from ticks of any unit, dates or floats."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,44 +133,46 @@ def n_filled(values: NDArray[Any] | Sequence[Any]) -> int:
     return n - int(np.argmax(~np.isnan(values[::-1]))) if np.isnan(values[-1]) else n
 
 
-def join_parts(parts: Mapping[str, NDArray[np.float64]], parts_ns: Sequence[int]) -> Stamps | None:
+def join_parts(
+    columns: Mapping[str, NDArray[np.float64] | None], parts_ns: Mapping[str, int]
+) -> Stamps | None:
     """Join a time whose parts, such as seconds and nanoseconds, are in several columns.
 
     Return None if the numbers show something else: each part must be within its unit, and the last
     part must begin again where the part before it rises by 1.
     """
-    ticks = np.zeros(len(next(iter(parts.values()))), np.int64)
-    missing = np.zeros(len(ticks), np.bool_)
-    for place, (x, part_ns) in enumerate(zip(parts.values(), parts_ns, strict=True)):
-        missing |= np.isnan(x)
-        x = np.where(missing, 0, x)
-        is_within = x >= 0 if not place else (x >= 0) & (x < parts_ns[place - 1] / part_ns)
-        if not is_within.all() or ((x % 1).any() and part_ns != parts_ns[-1]):
+    parts = [x for x in columns.values() if x is not None]
+    if len(parts) < len(columns):
+        return None
+    whole = ticks = np.zeros(len(parts[0]), np.int64)
+    is_missing = np.isnan(parts).any(axis=0)
+    larger_ns = smaller_ns = 0
+    for x, part_ns in zip(parts, parts_ns.values(), strict=True):
+        x = np.where(is_missing, 0, x)
+        is_within = (x >= 0) & (x < (larger_ns / part_ns if larger_ns else np.inf))
+        if not is_within.all() or (ticks % larger_ns if larger_ns else ticks).any():
             return None
         whole, ticks = ticks, ticks + np.rint(x * part_ns).astype(np.int64)
-    rises, steps = np.diff(whole[~missing]) // parts_ns[-2], np.diff((ticks - whole)[~missing])
+        larger_ns, smaller_ns = part_ns, larger_ns
+    rises, steps = (np.diff(x[~is_missing]) for x in (whole // smaller_ns, ticks - whole))
     if (rises == 0).any():  # otherwise, the rows are more than one unit apart
         shows_parts = [(steps >= 0)[rises == 0], (steps < 0)[rises == 1]]
         if any(some.size and some.mean() < _MOSTLY for some in shows_parts):
             return None
-    turn_ns = _TURN_NS.get(parts_ns[0])
-    if turn_ns:
-        ticks[~missing] = np.unwrap(ticks[~missing], period=turn_ns)  # type: ignore[call-overload]
-    ticks[missing] = _MISSING
-    return _of_ticks(ticks, "ns", _facts(" + ".join(parts), "ns", "name"))
+    if turn_ns := _TURN_NS.get(next(iter(parts_ns.values()))):
+        ticks[~is_missing] = np.unwrap(ticks[~is_missing], period=turn_ns)
+    ticks[is_missing] = _MISSING
+    return _of_ticks(ticks, "ns", _facts(" + ".join(columns), "ns", "name"))
 
 
-def days_in(texts: Sequence[str | None]) -> list[NDArray[np.int64]]:
+def days_in(texts: Sequence[str | None]) -> list[tuple[int, ...]]:
     """Return dates as days since 1970, once for each order of day and month that is possible."""
-    return [np.array(days) for days in dict.fromkeys(_days_in(texts))]
-
-
-def _days_in(texts: Sequence[str | None]) -> Iterator[tuple[int, ...]]:
-    plain = [_MIDNIGHT.sub("", (text or "").strip()) for text in texts]
+    plain, possible = [_MIDNIGHT.sub("", (text or "").strip()) for text in texts], {}
     for form in _DATE_FORMS:
         with suppress(ValueError):
-            dates = [datetime.strptime(text, form).date() for text in plain]
-            yield tuple((day - date(1970, 1, 1)).days for day in dates)
+            dates = [datetime.strptime(text, form) for text in plain]
+            possible[tuple((day - datetime(1970, 1, 1)).days for day in dates)] = form
+    return list(possible)
 
 
 def add_dates(
@@ -178,25 +180,25 @@ def add_dates(
 ) -> Stamps:
     """Add dates to times of day; `codes` are the indices of each row's date in `texts`.
 
-    If neither the dates nor the midnights between them show which number is the month, dates of
-    more than one day raise an error, and the date of a single day is left out.
+    If either number can be the month, the midnights between the dates decide. Without such a
+    midnight, several dates raise an error, and a single date is left out.
     """
     is_timed = ~np.isnan(clock.seconds)
-    nights, seconds = np.divmod(clock.seconds, 86_400)
+    nights, seconds = np.divmod(clock.seconds[is_timed], 86_400)
     possible = days_in(texts)
     if len(possible) > 1:
-        possible = [days for days in possible if (np.ptp((days[codes] - nights)[is_timed]) == 0)]
-    if not possible or (len(possible) > 1 and len(texts) == 1):
+        in_order = [d for d in possible if np.ptp(np.array(d)[codes[is_timed]] - nights) == 0]
+        possible = in_order or possible
+    if len(possible) != 1:
+        if possible and len(texts) > 1:
+            raise RecordingError(
+                f"{path}: either number in {texts[0]!r} in column {name!r} can be the month. Write"
+                " dates like 2026-03-01."
+            )
         return clock
-    if len(possible) > 1:
-        raise RecordingError(
-            f"{path}: either number in {texts[0]!r} in column {name!r} can be the month. Write"
-            " dates like 2026-03-01."
-        )
-    (days,) = possible
-    dates = (days[codes] if len(texts) > 1 else days[0] + nights)[is_timed].astype(np.int64)
-    ticks = np.full(len(seconds), _MISSING)
-    ticks[is_timed] = dates * DAY_NS + np.rint(seconds[is_timed] * 1e9).astype(np.int64)
+    days = np.array(possible[0])[codes[is_timed]] + (nights if len(texts) == 1 else 0)
+    ticks = np.full(len(codes), _MISSING)
+    ticks[is_timed] = days.astype(np.int64) * DAY_NS + np.rint(seconds * 1e9).astype(np.int64)
     return _of_ticks(ticks, "ns", _facts(f"{name} + {clock.facts['column']}", "date", "type"))
 
 

@@ -12,11 +12,12 @@ from sensorseq.errors import RecordingError
 from sensorseq.text import THOUSANDS, parse_number
 
 _DATE = re.compile(r"\s*(\d{4}-\d\d-\d\d|\d{1,2}:\d\d:\d\d)")
-_TIME_OF_DAY = (
-    r"^\s*(?P<h>[01]?\d|2[0-3]):(?P<m>[0-5]\d):(?P<s>[0-5]\d|60)"
-    r"(?:[.,:](?P<fraction>\d{1,9}))?\s*(?P<half>[AaPp]\.?[Mm]\.?)?\s*$"
+_AS_ISO = (  # patterns in times of day, such as 9:30:01,5 or 12:30:01 am, and their replacements
+    (r"^\s*(\d:)", r"0\1"),
+    (r"(?i)^\s*12(:.*[ap]\.?m\.?\s*)$", r"00\1"),
+    (r"(?i)\s*[ap]\.?m\.?\s*$", ""),
+    (r"^\s*(..:..:..)[,:]", r"\1."),
 )
-_CLOCK = pa.time64("ns")
 DAY_NS = 86_400 * 10**9
 # Numbers with decimal commas, thousands separators, quotes or the typographic minus.
 _OTHER_FORM = re.compile(
@@ -114,7 +115,8 @@ class DateTexts:
         self._path, self._name = path, name
         self._n_rows = 0
         self._first: str | None = None
-        self._type: pa.DataType = pa.timestamp("ns")
+        self._type = pa.timestamp("ns")
+        self._is_clock = False
         self._last_ns: int | None = None  # the last time of day
 
     def ticks(self, texts: pa.Array) -> NDArray[np.datetime64]:
@@ -142,29 +144,20 @@ class DateTexts:
         self._n_rows += len(texts)
         missing = np.iinfo(np.int64).min
         ticks = np.array(dates.cast(pa.int64()).fill_null(missing))
-        if self._type == _CLOCK and (present := ticks[ticks != missing]).size:
+        if self._is_clock and (present := ticks[ticks != missing]).size:
             before = present[0] if self._last_ns is None else self._last_ns
             ticks[ticks != missing] = np.unwrap(np.append(before, present), period=DAY_NS)[1:]
             self._last_ns = int(ticks[ticks != missing][-1])
         return ticks.view("M8[ns]")
 
     def _converted(self, texts: pa.Array) -> pa.Array:
-        if self._type != _CLOCK:
+        if not self._is_clock:
             return texts.cast(self._type)
-        parts = pc.extract_regex(texts, _TIME_OF_DAY)
-        if parts.null_count > texts.null_count:
-            raise pa.ArrowInvalid("not a time of day")
-        *_, fractions, halves = parts.flatten()
-        fractions = pc.utf8_rpad(fractions, 9, "0")
-        hours, minutes, seconds, fractions = (
-            np.asarray(part.cast(pa.int64()).fill_null(0))
-            for part in (*parts.flatten()[:3], fractions)
-        )
-        halves = pc.utf8_upper(halves).fill_null("")
-        hours = np.where(np.asarray(pc.not_equal(halves, "")), hours % 12, hours)
-        hours += 12 * np.asarray(pc.starts_with(halves, "P"))
-        ticks = ((hours * 60 + minutes) * 60 + seconds) * 10**9 + fractions
-        return pa.array(ticks, mask=np.asarray(texts.is_null()))
+        is_pm = pc.match_substring_regex(texts, r"(?i)p\.?m\.?\s*$")
+        for pattern, replacement in _AS_ISO:
+            texts = pc.replace_substring_regex(texts, pattern, replacement)
+        ticks = pc.binary_join_element_wise("1970-01-01", texts, "T").cast(self._type)
+        return pc.add(ticks.cast(pa.int64()), pc.multiply(is_pm.cast(pa.int64()), DAY_NS // 2))
 
     def _is_like_first(self, text: str | None) -> bool:
         try:
@@ -183,8 +176,8 @@ class DateTexts:
                 " time_column, or the rate of the rows with sample_rate_hz."
             )
         zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", self._first[10:].strip())
-        is_clock = ":" in self._first.lstrip()[:3]
-        self._type = _CLOCK if is_clock else pa.timestamp("ns", "UTC" if zoned else None)
+        self._type = pa.timestamp("ns", "UTC" if zoned else None)
+        self._is_clock = ":" in self._first.lstrip()[:3]
 
 
 def is_date(text: str) -> bool:
