@@ -346,20 +346,13 @@ def read_recording(
         clocks = own_clocks(
             where, table.names, columns, time_name, stamps, options.time_unit, channels
         )
-        if len(clocks) == 1:
-            content = Content(columns, stamps, time_name, table.units, labels)
-            return make_recording(where, content, options, origin)
-        parts, coded = [], None if labels is None else CodedLabels.of(labels)
+        parts = []
         for name, (part, own) in clocks.items():
-            units = {
-                c: u for c, u in (options.units or {}).items() if c in part or c not in columns
-            }
-            if coded is not None:
-                labels = CodedLabels(coded.codes[: len(own.seconds)], coded.names)
             content = Content(part, own, name, table.units, labels if name == time_name else None)
-            part_options = replace(options, units=units)
-            parts.append(without_counters(make_recording(where, content, part_options, origin)))
-        return join_sensors(parts, list(clocks))
+            parts.append(make_recording(where, content, options, origin))
+        if len(parts) == 1:
+            return parts[0]
+        return join_sensors(parts if channels else [*map(without_counters, parts)], [*clocks])
 
 
 def read_timestamps(
@@ -378,7 +371,7 @@ def read_timestamps(
         clocks = own_clocks(
             table.path, table.names, columns, time_name, stamps, options.time_unit, channels
         )
-        t = min((own.seconds for _, own in clocks.values()), key=sample_period)
+        t = max((own.seconds for _, own in clocks.values()), key=len)  # of the fastest sensor
         try:
             plan = check_timestamps(
                 table.path,

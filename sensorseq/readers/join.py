@@ -44,12 +44,22 @@ def own_clocks(
     as `time_name`, and advance at a different speed in the rows they share. In all other tables,
     all columns have the timestamps of `time_name`. `channels` are measured signals.
     """
-    first = Stamps(stamps.seconds[: n_filled(stamps.seconds)], stamps.facts)
+    first = stamps._replace(seconds=stamps.seconds[: n_filled(stamps.seconds)])
+
+    def own_stamps(name: str, behind: str) -> Stamps | None:
+        x, next_x = columns.get(name), columns.get(behind)
+        is_time = may_be_time(name, time_name) and name not in (time_name, *channels)
+        if not is_time or x is None or next_x is None or (n := n_filled(x)) < _FEWEST_ROWS:
+            return None
+        with suppress(RecordingError):
+            own = seconds_of(path, name, x[:n], time_unit)
+            is_rising = (np.diff(own.seconds) > 0).mean() >= _MOSTLY
+            return own if is_rising and _MOSTLY * n <= n_filled(next_x) <= n else None
+        return None
+
     clocks, clock_name, current = {time_name: first}, dict[str, str](), time_name
     for name, behind in pairwise([*names, ""]):
-        own = None
-        if name not in (time_name, *channels) and may_be_time(name, time_name):
-            own = _own_stamps(path, name, columns.get(name), columns.get(behind), time_unit)
+        own = own_stamps(name, behind)
         if own is not None:
             last = min(len(own.seconds), len(first.seconds)) - 1
             shared_s, own_s = (np.ptp(t.seconds[[0, last]]) for t in (first, own))
@@ -61,9 +71,8 @@ def own_clocks(
                     raise RecordingError(
                         f"{path}: time columns {time_name!r} and {name!r} cover different times"
                         f" ({covered_s[0]:.6g} s and {covered_s[1]:.6g} s). If {name!r} is the time"
-                        f" of {behind!r}, store the columns of each time in their own file and join"
-                        f" the files with `pair`. Otherwise, choose columns with `channels`,"
-                        f" including {name!r}."
+                        f" of {behind!r}, store each time and its columns in a file, and join the"
+                        f" files with `pair`. If not, choose `channels`, including {name!r}."
                     )
                 clocks[name], current = own, name
         current = time_name if name == time_name else current
@@ -73,29 +82,12 @@ def own_clocks(
     parts: dict[str, _Columns] = {name: {} for name in clocks}
     for name, x in columns.items():
         n = 0 if x is None else n_filled(x)
-        fits = [c for c in (clock_name[name], *clocks) if n <= len(clocks[c].seconds)]
-        if not fits:  # some samples have no timestamp, which raises an error
-            return {time_name: (columns, stamps)}
+        likely = (clock_name.get(name, time_name), *clocks)
+        if not (fits := [c for c in likely if n <= len(clocks[c].seconds)]):
+            return {time_name: (columns, stamps)}  # a sample without timestamp raises an error
         if name not in clocks:
             parts[fits[0]][name] = x if x is None else x[: len(clocks[fits[0]].seconds)]
     return {name: (part, clocks[name]) for name, part in parts.items()}
-
-
-def _own_stamps(
-    path: Path,
-    name: str,
-    x: NDArray[np.float64] | None,
-    behind: NDArray[np.float64] | None,
-    time_unit: str | None,
-) -> Stamps | None:
-    """Return a column as timestamps if it increases and ends where the column behind it ends."""
-    if x is None or behind is None or (n := n_filled(x)) < _FEWEST_ROWS:
-        return None
-    with suppress(RecordingError):
-        own = seconds_of(path, name, x[:n], time_unit)
-        if _MOSTLY * n <= n_filled(behind) <= n and (np.diff(own.seconds) > 0).mean() >= _MOSTLY:
-            return own
-    return None
 
 
 def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Recording:
