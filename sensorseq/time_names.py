@@ -86,9 +86,9 @@ def may_be_time(name: str, time_name: str = "") -> bool:
 def time_parts(names: Iterable[str], name: str | None = None) -> dict[str, int]:
     """Return the columns that may be parts of one time, such as seconds and nanoseconds.
 
-    Their names differ only in the unit; `name` is one of them if it is given. The dictionary
-    contains the nanoseconds of each unit, largest first. It is empty if there are no such columns,
-    or several times.
+    Their names differ only in the unit. One of them is `name`; if it is not given, their names
+    contain a word for a time, or nothing but the unit. The dictionary contains the nanoseconds of
+    each unit, largest first. It is empty if there are no such columns, or several times.
     """
     groups: dict[str, dict[str, int]] = {}
     for column in names:
@@ -96,8 +96,9 @@ def time_parts(names: Iterable[str], name: str | None = None) -> dict[str, int]:
             groups.setdefault(part[1].lower(), {})[column] = _PART_NS[part[2].lower()]
     found = [
         parts
-        for parts in groups.values()
-        if name in (None, *parts) and 1 < len(parts) == len(set(parts.values()))
+        for stem, parts in groups.items()
+        if (name in parts if name else not stem or _LIKE_TIME.search(stem))
+        and 1 < len(parts) == len(set(parts.values()))
     ]
     return dict(sorted(found[0].items(), key=lambda part: -part[1])) if len(found) == 1 else {}
 

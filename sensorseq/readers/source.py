@@ -341,7 +341,7 @@ def _open_sensors(
     assert column is not None
     in_memory = replace(options, channels=None, scratch=None)  # to separate the rows by sensor
     with refusing_content(path), _opens(source, path)(path, in_memory) as table:
-        if column in (parts := time_parts(table.names, options.time_column or "")):
+        if column in (parts := time_parts(table.names, options.time_column)):
             raise RecordingError(
                 f"{path}: column {column!r} does not name sensors; together, {' and '.join(parts)}"
                 " contain the time. Leave out sensor_column."

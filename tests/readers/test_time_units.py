@@ -202,7 +202,7 @@ def test_columns_with_units_in_their_names_are_not_always_parts_of_one_time(tmp_
         np.testing.assert_array_equal(recording.timestamps_s, t)
         assert recording.channel_names == ("time_ms", "a")
     with pytest.raises(RecordingError, match="has no column time or time_s"):
-        read_csv(write_table(tmp_path / "one.csv", {"x_min": a, "x_s": -a, "y": a}))
+        read_csv(write_table(tmp_path / "one.csv", {"lat_min": 0 * a, "lat_s": a / 9, "y": a}))
 
 
 def test_a_part_of_the_time_does_not_name_sensors_or_recordings(tmp_path):
