@@ -262,8 +262,8 @@ _NOT_EVEN = (
     " the mean of the {row}s with the same timestamp."
 )
 _OF_SENSORS = (
-    "the {row}s belong to several sensors. Give each sensor its own columns or file, or leave out"
-    " that column."
+    "it is a part of the time, or the {row}s belong to several sensors. Write the time into one"
+    " column, give each sensor its own columns or file, or leave out that column."
 )
 _RESTARTED = (
     "the clock was restarted, or another recording follows. Cut the recording at {rows}, or sort"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from sensorseq.recording import TIME_COLUMNS
+from sensorseq.recording import TIME_COLUMNS, UNITS
 
 _SECONDS = ("s", "sec", "secs", "second", "seconds")
 _WORDS = {
@@ -30,6 +30,11 @@ _OTHER_WORDS = {
     )
 }
 _ALL_WORDS = _WORDS | _OTHER_WORDS
+_PART_NS = {
+    **{word: UNITS["ns"] // UNITS[unit] for word, unit in _WORDS.items()},
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), 60 * UNITS["ns"]),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600 * UNITS["ns"]),
+}
 _LONGEST_FIRST = sorted(_ALL_WORDS, key=len, reverse=True)
 _NO_UNIT = frozenset(  # words in brackets that are not units, but describe a clock or its start
     re.split(
@@ -45,6 +50,11 @@ _PART = re.compile(r"[^\W_]+")
 _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _STEM = re.compile(r"(.*(time|stamp|epoch|elapsed|clock)|t)", re.I)
 _SCALED = re.compile(r"\d[^a-z]*(" + "|".join(_LONGEST_FIRST) + r")(?![a-z])", re.I)
+_PART_OF_TIME = re.compile(
+    rf"(.*?)[\W_]*({'|'.join(sorted(_PART_NS, key=len, reverse=True))})[\W_]*", re.I
+)
+_NUMBERED = re.compile(r"(\[\d+\]|\.\d+)$")  # ends of the names of columns with the same name
+_LIKE_TIME = re.compile(r"time|stamp|clock|(?<![^\W_])t\d*(?![^\W_])", re.I)
 _TIME_NAMES = (
     re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|ns)[)\]]?)?", re.I),
     re.compile(rf"\W*(time|timestamp|stamp)([\W_]|in)*({'|'.join(_LONGEST_FIRST)})\W*", re.I),
@@ -65,6 +75,43 @@ def usual_time_names(names: Iterable[str]) -> list[str]:
 def is_time_name(name: str) -> bool:
     """Test whether a name looks like a timestamp column, with or without a unit."""
     return bool(usual_time_names([name]))
+
+
+def may_be_time(name: str, time_name: str = "") -> bool:
+    """Test whether a name contains a word for a time, a unit of time, or the time column's name."""
+    plain, usual = (_NUMBERED.sub("", text) for text in (name, time_name))
+    return plain == usual or bool(_LIKE_TIME.search(plain)) or unit_in_name(plain) in UNITS
+
+
+def time_parts(names: Iterable[str], name: str | None = None) -> dict[str, int]:
+    """Return the columns that may be parts of one time, such as seconds and nanoseconds.
+
+    Their names differ only in the unit. One of them is `name`; if it is not given, their names
+    contain a word for a time, or nothing but the unit. The dictionary contains the nanoseconds of
+    each unit, largest first. It is empty if there are no such columns, or several times.
+    """
+    groups: dict[str, dict[str, int]] = {}
+    for column in names:
+        if part := _PART_OF_TIME.fullmatch(_plain(column)):
+            groups.setdefault(part[1].lower(), {})[column] = _PART_NS[part[2].lower()]
+    found = [
+        parts
+        for stem, parts in groups.items()
+        if (name in parts if name else not stem or _LIKE_TIME.search(stem))
+        and 1 < len(parts) == len(set(parts.values()))
+    ]
+    return dict(sorted(found[0].items(), key=lambda part: -part[1])) if len(found) == 1 else {}
+
+
+def date_and_time(names: Iterable[str], name: str) -> tuple[str, str] | None:
+    """Return the columns of a date and of a time of day, one of which is `name`, or None."""
+    columns = list(names)
+    dates = [column for column in columns if re.search("date|datum", column, re.I)]
+    times = [name]
+    if name in dates:
+        others = [column for column in columns if column not in dates]
+        dates, times = [name], usual_time_names(others) or list(filter(may_be_time, others))
+    return (dates[0], times[0]) if len(dates) == len(times) == 1 else None
 
 
 def unit_in_name(name: str) -> str:

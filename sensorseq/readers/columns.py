@@ -33,13 +33,26 @@ from sensorseq.readers.interleaved import (
     has_interleaved_clocks,
     names_sensors,
 )
-from sensorseq.readers.stamps import Stamps
+from sensorseq.readers.join import join_sensors, own_clocks
+from sensorseq.readers.stamps import (
+    TIME_OF_DAY,
+    Stamps,
+    add_dates,
+    days_in,
+    join_parts,
+)
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.readers.text_columns import TextColumn
 from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording, sample_period
 from sensorseq.stamp_repair import StampRepair, plan_repair
 from sensorseq.text import listed
-from sensorseq.time_names import is_time_name, usual_time_names
+from sensorseq.time_names import (
+    date_and_time,
+    is_time_name,
+    may_be_time,
+    time_parts,
+    usual_time_names,
+)
 
 NumberColumns = dict[str, NDArray[np.float64] | None]  # None for a column without numbers
 
@@ -257,9 +270,11 @@ class Table:
 
     def time_name(self, options: ReadOptions) -> str:
         """Return the name of the time column, or "" if a sample rate is given instead."""
-        has_no_time = options.time_column is None and not usual_time_names(self.names)
-        if has_no_time and options.sample_rate_hz:
+        usual = usual_time_names(self.names)
+        if options.time_column is None and not usual and options.sample_rate_hz:
             return ""
+        if options.time_column is None and len(usual) != 1 and (parts := time_parts(self.names)):
+            return next(iter(parts))  # `timed` tests their values
         return find_time_column(self.path, self.names, options.time_column)
 
     def read(
@@ -267,6 +282,28 @@ class Table:
     ) -> tuple[NumberColumns, Stamps]:
         """Return the named columns, with NaN for missing samples, and the timestamps."""
         raise NotImplementedError
+
+    def timed(
+        self, names: list[str], time_name: str, options: ReadOptions
+    ) -> tuple[NumberColumns, Stamps]:
+        """Return what `read` returns; join a time whose parts are in several columns."""
+        if parts := time_parts(self.names, time_name):
+            channels = options.channels and [*options.channels, *parts]
+            by_row = replace(options, channels=channels, sample_rate_hz=1.0)
+            columns, _ = self.read(list(dict.fromkeys((*names, *parts))), "", by_row)
+            if stamps := join_parts({name: columns.pop(name) for name in parts}, parts):
+                return columns, stamps
+            find_time_column(self.path, self.names, options.time_column)
+        day, clock = date_and_time(self.names, time_name) or ("", "")
+        dates = CodedLabels.of(self.labels(day)) if day == time_name != "" else None
+        if dates is not None and days_in(dates.names):
+            time_name, names = clock, [name for name in names if name != clock]
+        columns, stamps = self.read(names, time_name, options)
+        if day and time_name == clock and stamps.facts.get("unit") == TIME_OF_DAY:
+            columns.pop(day, None)
+            dates = dates or CodedLabels.of(self.labels(day))
+            stamps = add_dates(self.path, day, stamps, dates.codes, dates.names)
+        return columns, stamps
 
     def labels(self, name: str) -> Labels:
         """Return a column as the label of each sample."""
@@ -302,34 +339,49 @@ def read_recording(
         check_label_column(where, table.names, label_column, time_name, origin.label)
         labels = None if label_column is None else table.labels(label_column)
         names = [name for name in table.names if name not in (time_name, label_column)]
-        columns, stamps = table.read(names, time_name, options)
+        columns, stamps = table.timed(names, time_name, options)
         if not (time_name or channels):
             _refuse_windows_in_rows(where, [x for x in columns.values() if x is not None])
         check_one_sensor(table, columns, stamps.seconds, channels)
-        return make_recording(
-            where, Content(columns, stamps, time_name, table.units, labels), options, origin
+        clocks = own_clocks(
+            where, table.names, columns, time_name, stamps, options.time_unit, channels
         )
+        parts = []
+        for name, (part, own) in clocks.items():
+            content = Content(part, own, name, table.units, labels if name == time_name else None)
+            parts.append(make_recording(where, content, options, origin))
+        if len(parts) == 1:
+            return parts[0]
+        return join_sensors(parts if channels else [*map(without_counters, parts)], [*clocks])
 
 
 def read_timestamps(
-    opens: Opens, path: str | PathLike[str], options: ReadOptions
+    opens: Opens,
+    path: str | PathLike[str],
+    options: ReadOptions,
+    channels: Collection[str] = (),
 ) -> NDArray[np.float64]:
     """Read the timestamps of a file, and as little else as its format allows."""
     path = Path(path)
     with refusing_content(path), opens(path, options) as table:
         time_name = table.time_name(options)
-        t = table.read([], time_name, options)[1].seconds
         names = [name for name in table.names if name not in (time_name, options.label_column)]
+        near = names if any(may_be_time(name, time_name) for name in names) else []
+        columns, stamps = table.timed(near, time_name, options)
+        clocks = own_clocks(
+            table.path, table.names, columns, time_name, stamps, options.time_unit, channels
+        )
+        t = max((own.seconds for _, own in clocks.values()), key=len)  # of the fastest sensor
         try:
             plan = check_timestamps(
                 table.path,
                 t,
                 time_name,
-                lambda: table.read(names, time_name, options)[0],
+                lambda: table.timed(names, time_name, options)[0],
                 stamps=options.stamps,
             )
         except RecordingError:
-            check_one_sensor(table, table.read(names, time_name, options)[0], t)
+            check_one_sensor(table, table.timed(names, time_name, options)[0], t)
             raise
         return t if plan is None else plan.repaired_s()
 

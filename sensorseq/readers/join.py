@@ -1,9 +1,12 @@
-"""Join the sensors of a recording, each with its own rate."""
+"""Separate and join the sensors of a recording, each with its own rate."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -11,11 +14,80 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.io.scratch import Rows, folder_of, map_blocks, release
-from sensorseq.readers.stamps import clock_of
+from sensorseq.readers.stamps import Stamps, clock_of, n_filled, seconds_of
 from sensorseq.recording import Channel, Recording
+from sensorseq.time_names import may_be_time
 
 _SAMPLES = ("timestamps_s", "values")
 _ROWS = 1 << 16  # number of rows joined at a time
+_FEWEST_ROWS = 30  # minimum number of rows of a sensor with its own time column
+_MOSTLY = 0.9  # minimum fraction of steps that increase, and of rows with samples
+_SAME_SPEED = 0.01  # maximum relative difference in the speeds of equal clocks
+_SAME_TIME = 0.5  # minimum ratio of the times that two sensors of a recording cover
+
+_Columns = dict[str, NDArray[np.float64] | None]
+
+
+def own_clocks(
+    path: Path,
+    names: Sequence[str],
+    columns: _Columns,
+    time_name: str,
+    stamps: Stamps,
+    time_unit: str | None = None,
+    channels: Collection[str] = (),
+) -> dict[str, tuple[_Columns, Stamps]]:
+    """Return, by time column, the columns and the timestamps of each sensor.
+
+    Sensors with different rates have different numbers of rows. A second time column must
+    therefore be named like a time, increase, end in the same row as the column behind it but not
+    as `time_name`, and advance at a different speed in the rows they share. In all other tables,
+    all columns have the timestamps of `time_name`. `channels` are measured signals.
+    """
+    first = stamps._replace(seconds=stamps.seconds[: n_filled(stamps.seconds)])
+
+    def own_stamps(name: str, behind: str) -> Stamps | None:
+        x, next_x = columns.get(name), columns.get(behind)
+        is_time = may_be_time(name, time_name) and name not in (time_name, *channels)
+        if not is_time or x is None or next_x is None or (n := n_filled(x)) < _FEWEST_ROWS:
+            return None
+        with suppress(RecordingError):
+            own = seconds_of(path, name, x[:n], time_unit)
+            is_rising = (np.diff(own.seconds) > 0).mean() >= _MOSTLY
+            return own if is_rising and _MOSTLY * n <= n_filled(next_x) <= n else None
+        return None
+
+    clocks, clock_name, current = {time_name: first}, dict[str, str](), time_name
+    for name, behind in pairwise([*names, ""]):
+        own = own_stamps(name, behind)
+        if own is not None:
+            last = min(len(own.seconds), len(first.seconds)) - 1
+            shared_s, own_s = (np.ptp(t.seconds[[0, last]]) for t in (first, own))
+            covered_s = [float(np.ptp(t.seconds[[0, -1]])) for t in (first, own)]
+            if abs(own_s - shared_s) <= _SAME_SPEED * shared_s:
+                current = time_name
+            elif len(own.seconds) != len(first.seconds):
+                if min(covered_s) < _SAME_TIME * max(covered_s):
+                    raise RecordingError(
+                        f"{path}: time columns {time_name!r} and {name!r} cover different times"
+                        f" ({covered_s[0]:.6g} s and {covered_s[1]:.6g} s). If {name!r} is the time"
+                        f" of {behind!r}, store each time and its columns in a file, and join the"
+                        f" files with `pair`. If not, choose `channels`, including {name!r}."
+                    )
+                clocks[name], current = own, name
+        current = time_name if name == time_name else current
+        clock_name[name] = current
+    if len(clocks) == 1:
+        return {time_name: (columns, stamps)}
+    parts: dict[str, _Columns] = {name: {} for name in clocks}
+    for name, x in columns.items():
+        n = 0 if x is None else n_filled(x)
+        likely = (clock_name.get(name, time_name), *clocks)
+        if not (fits := [c for c in likely if n <= len(clocks[c].seconds)]):
+            return {time_name: (columns, stamps)}  # a sample without timestamp raises an error
+        if name not in clocks:
+            parts[fits[0]][name] = x if x is None else x[: len(clocks[fits[0]].seconds)]
+    return {name: (part, clocks[name]) for name, part in parts.items()}
 
 
 def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Recording:

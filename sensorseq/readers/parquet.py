@@ -221,9 +221,10 @@ class ArrowTable(Table):
         numbers = _as_numbers(path, name, column)
         if numbers is not None:
             return seconds_of(path, name, numbers, time_unit)
-        if _is_text(type_):
+        if _is_text(type_) or pa.types.is_time(type_):
             dates = DateTexts(path, name)
-            return seconds_of(path, name, _array(column, "M8[ns]", dates.ticks), time_unit)
+            ticks = _array(column, "M8[ns]", lambda chunk: dates.ticks(chunk.cast(pa.string())))
+            return seconds_of(path, name, ticks, time_unit)
         raise RecordingError(
             f"{path}: column {name!r} of type {type_} has no numbers; timestamps must be seconds"
             " or have a timestamp type."
@@ -487,6 +488,8 @@ def as_labels(path: Path, name: str, table: pa.Table) -> list[str | None]:
     column = table[name]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_temporal(column.type):
+        column = column.cast(pa.string())
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         texts: list[str | None] = column.to_pylist()
         return texts

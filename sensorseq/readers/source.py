@@ -37,6 +37,7 @@ from sensorseq.readers.robot_logs import (
 )
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, HDF5_SUFFIXES, known_suffix_of
 from sensorseq.recording import Channel, Recording, sample_period
+from sensorseq.time_names import time_parts
 
 _TABLES: Mapping[str, Opens] = {
     ".csv": CsvTable,
@@ -309,14 +310,14 @@ def read_source_rate(
 
 def _read_rate(source: RecordingSource, options: ReadOptions) -> float:
     _check_complete(source)
-    use = _for_files(source, options)
+    use, chosen = _for_files(source, options), options.channels or ()
     if source.is_log:
         files = [read_robot_log_timestamps(source.paths, use)]
     elif source.sensor_column is not None:
-        (path,), opened = source.paths, _open_sensors(source, use, options.channels or ())
-        files = [read_timestamps(opens, path, use) for opens in opened.values()]
+        (path,), opened = source.paths, _open_sensors(source, use, chosen)
+        files = [read_timestamps(opens, path, use, chosen) for opens in opened.values()]
     else:
-        files = [read_timestamps(_opens(source, path), path, use) for path in source.paths]
+        files = [read_timestamps(_opens(source, path), path, use, chosen) for path in source.paths]
     rates = [1.0 / sample_period(stamps) for stamps in files if len(stamps) > 1]
     return max((rate for rate in rates if np.isfinite(rate)), default=float("nan"))
 
@@ -340,6 +341,11 @@ def _open_sensors(
     assert column is not None
     in_memory = replace(options, channels=None, scratch=None)  # to separate the rows by sensor
     with refusing_content(path), _opens(source, path)(path, in_memory) as table:
+        if column in (parts := time_parts(table.names, options.time_column)):
+            raise RecordingError(
+                f"{path}: column {column!r} does not name sensors; together, {' and '.join(parts)}"
+                " contain the time. Leave out sensor_column."
+            )
         tables = rows_of_sensors(table, column)
 
     def opens(table: Table) -> Opens:

@@ -1,6 +1,8 @@
 """Convert timestamps to seconds, from ticks of any unit, dates or floats."""
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
 from sensorseq.io.scratch import blocks, count_where, evenly_drawn, map_blocks
-from sensorseq.readers.text_columns import DateTexts
+from sensorseq.readers.text_columns import DAY_NS, DateTexts
 from sensorseq.recording import MOST_STEPS, PLAUSIBLE_HZ, UNITS, Recording
 from sensorseq.time_names import unit_in_name
 
@@ -29,6 +31,17 @@ _MOST_DIGITS = 19  # maximum number of digits of a 64-bit integer
 _FLOAT_DIGITS = 16  # maximum number of digits of a date that a float can represent
 _FEWEST_TIMES = 30  # minimum number of steps for recognizing times of day
 _WITHIN_MINUTE = 0.9  # minimum fraction of steps that stay within a minute
+_MOSTLY = 0.9  # minimum fraction of steps that show the parts of one time
+_TURN_NS = {3600 * 10**9: DAY_NS, 60 * 10**9: 3600 * 10**9}  # hours and minutes begin again
+_DATE_FORMS = (
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d.%m.%y"),
+    *("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y"),
+    *("%d-%b-%Y", "%d %b %Y", "%b %d, %Y"),
+)
+_MIDNIGHT = re.compile(r"[ T]00:00(:00(\.0+)?)?$")
+
+
+TIME_OF_DAY = "time of day"
 
 
 class Stamps(NamedTuple):
@@ -57,6 +70,9 @@ def seconds_of(
     if time_unit is not None:
         check_choice("time_unit", time_unit, UNITS)
     unit = time_unit
+    if (n := n_filled(stamps)) < len(stamps):
+        seconds, facts = seconds_of(path, name, stamps[:n], time_unit, stored_unit)
+        return Stamps(np.append(seconds, np.full(len(stamps) - n, np.nan)), facts)
     if not isinstance(stamps, np.ndarray):
         stamps = DateTexts(path, name).ticks(pa.array(stamps, pa.string()))
     if stamps.dtype.kind in "mM":
@@ -66,8 +82,11 @@ def seconds_of(
         # This also converts timestamps with units such as [25s].
         stamps = stamps.astype(f"{stamps.dtype.kind}8[{unit}]", copy=False)
         known_by = "type" if time_unit is None else "type, not time_unit"
-        facts = _facts(name, "date" if stamps.dtype.kind == "M" else unit, known_by)
         ticks = stamps.view(np.int64)
+        facts = _facts(name, unit, known_by)
+        if stamps.dtype.kind == "M":
+            is_clock = bool((_present(ticks[:1]) // UNITS[unit] // 86_400 == 0).any())
+            facts["unit"] = TIME_OF_DAY if is_clock else "date"
         if time_unit is None:
             _refuse_odd_dates(path, name, ticks, unit)
         return _of_ticks(ticks, unit, facts)
@@ -106,6 +125,83 @@ def seconds_of(
     return _of_ticks(_converted(stamps, np.int64), unit, _facts(name, unit, known_by))
 
 
+def n_filled(values: NDArray[Any] | Sequence[Any]) -> int:
+    """Return the number of rows up to the last one with a number; other types have no blanks."""
+    n = len(values)
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or not n:
+        return n
+    return n - int(np.argmax(~np.isnan(values[::-1]))) if np.isnan(values[-1]) else n
+
+
+def join_parts(
+    columns: Mapping[str, NDArray[np.float64] | None], parts_ns: Mapping[str, int]
+) -> Stamps | None:
+    """Join a time whose parts, such as seconds and nanoseconds, are in several columns.
+
+    Return None if the numbers show something else: each part must be within its unit, and the last
+    part must begin again where the part before it rises by 1.
+    """
+    parts = [x for x in columns.values() if x is not None]
+    if len(parts) < len(columns):
+        return None
+    whole = ticks = np.zeros(len(parts[0]), np.int64)
+    is_missing = np.isnan(parts).any(axis=0)
+    larger_ns = smaller_ns = 0
+    for x, part_ns in zip(parts, parts_ns.values(), strict=True):
+        x = np.where(is_missing, 0, x)
+        is_within = (x >= 0) & (x < (larger_ns / part_ns if larger_ns else np.inf))
+        if not is_within.all() or (ticks % larger_ns if larger_ns else ticks).any():
+            return None
+        whole, ticks = ticks, ticks + np.rint(x * part_ns).astype(np.int64)
+        larger_ns, smaller_ns = part_ns, larger_ns
+    rises, steps = (np.diff(x[~is_missing]) for x in (whole // smaller_ns, ticks - whole))
+    if (rises == 0).any():  # otherwise, the rows are more than one unit apart
+        shows_parts = [(steps >= 0)[rises == 0], (steps < 0)[rises == 1]]
+        if any(some.size and some.mean() < _MOSTLY for some in shows_parts):
+            return None
+    if turn_ns := _TURN_NS.get(next(iter(parts_ns.values()))):
+        ticks[~is_missing] = np.unwrap(ticks[~is_missing], period=turn_ns)
+    ticks[is_missing] = _MISSING
+    return _of_ticks(ticks, "ns", _facts(" + ".join(columns), "ns", "name"))
+
+
+def days_in(texts: Sequence[str | None]) -> list[tuple[int, ...]]:
+    """Return dates as days since 1970, once for each order of day and month that is possible."""
+    plain, possible = [_MIDNIGHT.sub("", (text or "").strip()) for text in texts], {}
+    for form in _DATE_FORMS:
+        with suppress(ValueError):
+            dates = [datetime.strptime(text, form) for text in plain]
+            possible[tuple((day - datetime(1970, 1, 1)).days for day in dates)] = form
+    return list(possible)
+
+
+def add_dates(
+    path: Path, name: str, clock: Stamps, codes: NDArray[np.integer], texts: Sequence[str | None]
+) -> Stamps:
+    """Add dates to times of day; `codes` are the indices of each row's date in `texts`.
+
+    If either number can be the month, the midnights between the dates decide. Without such a
+    midnight, several dates raise an error, and a single date is left out.
+    """
+    is_timed = ~np.isnan(clock.seconds)
+    nights, seconds = np.divmod(clock.seconds[is_timed], 86_400)
+    possible = days_in(texts)
+    if len(possible) > 1:
+        in_order = [d for d in possible if np.ptp(np.array(d)[codes[is_timed]] - nights) == 0]
+        possible = in_order or possible
+    if len(possible) != 1:
+        if possible and len(texts) > 1:
+            raise RecordingError(
+                f"{path}: either number in {texts[0]!r} in column {name!r} can be the month. Write"
+                " dates like 2026-03-01."
+            )
+        return clock
+    days = np.array(possible[0])[codes[is_timed]] + (nights if len(texts) == 1 else 0)
+    ticks = np.full(len(codes), _MISSING)
+    ticks[is_timed] = days.astype(np.int64) * DAY_NS + np.rint(seconds * 1e9).astype(np.int64)
+    return _of_ticks(ticks, "ns", _facts(f"{name} + {clock.facts['column']}", "date", "type"))
+
+
 def describe_clock(facts: dict[str, Any]) -> str:
     """Describe the timestamps of a recording in words, given the facts of `Stamps`."""
     if "sample_rate_hz" in facts:
@@ -118,7 +214,8 @@ def describe_clock(facts: dict[str, Any]) -> str:
         "digits": "by its digits",
         "type, not time_unit": "by its type, not by time_unit",
     }
-    content = f"is in {facts['unit']}" if facts["unit"] in UNITS else "contains dates"
+    kinds = {"date": "contains dates", TIME_OF_DAY: "contains times of day"}
+    content = kinds.get(facts["unit"], f"is in {facts['unit']}")
     known_by = how.get(facts["unit_from"], "by its type")
     start = ", counted from the first stamp" if "origin_ns" in facts else ""
     return f"time column {facts['column']!r} {content} ({known_by}{start})"

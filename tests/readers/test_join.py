@@ -7,6 +7,7 @@ from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.readers import (
     find_recordings,
     join_sensors,
+    read_csv,
     read_recordings,
     read_source,
     read_source_rate,
@@ -38,6 +39,68 @@ def test_known_sines_of_two_sensors_are_found_on_a_common_clock(rate_hz, jitter_
     for column, (frequency_hz, phase) in enumerate(truth):
         wave = np.sin(2 * np.pi * frequency_hz * t + phase)
         assert np.abs(piece.values - wave[:, None])[inside, column].max() < 0.01
+
+
+def in_one_table(path, sensors):
+    """Write columns of different lengths side by side; shorter columns end in blanks."""
+    n = max(map(len, sensors.values()))
+    return write_csv(path, {k: [*x, *[None] * (n - len(x))] for k, x in sensors.items()})
+
+
+@pytest.mark.parametrize("rate_hz", [50, 104, 148.15])
+@pytest.mark.parametrize("first", ["gyro", "current"])
+def test_sensors_in_one_table_keep_the_clocks_of_their_own_time_columns(tmp_path, rate_hz, first):
+    sines = {"current": (100, 3), "gyro": (rate_hz, 2)}
+    columns = {}
+    for name in sorted(sines, reverse=first == "gyro"):
+        t = np.arange(10 * sines[name][0]) / sines[name][0]
+        columns |= {f"{name} [s]": t, name: np.sin(2 * np.pi * sines[name][1] * t)}
+    in_one_table(tmp_path / "ice/run.csv", columns)
+    for time_column in ("1", "3"):
+        (source,) = find_recordings(tmp_path)
+        recording = read_source(source, time_column=time_column)
+        assert set(recording.channel_names) == set(sines)
+        for name, (hz, sine_hz) in sines.items():
+            x = recording.select([name]).values[:, 0]
+            t = recording.timestamps_s[np.isfinite(x)]
+            np.testing.assert_allclose(t, np.arange(len(columns[name])) / hz)
+            np.testing.assert_allclose(x[np.isfinite(x)], np.sin(2 * np.pi * sine_hz * t))
+        fastest = read_source_rate(source, time_column=time_column)
+        assert fastest == pytest.approx(max(100, rate_hz), rel=1e-3)
+
+
+T = np.arange(1000) / 100
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("odometer", 3 * T[:600]),  # its sensor failed
+        ("recv_time", T[:600] + 1.7e9),
+        ("device_time", 24e6 * T[:600]),
+        ("device_time", 24e6 * T),
+        ("cpu_time_s", 0.3 * T),
+    ],
+)
+def test_another_column_that_rises_is_not_always_another_clock(tmp_path, name, values):
+    x = np.sin(T)
+    path = in_one_table(
+        tmp_path / "run.csv", {"time": T, "x": x, name: values, "y": x[: len(values)]}
+    )
+    recording = read_csv(path)
+    assert recording.channel_names == ("x", name, "y")
+    np.testing.assert_array_equal(recording.timestamps_s, T)
+
+
+def test_a_second_clock_of_another_time_is_refused_unless_it_is_chosen(tmp_path):
+    columns = {"time": T, "x": np.sin(T), "cpu_time_s": 0.3 * T[:600], "y": np.sin(T[:600])}
+    in_one_table(tmp_path / "ice/run.csv", columns)
+    with pytest.raises(RecordingError, match="'time' and 'cpu_time_s' cover different times"):
+        read_recordings(tmp_path)
+    (source,) = find_recordings(tmp_path)
+    chosen = ["x", "cpu_time_s", "y"]
+    np.testing.assert_array_equal(read_source(source, channels=chosen).timestamps_s, T)
+    assert read_source_rate(source, channels=chosen) == pytest.approx(100)
 
 
 def test_a_gap_in_one_sensor_cuts_all_sensors():

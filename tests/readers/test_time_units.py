@@ -3,6 +3,7 @@
 import datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,9 +11,10 @@ from tables import READERS, write_table
 
 from sensorseq.errors import RecordingError
 from sensorseq.prepare import prepare
-from sensorseq.readers import join_sensors, read_csv, read_recordings
+from sensorseq.readers import join_sensors, read_csv, read_parquet, read_recordings
 from sensorseq.readers.columns import find_clocks, without_counters
 from sensorseq.readers.stamps import UNITS, odd_rates, seconds_of
+from sensorseq.readers.text_columns import DateTexts
 from sensorseq.time_names import unit_in_name, usual_time_names
 
 EPOCH_S = int(datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC).timestamp())
@@ -157,6 +159,115 @@ def test_a_string_that_is_not_a_date_is_named_with_its_row(tmp_path):
         read_csv(write(tmp_path / "one.csv", [dates[0], "", dates[1]]), time_column="time")
     with pytest.raises(RecordingError, match="too large to be times"):
         read_csv(write(tmp_path / "one.csv", [0, 2**63 - 1]), time_column="time")
+
+
+PARTS = {  # names and nanoseconds of the parts of a time
+    "ros": {"stamp.secs": 10**9, "stamp.nsecs": 1},
+    "capture": {"tv_sec": 10**9, "tv_usec": 1000},
+    "phone": {"TIME_STAMP_s": 10**9, "TIME_STAMP_ms": 10**6},
+    "watch": {"hour": 3600 * 10**9, "minute": 60 * 10**9, "second": 10**9, "ms": 10**6},
+}
+
+
+def table_of_parts(parts, ticks):
+    largest = [None, *parts.values()]
+    columns = {
+        name: (ticks if larger is None else ticks % larger) // ns
+        for (name, ns), larger in zip(parts.items(), largest, strict=False)
+    }
+    return columns | {"a": np.arange(float(len(ticks)))}
+
+
+@each_format
+@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize("rate_hz", [2, 50])
+def test_a_time_whose_parts_are_in_several_columns_is_joined(tmp_path, file, read, kind, rate_hz):
+    start_s = EPOCH_S + 43_198  # two seconds before midnight
+    columns = table_of_parts(PARTS[kind], start_s * 10**9 + np.arange(200) * 10**9 // rate_hz)
+    if kind == "watch":
+        columns["hour"] %= 24
+        start_s = 86_398
+    path = write_table(tmp_path / file, columns)
+    for name in PARTS[kind]:
+        recording = read(path, time_column=name)
+        np.testing.assert_array_equal(recording.timestamps_s, start_s + np.arange(200) / rate_hz)
+        assert recording.channel_names == ("a",)
+
+
+def test_columns_with_units_in_their_names_are_not_always_parts_of_one_time(tmp_path):
+    t, a = np.arange(200) / 50, np.arange(200.0)
+    for other in (1000 * t, 20 + np.sin(a), t % 1 * 1000):  # another unit, periods, other seconds
+        path = write_table(tmp_path / "one.csv", {"time_s": t, "time_ms": other, "a": a})
+        recording = read_csv(path)
+        np.testing.assert_array_equal(recording.timestamps_s, t)
+        assert recording.channel_names == ("time_ms", "a")
+    with pytest.raises(RecordingError, match="has no column time or time_s"):
+        read_csv(write_table(tmp_path / "one.csv", {"lat_min": 0 * a, "lat_s": a / 9, "y": a}))
+
+
+def test_a_part_of_the_time_does_not_name_sensors_or_recordings(tmp_path):
+    ticks = EPOCH_S * 10**9 + np.arange(200) * 10**9 // 50
+    write_table(tmp_path / "ice/one.csv", table_of_parts(PARTS["ros"], ticks))
+    with pytest.raises(RecordingError, match=r"does not name sensors; together, stamp\.secs and"):
+        read_recordings(tmp_path, time_column="stamp.nsecs", sensor_column="stamp.secs")
+
+
+CLOCK = datetime.datetime(2026, 3, 1, 23, 59, 58)
+
+
+def clock_texts(form, n=200, start=CLOCK):
+    return [(start + datetime.timedelta(milliseconds=20 * i)).strftime(form) for i in range(n)]
+
+
+@each_format
+@pytest.mark.parametrize("day", ["%d.%m.%Y", "%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%d"])
+def test_a_date_and_a_time_of_day_are_joined(tmp_path, file, read, day):
+    columns = {"Date": clock_texts(day), "Time": clock_texts("%H:%M:%S.%f"), "a": np.arange(200.0)}
+    path = write_table(tmp_path / file, columns)
+    start_s = CLOCK.replace(tzinfo=datetime.UTC).timestamp()
+    for name in (None, "Date", "Time"):
+        recording = read(path, time_column=name)
+        np.testing.assert_allclose(recording.timestamps_s, start_s + np.arange(200) / 50)
+        assert recording.channel_names == ("a",)
+        assert "dropped_columns" not in recording.attributes
+
+
+@each_format
+@pytest.mark.parametrize("form", ["%H:%M:%S.%f", "%I:%M:%S.%f %p", "%H:%M:%S:%f"])
+def test_times_of_day_continue_after_midnight(tmp_path, file, read, form):
+    for start, start_s in ((CLOCK, 86_398), (CLOCK.replace(hour=12), 46_798)):
+        path = write(tmp_path / file, clock_texts(form, start=start))
+        recording = read(path, time_column=None)
+        np.testing.assert_allclose(recording.timestamps_s, start_s + np.arange(200) / 50)
+        assert recording.attributes["clock"]["unit"] == "time of day"
+
+
+def test_times_of_day_that_arrive_in_blocks_continue_after_midnight(tmp_path):
+    texts = pa.array(clock_texts("%H:%M:%S.%f"))
+    dates = DateTexts(tmp_path, "time")
+    ticks = [dates.ticks(texts[at : at + 30]) for at in range(0, 200, 30)]
+    assert set(np.diff(np.concatenate(ticks)).astype(int)) == {20_000_000}
+
+
+def test_typed_dates_and_times_of_day_are_joined(tmp_path):
+    rows = [CLOCK + datetime.timedelta(milliseconds=20 * i) for i in range(200)]
+    columns = {"date": [r.date() for r in rows], "time": [r.time() for r in rows]}
+    path = write_table(tmp_path / "one.parquet", columns | {"a": np.arange(200.0)})
+    np.testing.assert_allclose(np.diff(read_parquet(path).timestamps_s), 0.02, atol=1e-6)
+
+
+def test_dates_whose_month_is_unknown_are_refused_unless_there_is_only_one(tmp_path):
+    noon = datetime.datetime(2026, 3, 4, 12)
+    times, a = clock_texts("%H:%M:%S.%f", start=noon), np.arange(200.0)
+    path = tmp_path / "one.csv"
+    for later, n_days in ((noon, 1), (noon.replace(month=4), 2)):
+        dates = clock_texts("%m/%d/%Y", 100, noon) + clock_texts("%m/%d/%Y", 100, later)
+        write_table(path, {"Date": dates, "Time": times, "a": a})
+        if n_days == 1:
+            assert read_csv(path).timestamps_s[0] == 43_200
+        else:
+            with pytest.raises(RecordingError, match="either number in '03/04/2026' in column"):
+                read_csv(path)
 
 
 def test_sensors_that_count_from_their_own_first_stamp_stay_aligned(tmp_path):
