@@ -1,7 +1,6 @@
 """Read recordings from HDF5 files with a simple layout."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,11 +29,10 @@ from sensorseq.readers.columns import (
     table_of,
     texts_of_numbers,
 )
-from sensorseq.readers.stamps import Stamps, seconds_of
+from sensorseq.readers.stamps import Stamps, seconds_of, stored_time_unit
 from sensorseq.readers.text_columns import numbers_of_texts
-from sensorseq.recording import UNITS, Recording
+from sensorseq.recording import Recording
 from sensorseq.text import listed
-from sensorseq.time_names import unit_in_name
 
 _DEEPEST = 16  # maximum nesting depth of groups
 
@@ -351,7 +349,7 @@ class _Hdf5Table(Table):
         packing = _Packing.of(self.path, name, dataset)
         stored_unit = None
         if dataset.ndim == 1 and time_unit is None:
-            stored_unit = _time_unit(self.path, name, _unit(dataset))
+            stored_unit = stored_time_unit(self.path, name, _unit(dataset))
         if dataset.size == max(dataset.shape) and dataset.dtype.kind in "iu" and packing.is_plain:
             # Floats cannot represent nanoseconds since 1970.
             ticks = _values(dataset, dataset.dtype, self._scratch, _Packing())
@@ -416,21 +414,6 @@ class _Packing(NamedTuple):
 def _unit(dataset: foreign.Hdf5Dataset) -> str:
     """Return the stored unit, or an empty string."""
     return next((dataset.attrs[n][0] for n in ("unit", "units") if dataset.attrs.get(n)), "")
-
-
-def _time_unit(path: Path, name: str, stored: str) -> str | None:
-    """Return the stored unit of timestamps, such as ``seconds since 1970-01-01``."""
-    text = re.split(r"\bsince\b", stored, flags=re.I)[0].strip()
-    unit = unit_in_name(f"time [{text}]")
-    if unit in UNITS:
-        return unit
-    if unit and unit_in_name(f"time_{unit}"):  # true only if the word is a unit
-        raise RecordingError(
-            f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not a"
-            " unit of timestamps. Convert the column to seconds, or give time_unit if the"
-            " unit is in fact s, ms, us or ns."
-        )
-    return None
 
 
 def _walk(

@@ -1,5 +1,6 @@
 """Convert timestamps to seconds, from ticks of any unit, dates or floats."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,6 +105,21 @@ def seconds_of(
     if unit == "s":
         return Stamps(_converted(stamps, np.float64), {})
     return _of_ticks(_converted(stamps, np.int64), unit, _facts(name, unit, known_by))
+
+
+def stored_time_unit(path: Path, name: str, stored: str) -> str | None:
+    """Return the stored unit of timestamps, such as ``seconds since 1970-01-01``."""
+    text = re.split(r"\bsince\b", stored, flags=re.I)[0].strip()
+    unit = unit_in_name(f"time [{text}]")
+    if unit in UNITS:
+        return unit
+    if unit and unit_in_name(f"time_{unit}"):  # true only if the word is a unit
+        raise RecordingError(
+            f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not a"
+            " unit of timestamps. Convert the column to seconds, or give time_unit if the"
+            " unit is in fact s, ms, us or ns."
+        )
+    return None
 
 
 def describe_clock(facts: dict[str, Any]) -> str:
