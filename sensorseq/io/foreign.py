@@ -52,6 +52,7 @@ class Hdf5Dataset:
 
     def __init__(self, unpacking: _Unpacking, dataset: h5py.Dataset | _Field) -> None:
         self._unpacking, self._dataset = unpacking, dataset
+        self.is_field = isinstance(dataset, _Field)
         self.shape: tuple[int, ...] = dataset.shape
         self.ndim, self.size = len(self.shape), math.prod(self.shape)
         self.is_text = hdf5_file.is_text(dataset)

@@ -458,15 +458,15 @@ class CsvTable(Table):
         if is_even and _is_sample(first[1], self._decimal):
             return {}
         lines, own = self._lines(_MOST_LINES), self._form.separator
-        if b'"' in b"".join(line[1] for line in lines[:2]):
+        texts = [line[1].decode("utf-8-sig", "replace") for line in lines]
+        if any(text.count('"') % 2 for text in texts[:2]):
             return {}  # a quoted field may continue on the next line
         for mark in dict.fromkeys((own, *",;\t|")):
-            rows = [_split(line[1].decode("utf-8-sig", "replace"), mark) for line in lines]
+            rows = [_split(text, mark) for text in texts]
             at, below = self._place_of_names(rows) or (-1, 0)
             if at > 0 and mark != own:
-                number = self._text[: lines[at].start(1)].count(b"\n") + 1
                 raise RecordingError(
-                    f"{self.path}: line {number} seems to contain the column names"
+                    f"{self.path}: {self._named(lines[at])} seems to contain the column names"
                     f" ({listed(map(str.strip, rows[at]), 4)}); use delimiter={mark!r}."
                 )
             if at >= 0 and mark == own:
@@ -475,7 +475,19 @@ class CsvTable(Table):
                 return (
                     dict(zip(column_names(rows[at]), units, strict=True)) if below > at + 1 else {}
                 )
+        rows = [_split(text, own) for text in texts]
+        below, stop = _run_of_numbers(rows, self._decimal)
+        if below > 1 and stop - below > 1 and len(rows[0]) != len(rows[below]):
+            raise RecordingError(
+                f"{self.path}: {self._named(lines[below])} and the next have {len(rows[below])}"
+                f" fields with {own!r} between them, but the line before does not have as many"
+                f" names ({listed(rows[below - 1], 4)}). Name each column there."
+            )
         return {}
+
+    def _named(self, line: re.Match[bytes]) -> str:
+        number = self._text[: line.start(1)].count(b"\n") + 1
+        return f"line {number}"
 
     def _lines(self, n_lines: int) -> list[re.Match[bytes]]:
         """Return the first lines that are not blank, from the line of column names on."""
@@ -608,7 +620,7 @@ class CsvTable(Table):
             raise RecordingError(
                 f"{self.path}: a table of several recordings or sensors must not have a line of"
                 f" units below the column names ({listed(self.units.values(), 4)}); remove it, and"
-                " give the units with `units`."
+                " give the units with `units` and `time_unit`."
             )
         table = self.words([words])
         for name in self.names:

@@ -183,7 +183,10 @@ def find_recordings(
     a table for each recording (``{recording}.txt``). A long table is a CSV or Parquet file whose
     `recording_column` names the recording of each row; rows may be in any order. A LeRobot dataset
     is a folder with ``meta/info.json``; its episodes are the recordings, labeled with their tasks.
-    Hidden files and folders are ignored.
+    A folder may also contain several LeRobot datasets and no other folders. Text files (``.txt``,
+    ``.tsv``, ``.dat``, ``.log``) are recordings only if they begin with a table and do not lie
+    beside recordings of other kinds; a warning lists the others. Hidden files and folders are
+    ignored.
 
     Parameters
     ----------
