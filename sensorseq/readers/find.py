@@ -11,13 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sensorseq.errors import (
-    ArgumentError,
-    RecordingError,
-    did_you_mean,
-    nearest_known,
-    warn_caller,
-)
+from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known, warn_caller
 from sensorseq.io.pair_pattern import Paired, PairPattern
 from sensorseq.io.remote import is_url, listing
 from sensorseq.options import CSV_FORM, ReadOptions, combined
@@ -722,29 +716,28 @@ def _without_texts(
 
     A warning lists them, except notes beside recordings and the recordings' own label tables.
     """
-    rest: list[RecordingSource] = []
-    texts: list[RecordingSource] = []
-    for source in sources:
-        (texts if suffix_of(source.paths[0]) in TEXT_SUFFIXES else rest).append(source)
-    paths = [source.paths[0] for source in rest if _is_recording(source.paths[0], root)]
+    paths = [source.paths[0] for source in sources]
     own_tables = {_own_table(path, own_labels) for path in paths if own_labels}
-    folders = {folder for path in paths for folder in path.parents}
+    others = [path for path in paths if suffix_of(path) not in TEXT_SUFFIXES]
+    folders = {folder for path in others if _is_recording(path, root) for folder in path.parents}
+    kept: list[RecordingSource] = []
     left_out: list[str] = []
-    for source in texts:
-        path = source.paths[0]
-        if path in own_tables:
-            continue
-        if (has_table := is_table(path, form)) and path.parent not in folders:
-            rest.append(source)
-        elif has_table or path.parent not in folders:
-            left_out += source.relative_paths
+    for source, path in zip(sources, paths, strict=True):
+        if suffix_of(path) not in TEXT_SUFFIXES:
+            kept.append(source)
+        elif path not in own_tables:
+            has_table, is_apart = is_table(path, form), path.parent not in folders
+            if has_table and is_apart:
+                kept.append(source)
+            elif has_table or is_apart:
+                left_out += source.relative_paths
     if left_out:
         warn_caller(
             f"left out {listed(left_out, 4)}, because a text file is a recording only if it"
             " begins with a table and does not lie beside recordings of other kinds. To read or to"
             " ignore it, choose the recordings with `files`."
         )
-    return rest
+    return kept
 
 
 def _with_exported_label(
@@ -764,11 +757,9 @@ def _with_exported_label(
 
 def _datasets(root: Path) -> list[Path]:
     """Return a LeRobot dataset, or the datasets in a folder whose folders all are datasets."""
-    if is_dataset(root) or not root.is_dir():
-        return [root] if root.is_dir() else []
-    folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir()]
-    folders = [folder for folder in folders if not folder.name.startswith(".")]
-    return folders if all(map(is_dataset, folders)) else []
+    inner = sorted(root.iterdir()) if root.is_dir() else []
+    folders = [path for path in inner if path.is_dir() and not path.name.startswith(".")]
+    return [root] if is_dataset(root) else folders if all(map(is_dataset, folders)) else []
 
 
 def _from_lerobot(

@@ -143,6 +143,16 @@ def test_a_text_file_that_is_not_a_table_is_one_error(tmp_path):
         read_recordings(tmp_path / "a.dat")
 
 
+@pytest.mark.parametrize(("kind", "own"), [("csv", ".txt"), ("txt", ".lab.txt")])
+def test_label_tables_of_recordings_are_not_recordings(tmp_path, kind, own):
+    (tmp_path / f"a.{kind}").write_text(TABLE)
+    (tmp_path / f"a{own}").write_text("0.0\t1.0\tICE\n1.0\t2.0\tSNOW\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (one,) = find_recordings(tmp_path, manifest="{recording}" + own)
+    assert [span.label for span in one.label_spans] == ["ICE", "SNOW"]
+
+
 def test_notes_are_not_a_sensor_of_a_listed_recording(tmp_path):
     for name in ("imu_0.csv", "pro_0.csv", "loss_0.txt"):
         (tmp_path / name).write_text(TABLE)
