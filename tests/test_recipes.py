@@ -102,7 +102,7 @@ class Sum(_Combined):
         ]
     },
     "reader": {
-        "readers/tsv.py": '''"""Read recordings from tables separated by tabs."""
+        "readers/tab.py": '''"""Read recordings from tables separated by tabs."""
 
 import csv
 
@@ -112,7 +112,7 @@ from sensorseq.readers.columns import Table
 from sensorseq.readers.stamps import seconds_of
 
 
-class TsvTable(Table):
+class TabTable(Table):
     def __init__(self, path, options):
         with open(path, newline="") as file:
             names, *rows = csv.reader(file, delimiter="\\t")
@@ -124,17 +124,17 @@ class TsvTable(Table):
         return {name: self.values[name] for name in names}, stamps
 ''',
         "readers/suffixes.py": (
-            '".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)\n',
-            'SUFFIXES += (".tsv",)\n',
+            "*ARRAY_SUFFIXES, *LOG_SUFFIXES)\n",
+            'SUFFIXES += (".tab",)\n',
         ),
         "readers/source.py": [
             (
                 "from sensorseq.readers.parquet import open_parquet\n",
-                "from sensorseq.readers.tsv import TsvTable\n",
+                "from sensorseq.readers.tab import TabTable\n",
             ),
             (
                 '    ".parquet": open_parquet,\n',
-                '    ".tsv": TsvTable,\n',
+                '    ".tab": TabTable,\n',
             ),
         ],
     },
@@ -224,7 +224,7 @@ from sensorseq import read_recordings
 
 folder = Path("recordings/grass")
 folder.mkdir(parents=True)
-(folder / "one.tsv").write_text("time\\tcurrent\\n0\\t1.5\\n0.1\\t2.5\\n")
+(folder / "one.tab").write_text("time\\tcurrent\\n0\\t1.5\\n0.1\\t2.5\\n")
 (recording,) = read_recordings("recordings")
 assert recording.label == "grass"
 assert recording.values.tolist() == [[1.5], [2.5]]

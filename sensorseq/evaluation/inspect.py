@@ -253,8 +253,8 @@ def inspect_recordings(
             # choose.
             if suffix_of(source.paths[0]) in ARRAY_SUFFIXES and source.has_arrays:
                 with suppress(RecordingError):
-                    topics = list_arrays(source.paths[0])
-                    described = {**_describe_log(topics), "reason": str(error)}
+                    if topics := list_arrays(source.paths[0]):
+                        described = {**_describe_log(topics), "reason": str(error)}
         rows.append({**row, **described})
     if reading.label_column is not None and facts:
         check_labels(reading.labels, classes, "of a recording", left_out)

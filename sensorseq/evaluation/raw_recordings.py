@@ -24,7 +24,7 @@ from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions
 from sensorseq.readers import RecordingSource, find_recordings, read_source
 from sensorseq.readers.source import sources_by_sensor
-from sensorseq.readers.suffixes import CSV_SUFFIXES, suffix_of
+from sensorseq.readers.suffixes import CSV_SUFFIXES, TEXT_SUFFIXES, suffix_of
 from sensorseq.recording import Recording
 
 _REPLAY_S = 0.1  # duration of the samples that are pushed together
@@ -52,7 +52,9 @@ def plans_of(
 
 def _may_be_csv(path: Path) -> bool:
     paths = path.rglob("*") if path.is_dir() else [path]
-    return any(suffix_of(file) in CSV_SUFFIXES for file in paths)
+    suffixes = {suffix_of(file) for file in paths} - {None}
+    # Text files beside recordings of other kinds are notes.
+    return bool(suffixes & {*CSV_SUFFIXES} - {*TEXT_SUFFIXES}) or suffixes <= {*TEXT_SUFFIXES}
 
 
 def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> list[RecordingSource]:

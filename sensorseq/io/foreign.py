@@ -30,11 +30,29 @@ class _Unpacking:
         check_unpacked(self._path, self._n_bytes, self._path.stat().st_size)
 
 
+class _Field:
+    """A field of a table, as a dataset; it may be a table again."""
+
+    def __init__(self, table: Any, name: str) -> None:
+        self._table, self._name, field = table, name, table.dtype[name]
+        self.shape, self.dtype = table.shape + field.shape, field.base
+        self.attrs: Mapping[str, Any] = {}
+
+    def __hash__(self) -> int:
+        return hash((self._table, self._name))
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(self._table, _Field):
+            return self._table[rows][self._name]
+        return self._table.fields(self._name)[rows]
+
+
 class Hdf5Dataset:
     """A dataset with the part of h5py's interface that the readers use."""
 
-    def __init__(self, unpacking: _Unpacking, dataset: h5py.Dataset) -> None:
+    def __init__(self, unpacking: _Unpacking, dataset: h5py.Dataset | _Field) -> None:
         self._unpacking, self._dataset = unpacking, dataset
+        self.is_field = isinstance(dataset, _Field)
         self.shape: tuple[int, ...] = dataset.shape
         self.ndim, self.size = len(self.shape), math.prod(self.shape)
         self.is_text = hdf5_file.is_text(dataset)
@@ -59,20 +77,30 @@ class Hdf5Dataset:
 
 
 class Hdf5Group:
-    """A group, or the root of a file."""
+    """A group, the root of a file, or a table (a dataset whose rows have named fields)."""
 
-    def __init__(self, unpacking: _Unpacking, group: h5py.Group) -> None:
+    def __init__(self, unpacking: _Unpacking, group: h5py.Group | h5py.Dataset | _Field) -> None:
         self._unpacking = unpacking
+        self.is_table = not isinstance(group, h5py.Group)
         with _calling_hdf5():
             self.attrs: Mapping[str, Any] = _attributes(group)
             self.place = hash(group)  # the same number for all paths to a group
-            inner = {name: group.get(name) for name in group}
+            node: Any = group  # h5py has no types
+            if self.is_table:
+                inner = {name: _Field(node, name) for name in node.dtype.names}
+            else:
+                inner = {name: node.get(name) for name in node}
+            inner = {n: node for n, node in inner.items() if getattr(node, "shape", ()) is not None}
             self.datasets = {
                 name: Hdf5Dataset(unpacking, node)
                 for name, node in inner.items()
-                if isinstance(node, h5py.Dataset) and node.shape is not None
+                if isinstance(node, h5py.Dataset | _Field) and node.dtype.names is None
             }
-        self._groups = {name: node for name, node in inner.items() if isinstance(node, h5py.Group)}
+        self._groups = {
+            name: node
+            for name, node in inner.items()
+            if isinstance(node, h5py.Group | h5py.Dataset | _Field) and name not in self.datasets
+        }
 
     @property
     def groups(self) -> dict[str, "Hdf5Group"]:

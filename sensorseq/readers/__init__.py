@@ -82,9 +82,10 @@ def read_recordings(
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
-    The suffix determines the format: CSV (also ``.csv.gz``), Parquet, HDF5, NumPy, MATLAB or a
-    robot log; see `read_csv`, `read_parquet`, `read_hdf5`, `read_arrays`, `read_robot_log`. Use
-    `prepare` for recordings that do not fit in memory.
+    The suffix determines the format: CSV (also ``.csv.gz``, ``.txt``, ``.tsv``, ``.dat`` and
+    ``.log``), Parquet, HDF5, NumPy, MATLAB or a robot log; see `read_csv`, `read_parquet`,
+    `read_hdf5`, `read_arrays`, `read_robot_log`. Use `prepare` for recordings that do not fit in
+    memory.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,8 @@ class ArraysTable(Table):
 
     def time_name(self, options: ReadOptions) -> str:
         """Return the name of the array with the timestamps, or of the array with the rate."""
+        if not any(array.size > 1 for array in self._arrays.values()):
+            self._refuse_left_out(self._left_out)
         name, self._stamps = _time(self.path, self._arrays, options, options.channels)
         return name
 
@@ -174,13 +176,17 @@ class ArraysTable(Table):
                     + did_you_mean(name, names_of_channels)
                 )
         columns.pop(time_name, None)  # the time may be one column of a 2-D array
-        left_out = next((name for name in names if name in self._left_out), None)
-        if left_out and all(values is None for values in columns.values()):
-            raise RecordingError(
-                f"{path}: has no array of numbers; {left_out!r} contains"
-                f" {self._left_out[left_out]}. Store the samples as arrays of numbers."
-            )
+        if all(values is None for values in columns.values()):
+            self._refuse_left_out(names)
         return columns, stamps
+
+    def _refuse_left_out(self, names: Iterable[str]) -> None:
+        if left_out := next((name for name in names if name in self._left_out), None):
+            raise RecordingError(
+                f"{self.path}: has no array of numbers; {left_out!r} contains"
+                f" {self._left_out[left_out]}. Store the samples as arrays of numbers, and each"
+                " recording in its own file."
+            )
 
     def labels(self, name: str) -> list[str | None]:
         """Return a column of strings or numbers as labels."""
@@ -410,5 +416,8 @@ def _hdf5_arrays(
             continue
         yield prefix + name, dataset[()].T
     for name, inner in group.groups.items():
+        if inner.is_table:
+            left_out[prefix + name] = "complex numbers"
+            continue
         if not name.startswith("#") and inner.place not in seen and prefix.count(".") < _DEEPEST:
             yield from _hdf5_arrays(inner, f"{prefix}{name}.", seen, left_out)

@@ -91,10 +91,7 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
         way_out = "Give the time column with time_column (its name or number)"
         if not usual:
             way_out += ", or, if there is none, the rate of the rows with sample_rate_hz"
-        raise RecordingError(
-            f"{path}: {problem} {joined} (columns: {listed(columns)}). {way_out}."
-            + _before_header(columns)
-        )
+        raise RecordingError(f"{path}: {problem} {joined} (columns: {listed(columns)}). {way_out}.")
     if time_column in columns:
         return time_column
     if re.fullmatch(r"[+-]?\d{1,4}", time_column):
@@ -106,10 +103,7 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
             f" columns are {listed(columns)}."
         )
     hint = did_you_mean(time_column, columns, "time_column={!r}")
-    raise RecordingError(
-        f"{path}: no column {time_column!r}; it has {listed(columns)}.{hint}"
-        + _before_header(columns)
-    )
+    raise RecordingError(f"{path}: no column {time_column!r}; it has {listed(columns)}.{hint}")
 
 
 def find_clocks(names: Iterable[str], channels: Sequence[str] | None, separator: str) -> list[str]:
@@ -734,9 +728,3 @@ def as_label(text: str | None) -> str | None:
 
 def _text_of_number(value: float) -> str:
     return str(int(value)) if np.isfinite(value) and value == int(value) else repr(value)
-
-
-def _before_header(names: list[str]) -> str:
-    if len(names) == 1:
-        return " The first line must contain the column names; remove the lines before it."
-    return ""

@@ -9,7 +9,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,11 +33,11 @@ from sensorseq.readers.columns import (
     read_recording,
     stamps_of_rows,
 )
-from sensorseq.readers.stamps import EXACT, Stamps, seconds_of
+from sensorseq.readers.stamps import EXACT, Stamps, seconds_of, stored_time_unit
 from sensorseq.readers.text_columns import DateTexts, TextColumn, is_date, nul_bytes
-from sensorseq.recording import COMMENTS, Recording, column_names
+from sensorseq.recording import COMMENTS, UNITS, Recording, column_names
 from sensorseq.text import listed, parse_number
-from sensorseq.time_names import is_time_name
+from sensorseq.time_names import is_time_name, unit_in_name, usual_time_names
 
 
 class CsvFormat(NamedTuple):
@@ -261,6 +260,7 @@ class CsvTable(Table):
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path, self._form = path, CsvFormat.of(options).check()
         self._folder: Path | None = None
+        self._time, self._decimal = options.time_column, self._form.decimal or "."
         self._text: bytes | mmap.mmap
         try:
             zipped = path.suffix == ".gz"
@@ -287,11 +287,15 @@ class CsvTable(Table):
         if _NOT_BLANK.search(self._text) is None:
             nuls = "" if self._text.find(b"\0") < 0 else " except for NUL bytes; leave it out"
             raise RecordingError(f"{path}: the file is empty{nuls}.")
+        is_tsv = path.suffix.lower() == ".tsv" and self._text.find(b"\t", 0, _BLOCK_BYTES) >= 0
+        if is_tsv and self._form.delimiter is None:
+            self._form = self._form._replace(delimiter="tab")
         if self._form.separator == " ":
             self._text = _with_single_blanks(self._text, self._folder)
         self._first_line = line = self._begin()
         self._data_at = line.end() if self._form.has_header else line.start(1)
-        super().__init__(path, self._header())
+        units = self._find_names() if self._form.has_header else {}
+        super().__init__(path, self._header(), units)
         if self._text[-1:] == b"\0":  # the last field would contain the NUL bytes
             raise self._nul_error()
 
@@ -340,7 +344,8 @@ class CsvTable(Table):
     def _header(self) -> list[str]:
         """Return the column names."""
         path, line = self.path, self._first_line
-        if b"\0" in line[1]:
+        n_nuls = line[1].count(b"\0")
+        if 3 * n_nuls > len(line[1]):
             kind = "be" if line[1].startswith(b"\0") else "le"
             raise RecordingError(
                 f"{path}: the text seems to be UTF-16 without a byte order mark. Give the"
@@ -349,9 +354,16 @@ class CsvTable(Table):
         try:
             header = line[1].decode("utf-8-sig")
         except UnicodeDecodeError as error:
+            if self._text.find(b"\0", 0, _HEAD_BYTES) >= 0:
+                raise RecordingError(
+                    f"{path}: is not a table of text, but binary data; leave it out. If it is"
+                    " UTF-16 without a byte order mark, give encoding='utf-16-le'."
+                ) from error
             raise RecordingError(
                 f"{path}: the header is not UTF-8 text ({error}).{OTHER_ENCODING}"
             ) from error
+        if n_nuls:
+            raise self._nul_error()
         fields = self._fields(line)
         if header.count('"') % 2:
             raise RecordingError(
@@ -400,9 +412,6 @@ class CsvTable(Table):
         path, mark = self.path, self._form.separator
         row = _FIRST_LINE.match(self._text, self._first_line.end())
         second = row[1].decode(errors="replace") if row else ""
-        is_table = 1 < len(names) == _n_fields(second, mark)
-        if self._form.has_header and not is_table:
-            self._check_lines_before(len(names))
         for separator in ";\t,|" if len(names) == 1 else "":
             if 1 < _n_fields(header, separator) == _n_fields(second, separator):
                 name = {"\t": "tab"}.get(separator, separator)
@@ -421,6 +430,8 @@ class CsvTable(Table):
             )
         if len(names) == 1 and 1 < _n_fields(header, ":") == _n_fields(second, ":"):
             raise RecordingError(f"{path}: its columns are separated by ':'. Use delimiter=':'.")
+        if all(parse_number(field, self._decimal) is None for field in _split(second, mark)):
+            self._check_numbers()
         if n_fields > len(names) and self._form.has_header:
             raise RecordingError(
                 f"{path}: its first line has {len(names)} column name(s), but the next line has"
@@ -428,38 +439,98 @@ class CsvTable(Table):
                 f" the names, and {mark!r} at the ends of lines or in numbers."
             )
 
-    def _check_lines_before(self, n_names: int) -> None:
-        """Raise an error if a later line seems to contain the column names, followed by numbers."""
-        decimal, line = self._form.decimal or ".", self._first_line
-        lines = [line]
-        while len(lines) < _MOST_LINES_BEFORE and line.end() < len(self._text):
-            following = _FIRST_LINE.match(self._text, line.end())
-            assert following is not None
-            line = following
-            lines.append(line)
-        if '"' in "".join(line[1].decode(errors="replace") for line in lines[:2]):
-            return  # a quoted field may continue on the next line
-        for mark in dict.fromkeys((self._form.separator, *",;\t|")):
-            rows = [
-                next(csv.reader([line[1].decode(errors="replace")], delimiter=mark), [])
-                for line in lines
-            ]
-            for at, (fields, samples) in enumerate(pairwise(rows)):
-                fits = 1 < len(fields) == len(samples)
-                if not (fits and _is_sample(samples, decimal) and all(fields)):
-                    continue
-                if any(parse_number(field, decimal) is not None for field in fields):
-                    continue
-                if at == 0 or len(fields) == n_names:
-                    return
-                number = self._text[: lines[at].start(1)].count(b"\n") + 1
-                use = "" if mark == self._form.separator else f" and use delimiter={mark!r}"
+    def _check_numbers(self) -> None:
+        """Raise an error if the first lines contain no rows of numbers."""
+        mark = self._form.separator
+        lines = [line[1].decode("utf-8-sig", "replace") for line in self._lines(_MOST_LINES)]
+        begin = sum(_NUMBER.match(line) is not None for line in lines)
+        if 2 * begin <= len(lines) > 1 and not _has_numbers(lines, mark, self._decimal):
+            raise RecordingError(
+                f"{self.path}: is not a table: none of its first {len(lines)} lines is a row of"
+                f" numbers with {mark!r} between them. Leave the file out, or use the `delimiter`"
+                " of its rows."
+            )
+
+    def _find_names(self) -> dict[str, str]:
+        """Move to the line of column names if other lines precede it; return the units below it."""
+        first = [self._fields(line) for line in self._lines(3)]
+        is_even = len(first) > 1 and 1 < len(first[0]) == len(first[1]) == len(first[-1])
+        if is_even and _is_sample(first[1], self._decimal):
+            return {}
+        lines, own = self._lines(_MOST_LINES), self._form.separator
+        texts = [line[1].decode("utf-8-sig", "replace") for line in lines]
+        if any(text.count('"') % 2 for text in texts[:2]):
+            return {}  # a quoted field may continue on the next line
+        for mark in dict.fromkeys((own, *",;\t|")):
+            rows = [_split(text, mark) for text in texts]
+            at, below = self._place_of_names(rows) or (-1, 0)
+            if at > 0 and mark != own:
                 raise RecordingError(
-                    f"{self.path}: line {number} seems to contain the column names"
-                    f" ({listed(map(str.strip, fields), 4)}), but there are other lines before it."
-                    f" Remove the first {number - 1} line(s){use}; in a shell:"
-                    f" tail -n +{number} FILE > NEW."
+                    f"{self.path}: {self._named(lines[at])} seems to contain the column names"
+                    f" ({listed(map(str.strip, rows[at]), 4)}); use delimiter={mark!r}."
                 )
+            if at >= 0 and mark == own:
+                self._first_line, self._data_at = lines[at], lines[below - 1].end()
+                units = [_IN_BRACKETS.sub(r"\1", text.strip()) for text in rows[below - 1]]
+                return (
+                    dict(zip(column_names(rows[at]), units, strict=True)) if below > at + 1 else {}
+                )
+        rows = [_split(text, own) for text in texts]
+        below, stop = _run_of_numbers(rows, self._decimal)
+        if below > 1 and stop - below > 1 and len(rows[0]) != len(rows[below]):
+            raise RecordingError(
+                f"{self.path}: {self._named(lines[below])} and the next have {len(rows[below])}"
+                f" fields with {own!r} between them, but the line before does not have as many"
+                f" names ({listed(rows[below - 1], 4)}). Name each column there."
+            )
+        return {}
+
+    def _named(self, line: re.Match[bytes]) -> str:
+        number = self._text[: line.start(1)].count(b"\n") + 1
+        return f"line {number}"
+
+    def _lines(self, n_lines: int) -> list[re.Match[bytes]]:
+        """Return the first lines that are not blank, from the line of column names on."""
+        lines = [self._first_line]
+        while len(lines) < n_lines and (line := _FIRST_LINE.match(self._text, lines[-1].end())):
+            if _NOT_BLANK.search(line[1]) is None:
+                break
+            lines.append(line)
+        return lines
+
+    def _place_of_names(self, rows: list[list[str]]) -> tuple[int, int] | None:
+        """Return the places of the column names and of the first sample; None if there are none.
+
+        The names are words above the longest run of rows of numbers. A line between them may
+        contain units. Lines above the names are passed over if they have a different number of
+        fields, or if only the names contain the name of a time column.
+        """
+        below = _run_of_numbers(rows, self._decimal)[0]
+        at, width = below - 1, len(rows[below]) if below < len(rows) else 0
+
+        def are_names(fields: list[str]) -> bool:
+            words = sum(map(bool, map(str.strip, fields)))
+            return words > 1 and len(fields) == width and not _numbers_in(fields, self._decimal)
+
+        def time(fields: list[str]) -> list[str]:
+            names = column_names(fields)
+            return [name for name in names if name == self._time] or usual_time_names(names)
+
+        def are_units(units: list[str], names: list[str]) -> bool:
+            unit_of = dict(zip(column_names(names), map(str.strip, units), strict=True))
+            of_time = {unit for name in time(names) if (unit := unit_of[name]).isalpha()}
+            are_known = UNITS.keys() >= {unit_in_name(f"time [{unit}]") for unit in of_time}
+            in_brackets = all(map(_IN_BRACKETS.fullmatch, filter(None, unit_of.values())))
+            return in_brackets or bool(of_time and are_known)
+
+        if at < 0 or not are_names(rows[at]):
+            return None
+        at -= at > 0 and are_names(rows[at - 1]) and are_units(rows[at], rows[at - 1])
+        alike = [fields for fields in rows[:at] if len(fields) == width]
+        if alike and not time(rows[at]):
+            return 0, 1
+        is_first = any(time(fields) or are_units(fields, rows[at]) for fields in alike)
+        return (0, 1) if is_first else (at, below)
 
     def numbers(self, names: list[str]) -> NumberColumns:
         """Read the named columns as numbers; a word among numbers raises an error."""
@@ -512,7 +583,9 @@ class CsvTable(Table):
         self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
     ) -> Stamps:
         """Return the timestamps in a column; if `numbers` is None, the column contains dates."""
-        path = self.path
+        path, stored_unit = self.path, None
+        if time_unit is None:
+            stored_unit = stored_time_unit(self.path, name, self.units.get(name, ""))
         if numbers is None:
             dates = DateTexts(path, name)
             (ticks,) = self._arrays(
@@ -523,8 +596,8 @@ class CsvTable(Table):
             with suppress(pa.ArrowInvalid):
                 read = self._read([name], pa.int64(), None)
                 (ticks,) = self._arrays([name], read, np.int64, _numbers_of_block)
-                return seconds_of(path, name, ticks, time_unit)
-        return seconds_of(path, name, numbers, time_unit)
+                return seconds_of(path, name, ticks, time_unit, stored_unit)
+        return seconds_of(path, name, numbers, time_unit, stored_unit)
 
     def labels(self, name: str) -> CodedLabels:
         """Return the label of each row; None for an empty field."""
@@ -543,6 +616,12 @@ class CsvTable(Table):
 
     def as_arrow(self, words: str) -> pa.Table:
         """Return one column as strings, and each other column as numbers if it has no words."""
+        if self.units:
+            raise RecordingError(
+                f"{self.path}: a table of several recordings or sensors must not have a line of"
+                f" units below the column names ({listed(self.units.values(), 4)}); remove it, and"
+                " give the units with `units` and `time_unit`."
+            )
         table = self.words([words])
         for name in self.names:
             if name == words:
@@ -710,6 +789,57 @@ def _is_sample(fields: list[str], decimal: str) -> bool:
     return parse_number(first, decimal) is not None or is_date(first)
 
 
+def _numbers_in(fields: list[str], decimal: str) -> int:
+    """Return how many fields are numbers or dates."""
+    return sum(parse_number(field, decimal) is not None or is_date(field) for field in fields)
+
+
+def _run_of_numbers(rows: list[list[str]], decimal: str) -> tuple[int, int]:
+    """Return the limits of the longest run of rows with numbers and the same number of fields."""
+    longest, start = (len(rows), len(rows)), 0
+    for at, fields in enumerate(rows):
+        if not _numbers_in(fields, decimal):
+            start = at + 1
+            continue
+        if len(fields) != len(rows[start]):
+            start = at
+        if at + 1 - start > longest[1] - longest[0]:
+            longest = start, at + 1
+    return longest
+
+
+def is_table(path: Path, form: CsvFormat) -> bool:
+    """Test whether a text file begins like a table: with lines of numbers, perhaps below others."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    text = head.decode(form.encoding_of(head), "ignore")
+    lines = [line for line in text.splitlines() if line.strip()][:_MOST_LINES]
+    return "\0" not in text and _has_numbers(lines, "", form.decimal or ".")
+
+
+def _has_numbers(lines: list[str], mark: str, decimal: str) -> bool:
+    """Return True if a line has numbers between the marks, or two lines mostly between others."""
+    for other in (mark or ",", *",;\t| "):
+        rows = [_split(line, other) for line in lines]
+        start, stop = _run_of_numbers(rows, decimal)
+        fields = rows[start] if start < stop else []
+        is_mostly_numbers = 2 * _numbers_in(fields, decimal) > len(fields)
+        run = (field for fields in rows[start:stop] for field in fields)
+        has_number = any(parse_number(field, decimal) is not None for field in run)
+        if has_number and (other == mark or (stop - start > 1 and is_mostly_numbers)):
+            return True
+    return False
+
+
+def _split(line: str, mark: str) -> list[str]:
+    if mark == " ":
+        return line.split()
+    return next(csv.reader([line], delimiter=mark, skipinitialspace=True), [])
+
+
 def _n_fields(line: str, mark: str) -> int:
     """Return the number of fields in a line, or 0 if the last field continues on the next line."""
     return 0 if line.count('"') % 2 else len(next(csv.reader([line], delimiter=mark), []))
@@ -737,7 +867,10 @@ _PLAIN_NUMBERS = "Write numbers without spaces, quotes or thousands separators"
 _SEPARATOR = re.compile(r'(?![^\W_]|["+\-.\r\n\0])[\0-\x7f]')
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\f\v]*[\r\n])*([^\r\n]*)")
 _BLANKS = re.compile(rb'("[^"]*")|[ \t]+')
-_MOST_LINES_BEFORE = 50
+_MOST_LINES = 50  # number of lines at the start in which the names are looked for
+_IN_BRACKETS = re.compile(r"[\[(](.*)[\])]|-")  # a unit, or a mark for no unit
+_HEAD_BYTES = 1 << 16
+_NUMBER = re.compile(r"\s*[-+]?\d*\.?\d+(?![-\d.:/])")  # not a date
 _NOT_BLANK = re.compile(rb"[^\s\0]")
 _EMPTY = [""]  # fields that mean a missing label or id; null, NA or nan may be a class
 _BLOCK_BYTES = 1 << 20  # number of bytes of text parsed at a time

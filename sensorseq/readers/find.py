@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
+from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known, warn_caller
 from sensorseq.io.pair_pattern import Paired, PairPattern
 from sensorseq.io.remote import is_url, listing
 from sensorseq.options import CSV_FORM, ReadOptions, combined
@@ -23,7 +23,7 @@ from sensorseq.readers.annotations import (
     tabbed_rows,
 )
 from sensorseq.readers.columns import as_label
-from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
+from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat, is_table
 from sensorseq.readers.edge_impulse import LABELS, exported_labels, is_acquisition
 from sensorseq.readers.lerobot import LeRobotDataset, is_dataset, list_episodes
 from sensorseq.readers.long_table import TableRows, list_table
@@ -36,12 +36,13 @@ from sensorseq.readers.suffixes import (
     LOG_SUFFIXES,
     SUFFIXES,
     TABLE_SUFFIXES,
+    TEXT_SUFFIXES,
     known_suffix_of,
     stem_of,
     suffix_of,
 )
 from sensorseq.recording import LabelSpan, Recording
-from sensorseq.text import parse_number
+from sensorseq.text import listed, parse_number
 
 MANIFEST = "manifest.csv"
 _TIMES = ("start_s", "end_s")
@@ -176,7 +177,10 @@ def find_recordings(
     a table for each recording (``{recording}.txt``). A long table is a CSV or Parquet file whose
     `recording_column` names the recording of each row; rows may be in any order. A LeRobot dataset
     is a folder with ``meta/info.json``; its episodes are the recordings, labeled with their tasks.
-    Hidden files and folders are ignored.
+    A folder may also contain several LeRobot datasets and no other folders. Text files (``.txt``,
+    ``.tsv``, ``.dat``, ``.log``) are recordings only if they begin with a table and do not lie
+    beside recordings of other kinds; a warning lists the others. Hidden files and folders are
+    ignored.
 
     Parameters
     ----------
@@ -295,11 +299,13 @@ def find_recordings(
         root = sources[0].root
         if options.pair is not None:
             sources = _with_partners(sources, options.pair, table)
-    elif is_dataset(root):
-        sources, is_listed = _from_lerobot(root, options.label_column), True
+    elif datasets := _datasets(root):
+        sources, is_listed = _from_lerobot(root, datasets, options.label_column), True
     elif root.is_dir():
         depth = 1 if options.pair is None else PairPattern(options.pair).depth
         sources = _from_folders(root, excluded, ignore, depth)
+        if not patterns:
+            sources = _without_texts(sources, root, own_labels, form)
         if exported := exported_labels(root):
             sources, is_listed = [_with_exported_label(s, exported) for s in sources], True
     elif root.exists():
@@ -347,10 +353,14 @@ def _source_of_file(path: Path) -> RecordingSource:
     return RecordingSource(stem_of(path), (path,), None, stem_of(path), root=path.parent)
 
 
+def _own_table(path: Path, pattern: str) -> Path:
+    return path.parent / pattern.replace(PER_RECORDING, stem_of(path))
+
+
 def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
     """Return a recording with the labels from the recording's own label table."""
     path = source.paths[0]
-    table = path.parent / pattern.replace(PER_RECORDING, stem_of(path))
+    table = _own_table(path, pattern)
     spans = [
         _SpanRow(row["at"], *_span(f"{table}, {row['at']}", row, USUAL_FORM), source)
         for row in tabbed_rows(table, str(path))
@@ -416,7 +426,7 @@ def _at_url(url: str, options: ReadOptions) -> list[RecordingSource]:
     with listing(url, (MANIFEST, str(manifest))) as (folder, root_url):
         if isinstance(manifest, str | os.PathLike):
             manifest = str(folder / manifest)
-        if is_dataset(folder):
+        if _datasets(folder):
             raise ArgumentError(f"{url}: a LeRobot dataset cannot be at a URL; download it first.")
         sources = find_recordings(folder, replace(options, manifest=manifest))
     return [replace(source, url=root_url) for source in sources]
@@ -664,7 +674,10 @@ def _from_folders(
         if "meta" in folders and is_dataset(here):
             dataset = here
         if dataset is not None:
-            raise RecordingError(f"{dataset}: is a LeRobot dataset; pass only this folder.")
+            raise RecordingError(
+                f"{dataset}: is a LeRobot dataset; pass only this folder, or a folder that"
+                " contains only datasets."
+            )
         folders[:] = sorted(
             name
             for name in folders
@@ -696,6 +709,37 @@ def _from_folders(
     return sources
 
 
+def _without_texts(
+    sources: list[RecordingSource], root: Path, own_labels: str, form: CsvFormat
+) -> list[RecordingSource]:
+    """Leave out text files that are not tables, or that lie beside or above other recordings.
+
+    A warning lists them, except notes beside recordings and the recordings' own label tables.
+    """
+    paths = [source.paths[0] for source in sources]
+    own_tables = {_own_table(path, own_labels) for path in paths if own_labels}
+    others = [path for path in paths if suffix_of(path) not in TEXT_SUFFIXES]
+    folders = {folder for path in others if _is_recording(path, root) for folder in path.parents}
+    kept: list[RecordingSource] = []
+    left_out: list[str] = []
+    for source, path in zip(sources, paths, strict=True):
+        if suffix_of(path) not in TEXT_SUFFIXES:
+            kept.append(source)
+        elif path not in own_tables:
+            has_table, is_apart = is_table(path, form), path.parent not in folders
+            if has_table and is_apart:
+                kept.append(source)
+            elif has_table or is_apart:
+                left_out += source.relative_paths
+    if left_out:
+        warn_caller(
+            f"left out {listed(left_out, 4)}, because a text file is a recording only if it"
+            " begins with a table and does not lie beside recordings of other kinds. To read or to"
+            " ignore it, choose the recordings with `files`."
+        )
+    return kept
+
+
 def _with_exported_label(
     source: RecordingSource, labels: Mapping[str, str | None]
 ) -> RecordingSource:
@@ -711,12 +755,22 @@ def _with_exported_label(
     return source
 
 
-def _from_lerobot(root: Path, label_column: str | None) -> list[RecordingSource]:
+def _datasets(root: Path) -> list[Path]:
+    """Return a LeRobot dataset, or the datasets in a folder whose folders all are datasets."""
+    inner = sorted(root.iterdir()) if root.is_dir() else []
+    folders = [path for path in inner if path.is_dir() and not path.name.startswith(".")]
+    return [root] if is_dataset(root) else folders if all(map(is_dataset, folders)) else []
+
+
+def _from_lerobot(
+    root: Path, datasets: list[Path], label_column: str | None
+) -> list[RecordingSource]:
     sources = []
-    for file, rows, label, spans in list_episodes(LeRobotDataset(root), label_column):
-        name = f"episode_{int(rows.recording):06d}"
-        source = RecordingSource(name, (file,), label, name, root=root, label_spans=spans)
-        sources.append(replace(source, rows=rows))
+    for folder in datasets:
+        for file, rows, label, spans in list_episodes(LeRobotDataset(folder), label_column):
+            name = (folder.relative_to(root) / f"episode_{int(rows.recording):06d}").as_posix()
+            source = RecordingSource(name, (file,), label, name, root=root, label_spans=spans)
+            sources.append(replace(source, rows=rows))
     return sorted(sources, key=lambda source: source.recording_id)
 
 
@@ -968,6 +1022,8 @@ def _with_partners(sources: list[RecordingSource], pair: str, table: Path) -> li
             owner = match and owners.get((folder, match.recording))
             if not match or not owner or suffix_of(path) is None or path.resolve() in listed:
                 continue
+            if suffix_of(path) in TEXT_SUFFIXES and suffix_of(owner.paths[0]) not in TEXT_SUFFIXES:
+                continue  # such as notes
             if len(wanted) == 1 or match.sensor in wanted:
                 sensors.add(match.sensor)
                 found.append(replace(owner, paths=(path,)))

@@ -1,7 +1,6 @@
 """Read recordings from HDF5 files with a simple layout."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,11 +29,11 @@ from sensorseq.readers.columns import (
     table_of,
     texts_of_numbers,
 )
-from sensorseq.readers.stamps import Stamps, seconds_of
+from sensorseq.readers.stamps import Stamps, seconds_of, stored_time_unit
 from sensorseq.readers.text_columns import numbers_of_texts
-from sensorseq.recording import UNITS, Recording
+from sensorseq.recording import Recording
 from sensorseq.text import listed
-from sensorseq.time_names import unit_in_name
+from sensorseq.time_names import is_time_name
 
 _DEEPEST = 16  # maximum nesting depth of groups
 
@@ -60,7 +59,8 @@ def read_hdf5(
     """Read one recording from an HDF5 file.
 
     A 1-D dataset is a channel, and so is each column of a 2-D dataset. Time may run along either
-    axis of a 2-D dataset. The dataset's attribute ``columns`` lists the names of its columns, which
+    axis of a 2-D dataset. The fields of a table (a compound dataset) are read as the datasets of a
+    group. The dataset's attribute ``columns`` lists the names of its columns, which
     may include the time; without this attribute, the names are ``gyro[0]``, ``gyro[1]`` and so on.
     Datasets in groups are named after their paths, such as ``imu/ax``, without outer groups that
     contain only one group. The time is a dataset, or is computed from an attribute
@@ -213,6 +213,8 @@ class _Hdf5Table(Table):
         if options.time_column is not None:
             return find_time_column(self.path, self.names, options.time_column)
         times = find_clocks(self.names, options.channels, "/")
+        in_table = {name: self._located[self._place[name][0]].dataset.is_field for name in times}
+        times = [name for name in times if not in_table[name]] or times  # a table may list events
         if len(times) == 1:
             return times[0]
         if times:
@@ -351,7 +353,7 @@ class _Hdf5Table(Table):
         packing = _Packing.of(self.path, name, dataset)
         stored_unit = None
         if dataset.ndim == 1 and time_unit is None:
-            stored_unit = _time_unit(self.path, name, _unit(dataset))
+            stored_unit = stored_time_unit(self.path, name, _unit(dataset))
         if dataset.size == max(dataset.shape) and dataset.dtype.kind in "iu" and packing.is_plain:
             # Floats cannot represent nanoseconds since 1970.
             ticks = _values(dataset, dataset.dtype, self._scratch, _Packing())
@@ -418,21 +420,6 @@ def _unit(dataset: foreign.Hdf5Dataset) -> str:
     return next((dataset.attrs[n][0] for n in ("unit", "units") if dataset.attrs.get(n)), "")
 
 
-def _time_unit(path: Path, name: str, stored: str) -> str | None:
-    """Return the stored unit of timestamps, such as ``seconds since 1970-01-01``."""
-    text = re.split(r"\bsince\b", stored, flags=re.I)[0].strip()
-    unit = unit_in_name(f"time [{text}]")
-    if unit in UNITS:
-        return unit
-    if unit and unit_in_name(f"time_{unit}"):  # true only if the word is a unit
-        raise RecordingError(
-            f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not a"
-            " unit of timestamps. Convert the column to seconds, or give time_unit if the"
-            " unit is in fact s, ms, us or ns."
-        )
-    return None
-
-
 def _walk(
     path: Path, group: foreign.Hdf5Group, folder: str, rate_hz: float | None, seen: set[int]
 ) -> Iterator[tuple[str, _LocatedDataset]]:
@@ -458,7 +445,9 @@ def _check_one_recording(path: Path, names: list[str], columns: list[str]) -> No
     groups = listed(contents, 6) or "nothing"
     more = ""
     if names:
-        pick = next((column for column in columns if column.partition("/")[0] in alike), names[0])
+        alike_columns = [column for column in columns if column.partition("/")[0] in alike]
+        signals = [name for name in alike_columns if not is_time_name(name.rpartition("/")[2])]
+        pick = next(iter(signals or alike_columns), names[0])
         more = f" To read groups as one recording, choose `channels`, such as channels={pick!r}."
     raise RecordingError(
         f"{path}: the root contains no dataset; it contains {groups}. Store one recording per file,"

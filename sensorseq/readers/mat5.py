@@ -19,7 +19,7 @@ _DTYPES = {
 }  # fmt: skip
 _MATRIX, _COMPRESSED = 14, 15
 _STRUCT, _TEXT, _NUMERIC = 2, 4, range(6, 16)
-_KINDS = {1: "cells", 2: "several structs", 3: "an object", 5: "a sparse matrix", 17: "an object"}
+_KINDS = {1: "cells", 3: "an object", 5: "a sparse matrix", 17: "an object"}
 _COMPLEX = 8
 _DEEPEST = 16  # maximum nesting depth of structs
 
@@ -104,7 +104,8 @@ def _arrays(
                 field_name = field.split(b"\0")[0].decode("utf-8", "replace")
                 yield from _arrays(content, order, f"{name}.{field_name}", depth + 1, left_out)
     elif kind != _TEXT and name and prod(shape) > 0:
-        left_out[name] = _KINDS.get(kind, "complex numbers")
+        structs = f"an array of {prod(shape)} structs"
+        left_out[name] = structs if kind == _STRUCT else _KINDS.get(kind, "complex numbers")
 
 
 def _numbers(element: tuple[int, memoryview], order: str) -> NDArray[np.generic]:

@@ -35,13 +35,17 @@ from sensorseq.readers.robot_logs import (
     read_robot_log,
     read_robot_log_timestamps,
 )
-from sensorseq.readers.suffixes import ARRAY_SUFFIXES, HDF5_SUFFIXES, known_suffix_of
+from sensorseq.readers.suffixes import (
+    ARRAY_SUFFIXES,
+    CSV_SUFFIXES,
+    HDF5_SUFFIXES,
+    known_suffix_of,
+)
 from sensorseq.recording import Channel, Recording, sample_period
 from sensorseq.time_names import time_parts
 
 _TABLES: Mapping[str, Opens] = {
-    ".csv": CsvTable,
-    ".csv.gz": CsvTable,
+    **dict.fromkeys(CSV_SUFFIXES, CsvTable),
     ".parquet": open_parquet,
     **dict.fromkeys(HDF5_SUFFIXES, open_hdf5),
     **dict.fromkeys(ARRAY_SUFFIXES, ArraysTable),

@@ -202,6 +202,21 @@ def add_dates(
     return _of_ticks(ticks, "ns", _facts(f"{name} + {clock.facts['column']}", "date", "type"))
 
 
+def stored_time_unit(path: Path, name: str, stored: str) -> str | None:
+    """Return the stored unit of timestamps, such as ``seconds since 1970-01-01``."""
+    text = re.split(r"\bsince\b", stored, flags=re.I)[0].strip()
+    unit = unit_in_name(f"time [{text}]")
+    if unit in UNITS:
+        return unit
+    if unit and unit_in_name(f"time_{unit}"):  # true only if the word is a unit
+        raise RecordingError(
+            f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not a"
+            " unit of timestamps. Convert the column to seconds, or give time_unit if the"
+            " unit is in fact s, ms, us or ns."
+        )
+    return None
+
+
 def describe_clock(facts: dict[str, Any]) -> str:
     """Describe the timestamps of a recording in words, given the facts of `Stamps`."""
     if "sample_rate_hz" in facts:

@@ -9,12 +9,14 @@ MDF_SUFFIXES = (".mf4", ".mdf")
 STORED_LOG_SUFFIXES = (".ulg", *MDF_SUFFIXES)
 """Suffixes of the logs that are read as arrays, not message by message."""
 LOG_SUFFIXES = (*BAG_SUFFIXES, *STORED_LOG_SUFFIXES)
-CSV_SUFFIXES = (".csv", ".csv.gz")
+TEXT_SUFFIXES = (".txt", ".tsv", ".dat", ".log")
+"""Suffixes of text files, some of which are tables and are then read like CSV files."""
+CSV_SUFFIXES = (".csv", ".csv.gz", *TEXT_SUFFIXES)
 TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 HDF5_SUFFIXES = (".h5", ".hdf5")
 ACQUISITION_SUFFIXES = (".json", ".cbor")
 ARRAY_SUFFIXES = (".npz", ".npy", ".mat", *ACQUISITION_SUFFIXES)
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)
+SUFFIXES = (*TABLE_SUFFIXES, *HDF5_SUFFIXES, *ARRAY_SUFFIXES, *LOG_SUFFIXES)
 
 
 def stem_of(path: Path) -> str:

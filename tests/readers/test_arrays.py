@@ -387,6 +387,15 @@ def test_arrays_of_windows_are_recognized(tmp_path, capsys, more):
     assert "call fit(X, y)" in capsys.readouterr().out
 
 
+def test_an_array_of_structs_is_named(tmp_path, capsys):
+    trial = np.array([({"emg": np.arange(9.0)},)] * 3, dtype=[("x", object)])
+    scipy.io.savemat(tmp_path / "a.mat", {"trial": trial})
+    assert run(["inspect", str(tmp_path / "a.mat")]) == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert "'trial' contains an array of 3 structs. Store" in said
+    assert "--channels" not in said
+
+
 def test_inspect_explains_why_arrays_are_not_one_recording(tmp_path, capsys):
     np.savez(tmp_path / "a.npz", a=CURRENT, b=CURRENT)
     assert run(["inspect", str(tmp_path / "a.npz")]) == 0

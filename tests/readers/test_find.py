@@ -1,3 +1,6 @@
+import warnings
+
+import numpy as np
 import pytest
 
 from sensorseq.errors import ArgumentError, RecordingError
@@ -90,11 +93,72 @@ def test_a_folder_of_files_alone_and_a_single_file_have_no_labels(tmp_path):
     assert (single.recording_id, single.label, single.group) == ("b", None, "b")
 
 
-@pytest.mark.parametrize("name", ["nowhere", "notes.txt"])
+@pytest.mark.parametrize("name", ["nowhere", "notes.md"])
 def test_a_path_without_recordings_is_an_error_that_names_it(tmp_path, name):
-    touch(tmp_path, "notes.txt")
+    touch(tmp_path, "notes.md")
     with pytest.raises(RecordingError, match=name):
         find_recordings(tmp_path / name)
+
+
+TABLE = "time,a\n" + "".join(f"{i / 20},{i % 7}\n" for i in range(60))
+NOTES = "Notes on the drive,\nof 2026-03-01\n"
+LOG = "2026-03-01 10:00:00,123 INFO start\n2026-03-01 10:00:01,456 INFO stop\n"
+
+
+@pytest.mark.parametrize("kind", ["csv", "dat"])
+def test_a_text_file_is_a_recording_only_if_it_is_a_table_apart_from_other_kinds(tmp_path, kind):
+    contents = {f"ICE/a.{kind}": TABLE, "SNOW/b.txt": TABLE}
+    contents |= {"ICE/notes.txt": NOTES, "run.log": LOG, "loss.txt": TABLE}
+    for name, text in contents.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    if kind == "dat":  # there is no other kind, so each text file counts
+        with (
+            pytest.warns(UserWarning, match=r"left out run\.log, ICE/notes\.txt, because"),
+            pytest.raises(RecordingError, match="exclude='loss'"),
+        ):
+            find_recordings(tmp_path)
+        with pytest.warns(UserWarning, match="left out"):
+            found = find_recordings(tmp_path, exclude="loss")
+    else:
+        with pytest.warns(UserWarning, match=r"left out loss\.txt, because") as caught:
+            found = find_recordings(tmp_path)
+        assert len(caught) == 1
+    assert [(one.recording_id, one.label) for one in found] == [
+        ("ICE/a", "ICE"),
+        ("SNOW/b", "SNOW"),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(find_recordings(tmp_path, files=["a.*", "b.*"])) == 2
+
+
+def test_a_text_file_that_is_not_a_table_is_one_error(tmp_path):
+    for text, said in ((NOTES, "is not a table: none"), (LOG, "is not a table: none")):
+        (tmp_path / "a.log").write_text(text)
+        with pytest.raises(RecordingError, match=said):
+            read_recordings(tmp_path / "a.log")
+    (tmp_path / "a.dat").write_bytes(np.linspace(0.1, 9, 99).astype("<f4").tobytes() + bytes(9))
+    with pytest.raises(RecordingError, match="is not a table of text, but binary data; leave"):
+        read_recordings(tmp_path / "a.dat")
+
+
+@pytest.mark.parametrize(("kind", "own"), [("csv", ".txt"), ("txt", ".lab.txt")])
+def test_label_tables_of_recordings_are_not_recordings(tmp_path, kind, own):
+    (tmp_path / f"a.{kind}").write_text(TABLE)
+    (tmp_path / f"a{own}").write_text("0.0\t1.0\tICE\n1.0\t2.0\tSNOW\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (one,) = find_recordings(tmp_path, manifest="{recording}" + own)
+    assert [span.label for span in one.label_spans] == ["ICE", "SNOW"]
+
+
+def test_notes_are_not_a_sensor_of_a_listed_recording(tmp_path):
+    for name in ("imu_0.csv", "pro_0.csv", "loss_0.txt"):
+        (tmp_path / name).write_text(TABLE)
+    (tmp_path / "manifest.csv").write_text("path,label\nimu_0.csv,ice\n")
+    (one,) = find_recordings(tmp_path, pair="{sensor}_{recording}.*")
+    assert one.sensors == ("imu", "pro")
 
 
 def test_an_empty_folder_is_an_error_that_lists_the_known_formats(tmp_path):

@@ -49,6 +49,26 @@ def test_a_table_with_named_columns_is_the_same(tmp_path, inside):
     assert recording.recording_id == "drive"
 
 
+@pytest.mark.parametrize("inside", ["imu", "log/imu"])
+def test_a_table_of_fields_is_read_like_datasets(tmp_path, inside):
+    kinds = [
+        ("time", "f8"),
+        ("ax", "f4"),
+        ("gyro", "f4", 2),
+        ("note", "S3"),
+        ("motor", [("i", "i2")]),
+    ]
+    table = np.zeros(40, kinds)
+    table["time"], table["ax"] = np.arange(40) / 20, np.arange(40) % 7
+    table["gyro"], table["motor"]["i"] = np.arange(80).reshape(40, 2) % 5, np.arange(40) % 3
+    recording = read_hdf5(write(tmp_path, lambda file: file.create_dataset(inside, data=table)))
+    np.testing.assert_array_equal(recording.timestamps_s, table["time"])
+    assert recording.channel_names == ("ax", "gyro[0]", "gyro[1]", "motor/i")
+    columns = [table["ax"], *table["gyro"].T, table["motor"]["i"]]
+    np.testing.assert_array_equal(recording.values.T, columns)
+    assert recording.attributes["dropped_columns"] == ["note"]
+
+
 def test_a_stored_rate_replaces_time_stamps(tmp_path):
     def fill(file):
         file["a"] = np.arange(5.0)

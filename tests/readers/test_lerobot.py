@@ -174,11 +174,30 @@ def test_a_task_without_a_description_is_named(tmp_path):
 def test_a_dataset_among_other_folders_or_its_data_alone_is_not_read_as_classes(tmp_path):
     for name in ("d1", "d2"):
         root = write_dataset(tmp_path / "sets" / name, "v2.1", episodes(2))
+    (tmp_path / "sets" / "other").mkdir()
     for folder in (tmp_path / "sets", root / "data"):
         with pytest.raises(RecordingError, match="is a LeRobot dataset; pass only this folder"):
             find_recordings(folder)
     with pytest.raises(ArgumentError, match="a LeRobot dataset cannot be at a URL"):
         find_recordings(root.as_uri())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_datasets_in_one_folder_are_read_with_their_own_tasks(tmp_path, version):
+    for name, tasks in (("fold", TASKS), ("lift", TASKS[::-1])):
+        write_dataset(tmp_path / name, version, episodes(2), tasks=tasks)
+    found = list(read_recordings(tmp_path))
+    assert [(one.recording_id, one.label) for one in found] == [
+        (f"{name}/episode_{i:06d}", tasks[i])
+        for name, tasks in (("fold", TASKS), ("lift", TASKS[::-1]))
+        for i in range(2)
+    ]
+    for one in found:
+        (alone,) = read_recordings(
+            tmp_path / one.recording_id[:4], exclude=f"*{1 - int(one.recording_id[-1])}"
+        )
+        np.testing.assert_array_equal(one.values, alone.values)
+        assert one.group == one.recording_id
 
 
 def test_a_missing_stamp_or_column_is_named_and_other_names_are_other_inputs(tmp_path):
