@@ -16,7 +16,7 @@ from sensorseq.errors import warn_caller
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.window_checks import check_label_channels, check_shares, check_windows
-from sensorseq.prediction.head import FeatureChoice
+from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.windows import Windows
 from sensorseq.training import TrainingResult
 

@@ -12,12 +12,13 @@ from sklearn.metrics import accuracy_score
 
 from sensorseq.checks import check_groups, check_real, mark_of_unlabeled
 from sensorseq.errors import InputError, warn_caller
+from sensorseq.estimator.feature_head import Weighted
 from sensorseq.estimator.fit_windows import ScaledFit
 from sensorseq.estimator.refit import Refit
 from sensorseq.prediction.decisions import Abstention, below_highest, softmax
 from sensorseq.prediction.fused import FusedModel
-from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.loading import AnyModel
+from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.sensor_windows import SensorWindows
@@ -37,16 +38,17 @@ def learn_probabilities(
     model: TrainedModel,
     scaled: ScaledFit,
     plan: Refit | FeatureChoice | None,
+    weighted: Weighted | None,
 ) -> tuple[TrainedModel, LeftOut | None]:
     """Return the model with its temperature and class frequencies, and the left-out logits."""
-    if model.head is not None and isinstance(plan, Refit):
-        logits, class_index, groups = plan.left_out(model.head)
-        rows = model.head.given_rows
+    if weighted is not None and isinstance(plan, Refit):
+        logits = weighted.logits
+        class_index, groups, rows = plan.truth_of(weighted.rows)
     else:
         held_out, samples = scaled.data.validation, scaled.samples[1]
         if held_out is None or samples is None:
             return model, None
-        logits, groups = outputs_of(model, samples), held_out.groups
+        logits, groups = outputs_of(model.sum, samples), held_out.groups
         class_index, rows = held_out.target, held_out.rows
     if parameters["calibrate"]:
         model = replace(model, temperature=fit_calibration(logits, class_index, groups))
@@ -54,14 +56,10 @@ def learn_probabilities(
     return replace(model, shares=shares), None if rows is None else (rows, logits)
 
 
-def out_of_fold_of(
-    model: TrainedModel,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Return window indices and cross-validated probabilities; see `FeatureHead`."""
-    head = model.head
-    if head is None or head.given_rows is None or head.out_of_fold is None:
-        return None
-    return head.given_rows, softmax(head.out_of_fold / model.temperature)
+def with_probabilities(left_out: LeftOut, model: TrainedModel) -> LeftOut:
+    """Return the indices of windows, and their probabilities in place of their logits."""
+    rows, logits = left_out
+    return rows, softmax(logits / model.temperature)
 
 
 def learn_shares(

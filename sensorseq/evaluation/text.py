@@ -75,7 +75,7 @@ def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
             f"The model keeps the networks of {len(model.modules_)} folds, which together were"
             " trained on all windows except the test part."
         )
-    elif model.refitted_ and not model.model_.used_networks:
+    elif model.refitted_ and not model.model_.sum.uses_lstm:
         sentences.append(
             "The LSTM adds nothing to the features here, so the features decide alone. The"
             " features were fitted on all windows except the test part."
