@@ -38,7 +38,7 @@ from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.members.boosting import BoostingMember
 from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.prediction.members.member import Member
-from sensorseq.prediction.members.sum import FEATURE_KINDS, LSTM
+from sensorseq.prediction.members.sum import FEATURE_KINDS, KINDS, LSTM
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch, count_steps
 from sensorseq.prediction.preparation import refuse_normalized
@@ -324,9 +324,10 @@ def _templates() -> Environment:
 
 def _refuse(model: TrainedModel) -> None:
     """Raise an InputError if a part of the model cannot be exported to C."""
-    if not model.sum.is_plain:
+    for name in model.sum.members.keys() - KINDS.keys():
         raise InputError(
-            "features contains your own function, which cannot be exported to C; train without it."
+            f"features={name!r} is your own function, which cannot be exported to C; train without"
+            " it."
         )
     if model.preparation is not None and model.preparation.get("scaled") is not None:
         raise InputError(
