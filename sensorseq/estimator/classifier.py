@@ -572,6 +572,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         judged = judged._replace(report=replace(judged.report, origin=origin))
         refuse_diverged(arguments, trained, judged)
         self._keep(trained, judged)
+        if isinstance(X, str | os.PathLike):  # rows of what was read are not rows of the file
+            self._out_of_fold = None
         if (failed := trained.results[0].error) is not None:  # raised by a callback
             raise failed
         return trained
@@ -1081,8 +1083,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The folds are those used to weight the features (see `features`). Each window is predicted
         by models that were not fitted on it. Only the weights of these models in the sum of logits
         were fitted on the predicted windows. There are at most 6,000 indices, which are positions
-        in the X given to `fit`. The result is None if the fit weighted no features or used `X_val`,
-        or if the estimator was loaded from a file.
+        in the X given to `fit`. The result is None if the fit weighted no features, used `X_val` or
+        read a prepared file by its path, or if the estimator was loaded from a file.
         """
         return with_probabilities(self._out_of_fold, self.model_) if self._out_of_fold else None
 
@@ -1317,7 +1319,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         adaptation = take("adaptation", dict | None)
         estimator.adaptation_ = None if adaptation is None else Adaptation(**adaptation)
         estimator.refitted_ = take("refitted", bool)
-        estimator.features_ = FeatureChoice.from_dict(take("features", dict))
+        choice = estimator.features_ = FeatureChoice.from_dict(take("features", dict))
+        if choice.candidates:
+            estimator._judged = Judged(replace(report, model=choice), facts, None)
         return estimator
 
     def _made_report(self, facts: Mapping[str, Any]) -> FluctuationReport:

@@ -1,7 +1,7 @@
 """Fit the members that read features, and the weights of all members."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -159,9 +159,14 @@ class FittedFeatures:
         together = np.tensordot(weights, stacked, 1)
         members: dict[str, Member] = {LSTM: lstm, **self.members}
         table = dict(zip(members, weights.tolist(), strict=True))
+        centered = stacked - stacked.mean(axis=2, keepdims=True)
+        spread = weights * np.sqrt((centered**2).mean(axis=(1, 2)))
+        shares = (spread / spread.sum()).tolist()
         candidates = [
-            self._try(name, scores, table[name])
-            for name, scores in zip(members, [lstm_logits, *self.scores], strict=True)
+            replace(self._try(name, scores, table[name]), share=share)
+            for name, scores, share in zip(
+                members, [lstm_logits, *self.scores], shares, strict=True
+            )
         ]
         joined = Candidate("together", log_loss, _accuracy(together, *truth), None)
         choice = _describe_choice([*candidates, joined], len(together), self.n_folds)

@@ -17,11 +17,10 @@ from sensorseq.estimator.report import (
     check_parts,
     make_report,
     parts_to_compare,
-    statement_of_parts,
     warn_of_the_end,
 )
 from sensorseq.estimator.saving import Checkpoint
-from sensorseq.estimator.uncertainty import LeftOut, learn_probabilities
+from sensorseq.estimator.uncertainty import LeftOut, learn_probabilities, with_interval
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.members.choice import FeatureChoice
@@ -137,8 +136,9 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
     if isinstance(plan, Refit):
         done = run_refit(plan, parameters, scaled, jobs, model, results, fitted, progress)
         choice, weighted = done.choice, done.weighted
-    if weighted is not None:
-        model = replace(model, sum=weighted.sum)
+        if weighted is not None:
+            model = replace(model, sum=weighted.sum)
+            choice = with_interval(choice, plan, weighted)
     # computed with the networks that have not seen the held-out windows
     model, left_out = learn_probabilities(parameters, model, scaled, plan, weighted)
     trained = Trained(results, model, modules[0], histories, choice, left_out=left_out)
@@ -212,7 +212,7 @@ def report_fit(
         **facts,
     )
     if choice.candidates:
-        report = replace(report, statements=(*report.statements, statement_of_parts(choice)))
+        report = replace(report, model=choice)
     compared = (
         parts_to_compare(data.train, data.validation) if parameters["features"] is None else None
     )

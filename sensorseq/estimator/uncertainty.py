@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import betaincc
+from scipy.special import betaincc, stdtrit
 from sklearn.metrics import accuracy_score
 
 from sensorseq.checks import check_groups, check_real, mark_of_unlabeled
@@ -54,6 +54,38 @@ def learn_probabilities(
         model = replace(model, temperature=fit_calibration(logits, class_index, groups))
     shares = learn_shares(parameters, softmax(logits / model.temperature))
     return replace(model, shares=shares), None if rows is None else (rows, logits)
+
+
+def with_interval(choice: FeatureChoice, plan: Refit, weighted: Weighted) -> FeatureChoice:
+    """Add the interval of the accuracy on new groups, which overlapping folds cannot show."""
+    if plan.shares_groups:
+        return choice
+    class_index, groups, _ = plan.truth_of(weighted.rows)
+    index = np.unique(weighted.rows if groups is None else groups, return_inverse=True)[1]
+    is_right = weighted.logits.argmax(axis=1) == class_index
+    interval = accuracy_interval(is_right, index, plan.seen.weight[weighted.rows])
+    n_groups = None if groups is None else int(index.max()) + 1
+    return replace(choice, interval=interval, n_groups=n_groups)
+
+
+def accuracy_interval(
+    is_right: NDArray[np.bool_], group_index: NDArray[np.int64], weight: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of a weighted accuracy on windows of new groups.
+
+    Wilson's interval (1927) for the number of independent windows that would have the variance
+    between groups. With one group, the result is None.
+    """
+    size = np.bincount(group_index, weight / weight.sum())
+    n_groups, right = len(size), np.bincount(group_index, weight * is_right / weight.sum())
+    if n_groups < 2:
+        return None
+    accuracy, z = float(right.sum()), float(stdtrit(n_groups - 1, 0.975))
+    variance = n_groups / (n_groups - 1) * ((right - accuracy * size) ** 2).sum()
+    n = accuracy * (1 - accuracy) / variance if variance > 1e-12 else 1 / (size**2).sum()
+    middle = (accuracy + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
+    return float(middle - half), float(middle + half)
 
 
 def with_probabilities(left_out: LeftOut, model: TrainedModel) -> LeftOut:

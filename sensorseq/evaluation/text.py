@@ -59,16 +59,9 @@ def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
 
 
 def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
-    """Describe the features of a fit, and the windows that its final networks were trained on."""
+    """Describe the windows that the final members of a fit were trained on."""
     sentences, choice = [], model.features_
-    if choice.candidates:
-        alone, together = choice.candidates[0], choice.candidates[-1]
-        sentences.append(
-            f"Features: {' and '.join(choice.names) or 'none'}. Accuracy on {choice.n_windows}"
-            f" windows left out: {100 * together.accuracy:.1f} %, LSTM alone"
-            f" {100 * alone.accuracy:.1f} %. The report above is about the LSTM alone."
-        )
-    elif model.features is not None:
+    if model.features is not None and not choice.candidates:
         sentences.append(f"Features: none, because {choice.reason}.")
     if model.refitted_ and len(model.modules_) > model.n_models:
         sentences.append(
