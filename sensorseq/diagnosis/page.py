@@ -33,6 +33,7 @@ from sensorseq.diagnosis.report_text import (
     describe_sizes,
     headline,
     list_steps,
+    member_name,
     set_params_call,
     unquoted_texts,
 )
@@ -517,7 +518,7 @@ def _describe_model(report: ReportContents) -> dict[str, Any]:
     *members, _ = report.model.candidates
     rows = [
         (
-            each.name,
+            member_name(each),
             "" if each.share is None else f"{100 * each.share:.0f} %",
             f"{100 * each.accuracy:.1f} %",
             f"{each.log_loss:.3f}",

@@ -21,7 +21,7 @@ from sensorseq.diagnosis.causes import (
 from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, statement_of
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
-from sensorseq.prediction.members.choice import FeatureChoice
+from sensorseq.prediction.members.choice import Candidate, FeatureChoice
 from sensorseq.text import plural
 
 Command = Callable[[Mapping[str, Any]], str]  # turns changed arguments into a command line
@@ -301,14 +301,19 @@ def describe_accuracy(model: FeatureChoice) -> str:
 def describe_members(model: FeatureChoice) -> str:
     """Name the members of the model with their weights, and the accuracy of each alone."""
     members = sorted(model.candidates[:-1], key=lambda each: -(each.share or each.weight or 0.0))
-    parts = [
-        f"{each.name} ({'' if each.share is None else f'{100 * each.share:.0f} % of the weight, '}"
-        f"alone {100 * each.accuracy:.0f} % right)"
-        for each in members
-        if each.weight
-    ]
-    unused = [each.name for each in members if not each.weight]
+    parts = []
+    for each in members:
+        share = "" if each.share is None else f"{100 * each.share:.0f} % of the weight, "
+        if each.weight:
+            alone = f"alone {100 * each.accuracy:.0f} % right"
+            parts.append(f"{member_name(each)} ({share}{alone})")
+    unused = [member_name(each) for each in members if not each.weight]
     return f"{', '.join(parts)}." + (f" Without weight: {', '.join(unused)}." if unused else "")
+
+
+def member_name(member: Candidate) -> str:
+    """Return the name of a member as texts write it."""
+    return "LSTM" if member.name == "lstm" else member.name
 
 
 def describe_network(report: ReportContents) -> str:

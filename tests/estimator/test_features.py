@@ -588,6 +588,18 @@ def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(set_limits,
         assert is_right.mean() == pytest.approx(clf.features_.candidates[-1].accuracy)
 
 
+def test_rows_of_a_file_are_not_mistaken_for_rows_of_what_was_read(tmp_path):
+    """A fit reads training rows before validation rows, whatever their order in the file."""
+    split = np.where(np.arange(48) % 4, "train", "validation")
+    windows = WindowSet(X=X, y=Y, groups=np.arange(48), split=split)
+    write_windows(tmp_path / "w.h5", windows)
+    clf = small(features="summary", refit=None)
+    rows, probabilities = clf.fit(windows).out_of_fold_predictions()
+    is_right = probabilities.argmax(axis=1) == Y[rows]
+    assert is_right.mean() == pytest.approx(clf.features_.candidates[-1].accuracy)
+    assert clf.fit(tmp_path / "w.h5").out_of_fold_predictions() is None
+
+
 # Functions, classifiers, wrong arguments
 
 
