@@ -26,6 +26,7 @@ from sensorseq.diagnosis.report_text import (
     NextStep,
     answer_questions,
     banner_words,
+    by_share,
     cost_words,
     describe_accuracy,
     describe_network,
@@ -515,7 +516,6 @@ def describe(
 def _describe_model(report: ReportContents) -> dict[str, Any]:
     """Return the accuracy of the model, the rows of its members, and a line about its LSTM."""
     assert report.model is not None
-    *members, _ = report.model.candidates
     rows = [
         (
             member_name(each),
@@ -523,7 +523,7 @@ def _describe_model(report: ReportContents) -> dict[str, Any]:
             f"{100 * each.accuracy:.1f} %",
             f"{each.log_loss:.3f}",
         )
-        for each in members
+        for each in by_share(report.model)
     ]
     accuracy = f"{100 * report.model.candidates[-1].accuracy:.1f} % right on new windows"
     return {

@@ -300,8 +300,7 @@ def describe_accuracy(model: FeatureChoice) -> str:
 
 def describe_members(model: FeatureChoice) -> str:
     """Name the members of the model with their weights, and the accuracy of each alone."""
-    members = sorted(model.candidates[:-1], key=lambda each: -(each.share or each.weight or 0.0))
-    parts = []
+    parts, members = [], by_share(model)
     for each in members:
         share = "" if each.share is None else f"{100 * each.share:.0f} % of the weight, "
         if each.weight:
@@ -311,23 +310,26 @@ def describe_members(model: FeatureChoice) -> str:
     return f"{', '.join(parts)}." + (f" Without weight: {', '.join(unused)}." if unused else "")
 
 
+def by_share(model: FeatureChoice) -> list[Candidate]:
+    """Return the members, those with the largest share first."""
+    return sorted(model.candidates[:-1], key=lambda each: -(each.share or each.weight or 0.0))
+
+
 def member_name(member: Candidate) -> str:
     """Return the name of a member as texts write it."""
     return "LSTM" if member.name == "lstm" else member.name
 
 
 def describe_network(report: ReportContents) -> str:
-    """State the verdict on the curve of the LSTM, and what it means for the model."""
-    assert report.model is not None
-    share = report.model.lstm_share
-    words = banner_words(report).upper()
+    """State the weight of the LSTM, and what its curve means for the model."""
+    share = None if report.model is None else report.model.lstm_share
     if share is None:
-        return f"{words}."
+        return "The curve is that of the LSTM alone."
     if not share:
-        return f"{words}. The LSTM has no weight, so its curve means nothing for the model."
-    troubled = report.verdict in TROUBLED or report.generalization is not None
-    harmless = ", so the model loses little by it" if troubled and report.network_is_minor else ""
-    return f"{words}. The LSTM has {100 * share:.0f} % of the weight{harmless}."
+        return "The LSTM has no weight, so its curve means nothing for the model."
+    is_troubled = report.verdict in TROUBLED or report.generalization is not None
+    harmless = ", so the model loses little by it" * (is_troubled and report.network_is_minor)
+    return f"The LSTM has {100 * share:.0f} % of the weight{harmless}."
 
 
 def describe_sizes(report: ReportContents) -> str:
@@ -514,7 +516,8 @@ def write_report(
     else:
         head += _wrap("Model", describe_accuracy(report.model))
         head += _wrap("Members", describe_members(report.model))
-        curve = _Block(0, 0, _wrap("LSTM", describe_network(report)))
+        verdict = f"{banner_words(report).upper()}. {describe_network(report)}"
+        curve = _Block(0, 0, _wrap("LSTM", verdict))
         blocks = [*best_step, curve, problem]
     blocks += [
         *_statement_blocks(report, answers.values()),
