@@ -8,6 +8,7 @@ import pytest
 import torch
 from fits import learn_few_features, plain_classifier
 
+from sensorseq.estimator.feature_head import FittedFeatures
 from sensorseq.io.model_file import arrays_below
 from sensorseq.prediction.members.sum import KINDS, LSTM, Sum
 
@@ -29,6 +30,7 @@ def members():
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         learn_few_features(patch)
+        patch.setattr(FittedFeatures, "weigh", lambda own, _: (np.ones(1 + len(own.members)), 0.0))
         for kind in (*KINDS, averages):
             features = None if kind == LSTM else kind
             more = {"patch": 6, "n_models": 2} if kind == LSTM else {}
