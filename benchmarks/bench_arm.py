@@ -27,7 +27,7 @@ import numpy as np
 from common.results_file import write_results
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.prediction.head import FeatureChoice, FeatureHead
+from sensorseq.prediction.members.member import Member
 
 HERE = Path(__file__).resolve().parent
 BUILT = HERE.parent / "build" / "arm"
@@ -87,20 +87,21 @@ def models(n_steps: int) -> dict[str, SensorLSTMClassifier]:
     X = rng.normal(size=(N_WINDOWS, n_steps, N_CHANNELS)) + y[:, None, None]
     settings = {"max_epochs": 2, "random_state": 0, "device": "cpu", "refit": None}
     alone = SensorLSTMClassifier(**settings, features=None).fit(X, y)
-    models_by_name, blocks = {"LSTM alone": alone}, []
+    models_by_name = {"LSTM alone": alone}
+    members: dict[str, Member] = {}
     for kind in KINDS:
         models_by_name[f"{kind} alone"] = model = SensorLSTMClassifier(
             **settings, features=kind
         ).fit(X, y)
-        head = model.model_.head
-        assert head is not None
-        head_alone = FeatureHead(0.0, head.blocks, FeatureChoice())
-        model.model_ = replace(model.model_, head=head_alone)
-        blocks += head.blocks
+        joined = model.model_.sum
+        members[kind] = joined.members[kind]
+        unused = replace(joined, weights={**joined.weights, "lstm": 0.0})
+        model.model_ = replace(model.model_, sum=unused)
     for name, weight in (("all features", 0.0), ("LSTM and all features", 0.5)):
         models_by_name[name] = model = copy.copy(alone)
-        head = FeatureHead(weight, blocks, FeatureChoice())
-        model.model_ = replace(model.model_, head=head)
+        before, weights = alone.model_.sum, {"lstm": weight, **dict.fromkeys(members, 1.0)}
+        joined = replace(before, members={**before.members, **members}, weights=weights)
+        model.model_ = replace(model.model_, sum=joined)
     return models_by_name
 
 

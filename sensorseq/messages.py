@@ -426,15 +426,16 @@ loss_validation_only: The training loss is calm, but the validation loss moves: 
   validation windows, or some of them are hard to classify.
 loss_calm: The loss is calm.
 [generalization]
-overfits: The model overfits: the validation loss rises from epoch {epoch} on.
-got_worse: The model got worse: validation accuracy ends {fall:points} points below its best, which
-  is more than chance explains.
-not_carried_over: The model does not generalize: validation accuracy ends at {level:points} %, where
-  guessing gives {chance:points} %; training accuracy is {train:points} %.
-parts_apart: The model does not generalize: training accuracy ends at {train:points} %, validation
+overfits: The network overfits: the validation loss rises from epoch {epoch} on.
+got_worse: The network got worse: validation accuracy ends {fall:points} points below its best,
+  which is more than chance explains.
+not_carried_over: The network does not generalize: validation accuracy ends at {level:points} %,
+  where guessing gives {chance:points} %; training accuracy is {train:points} %.
+parts_apart: The network does not generalize: training accuracy ends at {train:points} %, validation
   accuracy at {level:points} %.
-not_carried_over_loss: The model does not generalize: validation accuracy ends at {level:points} %,
-  where guessing gives {chance:points} %; the training loss fell from {first:.3g} to {last:.3g}.
+not_carried_over_loss: The network does not generalize: validation accuracy ends at
+  {level:points} %, where guessing gives {chance:points} %; the training loss fell from
+  {first:.3g} to {last:.3g}.
 not_beyond_guessing: Validation accuracy, {level:points} %, is no better than guessing
   ({chance:points} %).
 not_beyond_guessing_sized: Validation accuracy, {level:points} %, is no better than what guessing
@@ -595,8 +596,6 @@ one_run: One run cannot show the effect of another seed or split.
 """
 
 _OTHERS = """
-[parts]
-parts: On {n:#window} held out from training, {parts}.
 [other]
 loss_not_judged: The loss ({loss}) is not cross-entropy in nats and was not judged.
 nothing_else: Without validation windows, nothing else can be judged.

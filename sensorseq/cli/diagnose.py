@@ -95,6 +95,9 @@ def diagnose(
     print_result(report.to_dict(), write_report(report, page=page), as_json)
     if fail_on is None:
         return
+    if report.model is not None and report.model.lstm_share == 0:
+        warn("the LSTM has no weight in this model, so --fail-on does not apply to its curve.")
+        return
     if report.verdict == "too_short_to_tell":
         warn("the run is too short to tell, so --fail-on does not apply.")
     grave = report.verdict in ("diverged", "not_learning") or report.severity == "strong"

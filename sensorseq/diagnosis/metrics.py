@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from types import GenericAlias, UnionType
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -96,7 +96,7 @@ def from_plain(kind: type | UnionType | GenericAlias, value: Plain) -> Plain:
         return math.nan if value is None else float(_of_kind(int | float, value))
     if kind in (str, int, bool):
         return _of_kind(kind, value)
-    if origin is UnionType:
+    if origin in (UnionType, Union):
         return None if value is None else from_plain(inner[0], value)
     if origin in (list, tuple):
         return origin(from_plain(inner[0], part) for part in _of_kind(list | tuple, value))

@@ -26,10 +26,15 @@ from sensorseq.diagnosis.report_text import (
     NextStep,
     answer_questions,
     banner_words,
+    by_share,
     cost_words,
+    describe_accuracy,
+    describe_network,
     describe_open_questions,
     describe_sizes,
+    headline,
     list_steps,
+    member_name,
     set_params_call,
     unquoted_texts,
 )
@@ -457,7 +462,7 @@ def make_page(report: ReportContents, command: Command | None = None) -> str:
         "report.html",
         **describe(report, command),
         **describe_evidence(report),
-        title=f"Fluctuation report: {banner_words(report)}",
+        title=f"Fluctuation report: {headline(report).lower()}",
         heading="Fluctuation report",
         facts={name: fact for name in facts if (fact := getattr(report, name)) is not None},
         csv=file if len(file) <= _MAX_DOWNLOAD else "",
@@ -487,6 +492,7 @@ def describe(
     return {
         "copied": copied,
         "sizes": describe_sizes(report),
+        "model": None if report.model is None else _describe_model(report),
         "verdict": banner_words(report),
         "verdict_words": problem.text,
         "colour": color_of(report),
@@ -504,6 +510,27 @@ def describe(
             evidence=report.evidence,
             loss_unit=loss_unit,
         ),
+    }
+
+
+def _describe_model(report: ReportContents) -> dict[str, Any]:
+    """Return the accuracy of the model, the rows of its members, and a line about its LSTM."""
+    assert report.model is not None
+    rows = [
+        (
+            member_name(each),
+            "" if each.share is None else f"{100 * each.share:.0f} %",
+            f"{100 * each.accuracy:.1f} %",
+            f"{each.log_loss:.3f}",
+        )
+        for each in by_share(report.model)
+    ]
+    accuracy = f"{100 * report.model.candidates[-1].accuracy:.1f} % right on new windows"
+    return {
+        "headline": accuracy,
+        "words": describe_accuracy(report.model),
+        "members": rows,
+        "network": describe_network(report),
     }
 
 

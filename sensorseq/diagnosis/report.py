@@ -23,7 +23,7 @@ from sensorseq.diagnosis.metrics import (
     read_columns,
     read_numbers,
 )
-from sensorseq.diagnosis.report_text import banner_words, set_params_call, write_report
+from sensorseq.diagnosis.report_text import headline, set_params_call, write_report
 from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.history import MAX_WATCHED, History, TrainingRecord
@@ -33,7 +33,8 @@ from sensorseq.text import plain, plural
 _SAVED: tuple[str, ...]
 _SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")
 _SAVED += ("n_epochs", "n_val", "n_train", "n_classes", "best_epoch", "history", "evidence")
-_SAVED += ("probes",)
+_SAVED += ("probes", "model")
+_VERSION, _OLDEST = 5, 4
 # limits of a report file, so that its page can be rendered
 _MOST_STATEMENTS, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
 _CONTAINERS: Any = (list, tuple, type({}.values()))
@@ -91,6 +92,9 @@ class FluctuationReport(ReportContents):
     causes_if_below : tuple of Cause
         For a normal run, the causes to name if the run turns out to be worse than the data allow.
         Not part of `to_dict`.
+    model : FeatureChoice or None
+        For a fit with features: the members of the model with their weights, and the accuracy of
+        the model on windows left out. The verdict is about the curve of the LSTM alone.
     origin : object or None
         The fit that this report judges and `probe` repeats. Like `record`, the fit is not stored.
     """
@@ -303,7 +307,7 @@ class FluctuationReport(ReportContents):
         names.
         """
         parts = {name: plain(getattr(self, name)) for name in _SAVED}
-        return {"format": "sensorseq.fluctuation", "version": 4, **parts}
+        return {"format": "sensorseq.fluctuation", "version": _VERSION, **parts}
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "FluctuationReport":
@@ -332,8 +336,9 @@ class FluctuationReport(ReportContents):
             )
         kind, version = (description.get(name) for name in ("format", "version"))
         try:
-            if kind != "sensorseq.fluctuation" or version != 4:
+            if kind != "sensorseq.fluctuation" or version not in (_OLDEST, _VERSION):
                 raise ValueError(f"format {reprlib.repr(kind)}, version {reprlib.repr(version)}")
+            description = {"model": None, **description} if version == _OLDEST else description
             saved = {name: description[name] for name in _SAVED}
             del saved["generalization"], saved["level"]  # these follow from the statements
             if is_page:
@@ -346,12 +351,12 @@ class FluctuationReport(ReportContents):
             _ = str(report), repr(report), is_page and report._as_page()
         except Exception as error:  # malformed contents may break any part of the page
             raise ArgumentError(
-                f"this is not a fluctuation report of version 4: {error!r}."
+                f"this is not a fluctuation report of version {_OLDEST} or {_VERSION}: {error!r}."
             ) from error
         return report
 
     def __repr__(self) -> str:
-        facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]
+        facts = [repr(headline(self)), plural(self.n_epochs, "epoch")]
         if self.causes:
             facts.append(" ".join(f"{self.causes[0].title} {self.causes[0].grade}".split()))
         return f"FluctuationReport({', '.join(facts)})"

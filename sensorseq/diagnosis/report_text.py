@@ -21,6 +21,7 @@ from sensorseq.diagnosis.causes import (
 from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, statement_of
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
+from sensorseq.prediction.members.choice import Candidate, FeatureChoice
 from sensorseq.text import plural
 
 Command = Callable[[Mapping[str, Any]], str]  # turns changed arguments into a command line
@@ -135,7 +136,8 @@ class NextStep:
 def list_steps(report: ReportContents, command: Command | None = None) -> list[NextStep]:
     """List the next steps in order; `command` returns the shell command that changes arguments."""
     repair = _repair(report, command)
-    steps = [] if repair is None else [repair]
+    is_about_network = report.network_is_minor and data_fault(report.causes) is None
+    steps = [] if repair is None or is_about_network else [repair]
     if report.level is not None and (report.probes is None or not report.probes.repair):
         again = "" if command is None else command({"features": "auto"})
         (level, *_) = of_topic(report.statements, "level")
@@ -153,8 +155,8 @@ def list_steps(report: ReportContents, command: Command | None = None) -> list[N
         keep = _keep_words(report)
         words = GENERALIZATION[report.generalization].format(keep=keep)
         steps.append(NextStep("generalize", words, UNTRIED_DATA[report.generalization]))
-    if not steps and not _is_unclear(report):
-        return []
+    if is_about_network or (not steps and not _is_unclear(report)):
+        return steps
     if report.origin is not None and report.probes is None and command is None:
         # measured by benchmarks/bench_repair.py
         better = "; most bad runs do better with the defaults, SensorLSTMClassifier()"
@@ -257,7 +259,7 @@ _PROBLEMS = {
     "too_short_to_tell": "There are too few epochs to judge.",
 }
 _POOR_GENERALIZATION = {
-    "overfitting": "The model overfits: it gets worse on the validation windows.",
+    "overfitting": "The network overfits: it gets worse on the validation windows.",
     "not_generalizing": "The training results do not carry over to the validation windows.",
 }
 _LONGER = {
@@ -276,6 +278,58 @@ def banner_words(report: ReportContents) -> str:
     problems += ["below what the data allow"] if report.level else []
     conjunction = "but" if report.verdict == "normal" else "and"
     return f"{words}, {conjunction} {' and '.join(problems)}" if problems else words
+
+
+def headline(report: ReportContents) -> str:
+    """Return the first words of a report: the accuracy of the model, or else the verdict."""
+    if report.model is None:
+        return banner_words(report).upper()
+    return f"{100 * report.model.candidates[-1].accuracy:.1f} % RIGHT ON NEW WINDOWS"
+
+
+def describe_accuracy(model: FeatureChoice) -> str:
+    """State the accuracy of the model on windows that its members had not seen."""
+    accuracy, n_windows = model.candidates[-1].accuracy, plural(model.n_windows, "window")
+    words = f"{100 * accuracy:.1f} % of {n_windows} left out of training are right"
+    if model.interval is None:
+        return f"{words}."
+    of_groups = "" if model.n_groups is None else f"{plural(model.n_groups, 'group')}; "
+    low, high = (100 * end for end in model.interval)
+    return f"{words} ({of_groups}95 % interval {low:.0f} to {high:.0f} %)."
+
+
+def describe_members(model: FeatureChoice) -> str:
+    """Name the members of the model with their weights, and the accuracy of each alone."""
+    parts, members = [], by_share(model)
+    for each in members:
+        share = "" if each.share is None else f"{100 * each.share:.0f} % of the weight, "
+        if each.weight:
+            alone = f"alone {100 * each.accuracy:.0f} % right"
+            parts.append(f"{member_name(each)} ({share}{alone})")
+    unused = [member_name(each) for each in members if not each.weight]
+    return f"{', '.join(parts)}." + (f" Without weight: {', '.join(unused)}." if unused else "")
+
+
+def by_share(model: FeatureChoice) -> list[Candidate]:
+    """Return the members, those with the largest share first."""
+    return sorted(model.candidates[:-1], key=lambda each: -(each.share or each.weight or 0.0))
+
+
+def member_name(member: Candidate) -> str:
+    """Return the name of a member as texts write it."""
+    return "LSTM" if member.name == "lstm" else member.name
+
+
+def describe_network(report: ReportContents) -> str:
+    """State the weight of the LSTM, and what its curve means for the model."""
+    share = None if report.model is None else report.model.lstm_share
+    if share is None:
+        return "The curve is that of the LSTM alone."
+    if not share:
+        return "The LSTM has no weight, so its curve means nothing for the model."
+    is_troubled = report.verdict in TROUBLED or report.generalization is not None
+    harmless = ", so the model loses little by it" * (is_troubled and report.network_is_minor)
+    return f"The LSTM has {100 * share:.0f} % of the weight{harmless}."
 
 
 def describe_sizes(report: ReportContents) -> str:
@@ -384,7 +438,7 @@ def _more_epochs(report: ReportContents) -> Statement | str:
         return _LONGER[report.verdict]
     if report.generalization == "overfitting":
         return (
-            "No. The model has been getting worse on the validation windows by more than chance"
+            "No. The network has been getting worse on the validation windows by more than chance"
             " explains."
         )
     if report.verdict == "fluctuating":
@@ -446,18 +500,26 @@ def write_report(
 
     `page` is the file or command that shows the page, for readers at a command line.
     """
-    head = [
-        *_wrap("FLUCTUATION REPORT   ", describe_sizes(report), most=2, indent=21),
-        *_wrap("Verdict", banner_words(report).upper(), most=2),
-    ]
+    head = _wrap("FLUCTUATION REPORT   ", describe_sizes(report), most=2, indent=21)
     steps = list_steps(report, command)
     answers = {part.label: part for part in answer_questions(report, steps)}
     first = " ".join([answers["Step"].text, *(f"({step.mark})" for step in steps[:1] if step.mark)])
-    blocks = [
-        _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4)),
+    problem = _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4))
+    best_step = [
         _Block(0, 0, _wrap("Step", first, most=5)),
         *(_Block(2, 0, _code_lines(step)) for step in steps[:1]),
         *(_Block(0, 0, _wrap("Gain", answers[n].text, most=4)) for n in ("Gain",) if n in answers),
+    ]
+    if report.model is None:
+        head += _wrap("Verdict", banner_words(report).upper(), most=2)
+        blocks = [problem, *best_step]
+    else:
+        head += _wrap("Model", describe_accuracy(report.model))
+        head += _wrap("Members", describe_members(report.model))
+        verdict = f"{banner_words(report).upper()}. {describe_network(report)}"
+        curve = _Block(0, 0, _wrap("LSTM", verdict))
+        blocks = [*best_step, curve, problem]
+    blocks += [
         *_statement_blocks(report, answers.values()),
         *_step_blocks(report, steps[1:]),
         *_cause_blocks(report.causes),
@@ -466,6 +528,7 @@ def write_report(
         counts_as = _EXPLANATION if part.statement else ""
         blocks.append(_Block(6, 5, _wrap(part.label, part.text), counts_as))
     is_fine = report.verdict == "normal" and not (report.generalization or report.level)
+    is_fine |= report.network_is_minor
     height = _CALM_HEIGHT if is_fine and not report.causes else _HEIGHT
     shown, left_out = _choose(blocks, height - len(head) - 1)
     notes = []
@@ -502,7 +565,7 @@ def _statement_blocks(report: ReportContents, answers: Iterable[Answer]) -> list
     quoted = [answer.statement for answer in answers] + of_topic(report.statements, "level")
     statements = [statement for statement in report.statements if statement not in quoted]
     first = of_topic(statements, *_FIRST)[:3] or statements[:1]
-    first += of_topic(report.statements, "unit", "recovery", "parts")
+    first += of_topic(report.statements, "unit", "recovery")
     labels = ["Seen"] + [""] * len(first)
     blocks = [
         _Block(2, 1, _wrap(label, str(statement)), _EXPLANATION)

@@ -6,8 +6,10 @@ from typing import Any
 
 from sensorseq.diagnosis.causes import UNKNOWN, Cause, Probes
 from sensorseq.diagnosis.metrics import Statistic
+from sensorseq.diagnosis.thresholds import MINOR_SHARE
 from sensorseq.history import TrainingRecord
 from sensorseq.messages import MESSAGES, fill
+from sensorseq.prediction.members.choice import FeatureChoice
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class ReportContents:
     probes: Probes | None = None
     causes_if_below: tuple[Cause, ...] = ()
     origin: Any = None
+    model: FeatureChoice | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # these would add weight snapshots to a pickle
@@ -95,6 +98,12 @@ class ReportContents:
         """
         is_below = any(statement.kind == "below_data" for statement in self.statements)
         return "below_data" if is_below else None
+
+    @property
+    def network_is_minor(self) -> bool:
+        """True if the judged network has little or no weight in the model that was fitted."""
+        share = None if self.model is None else self.model.lstm_share
+        return share is not None and share < MINOR_SHARE
 
     @property
     def family(self) -> str | None:

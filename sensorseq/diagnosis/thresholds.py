@@ -62,6 +62,7 @@ MIN_GROUPS = 10
 # `cross_fit` chooses the best epoch on half of the windows. With few windows, this choice is worse
 # than a choice on all of them: in simulations with 20 windows, the accuracy that `cross_fit` gave
 # for the best epoch was 7 points too low.
+MINOR_SHARE = 0.1  # with a smaller share of the sum, the settings of the LSTM matter little
 MIN_UNITS_TO_SCORE = 60
 # Windows move together if R or R_g (ratios of variances) is above this and significantly above 1.
 EXCESS_RATIO = 1.5

@@ -15,9 +15,10 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from sensorseq.checks import check_groups
 from sensorseq.errors import InputError
-from sensorseq.features.blocks import describe
 from sensorseq.features.ridge import Fold
-from sensorseq.prediction.head import FeatureHead
+from sensorseq.prediction.members.linear import LinearMember, describe
+from sensorseq.prediction.members.member import Member
+from sensorseq.prediction.members.sum import LSTM
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
@@ -272,16 +273,19 @@ def linear_parts(model: TrainedModel, few: Windows) -> Iterator[LinearPart]:
     Yield nothing if there are no linear layers on features and the networks have weight 0.
     """
     scaled, lengths = model.scaled(few)
-    head = model.head
-    if blocks := [] if head is None else head.linear_blocks:
-        layers = [(describe(b.describe, scaled, lengths), b.add) for b in blocks]
-        yield LinearPart(layers, model.outputs(scaled, lengths), model.temperature)
+    members, weights = model.sum.members, model.sum.used
+    layers = [
+        (describe(member.describe, scaled, lengths), partial(_add, members, name, weights[name]))
+        for name, member in members.items()
+        if isinstance(member, LinearMember)
+    ]
+    if layers:
+        yield LinearPart(layers, model.sum.logits(scaled, lengths), model.temperature)
         return
-    factor = 1.0 if head is None else head.lstm_weight
-    if not factor:
+    if not model.sum.uses_lstm:
         return
-    whole = None if head is None else model.outputs(scaled, lengths)
-    steps, valid = model.steps(scaled, lengths)
+    whole = None if model.sum.is_lstm_alone else model.sum.logits(scaled, lengths)
+    steps, valid = model.lstm.steps(scaled, lengths)
     for module in modules_of(model):
         pooled, weight = copy.deepcopy(module), module.linear.weight
         size = pooled.num_classes = pooled.linear.out_features = module.linear.in_features
@@ -289,11 +293,24 @@ def linear_parts(model: TrainedModel, few: Windows) -> Iterator[LinearPart]:
         pooled.linear.bias = torch.nn.Parameter(torch.zeros(size).to(weight))
         states = network_outputs(pooled, steps, valid)
         logits = network_outputs(module, steps, valid) if whole is None else whole
-        yield LinearPart([(states, partial(_add, module, factor))], logits, model.temperature)
+        add = partial(_add_to_module, module, weights[LSTM])
+        yield LinearPart([(states, add)], logits, model.temperature)
+
+
+def _add(
+    members: dict[str, Member],
+    name: str,
+    factor: float,
+    weight: NDArray[np.float64],
+    bias: NDArray[np.float64],
+) -> None:
+    member = members[name]
+    assert isinstance(member, LinearMember)
+    members[name] = member.plus(weight / factor, bias / factor)
 
 
 @torch.no_grad()
-def _add(
+def _add_to_module(
     module: Any, factor: float, weight: NDArray[np.float64], bias: NDArray[np.float64]
 ) -> None:
     linear = module.linear
@@ -303,8 +320,5 @@ def _add(
 
 def copy_model(model: TrainedModel) -> TrainedModel:
     """Return a copy whose layers can be changed, without class frequencies and abstention."""
-    networks = [copy.deepcopy(network) for network in model.networks]
-    head = model.head
-    if head is not None:
-        head = FeatureHead(head.lstm_weight, [*map(copy.copy, head.blocks)], head.choice)
-    return replace(model, networks=networks, head=head, shares=None, abstention=None)
+    networks = [copy.deepcopy(network) for network in model.lstm.networks]
+    return replace(model.with_lstm(networks=networks), shares=None, abstention=None)

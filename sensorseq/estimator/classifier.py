@@ -56,9 +56,10 @@ from sensorseq.estimator.saving import (
     unpacked,
 )
 from sensorseq.estimator.uncertainty import (
+    LeftOut,
     accuracy_of,
     find_abstention,
-    out_of_fold_of,
+    with_probabilities,
 )
 from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
 from sensorseq.export.to_onnx import write_onnx
@@ -77,9 +78,10 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.decisions import Abstention, Decisions, RecordingDecision, softmax
 from sensorseq.prediction.frames import refuse_panel
-from sensorseq.prediction.head import FeatureChoice
+from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
+from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.stream import DecisionStream
 from sensorseq.prediction.windows import Windows, is_table
 from sensorseq.sequence import Timeline
@@ -411,6 +413,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     _judged: Judged
     # indices of held-out windows, and their outputs before any refit
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+    _out_of_fold: LeftOut | None = None
 
     def __init__(
         self,
@@ -563,11 +566,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             data = hold_out(arguments, data)
             scaled = scale_windows(arguments, data)
             trained = train_model(arguments, scaled, progress)
-            judged = report_fit(arguments, scaled, trained)
+            choice = self._choice() if trained.choice is None else trained.choice
+            judged = report_fit(arguments, scaled, trained, choice)
         origin = FitOrigin.of(copied(self), arguments, trained, time.perf_counter() - started)
         judged = judged._replace(report=replace(judged.report, origin=origin))
         refuse_diverged(arguments, trained, judged)
         self._keep(trained, judged)
+        if isinstance(X, str | os.PathLike):  # rows of what was read are not rows of the file
+            self._out_of_fold = None
         if (failed := trained.results[0].error) is not None:  # raised by a callback
             raise failed
         return trained
@@ -575,6 +581,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _earlier(self) -> TrainedModel | None:
         """Return the model from which a warm start continues, or None."""
         return self.model_ if self.warm_start and hasattr(self, "model_") else None
+
+    def _choice(self) -> FeatureChoice:
+        """Return `features_`, or the choice of the LSTM alone for an imported network."""
+        return getattr(self, "features_", FeatureChoice())
 
     def _keep(self, trained: Trained, judged: Judged) -> None:
         """Store the results of a fit."""
@@ -586,6 +596,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if trained.choice is not None:
             self.features_, self.refitted_ = trained.choice, trained.refitted
             self._held_out, self.adaptation_ = trained.held_out, None
+        self._out_of_fold = trained.out_of_fold
 
     def _set_model(self, model: TrainedModel) -> None:
         """Store a model, and the attributes that scikit-learn expects."""
@@ -631,8 +642,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     classes_ = _of_model("classes")
     temperature_ = _of_model("temperature")
     scaler_ = _of_model("scaler")
-    patch_ = _of_model("patch")
     preparation_ = _of_model("preparation")
+
+    @property
+    def patch_(self) -> Patch | None:
+        """How samples become inputs of the LSTM, or None if each sample is one step."""
+        return self.model_.lstm.patch
 
     @property
     def abstention_(self) -> Abstention:
@@ -1068,10 +1083,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The folds are those used to weight the features (see `features`). Each window is predicted
         by models that were not fitted on it. Only the weights of these models in the sum of logits
         were fitted on the predicted windows. There are at most 6,000 indices, which are positions
-        in the X given to `fit`. The result is None if the fit weighted no features or used `X_val`,
-        or if the estimator was loaded from a file.
+        in the X given to `fit`. The result is None if the fit weighted no features, used `X_val` or
+        read a prepared file by its path, or if the estimator was loaded from a file.
         """
-        return out_of_fold_of(self.model_) if hasattr(self, "model_") else None
+        return with_probabilities(self._out_of_fold, self.model_) if self._out_of_fold else None
 
     def explain(
         self,
@@ -1189,12 +1204,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If a label is not a class of this model, or if the channels or the sample rate differ.
         """
         X = self._open(X)
-        head = self.model_.head
-        source = model_digest(*self._stored()) if head is None or head.is_plain else None
+        source = model_digest(*self._stored()) if self.model_.sum.is_plain else None
         adapted = copy.copy(self)
         model, adapted.adaptation_ = adapt(copy_model(self.model_), source, X, y, groups, lengths)
         adapted._set_model(model)
-        adapted._held_out = None
+        adapted._held_out = adapted._out_of_fold = None
         return adapted
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> "Figure":
@@ -1247,6 +1261,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             best_score=self.best_score_,
             engine=self.engine_,
             facts=self._judged.facts,
+            features=self._choice(),
             refitted=getattr(self, "refitted_", False),
             adaptation=self.adaptation_,
         )
@@ -1304,10 +1319,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         adaptation = take("adaptation", dict | None)
         estimator.adaptation_ = None if adaptation is None else Adaptation(**adaptation)
         estimator.refitted_ = take("refitted", bool)
-        alone = description.get("alone", "loaded from a file without features")
-        estimator.features_ = FeatureChoice(reason=check_texts("alone", [alone])[0])
-        if estimator.model_.head is not None:
-            estimator.features_ = estimator.model_.head.choice
+        choice = estimator.features_ = FeatureChoice.from_dict(take("features", dict))
+        if choice.candidates:
+            estimator._judged = Judged(replace(report, model=choice), facts, None)
         return estimator
 
     def _made_report(self, facts: Mapping[str, Any]) -> FluctuationReport:
@@ -1547,7 +1561,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if "device" in params and hasattr(self, "model_"):
             modules = modules_of(self.model_)
             networks = [ModuleNetwork(module, self.device) for module in modules]
-            self.model_ = replace(self.model_, networks=networks)
+            self.model_ = self.model_.with_lstm(networks=networks)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:

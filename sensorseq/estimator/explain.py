@@ -13,7 +13,6 @@ from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.model import TrainedModel
-from sensorseq.prediction.patches import Patch
 from sensorseq.text import html_table
 from sensorseq.training.evaluation import modules_of
 from sensorseq.training.window_format import apply_patch
@@ -95,12 +94,10 @@ class SensorPart:
     model: TrainedModel
     weight: NDArray[np.float64]
     other_sensors: NDArray[np.float64]
-    patch: Patch | None = None
-    head: bool = True  # true, as in a model with features, because gradients are not available
 
-    def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return the joint logits of all sensors for the windows X of this sensor."""
-        return self.weight[:, None] * self.model.outputs(X, lengths) + self.other_sensors
+        return self.weight[:, None] * self.model.sum.logits(X, lengths) + self.other_sensors
 
 
 def explain(
@@ -116,9 +113,11 @@ def explain(
     """Explain decisions on scaled windows and their lengths; see `SensorLSTMClassifier.explain`."""
     check_choice("method", method, METHODS)
     check_integer("n_regions", n_regions)
+    member = model.sum if isinstance(model, TrainedModel) else model
+    has_gradients = isinstance(model, TrainedModel) and model.sum.is_lstm_alone
     if method == "auto":
-        method = "gradients" if model.head is None else "occlusion"
-    elif method == "gradients" and model.head is not None:
+        method = "gradients" if has_gradients else "occlusion"
+    elif method == "gradients" and not has_gradients:
         raise ArgumentError(
             'method="gradients" supports only networks, but this model also uses features, which'
             ' have no gradient; use method="occlusion".'
@@ -128,16 +127,16 @@ def explain(
     edges = np.linspace(0, scaled.shape[1], n_regions + 1).round().astype(np.int64)
 
     def log_probability(windows: NDArray[Any]) -> NDArray[np.float64]:
-        logs: NDArray[np.float64] = log_softmax(model.outputs(windows, valid) / temperature, axis=1)
+        logs: NDArray[np.float64] = log_softmax(member.logits(windows, valid) / temperature, axis=1)
         return logs
 
     whole = log_probability(scaled)
     rows = np.arange(len(whole))
     target = whole.argmax(axis=1) if label is None else target_of(classes, label, len(whole))
     if method == "gradients":
-        patch, lengths = model.patch, None if valid is None else torch.from_numpy(valid)
-        steps = apply_patch(patch, torch.from_numpy(scaled), lengths)
         assert isinstance(model, TrainedModel)
+        patch, lengths = model.lstm.patch, None if valid is None else torch.from_numpy(valid)
+        steps = apply_patch(patch, torch.from_numpy(scaled), lengths)
         network = Differentiable(modules_of(model), temperature)
         by_step = integrated_gradients(network, *steps, target)
         if patch is not None:

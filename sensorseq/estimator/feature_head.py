@@ -1,8 +1,8 @@
-"""Fit a FeatureHead: linear layers and trees on features, and the weight of the LSTM's logits."""
+"""Fit the members that read features, and the weights of all members."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,19 +15,16 @@ from sensorseq.features import (
     SummaryFeatures,
     SummarySteps,
 )
-from sensorseq.features.blocks import (
-    Block,
-    Described,
-    LinearBlock,
-    ProbabilityBlock,
-    describe,
-    log_probabilities,
-)
 from sensorseq.features.grow_trees import grow_trees, important_statistics
 from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
 from sensorseq.features.trees import BoostedTrees
-from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureChoice, FeatureHead
+from sensorseq.prediction.members.boosting import BoostingMember, log_probabilities
+from sensorseq.prediction.members.choice import Candidate, FeatureChoice
+from sensorseq.prediction.members.linear import Described, LinearMember, describe
+from sensorseq.prediction.members.lstm import LstmMember
+from sensorseq.prediction.members.member import Member
+from sensorseq.prediction.members.sum import BOOSTING, FEATURE_KINDS, LSTM, Sum
 
 MANY_WINDOWS = 4_000  # with more windows, use fewer convolutions, so that ridge fits stay fast
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
@@ -47,12 +44,12 @@ def check_features(features: Any) -> None:
     """Raise an ArgumentError unless `features` is a value that the classifier accepts."""
     kinds = _as_list(features)
     for kind in kinds:
-        is_name = isinstance(kind, str) and kind in NAMES
+        is_name = isinstance(kind, str) and kind in FEATURE_KINDS
         if not (callable(kind) or is_name):
             raise ArgumentError(
                 f"features={features!r} is not known. Use 'auto', None,"
-                f" {', '.join(map(repr, NAMES))}, a function (windows, lengths) -> array of shape"
-                " (n, f), or a list of these."
+                f" {', '.join(map(repr, FEATURE_KINDS))}, a function (windows, lengths) -> array of"
+                " shape (n, f), or a list of these."
             )
     names = [kind for kind in kinds if isinstance(kind, str)]
     if len(set(names)) < len(names):
@@ -65,7 +62,7 @@ def _as_list(features: Any) -> list[Any]:
     if features is None:
         return []
     if isinstance(features, str) and features == "auto":
-        return list(NAMES)
+        return list(FEATURE_KINDS)
     return list(features) if isinstance(features, list | tuple) else [features]
 
 
@@ -79,7 +76,7 @@ def try_functions(features: Any, data: "HeadData") -> None:
 
 @dataclass(frozen=True)
 class HeadData:
-    """The scaled windows on which a feature head is fitted.
+    """The scaled windows on which members are fitted.
 
     `weight` is the positive weight of each window in the loss. Thresholds and convolutions are
     chosen from the windows with the indices `learn_rows`, which are in the training part.
@@ -111,20 +108,32 @@ class HeadData:
         return HeadData(X, lengths, class_index, weight, self.n_classes, self.learn_rows)
 
 
+class Weighted(NamedTuple):
+    """A fitted sum, the reasons for its weights, and its logits for windows left out of the fits.
+
+    `logits` (n, K) belong to the windows with the indices `rows` among all windows of the fit.
+    """
+
+    sum: Sum
+    choice: FeatureChoice
+    logits: NDArray[np.float64]
+    rows: NDArray[np.int64]
+
+
 @dataclass
 class FittedFeatures:
-    """The models fitted on each kind of feature, with their cross-validated scores.
+    """The members fitted on each kind of feature, with their cross-validated scores.
 
-    `scores` contains an array (n, K) for each kind, with NaN for windows that are in no test fold;
-    `rows` are the indices of the n windows among all windows. If the folds are cut `in_time`, they
-    are not suitable for fitting weights. In this case, if there are linear layers, only these are
-    used, and all of them get the same weight.
+    `scores` contains an array (n, K) for each member, with NaN for windows that are in no test
+    fold; `rows` are the indices of the n windows among all windows. If the folds are cut `in_time`,
+    they are not suitable for fitting weights. In this case, if there are linear layers, only these
+    are used, and all of them get the same weight.
     """
 
     class_index: NDArray[np.int64]
     weight: NDArray[np.float64]
     rows: NDArray[np.int64]
-    blocks: list[Block]
+    members: dict[str, Member]
     scores: list[NDArray[np.float64]]
     n_folds: int
     in_time: bool = False
@@ -133,9 +142,9 @@ class FittedFeatures:
         """Return the same features with the scores of only some of the n windows."""
         truth = self.class_index[places], self.weight[places], self.rows[places]
         scores = [of_kind[places] for of_kind in self.scores]
-        return FittedFeatures(*truth, self.blocks, scores, self.n_folds, self.in_time)
+        return FittedFeatures(*truth, self.members, scores, self.n_folds, self.in_time)
 
-    def join(self, lstm_logits: NDArray[np.float64]) -> FeatureHead:
+    def join(self, lstm: LstmMember, lstm_logits: NDArray[np.float64]) -> Weighted:
         """Fit the weights of the LSTM and the features.
 
         The `lstm_logits` (n, K) are NaN for windows on which the LSTM was trained.
@@ -148,19 +157,26 @@ class FittedFeatures:
         truth = self.class_index[tested], self.weight[tested]
         stacked = np.stack([lstm_logits, *self.scores])[:, tested]
         together = np.tensordot(weights, stacked, 1)
-        names = [block.name for block in self.blocks]
+        members: dict[str, Member] = {LSTM: lstm, **self.members}
+        table = dict(zip(members, weights.tolist(), strict=True))
+        centered = stacked - stacked.mean(axis=2, keepdims=True)
+        spread = weights * np.sqrt((centered**2).mean(axis=(1, 2)))
+        shares = (spread / spread.sum()).tolist()
         candidates = [
-            self._try(name, scores, factor)
-            for name, scores, factor in zip(
-                [LSTM, *names], [lstm_logits, *self.scores], weights.tolist(), strict=True
+            replace(self._try(name, scores, table[name]), share=share)
+            for name, scores, share in zip(
+                members, [lstm_logits, *self.scores], shares, strict=True
             )
         ]
         joined = Candidate("together", log_loss, _accuracy(together, *truth), None)
         choice = _describe_choice([*candidates, joined], len(together), self.n_folds)
-        for block, factor in zip(self.blocks, weights[1:].tolist(), strict=True):
-            block.multiply(factor)
-        used = [block for block in self.blocks if block.name in choice.names]
-        return FeatureHead(float(weights[0]), used, choice, together, self.rows[tested])
+        kept = (LSTM, *choice.names)
+        whole = Sum(
+            {name: members[name] for name in kept},
+            {name: table[name] for name in kept},
+            np.zeros(together.shape[1]),
+        )
+        return Weighted(whole, choice, together, self.rows[tested])
 
     def _tested(self, lstm_logits: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return a mask of the windows that have scores from every model."""
@@ -168,11 +184,12 @@ class FittedFeatures:
         return np.asarray(np.all(has_scores, axis=0))
 
     def weigh(self, lstm_logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        """Return the weights of the LSTM and of each feature model, and the log-loss of the sum."""
+        """Return the weights of the LSTM and of the other members, and the log-loss of the sum."""
         tested = self._tested(lstm_logits)
         class_index, weight = self.class_index[tested], self.weight[tested]
         stacked = np.stack([lstm_logits, *self.scores])[:, tested]
-        are_linear = np.array([False, *(isinstance(block, LinearBlock) for block in self.blocks)])
+        members = self.members.values()
+        are_linear = np.array([False, *(isinstance(member, LinearMember) for member in members)])
         if self.in_time and are_linear.any():
             factor, log_loss = fit_stack(stacked[are_linear].sum(0)[None], class_index, weight)
             return factor * are_linear, log_loss
@@ -194,7 +211,7 @@ def fit_features(
     seed: np.random.SeedSequence,
     in_time: bool,
 ) -> FittedFeatures:
-    """Fit the models on features to the windows `rows`, and once more for each fold.
+    """Fit the members on features to the windows `rows`, and once more for each fold.
 
     Linear layers are fitted by ridge regression. The `folds` are pairs (fit rows, test rows), cut
     in time if `in_time` is true.
@@ -210,19 +227,20 @@ def fit_features(
     def loss(scores: NDArray[np.float64]) -> float:
         return fit_stack(scores[None, tested], class_index, weight)[1]
 
-    blocks: list[Block] = []
+    members: dict[str, Member] = {}
     scores = []
     strengths = (_STRENGTH_IN_TIME,) if in_time else STRENGTHS
     for number, kind in enumerate(_as_list(features)):
+        name = kind if isinstance(kind, str) else f"function_{number}"
         if kind == BOOSTING:
-            block, out_of_fold = _fit_trees(data, folds, rows)
+            members[name], out_of_fold = _fit_trees(data, folds, rows)
         else:
-            name = kind if isinstance(kind, str) else f"function_{number}"
-            block, out_of_fold = _fit_linear(name, kind, data, folds, rows, seed, loss, strengths)
-        blocks.append(block)
+            members[name], out_of_fold = _fit_linear(
+                name, kind, data, folds, rows, seed, loss, strengths
+            )
         scores.append(out_of_fold)
     truth = data.class_index, data.weight
-    return FittedFeatures(*truth, drawn, blocks, scores, len(folds), in_time)
+    return FittedFeatures(*truth, drawn, members, scores, len(folds), in_time)
 
 
 def _fit_linear(
@@ -234,8 +252,8 @@ def _fit_linear(
     seed: np.random.SeedSequence,
     loss: Callable[[NDArray[np.float64]], float],
     strengths: Sequence[float],
-) -> tuple[Block, NDArray[np.float64]]:
-    """Fit ridge regression on features; return the layer with its cross-validated scores."""
+) -> tuple[Member, NDArray[np.float64]]:
+    """Fit ridge regression on features; return the member with its cross-validated scores."""
     features = learn_features(kind, data, seed)
     columns = None
     if isinstance(features, SummarySteps):
@@ -252,7 +270,7 @@ def _fit_linear(
         n_thresholds = features.n_steps - 1
         features = features.take(columns[-1][::n_thresholds] // n_thresholds)
         weight = weight[columns[-1]]
-    return LinearBlock(name, features, weight.astype(np.float32), bias), fitted.out_of_fold
+    return LinearMember(name, features, weight.astype(np.float32), bias), fitted.out_of_fold
 
 
 def _choose_steps(
@@ -282,7 +300,7 @@ def _choose_steps(
 
 def _fit_trees(
     data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
-) -> tuple[Block, NDArray[np.float64]]:
+) -> tuple[Member, NDArray[np.float64]]:
     """Fit boosted trees to summary statistics; return them with their cross-validated scores."""
     summary = SummaryFeatures().fit(data.X, data.lengths)
     statistics = summary.transform(data.X, data.lengths)
@@ -297,7 +315,7 @@ def _fit_trees(
     for fit_rows, test_rows in folds:
         tested = statistics[test_rows]
         out_of_fold[test_rows] = log_probabilities(grow(fit_rows), tested, data.n_classes)
-    return ProbabilityBlock(BOOSTING, summary, grow(rows), data.n_classes), out_of_fold
+    return BoostingMember(BOOSTING, summary, grow(rows), data.n_classes), out_of_fold
 
 
 def draw_windows(

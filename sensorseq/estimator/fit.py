@@ -17,14 +17,13 @@ from sensorseq.estimator.report import (
     check_parts,
     make_report,
     parts_to_compare,
-    statement_of_parts,
     warn_of_the_end,
 )
 from sensorseq.estimator.saving import Checkpoint
-from sensorseq.estimator.uncertainty import LeftOut, learn_probabilities
+from sensorseq.estimator.uncertainty import LeftOut, learn_probabilities, with_interval
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
-from sensorseq.prediction.head import FeatureChoice
+from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.training import TrainingConfig, TrainingResult
 from sensorseq.training.callbacks import NoProgress, check_callbacks
@@ -45,7 +44,8 @@ class Trained:
     for each network of `model`. `choice` is None if the fit continues an earlier fit. `held_out`
     contains indices of windows in the validation part, and the outputs for these windows before the
     refit; without a refit, `held_out` is None. `left_out` contains indices of windows in X, and
-    logits for these windows from models that were not fitted on them. If the first epoch diverged,
+    logits for these windows from models that were not fitted on them; `out_of_fold` is the same if
+    the weights of the members were fitted on these windows, else None. If the first epoch diverged,
     `model` is the model before training.
     """
 
@@ -57,6 +57,7 @@ class Trained:
     refitted: bool = False
     held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     left_out: LeftOut | None = None
+    out_of_fold: LeftOut | None = None
 
 
 class Judged(NamedTuple):
@@ -79,7 +80,8 @@ def make_jobs(arguments: FitArguments, scaled: ScaledFit) -> list[TrainingJob]:
         if arguments.earlier is not None:
             module = continue_network(modules_of(arguments.earlier)[member], parameters)
         else:
-            sizes = scaled.model.n_inputs, len(scaled.model.classes)
+            n_inputs = scaled.model.lstm.n_inputs(scaled.model.n_channels)
+            sizes = n_inputs, len(scaled.model.classes)
             module = make_network(parameters, *sizes, weights)
         module = module.to(arguments.device)
         job = TrainingJob(
@@ -129,21 +131,26 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
     if any(result.best_epoch == 0 for result in results):
         return Trained(results, scaled.model, modules[0], histories)
     networks = [ModuleNetwork(module, parameters["device"]) for module in modules]
-    model, done = replace(scaled.model, networks=networks), None
+    model, done, weighted = scaled.model.with_lstm(networks=networks), None, None
     choice = plan if isinstance(plan, FeatureChoice) else None
     if isinstance(plan, Refit):
         done = run_refit(plan, parameters, scaled, jobs, model, results, fitted, progress)
-        choice, model = done.choice, replace(model, head=done.head)
+        choice, weighted = done.choice, done.weighted
+        if weighted is not None:
+            model = replace(model, sum=weighted.sum)
+            choice = with_interval(choice, plan, weighted)
     # computed with the networks that have not seen the held-out windows
-    model, left_out = learn_probabilities(parameters, model, scaled, plan)
+    model, left_out = learn_probabilities(parameters, model, scaled, plan, weighted)
     trained = Trained(results, model, modules[0], histories, choice, left_out=left_out)
+    if weighted is not None:
+        trained = replace(trained, out_of_fold=left_out)
     warn_of_the_end(results, jobs[0].config.n_epochs, parameters["n_models"])
     if done is None or not done.modules:
         return trained
     networks = [ModuleNetwork(module, parameters["device"]) for module in done.modules]
     if done.histories is not None:
         histories = [histories[0], *done.histories]
-    model = replace(model, networks=networks)
+    model = model.with_lstm(networks=networks)
     return replace(trained, model=model, histories=histories, refitted=True, held_out=done.held_out)
 
 
@@ -185,10 +192,11 @@ def facts_of(scaled: ScaledFit) -> dict[str, Any]:
     )
 
 
-def report_fit(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judged:
-    """Make the report of a fit, with findings about its windows."""
-    held_out, result, model = scaled.data.validation, trained.results[0], scaled.model
-    data = scaled.data
+def report_fit(
+    arguments: FitArguments, scaled: ScaledFit, trained: Trained, choice: FeatureChoice
+) -> Judged:
+    """Make the report of a fit, with findings about its windows and the `choice` of members."""
+    held_out, result, data = scaled.data.validation, trained.results[0], scaled.data
     findings = (*scaled.findings, *check_parts(*scaled.held()))
     facts = {**facts_of(scaled), "data_facts": findings}
     record = result.record
@@ -203,11 +211,8 @@ def report_fit(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> 
         arguments=parameters,
         **facts,
     )
-    choice = trained.choice
-    if choice is None and model.head is not None:
-        choice = model.head.choice
-    if choice is not None and choice.candidates:
-        report = replace(report, statements=(*report.statements, statement_of_parts(choice)))
+    if choice.candidates:
+        report = replace(report, model=choice)
     compared = (
         parts_to_compare(data.train, data.validation) if parameters["features"] is None else None
     )

@@ -21,6 +21,8 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.prediction.frames import refuse_panel
 from sensorseq.prediction.fusion import refuse_sensors
+from sensorseq.prediction.members.lstm import LstmMember
+from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.model import PREDICTION_ARGUMENTS, TrainedModel
 from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.patches import Patch
@@ -174,10 +176,11 @@ def check_arguments(
     # in this order, so that the first of several networks gets the same seeds as a single network
     split_seed, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * n_models)
     member_seeds = list(zip(streams[::2], streams[1::2], strict=True))
-    if earlier is not None and len(earlier.networks) != n_models:
+    n_earlier = n_models if earlier is None else len(earlier.lstm.networks)
+    if n_earlier != n_models:
         raise ArgumentError(
             f"warm_start=True continues n_models={n_models} network(s), but the last fit kept"
-            f" {len(earlier.networks)}. Fit again with warm_start=False; with refit='all' or"
+            f" {n_earlier}. Fit again with warm_start=False; with refit='all' or"
             " refit=None, the fit then keeps n_models networks."
         )
     device, engine = parameters["device"], parameters["engine"]
@@ -526,7 +529,7 @@ def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
     findings += check_class_shares(data.train, data.validation, model.classes.tolist())
     if earlier is None:
         warn_of_label_channels(data.windows, data.train, model.channels)
-    model = replace(model, scaler=form.scaler, patch=patch, ranges=ranges)
+    model = replace(model, scaler=form.scaler, ranges=ranges).with_lstm(patch=patch)
     return ScaledFit(data, model, form, train, validation, (samples, shown), findings)
 
 
@@ -537,7 +540,7 @@ def _new_model(data: FitData, arguments: Mapping[str, Any]) -> TrainedModel:
     return TrainedModel(
         data.target.learned,
         n_channels,
-        networks=(),
+        Sum.of_lstm(LstmMember(), len(data.target.learned)),
         flat_timesteps=n_timesteps if windows.is_flat else None,
         feature_names=data.column_names if windows.is_flat else windows.channels,
         n_timesteps=n_timesteps,

@@ -18,6 +18,7 @@ from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.estimator.feature_head import (
     FittedFeatures,
     HeadData,
+    Weighted,
     draw_windows,
     fit_features,
     try_functions,
@@ -27,7 +28,8 @@ from sensorseq.features.ridge import MOST_WINDOWS, Fold
 from sensorseq.history import History
 from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.nn import LSTMLinear
-from sensorseq.prediction.head import FeatureChoice, FeatureHead
+from sensorseq.prediction.members.choice import FeatureChoice
+from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.split import folds_in_time, near_in_time
@@ -95,18 +97,17 @@ class Refit:
             np.intersect1d(groups[fit], groups[test]).size for fit, test in self.folds
         )
 
-    def left_out(
-        self, head: FeatureHead
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any] | None]:
-        """Return the out-of-fold logits in `head`, and the classes and groups of their windows."""
-        logits, rows = head.out_of_fold, head.out_of_fold_rows
-        assert logits is not None
-        assert rows is not None
-        groups, first = self.given_groups, self.n_train
+    def truth_of(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[Any] | None, NDArray[np.int64] | None]:
+        """Return the classes and groups of windows, and their indices in X (None with `X_val`)."""
+        groups, first, given_rows = self.given_groups, self.n_train, None
         if self.part is not None:
-            groups, first = self.part.groups, 0
+            groups, first, given_rows = self.part.groups, 0, self.part.rows
         groups = None if groups is None else groups[rows - first]
-        return logits, self.seen.class_index[rows], groups
+        if given_rows is not None:
+            given_rows = given_rows[rows]
+        return self.seen.class_index[rows], groups, given_rows
 
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
         """Return the seed of `kind` and `number`, which is independent of the other seeds."""
@@ -166,7 +167,7 @@ class Refit:
         for module, (_, rows) in zip(modules, self.folds, strict=False):
             lengths = None if seen.lengths is None else seen.lengths[rows]
             network = ModuleNetwork(copy.deepcopy(module), device)
-            logits[rows] = network.outputs(*model.steps(seen.X[rows], lengths))
+            logits[rows] = network.outputs(*model.lstm.steps(seen.X[rows], lengths))
         return logits
 
 
@@ -356,14 +357,14 @@ def _with_all_classes(seen: HeadData, folds: list[Fold]) -> list[Fold]:
 
 
 class Refitted(NamedTuple):
-    """The result of a refit: the features, and networks that replace the fit's networks.
+    """The result of a refit: the weighted sum, and networks that replace the fit's networks.
 
     `held_out` contains indices of held-out windows, and their outputs from models that have not
     seen these windows. If `modules` is empty, the fit's networks are kept. `histories` contains the
     histories of the additional fold networks if these are kept; otherwise, it is None.
     """
 
-    head: FeatureHead | None
+    weighted: Weighted | None
     choice: FeatureChoice
     modules: list[LSTMLinear]
     histories: list[History] | None
@@ -408,11 +409,11 @@ def run_refit(
     if not has_ended:
         fitted = plan.fit_features_again()
     fold_modules = lstms_of(fold_jobs)
-    head, choice, is_without = None, FeatureChoice(), False
+    weighted, choice, is_without = None, FeatureChoice(), False
     if fitted is not None:
         logits = plan.fold_logits(model, [*tested, *fold_modules], parameters["device"])
-        head = _join_features(plan, fitted, logits)
-        choice, is_without = head.choice, has_ended and not head.lstm_weight
+        weighted = _join_features(plan, fitted, model, logits)
+        choice, is_without = weighted.choice, has_ended and not weighted.sum.uses_lstm
     elif plan.features is not None:
         choice = FeatureChoice(reason="training was interrupted or diverged")
     kept, fold_histories = lstms_of(refit_jobs), None
@@ -421,8 +422,8 @@ def run_refit(
         kept = trained[: len(results)]
     elif plan.keeps_folds and fold_jobs:
         kept, fold_histories = [trained[0], *fold_modules], histories
-    held_out = _held_out_outputs(plan, head, model) if kept else None
-    return Refitted(head, choice, kept, fold_histories, held_out)
+    held_out = _held_out_outputs(plan, weighted, model) if kept else None
+    return Refitted(weighted, choice, kept, fold_histories, held_out)
 
 
 def lstms_of(jobs: Sequence[TrainingJob]) -> list[LSTMLinear]:
@@ -430,32 +431,31 @@ def lstms_of(jobs: Sequence[TrainingJob]) -> list[LSTMLinear]:
     return [job.module for job in jobs if isinstance(job.module, LSTMLinear)]
 
 
-def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float64]) -> FeatureHead:
+def _join_features(
+    plan: Refit, fitted: FittedFeatures, model: TrainedModel, logits: NDArray[np.float64]
+) -> Weighted:
     """Fit the weights of the features and the LSTM, given the LSTM's out-of-fold logits."""
-    head = fitted.join(logits)
-    if plan.shares_groups:
-        caveat = "; training and test windows share groups, so all scores are optimistic"
-        if head.linear_blocks:
-            caveat += ", and linear layers count equally"
-        head.choice = replace(head.choice, reason=head.choice.reason + caveat)
-    if plan.part is not None and plan.part.rows is not None:
-        head.given_rows = plan.part.rows[head.out_of_fold_rows]
-    return head
+    weighted = fitted.join(model.lstm, logits)
+    if not plan.shares_groups:
+        return weighted
+    caveat = "; training and test windows share groups, so all scores are optimistic"
+    if any(isinstance(member, LinearMember) for member in weighted.sum.members.values()):
+        caveat += ", and linear layers count equally"
+    choice = replace(weighted.choice, reason=weighted.choice.reason + caveat)
+    return weighted._replace(choice=choice)
 
 
 def _held_out_outputs(
-    plan: Refit, head: FeatureHead | None, model: TrainedModel
+    plan: Refit, weighted: Weighted | None, model: TrainedModel
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return indices of held-out windows, and their outputs from models that have not seen them."""
     first = plan.n_train
-    if head is not None:
-        assert head.out_of_fold_rows is not None
-        assert head.out_of_fold is not None
-        is_held_out = head.out_of_fold_rows >= first
-        return head.out_of_fold_rows[is_held_out] - first, head.out_of_fold[is_held_out]
+    if weighted is not None:
+        is_held_out = weighted.rows >= first
+        return weighted.rows[is_held_out] - first, weighted.logits[is_held_out]
     seen = plan.seen
     lengths = None if seen.lengths is None else seen.lengths[first:]
-    return np.arange(len(seen.X) - first), model.outputs(seen.X[first:], lengths)
+    return np.arange(len(seen.X) - first), model.sum.logits(seen.X[first:], lengths)
 
 
 def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:

@@ -11,12 +11,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sensorseq.diagnosis.causes import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.rival_models import Compared, spread
-from sensorseq.diagnosis.statements import Statement, statement_of
+from sensorseq.diagnosis.statements import statement_of
 from sensorseq.errors import warn_caller
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.window_checks import check_label_channels, check_shares, check_windows
-from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.windows import Windows
 from sensorseq.training import TrainingResult
 
@@ -66,13 +65,6 @@ def parts_to_compare(train: Windows, validation: Windows | None) -> Compared | N
         return None
     rows = spread(len(validation))
     return train.take(spread(len(train))).held(), validation.take(rows).held(), rows
-
-
-def statement_of_parts(choice: FeatureChoice) -> Statement:
-    """Describe the scores of the network and the features, alone and together."""
-    names = {"lstm": "the LSTM alone gets", "together": "all together"}
-    parts = (f"{names.get(c.name, c.name)} {c.accuracy:.0%}" for c in choice.candidates)
-    return statement_of("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))
 
 
 def make_report(

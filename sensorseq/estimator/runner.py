@@ -28,9 +28,10 @@ from sensorseq.estimator.fit_windows import (
     check_arguments,
     read_and_scale,
 )
-from sensorseq.estimator.uncertainty import out_of_fold_of
+from sensorseq.estimator.uncertainty import with_probabilities
 from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.patches import Patch, count_steps
 from sensorseq.prediction.windows import Windows
 from sensorseq.training import TrainingData
@@ -86,7 +87,7 @@ class FitOrigin:
         cls, estimator: BaseEstimator, arguments: FitArguments, trained: Trained, fit_s: float
     ) -> "FitOrigin":
         """Return the origin of a report on a fit that took `fit_s` seconds."""
-        was_left_out = trained.choice is not None and trained.model.head is not None
+        left_out = trained.out_of_fold
         return cls(
             estimator,
             arguments.entropy,
@@ -94,8 +95,8 @@ class FitOrigin:
             arguments.earlier is None,
             trained.module,
             trained.results[0].best_epoch,
-            patch=trained.model.patch,
-            out_of_fold=out_of_fold_of(trained.model) if was_left_out else None,
+            patch=trained.model.lstm.patch,
+            out_of_fold=with_probabilities(left_out, trained.model) if left_out else None,
         )
 
     def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitRunner":
@@ -265,7 +266,7 @@ class FitRunner(TrialRunner):
                 outputs = trained.model.logits(X_val, of_val.get("lengths"))
             except SensorseqError as error:
                 return failed_rerun(rerun, error)
-        if report_fit(fit, scaled, trained).report.verdict == "diverged":
+        if report_fit(fit, scaled, trained, FeatureChoice()).report.verdict == "diverged":
             return failed_rerun(rerun, DivergedError("a loss or gradient is not finite"))
         if len(trained.model.classes) < self.n_classes:
             return failed_rerun(rerun, SplitError("a class has no training windows"))

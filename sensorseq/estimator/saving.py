@@ -28,6 +28,9 @@ from sensorseq.history import History
 from sensorseq.io.atomic import locking
 from sensorseq.io.model_file import SAVE_AGAIN, TakeField, read_model, take_field, write_model
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.members.choice import FeatureChoice
+from sensorseq.prediction.members.lstm import LstmMember
+from sensorseq.prediction.members.sum import LSTM, Sum
 from sensorseq.prediction.model import TrainedModel, read_trained
 from sensorseq.prediction.network import check_array_names
 from sensorseq.prediction.windows import DTYPES
@@ -54,6 +57,7 @@ def model_contents(
     best_score: float,
     engine: EngineChoice,
     facts: Mapping[str, Any],
+    features: FeatureChoice,
     refitted: bool = False,
     adaptation: Adaptation | None = None,
 ) -> Contents:
@@ -67,6 +71,7 @@ def model_contents(
     return network_arrays(modules) | model.arrays(), {
         "parameters": arguments,
         **model.description(),
+        "features": features.to_dict(),
         "adaptation": None if adaptation is None else dict(vars(adaptation)),
         **architecture_of(modules[0]),
         "history": histories[0].to_rows(),
@@ -126,7 +131,8 @@ class Checkpoint(Callback):
         self._path, self._monitor, self._best = path, job.config.monitor, math.inf
         self._has_warned, self._engine = False, job.choose_engine()
         self._parameters, self._facts = {**parameters, "callbacks": None}, facts
-        self._model = replace(model, head=None)  # without the features of an earlier fit
+        # without the features of an earlier fit
+        self._model = replace(model, sum=Sum.of_lstm(model.lstm, len(model.classes)))
         check_plain(self._parameters)
 
     def on_epoch_end(self, module: nn.Module, history: History) -> None:
@@ -140,16 +146,17 @@ class Checkpoint(Callback):
         assert isinstance(module, LSTMLinear)
         network = ModuleNetwork(module, self._parameters["device"])
         arrays, description = model_contents(
-            replace(self._model, networks=[network]),
+            self._model.with_lstm(networks=[network]),
             self._parameters,
             [history],
             best_epoch=len(history),
             best_score=score,
             engine=self._engine,
             facts=self._facts,
+            features=FeatureChoice(reason="from a checkpoint"),
         )
         try:
-            write_model(self._path, arrays, {**description, "alone": "from a checkpoint"})
+            write_model(self._path, arrays, description)
         except OutputError as problem:
             if not self._has_warned:
                 warn_caller(f"checkpoint {problem} Training continues.")
@@ -189,7 +196,7 @@ def restore(
     arrays: Mapping[str, NDArray[Any]], take: TakeField, n_networks: int, device: str
 ) -> TrainedModel:
     """Build the model from these arrays and fields, with its networks as torch modules."""
-    model = read_trained(arrays, take, ())
+    model = read_trained(arrays, take)
     if model.preparation is not None:
         check_recorded(model.preparation["configuration"] or {})
     architecture, dtype = take("architecture", dict), take("dtype", str)
@@ -198,7 +205,7 @@ def restore(
             read_network(
                 arrays,
                 architecture,
-                n_channels=model.n_inputs,
+                n_channels=model.lstm.n_inputs(model.n_channels),
                 n_classes=len(model.classes),
                 dtype=check_choice("dtype", dtype, DTYPES),
                 member=member,
@@ -207,7 +214,7 @@ def restore(
         )
         for member in range(n_networks)
     ]
-    return replace(model, networks=networks)
+    return model.with_lstm(networks=networks)
 
 
 # Pickles contain plain values, but neither GPU tensors nor types of this package.
@@ -215,9 +222,10 @@ def restore(
 
 def packed(model: TrainedModel) -> dict[str, Any]:
     """Return a model as plain values, except for features that are functions."""
-    head, modules = model.head, modules_of(model)
-    custom_head = head if head is not None and not head.is_plain else None
-    whole = model if custom_head is None else replace(model, head=None)
+    modules, whole, custom = modules_of(model), model, None
+    if not model.sum.is_plain:
+        whole = replace(model, sum=Sum.of_lstm(model.lstm, len(model.classes)))
+        custom = model.sum.with_member(LSTM, LstmMember())
     # copied, because the arrays may share memory with tensors that a warm start changes in place
     arrays = {name: array.copy() for name, array in network_arrays(modules).items()}
     return {
@@ -228,8 +236,8 @@ def packed(model: TrainedModel) -> dict[str, Any]:
             **architecture_of(modules[0]),
         },
         "n_networks": len(modules),
-        "device": getattr(model.networks[0], "device", "auto"),
-        "head": custom_head,
+        "device": getattr(model.lstm.networks[0], "device", "auto"),
+        "custom": custom,
     }
 
 
@@ -237,7 +245,9 @@ def unpacked(values: Mapping[str, Any]) -> TrainedModel:
     """Return the model from values made by `packed`."""
     take = partial(take_field, values["description"], path="the pickle")
     model = restore(values["arrays"], take, values["n_networks"], values["device"])
-    return model if values["head"] is None else replace(model, head=values["head"])
+    if values["custom"] is None:
+        return model
+    return replace(model, sum=values["custom"].with_member(LSTM, model.lstm))
 
 
 # Networks of other libraries
@@ -272,10 +282,11 @@ def imported(
     # The outputs are reordered with the labels, because classes are sorted.
     order = np.argsort(labels)
     reorder_outputs(module, order)
+    networks = [ModuleNetwork(module.eval(), arguments.get("device", "auto"))]
     model = TrainedModel(
         labels[order],
         module.input_size,
-        [ModuleNetwork(module.eval(), arguments.get("device", "auto"))],
+        Sum.of_lstm(LstmMember(networks), len(labels)),
         max_timesteps=arguments.get("max_timesteps"),
         crop=arguments.get("crop", "head"),
         dtype=of_network["dtype"],

@@ -44,8 +44,8 @@ from sensorseq.prediction.decisions import Abstention, Decisions, RecordingDecis
 from sensorseq.prediction.fused import FusedModel, SensorStream, read_fused
 from sensorseq.prediction.fusion import MISSING, Fusion, missing_sensors_text, pattern_key
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
-from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.loading import sensors_of
+from sensorseq.prediction.members.choice import Candidate, FeatureChoice
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import betaincc
+from scipy.special import betaincc, stdtrit
 from sklearn.metrics import accuracy_score
 
 from sensorseq.checks import check_groups, check_real, mark_of_unlabeled
 from sensorseq.errors import InputError, warn_caller
+from sensorseq.estimator.feature_head import Weighted
 from sensorseq.estimator.fit_windows import ScaledFit
 from sensorseq.estimator.refit import Refit
 from sensorseq.prediction.decisions import Abstention, below_highest, softmax
 from sensorseq.prediction.fused import FusedModel
-from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.loading import AnyModel
+from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.sensor_windows import SensorWindows
@@ -37,16 +38,17 @@ def learn_probabilities(
     model: TrainedModel,
     scaled: ScaledFit,
     plan: Refit | FeatureChoice | None,
+    weighted: Weighted | None,
 ) -> tuple[TrainedModel, LeftOut | None]:
     """Return the model with its temperature and class frequencies, and the left-out logits."""
-    if model.head is not None and isinstance(plan, Refit):
-        logits, class_index, groups = plan.left_out(model.head)
-        rows = model.head.given_rows
+    if weighted is not None and isinstance(plan, Refit):
+        logits = weighted.logits
+        class_index, groups, rows = plan.truth_of(weighted.rows)
     else:
         held_out, samples = scaled.data.validation, scaled.samples[1]
         if held_out is None or samples is None:
             return model, None
-        logits, groups = outputs_of(model, samples), held_out.groups
+        logits, groups = outputs_of(model.sum, samples), held_out.groups
         class_index, rows = held_out.target, held_out.rows
     if parameters["calibrate"]:
         model = replace(model, temperature=fit_calibration(logits, class_index, groups))
@@ -54,14 +56,42 @@ def learn_probabilities(
     return replace(model, shares=shares), None if rows is None else (rows, logits)
 
 
-def out_of_fold_of(
-    model: TrainedModel,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Return window indices and cross-validated probabilities; see `FeatureHead`."""
-    head = model.head
-    if head is None or head.given_rows is None or head.out_of_fold is None:
+def with_interval(choice: FeatureChoice, plan: Refit, weighted: Weighted) -> FeatureChoice:
+    """Add the interval of the accuracy on new groups, which overlapping folds cannot show."""
+    if plan.shares_groups:
+        return choice
+    class_index, groups, _ = plan.truth_of(weighted.rows)
+    index = np.unique(weighted.rows if groups is None else groups, return_inverse=True)[1]
+    is_right = weighted.logits.argmax(axis=1) == class_index
+    interval = accuracy_interval(is_right, index, plan.seen.weight[weighted.rows])
+    n_groups = None if groups is None else int(index.max()) + 1
+    return replace(choice, interval=interval, n_groups=n_groups)
+
+
+def accuracy_interval(
+    is_right: NDArray[np.bool_], group_index: NDArray[np.int64], weight: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of a weighted accuracy on windows of new groups.
+
+    Wilson's interval (1927) for the number of independent windows that would have the variance
+    between groups. With one group, the result is None.
+    """
+    size = np.bincount(group_index, weight / weight.sum())
+    n_groups, right = len(size), np.bincount(group_index, weight * is_right / weight.sum())
+    if n_groups < 2:
         return None
-    return head.given_rows, softmax(head.out_of_fold / model.temperature)
+    accuracy, z = float(right.sum()), float(stdtrit(n_groups - 1, 0.975))
+    variance = n_groups / (n_groups - 1) * ((right - accuracy * size) ** 2).sum()
+    n = accuracy * (1 - accuracy) / variance if variance > 1e-12 else 1 / (size**2).sum()
+    middle = (accuracy + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
+    return float(middle - half), float(middle + half)
+
+
+def with_probabilities(left_out: LeftOut, model: TrainedModel) -> LeftOut:
+    """Return the indices of windows, and their probabilities in place of their logits."""
+    rows, logits = left_out
+    return rows, softmax(logits / model.temperature)
 
 
 def learn_shares(

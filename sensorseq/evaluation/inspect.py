@@ -581,7 +581,8 @@ def _describe_model(
             "best_epoch": description["best_epoch"],
             "best_score": description["best_score"],
             "adaptation": description.get("adaptation"),
-            "alone": description.get("alone"),
+            "weights": dict(description["sum"]["weights"]),
+            "reason": description["features"]["reason"],
             "parameters": {k: v for k, v in description["parameters"].items() if v is not None},
             "versions": dict(description["versions"]),
         }
@@ -631,7 +632,10 @@ def format_file(described: dict[str, Any]) -> str:
         )
     size, n_models = described["architecture"], described["n_models"]
     sensorseq, n_timesteps = described["versions"].get("sensorseq", "?"), described["n_timesteps"]
-    notes = [f"the LSTM alone, {described['alone']}"] if described["alone"] else []
+    weights = [f"{name} {weight:.3g}" for name, weight in described["weights"].items()]
+    notes = [f"members and their weights: {', '.join(weights)}"]
+    if len(weights) == 1:
+        notes = [f"the LSTM alone ({described['reason']})"]
     if made := described["adaptation"]:
         notes.append(f"adapted from {made['source'][:16]} on {made['n_windows']} windows")
     of_each = "network" if n_models == 1 else f"{n_models} networks, each"

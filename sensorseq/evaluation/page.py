@@ -100,7 +100,6 @@ def make_page(
         title=title,
         heading=title,
         scores_first=scores_first,
-        alone=" and ".join(model.features_.names),
         scores=None if evaluation is None else _scores(model, evaluation, comparison),
         matrix=None if evaluation is None else _matrix(evaluation),
         recordings=None if evaluation is None else _recordings(evaluation),

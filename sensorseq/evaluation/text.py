@@ -59,23 +59,16 @@ def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
 
 
 def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
-    """Describe the features of a fit, and the windows that its final networks were trained on."""
+    """Describe the windows that the final members of a fit were trained on."""
     sentences, choice = [], model.features_
-    if choice.candidates:
-        alone, together = choice.candidates[0], choice.candidates[-1]
-        sentences.append(
-            f"Features: {' and '.join(choice.names) or 'none'}. Accuracy on {choice.n_windows}"
-            f" windows left out: {100 * together.accuracy:.1f} %, LSTM alone"
-            f" {100 * alone.accuracy:.1f} %. The report above is about the LSTM alone."
-        )
-    elif model.features is not None:
+    if model.features is not None and not choice.candidates:
         sentences.append(f"Features: none, because {choice.reason}.")
     if model.refitted_ and len(model.modules_) > model.n_models:
         sentences.append(
             f"The model keeps the networks of {len(model.modules_)} folds, which together were"
             " trained on all windows except the test part."
         )
-    elif model.refitted_ and not model.model_.used_networks:
+    elif model.refitted_ and not model.model_.sum.uses_lstm:
         sentences.append(
             "The LSTM adds nothing to the features here, so the features decide alone. The"
             " features were fitted on all windows except the test part."

@@ -30,13 +30,15 @@ from sensorseq.export.c_tables import (
 )
 from sensorseq.export.network import module_of, used_modules
 from sensorseq.export.windows import MOST_STEPS
-from sensorseq.features.blocks import LinearBlock
 from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.io.atomic import make_folder, write_together
 from sensorseq.prediction.fused import FusedModel
-from sensorseq.prediction.head import NAMES
 from sensorseq.prediction.loading import AnyModel
+from sensorseq.prediction.members.boosting import BoostingMember
+from sensorseq.prediction.members.linear import LinearMember
+from sensorseq.prediction.members.member import Member
+from sensorseq.prediction.members.sum import FEATURE_KINDS, KINDS, LSTM
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch, count_steps
 from sensorseq.prediction.preparation import refuse_normalized
@@ -220,13 +222,13 @@ def _render(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path,
     values["state_bytes"] = struct_bytes(structs[0])
     paths = Path(f"{prefix}_model.h"), Path(f"{prefix}_model.c")
     texts = (template.render(values) for template in (header, code_of))
-    n_parts = len(source.blocks.keys() & _CONVOLVED) + bool(source.used_statistics.size)
+    n_parts = len(source.described.keys() & _CONVOLVED) + bool(source.used_statistics.size)
     n_parts += (source.scale == "quantile") + sum(step.kind == "spectral" for step in steps)
     n_small = (
         (smoother is not None)
         + len(steps)
         + (source.resampler is not None)
-        + ("boosting" in source.blocks)
+        + ("boosting" in source.described)
     )
     code = _NETWORK_BYTES * bool(source.modules) + _SMALL_BYTES * n_small + _PART_BYTES * n_parts
     export = CExport(
@@ -322,12 +324,11 @@ def _templates() -> Environment:
 
 def _refuse(model: TrainedModel) -> None:
     """Raise an InputError if a part of the model cannot be exported to C."""
-    for block in [] if model.head is None else model.head.blocks:
-        if block.name not in NAMES:
-            raise InputError(
-                f"features={block.name!r} is your own function, which cannot be exported to C;"
-                " train without it."
-            )
+    for name in model.sum.members.keys() - KINDS.keys():
+        raise InputError(
+            f"features={name!r} is your own function, which cannot be exported to C; train without"
+            " it."
+        )
     if model.preparation is not None and model.preparation.get("scaled") is not None:
         raise InputError(
             "the model was trained on windows that were already scaled, so it lacks the scaling;"
@@ -343,9 +344,9 @@ class _Source:
         self.model = model
         self.tables = tables
         self.modules = used_modules(model)
-        self.first = module_of(model.networks[0], len(model.classes))
-        self.blocks: dict[str, Any] = {
-            block.name: block for block in ([] if model.head is None else model.head.blocks)
+        self.first = module_of(model.lstm.networks[0], len(model.classes))
+        self.described: dict[str, Any] = {
+            name: model.sum.members[name] for name in model.sum.used if name != LSTM
         }
         self.resampler: CResampler | None = None
         self.inputs: list[str] = []
@@ -474,8 +475,8 @@ class _Source:
                     shift = shift - scale * _array(norm.running_mean)
                 scales.append(scale)
                 shifts.append(shift)
-        if self.modules and self.model.patch is not None:
-            self._patch(self.model.patch)
+        if self.modules and self.model.lstm.patch is not None:
+            self._patch(self.model.lstm.patch)
         if scales:
             self.tables.add("norm_scale", np.stack(scales), "f4")
             self.tables.add("norm_shift", np.stack(shifts), "f4")
@@ -498,31 +499,32 @@ class _Source:
         used = self.used_statistics
         if used.size:
             self.tables.add("statistic_column", used, "i4")
-        for name, block in self.blocks.items():
+        for name, member in self.described.items():
             if name == "boosting":
-                add_trees(self.tables, block.trees, used)
+                add_trees(self.tables, member.trees, used)
                 continue
             if name in _CONVOLVED:
-                for array, values in block.describe.state()["arrays"].items():
+                for array, values in member.describe.state()["arrays"].items():
                     kind = "i1" if array == "kernels" else values.dtype.str[1:]
                     self.tables.add(f"{name}_{array}", values, kind)
             else:
-                places = np.searchsorted(used, block.describe.columns)
+                places = np.searchsorted(used, member.describe.columns)
                 self.tables.add("summary_statistic", places, "u2")
-                self.tables.add("summary_threshold", block.describe.edges(), "f8")
-            self.tables.add_features(name, block.weight)
-            self.tables.add(f"{name}_intercept", block.bias, "f8")
+                self.tables.add("summary_threshold", member.describe.edges(), "f8")
+            self.tables.add_features(name, member.weight)
+            self.tables.add(f"{name}_intercept", member.bias, "f8")
+        self.tables.add("sum_bias", self.model.sum.bias, "f8")
 
     @property
     def used_statistics(self) -> NDArray[np.int64]:
         """The columns of the summary statistics that are read by steps or trees."""
         columns = [np.zeros(0, np.int64)]
-        if "summary" in self.blocks:
-            columns.append(self.blocks["summary"].describe.columns)
-        if "boosting" in self.blocks:
-            columns.append(self.blocks["boosting"].trees.columns)
+        if "summary" in self.described:
+            columns.append(self.described["summary"].describe.columns)
+        if "boosting" in self.described:
+            columns.append(self.described["boosting"].trees.columns)
         used = np.unique(np.concatenate(columns))
-        are_read = "summary" in self.blocks or "boosting" in self.blocks  # even by trees of leaves
+        are_read = len(columns) > 1  # even by trees of leaves
         return used if used.size or not are_read else np.zeros(1, np.int64)
 
     @property
@@ -533,20 +535,20 @@ class _Source:
         """Return the values for the templates, including the fields of the state."""
         first, n = self.first, timing.n_timesteps
         width = first.hidden_size * self._n_directions
-        convolved = [block for name, block in self.blocks.items() if name in _CONVOLVED]
-        padded = [block.describe.state()["settings"]["padded_steps"] for block in convolved]
+        convolved = [member for name, member in self.described.items() if name in _CONVOLVED]
+        padded = [member.describe.state()["settings"]["padded_steps"] for member in convolved]
         # keep the states of all overlapping windows, not the samples, if the states are smaller
         kept = 2 * width * first.num_layers + width * (2 if first.pooling == "meanmax" else 1)
         n_more = timing.n_overlapping * len(self.modules) - 1
         is_small = n_more * kept <= n * self.model.n_channels
-        streams = self._n_directions == 1 and is_small and self.model.patch is None
+        streams = self._n_directions == 1 and is_small and self.model.lstm.patch is None
         return {
             "version": importlib.import_module("sensorseq").__version__,
             "model": self.model,
             "net": first,
             "n_models": len(self.modules),
             "n_channels": self.model.n_channels,
-            "patch": self.model.patch,
+            "patch": self.model.lstm.patch,
             "smallest_power": SMALLEST_POWER,
             "largest_sample": LARGEST_SAMPLE,
             "n_directions": self._n_directions,
@@ -555,14 +557,13 @@ class _Source:
             "channels": self.inputs,
             "state_bytes": 0,
             "tables": self.tables,
-            "streams": streams and not self.blocks,
+            "streams": streams and not self.described,
             "n_rows": max(n, *padded) if padded else n,
-            "rocket": self.blocks.get("rocket"),
-            "hydra": self.blocks.get("hydra"),
-            "summary": self.blocks.get("summary"),
-            "boosting": self.blocks.get("boosting"),
+            **{name: self.described.get(name) for name in FEATURE_KINDS},
+            "weights": {name: self.model.sum.used[name] for name in self.described},
+            "lstm_weight": self.model.sum.weights[LSTM],
             "smallest_log_of_trees": SMALLEST_LOG_OF_TREES,
-            "features": list(self.blocks),
+            "features": list(self.described),
             "n_statistics": self.used_statistics.size,
             "scale": self.scale,
             "steps": steps,
@@ -573,7 +574,7 @@ class _Source:
         """Estimate the multiply-adds per window, including the preprocessing of one hop."""
         first, n, k = self.first, timing.n_timesteps, len(self.model.classes)
         hidden, c = first.hidden_size, self.model.n_channels
-        patch = self.model.patch
+        patch = self.model.lstm.patch
         n_steps = count_steps(n, patch)
         width = hidden * self._n_directions
         inputs = [first.input_size] + [width] * (first.num_layers - 1)
@@ -582,20 +583,20 @@ class _Source:
         total: int = len(self.modules) * (n_steps * self._n_directions * per_step + k * pooled)
         if self.modules and patch is not None:
             total += n_steps * c * patch.n_samples * (patch.n_samples + 4)
-        if "rocket" in self.blocks:
-            arrays = self.blocks["rocket"].describe.state()["arrays"]
+        if "rocket" in self.described:
+            arrays = self.described["rocket"].describe.state()["arrays"]
             n_sums = 8 * c * len(arrays["dilations"]) + 4 * int(arrays["channel_counts"].sum())
             total += n * n_sums + (n + k) * len(arrays["biases"])  # a comparison counts as one add
-        if "hydra" in self.blocks:
-            arrays = self.blocks["hydra"].describe.state()["arrays"]
+        if "hydra" in self.described:
+            arrays = self.described["hydra"].describe.state()["arrays"]
             n_sums = 8 * c * len(arrays["dilations"]) + 28 * int(arrays["channel_counts"].sum())
             total += n * (n_sums + 2 * len(arrays["kernels"])) + k * 2 * len(arrays["kernels"])
         n_described = len(np.unique(self.used_statistics // len(FEATURES)))
         total += n_described * n * (3 * n + 10)
-        if "summary" in self.blocks:
-            total += k * self.blocks["summary"].weight.shape[0]
-        if "boosting" in self.blocks:
-            feature = self.blocks["boosting"].trees.state()["arrays"]["feature"]
+        if "summary" in self.described:
+            total += k * self.described["summary"].weight.shape[0]
+        if "boosting" in self.described:
+            feature = self.described["boosting"].trees.state()["arrays"]["feature"]
             total += int((feature >= 0).sum())  # upper limit; a comparison counts as one add
         rate = timing.model_rate_hz or 1.0
         per_sample = sum(step.multiply_adds * step.rate_hz / rate for step in steps)
@@ -611,20 +612,22 @@ def _array(tensor: Any) -> NDArray[Any]:
 
 
 def _rounded(model: TrainedModel) -> TrainedModel:
-    networks, head = [], copy.deepcopy(model.head)
-    for network in model.used_networks:
+    networks = []
+    members: dict[str, Member] = dict(model.sum.members)
+    for network in model.lstm.networks:
         module = copy.deepcopy(module_of(network, len(model.classes))).cpu()
         for name, tensor in module.named_parameters():
             if "weight" in name and not name.startswith("norm."):
                 values = _array(tensor)
                 values[...] = rounded(values)
         networks.append(ModuleNetwork(module, "cpu"))
-    for block in [] if head is None else head.blocks:
-        if isinstance(block, LinearBlock):
-            block.weight = rounded(block.weight, exponents=True)
-        else:
-            block.trees = with_rounded_leaves(block.trees)
-    return replace(model, networks=networks, head=head)
+    for name, member in members.items():
+        if isinstance(member, LinearMember):
+            members[name] = replace(member, weight=rounded(member.weight, exponents=True))
+        elif isinstance(member, BoostingMember):
+            members[name] = replace(member, trees=with_rounded_leaves(member.trees))
+    whole = replace(model, sum=replace(model.sum, members=members))
+    return whole.with_lstm(networks=networks)
 
 
 def with_rounded_weights(model: AnyModel) -> AnyModel:

@@ -15,26 +15,28 @@ from sensorseq.errors import InputError
 from sensorseq.export.graph import Graph
 from sensorseq.export.windows import GraphWindows
 from sensorseq.features import CompetingKernels, RandomConvolutions, SummarySteps
-from sensorseq.features.blocks import Block, ProbabilityBlock
 from sensorseq.features.competing_kernels import N_GROUPS, N_RIVALS
 from sensorseq.features.random_convolutions import N_KERNELS
 from sensorseq.features.summary import N_BANDS, QUANTILES, SMALLEST_POWER
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
+from sensorseq.prediction.members.boosting import BoostingMember
+from sensorseq.prediction.members.linear import LinearMember
+from sensorseq.prediction.members.member import Member
 
 _TAPS = 9
 _LARGEST_SHARE = 1e30  # as in csrc/signal/compete-inl.h
 _HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # the three taps of weight 2 in each kernel
 
 
-def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str, str]) -> str:
-    """Add a feature block's part (n, K) of the logits in float64; return the tensor's name.
+def feature_logits(g: Graph, member: Member, windows: GraphWindows, cache: dict[str, str]) -> str:
+    """Add the logits (n, K) of a member that reads features in float64; return the tensor's name.
 
-    `cache` keeps the statistics, which are shared by several blocks.
+    `cache` keeps the statistics, which are shared by several members.
     """
-    if isinstance(block, ProbabilityBlock):
-        logs = _tree_logs(g, block.trees, statistics_of(g, windows, cache))
-        return g("Mul", logs, np.float64(block.factor))
-    how = block.describe
+    if isinstance(member, BoostingMember):
+        return _tree_logs(g, member.trees, statistics_of(g, windows, cache))
+    assert isinstance(member, LinearMember)
+    how = member.describe
     if isinstance(how, RandomConvolutions):
         features = g.cast(convolution_shares(g, how, windows), np.float64)
     elif isinstance(how, CompetingKernels):
@@ -46,8 +48,8 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str,
             "a function given as features cannot be exported; only features='rocket', 'hydra',"
             " 'summary' and 'boosting' can."
         )
-    weight = g.cast(g.constant(block.weight), np.float64)
-    return g("Add", g("MatMul", features, weight), block.bias)
+    weight = g.cast(g.constant(member.weight), np.float64)
+    return g("Add", g("MatMul", features, weight), member.bias)
 
 
 def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:

@@ -10,7 +10,8 @@ from sensorseq.export.graph import Graph, float32
 from sensorseq.export.windows import GraphWindows
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import parameter_suffix
-from sensorseq.prediction.model import Network, TrainedModel
+from sensorseq.prediction.members.lstm import Network
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.network import LstmNetwork, array_prefix
 from sensorseq.training.evaluation import ModuleNetwork
 from sensorseq.training.torch_network import read_network
@@ -19,8 +20,9 @@ _GATES = (0, 3, 1, 2)  # positions of ONNX's gates i, o, f, c in our order i, f,
 
 
 def used_modules(model: TrainedModel) -> list[LSTMLinear]:
-    """Return the networks in use as modules."""
-    return [module_of(network, len(model.classes)) for network in model.used_networks]
+    """Return the networks as modules; none if the LSTM has weight 0."""
+    networks = model.lstm.networks if model.sum.uses_lstm else ()
+    return [module_of(network, len(model.classes)) for network in networks]
 
 
 def module_of(network: Network, n_classes: int) -> LSTMLinear:

@@ -19,7 +19,7 @@ from sensorseq.errors import (
     noting,
     warn_caller,
 )
-from sensorseq.export.features import block_logits
+from sensorseq.export.features import feature_logits
 from sensorseq.export.graph import Graph
 from sensorseq.export.network import network_outputs, used_modules
 from sensorseq.export.windows import (
@@ -34,6 +34,7 @@ from sensorseq.io.model_file import model_digest
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, DOUBTFUL_SHARE, EMPTY
 from sensorseq.prediction.loading import AnyModel
+from sensorseq.prediction.members.sum import LSTM
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.sensor_windows import SensorWindows
@@ -135,25 +136,30 @@ def _lacks(g: Graph, windows: GraphWindows) -> str:
 
 
 def _outputs(g: Graph, model: TrainedModel, windows: GraphWindows) -> str:
-    """Combine logits and features into float64 outputs (n, K), as `TrainedModel.outputs` does."""
-    modules, head = used_modules(model), model.head
+    """Add up the members' logits (n, K) in float64, as `Sum.logits` does."""
+    joined: Any = model.sum.bias
     cache: dict[str, str] = {}
-    if not modules and head is not None:
-        logits = [block_logits(g, block, windows, cache) for block in head.blocks]
-        return logits[0] if len(logits) == 1 else g("Sum", *logits)
-    steps = as_steps(g, windows, model.patch)
+    for name, weight in model.sum.used.items():
+        member = model.sum.members[name]
+        logits = (
+            _lstm_logits(g, model, windows)
+            if name == LSTM
+            else feature_logits(g, member, windows, cache)
+        )
+        joined = g("Add", joined, g("Mul", logits, np.float64(weight)))
+    return str(joined)
+
+
+def _lstm_logits(g: Graph, model: TrainedModel, windows: GraphWindows) -> str:
+    """Return the logits (n, K) of the LSTM, as `LstmMember.logits` does."""
+    steps = as_steps(g, windows, model.lstm.patch)
+    modules = used_modules(model)
     outputs = [g.cast(network_outputs(g, module, steps), np.float64) for module in modules]
-    joined = outputs[0]
-    if len(outputs) > 1:
-        logs = [g("Unsqueeze", g("LogSoftmax", output, axis=1), [0]) for output in outputs]
-        of_all = g("ReduceLogSumExp", g("Concat", *logs, axis=0), axes=[0], keepdims=0)
-        joined = g("Sub", of_all, np.float64(np.log(len(outputs))))
-    if head is None:
-        return joined
-    joined = g("Mul", joined, np.float64(head.lstm_weight))
-    for block in head.blocks:
-        joined = g("Add", joined, block_logits(g, block, windows, cache))
-    return joined
+    if len(outputs) == 1:
+        return outputs[0]
+    logs = [g("Unsqueeze", g("LogSoftmax", output, axis=1), [0]) for output in outputs]
+    of_all = g("ReduceLogSumExp", g("Concat", *logs, axis=0), axes=[0], keepdims=0)
+    return g("Sub", of_all, np.float64(np.log(len(outputs))))
 
 
 def _metadata(

@@ -88,4 +88,6 @@ def _trained(
     for network in networks:
         if network.dtype != dtype:
             raise ValueError(f"the weights are {network.dtype}")
-    return read_trained(arrays, take, networks)
+    model = read_trained(arrays, take).with_lstm(networks=networks)
+    model.lstm.check(model.n_channels, len(model.classes))
+    return model

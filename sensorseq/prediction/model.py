@@ -1,8 +1,8 @@
 """TrainedModel: a trained classifier of one sensor's windows, with all data needed to predict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError, check_choice, within_memory
 from sensorseq.io.model_file import TakeField, arrays_below, check_texts
-from sensorseq.numeric import log_softmax, logsumexp
 from sensorseq.prediction.decisions import Abstention, Predictor, read_classes, refuse_empty
 from sensorseq.prediction.fusion import MISSING, refuse_sensors
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
-from sensorseq.prediction.head import FeatureHead
+from sensorseq.prediction.members.lstm import LstmMember
+from sensorseq.prediction.members.sum import LSTM, Sum
 from sensorseq.prediction.outside import (
     NO_RANGES,
     OUT_OF_RANGE,
@@ -24,7 +24,6 @@ from sensorseq.prediction.outside import (
     join_outside,
 )
 from sensorseq.prediction.padding import warn_of_zero_ends
-from sensorseq.prediction.patches import Patch, read_patch
 from sensorseq.prediction.preparation import (
     Preparation,
     check_preparation,
@@ -47,21 +46,6 @@ PREDICTION_ARGUMENTS = ("max_timesteps", "crop", "dtype", "missing")
 """The arguments of a fit that affect predictions."""
 
 
-class Network(Protocol):
-    """A trained network: an `LstmNetwork`, or a `ModuleNetwork` that contains a torch module."""
-
-    @property
-    def n_inputs(self) -> int:
-        """The number of inputs per step."""
-
-    @property
-    def n_outputs(self) -> int:
-        """The number of outputs."""
-
-    def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """Return the outputs (n, n_outputs) for steps (n, t, n_inputs)."""
-
-
 @dataclass(frozen=True, eq=False)
 class TrainedModel(Predictor):
     """A trained classifier of windows of one sensor.
@@ -72,8 +56,8 @@ class TrainedModel(Predictor):
         Labels in the order of the probabilities.
     n_channels : int
         Number of channels.
-    networks : sequence of Network
-        The members of an ensemble or the networks of the folds; their probabilities are averaged.
+    sum : Sum
+        The members, whose weighted logits are added up.
     flat_timesteps : int or None
         Number of steps of 2-D input (n, t), which later input must match; None allows windows of
         any length.
@@ -88,10 +72,6 @@ class TrainedModel(Predictor):
         Arguments of the fit; see `SensorLSTMClassifier`.
     scaler : Scaler or None
         Scaling of the channels.
-    patch : Patch or None
-        How samples become inputs of the networks; None if each sample is one step.
-    head : FeatureHead or None
-        Features, and the weight of the networks' logits; None if the networks alone decide.
     ranges : TrainedRanges or None
         Ranges of the training windows; None for an imported network.
     preparation : dict or None
@@ -106,7 +86,7 @@ class TrainedModel(Predictor):
 
     classes: NDArray[Any]
     n_channels: int
-    networks: Sequence[Network]
+    sum: Sum
     flat_timesteps: int | None = None
     feature_names: list[str] | None = None
     n_timesteps: int | None = None
@@ -116,8 +96,6 @@ class TrainedModel(Predictor):
     dtype: str = "float32"
     missing: str = "error"
     scaler: Scaler | None = None
-    patch: Patch | None = None
-    head: FeatureHead | None = None
     ranges: TrainedRanges | None = None
     preparation: Preparation | None = None
     temperature: float = 1.0
@@ -150,15 +128,13 @@ class TrainedModel(Predictor):
         return self.ranges is not None
 
     @property
-    def n_inputs(self) -> int:
-        """The number of inputs of the networks per step."""
-        return self.n_channels if self.patch is None else self.patch.n_inputs(self.n_channels)
+    def lstm(self) -> LstmMember:
+        """The LSTM, which may have weight 0."""
+        return self.sum.lstm
 
-    @property
-    def used_networks(self) -> Sequence[Network]:
-        """The networks in use; empty if only features decide."""
-        are_unused = self.head is not None and not self.head.lstm_weight
-        return [] if are_unused else self.networks
+    def with_lstm(self, **changes: Any) -> "TrainedModel":
+        """Return the model with changed fields of its LSTM, such as other networks."""
+        return replace(self, sum=self.sum.with_member(LSTM, replace(self.lstm, **changes)))
 
     # From windows to logits
 
@@ -177,24 +153,6 @@ class TrainedModel(Predictor):
         cropped = windows.cropped(self.max_timesteps, self.crop)
         scaled = cropped.scaled(self.scaler, self.dtype)
         return scaled, None if cropped.are_full else cropped.lengths
-
-    def steps(
-        self, X: NDArray[Any], lengths: NDArray[np.int64] | None
-    ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        """Return scaled windows as inputs of the networks, with their lengths."""
-        return (X, lengths) if self.patch is None else self.patch.apply(X, lengths)
-
-    def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """Return the logits (n, K) of scaled windows (n, t, c)."""
-        joined = np.zeros((len(X), len(self.classes)))
-        if networks := self.used_networks:
-            steps = self.steps(X, lengths)
-            outputs = [network.outputs(*steps) for network in networks]
-            joined = outputs[0]
-            if len(outputs) > 1:  # the logarithm of the mean probability
-                logs = logsumexp(log_softmax(np.stack(outputs), 2), 0)
-                joined = np.asarray(logs - np.log(len(outputs)))
-        return joined if self.head is None else self.head.join(joined, X, lengths)
 
     def without_failed(self, windows: Windows) -> tuple[Windows, NDArray[np.int8]]:
         """Return windows in which failed channels are NaN, and their `lacks` (see `gaps`)."""
@@ -223,7 +181,7 @@ class TrainedModel(Predictor):
             lacks = np.full(len(piece), COMPLETE, np.int8)
             if self.missing != "error":
                 piece, lacks = self.without_failed(piece)
-            logits = self.outputs(*self.scaled(piece))
+            logits = self.sum.logits(*self.scaled(piece))
             parts.append((np.where(lacks[:, None] == EMPTY, 0.0, logits), lacks))
         logits, lacks = map(np.concatenate, zip(*parts))
         return logits, lacks
@@ -287,34 +245,28 @@ class TrainedModel(Predictor):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays for a model file, except the weights of the networks."""
-        arrays: dict[str, NDArray[Any]] = {}
+        arrays = self.sum.state()[1]
         if self.scaler is not None:
             arrays |= {f"scaler.{name}": array for name, array in self.scaler.to_dict().items()}
-        for part in (self.patch, self.head, self.ranges):
-            if part is not None:
-                arrays |= part.arrays()
-        return arrays
+        return arrays if self.ranges is None else arrays | self.ranges.arrays()
 
     def description(self) -> dict[str, Any]:
         """Return everything for a model file except arrays and the arguments of the fit."""
         return {
             **self.describe_classes(),
             "n_channels": self.n_channels,
-            "patch": None if self.patch is None else self.patch.n_samples,
             "n_features_in": self.flat_timesteps or self.n_channels,
             "flat_timesteps": self.flat_timesteps,
             "n_timesteps": self.n_timesteps,
             "were_lengths": self.had_lengths,
             "feature_names_in": self.feature_names,
             "preparation": self.preparation,
-            "features": None if self.head is None else self.head.description(),
+            "sum": self.sum.state()[0],
         }
 
 
-def read_trained(
-    arrays: Mapping[str, NDArray[Any]], take: TakeField, networks: Sequence[Network]
-) -> TrainedModel:
-    """Read a model from a file; raise a ValueError or TypeError if the file is inconsistent.
+def read_trained(arrays: Mapping[str, NDArray[Any]], take: TakeField) -> TrainedModel:
+    """Read a model without its networks from a file, or raise a ValueError or TypeError.
 
     `take` returns a field of the description, or raises an error if the field has another type.
     """
@@ -329,11 +281,11 @@ def read_trained(
             f"n_features_in={n_features} with n_channels={n_channels} and flat_timesteps={flat}"
         )
     names, classes = take("feature_names_in", (list, type(None))), read_classes(take)
-    head, scaler = take("features", (dict, type(None))), arrays_below(arrays, "scaler.")
+    scaler = arrays_below(arrays, "scaler.")
     model = TrainedModel(
         **classes,
         n_channels=n_channels,
-        networks=networks,
+        sum=Sum.restore(take("sum", dict), arrays),
         flat_timesteps=flat,
         feature_names=None if names is None else check_texts("feature_names_in", names),
         n_timesteps=take("n_timesteps", (int, type(None))),
@@ -343,18 +295,8 @@ def read_trained(
         dtype=check_choice("dtype", parameters["dtype"], DTYPES),
         missing=check_choice("missing", parameters.get("missing", "error"), MISSING),
         scaler=Scaler.from_dict(scaler) if scaler else None,
-        patch=read_patch(take("patch", (int, type(None))), arrays, n_channels),
-        head=None if head is None else FeatureHead.restore(head, arrays),
         ranges=TrainedRanges.restore(arrays, n_channels),
         preparation=check_preparation(take("preparation", (dict, type(None)))),
     )
-    if model.head is not None:
-        model.head.check(n_channels, len(model.classes))
-    expected = model.n_inputs, len(model.classes)
-    for network in networks:
-        if (network.n_inputs, network.n_outputs) != expected:
-            raise ValueError(
-                f"a network has {network.n_inputs} inputs and {network.n_outputs} outputs; expected"
-                f" {expected[0]} and {expected[1]}"
-            )
+    model.sum.check(n_channels, len(model.classes))
     return model

@@ -130,7 +130,7 @@ def check_array_names(
     arrays: Mapping[str, NDArray[Any]], n_models: int, path: str | os.PathLike[str]
 ) -> None:
     """Raise an error if a file has an array that no model with this many members has."""
-    parts = ("scaler.", "patch.", "features.", "ranges.")
+    parts = ("scaler.", "member.", "ranges.")
     prefixes = (*parts, *(array_prefix(member) for member in range(n_models)))
     unknown = [name for name in arrays if not name.startswith(prefixes)]
     if unknown:

@@ -145,19 +145,10 @@ def count_steps(n_timesteps: _Count, patch: Patch | None) -> _Count:
     return n_steps
 
 
-def read_patch(
-    n_samples: int | None, arrays: Mapping[str, NDArray[Any]], n_channels: int
-) -> Patch | None:
-    """Read a patch from a model file's frame length and arrays.
-
-    Raise a ValueError if the length or the arrays are invalid.
-    """
+def read_patch(n_samples: int | None, arrays: Mapping[str, NDArray[Any]]) -> Patch | None:
+    """Read a patch from a model file's frame length and arrays, or raise a ValueError."""
     if n_samples is None:
         return None
     if type(n_samples) is not int or n_samples < 2:
         raise ValueError(f"patch={n_samples!r}")
-    scaler = Scaler.from_dict(arrays_below(arrays, "patch."))
-    patch = Patch(n_samples, scaler)
-    if scaler.n_channels != (expected := patch.n_inputs(n_channels)):
-        raise ValueError(f"patch: statistics of {scaler.n_channels} inputs; expected {expected}")
-    return patch
+    return Patch(n_samples, Scaler.from_dict(arrays_below(arrays, "patch.")))

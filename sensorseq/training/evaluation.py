@@ -18,6 +18,7 @@ from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops import lstm, lstm_linear, reference
 from sensorseq.ops.train_epoch import NetworkLayout
+from sensorseq.prediction.members.member import Member
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.network import LstmNetwork
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
@@ -243,7 +244,7 @@ class ModuleNetwork:
 
 def modules_of(model: TrainedModel) -> list[LSTMLinear]:
     """Return the modules of a model's networks."""
-    networks = [network for network in model.networks if isinstance(network, ModuleNetwork)]
+    networks = [network for network in model.lstm.networks if isinstance(network, ModuleNetwork)]
     return [network.module for network in networks]
 
 
@@ -268,11 +269,11 @@ def network_outputs(
     return np.asarray(torch.cat(blocks).numpy(), np.float64)
 
 
-def outputs_of(model: TrainedModel, data: TrainingData | StreamedData) -> NDArray[np.float64]:
+def outputs_of(model: Member, data: TrainingData | StreamedData) -> NDArray[np.float64]:
     """Return the logits of all windows of a part; the windows are already scaled."""
     return np.concatenate(
         [
-            model.outputs(block.X.numpy(), None if block.lengths is None else block.lengths.numpy())
+            model.logits(block.X.numpy(), None if block.lengths is None else block.lengths.numpy())
             for block in data.blocks()
         ]
     )

@@ -40,7 +40,7 @@ class WindowFormat:
     @classmethod
     def of(cls, model: TrainedModel, augment: Any = None) -> "WindowFormat":
         """Return the format of the windows that a model reads."""
-        how = model.max_timesteps, model.crop, model.dtype, model.scaler, model.patch
+        how = model.max_timesteps, model.crop, model.dtype, model.scaler, model.lstm.patch
         return cls(*how, augment, model.channels)
 
     @property

@@ -811,10 +811,11 @@ def test_train_says_what_the_linear_layer_uses_and_what_was_trained_on(prepared,
     model = tmp_path / "model.safetensors"
     text = succeed("train", prepared, "-o", model, *FAST)
     loaded = SensorLSTMClassifier.load(model)
-    accuracy = {tried.name: 100 * tried.accuracy for tried in loaded.features_.candidates}
-    words = " ".join(text.split())
-    assert f"Accuracy on {loaded.features_.n_windows} windows left out:" in words
-    assert f"{accuracy['together']:.1f} %, LSTM alone {accuracy['lstm']:.1f} %" in words
+    choice, words = loaded.features_, " ".join(text.split())
+    accuracy = {tried.name: 100 * tried.accuracy for tried in choice.candidates}
+    assert f"{accuracy['together']:.1f} % of {choice.n_windows} windows left out" in words
+    share = f"{100 * choice.lstm_share:.0f} % of the weight"
+    assert f"LSTM ({share}, alone {accuracy['lstm']:.0f} % right)" in words
     assert loaded.refitted_
     assert len(loaded.modules_) == N_FOLDS
     assert f"networks of {N_FOLDS} folds, which together were trained on all windows" in words
@@ -824,8 +825,13 @@ def test_train_says_what_the_linear_layer_uses_and_what_was_trained_on(prepared,
 @pytest.mark.usefixtures("lstm_adds_nothing")
 @pytest.mark.trains
 def test_train_says_when_the_features_decide_alone(prepared, tmp_path):
-    words = " ".join(succeed("train", prepared, "-o", tmp_path / "model", *FAST).split())
+    model = tmp_path / "model.safetensors"
+    words = " ".join(succeed("train", prepared, "-o", model, *FAST).split())
     assert "The LSTM adds nothing to the features here, so the features decide alone." in words
+    assert "The LSTM has no weight, so its curve means nothing for the model." in words
+    code, _, err = said("diagnose", model, "--fail-on", "mild")
+    assert code == 0
+    assert "the LSTM has no weight in this model, so --fail-on does not apply" in err
 
 
 @pytest.mark.trains

@@ -171,9 +171,9 @@ def test_a_run_that_overfits_is_never_only_normal():
     report = FluctuationReport("normal", None, (statement_of("loss_calm"), overfits), n_epochs=40)
     lines = str(report).split("\n")
     assert lines[1] == "Verdict   NORMAL, BUT OVERFITS"
-    assert lines[2].startswith("Problem   The model overfits")
+    assert lines[2].startswith("Problem   The network overfits")
     assert lines[3].startswith("Step      Record more groups")
-    assert "The model overfits: the validation loss rises from epoch 9 on." in str(report)
+    assert "The network overfits: the validation loss rises from epoch 9 on." in str(report)
     assert repr(report) == "FluctuationReport('NORMAL, BUT OVERFITS', 40 epochs)"
 
 

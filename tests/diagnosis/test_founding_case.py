@@ -54,7 +54,7 @@ def test_the_founding_case_is_answered_and_repaired():
     assert lines[2].startswith("Problem   The loss moves ")
     seen = lines.index("Seen      Chance explains the accuracy jumps (20 windows, 5 points each).")
     assert lines[seen + 1] == "The loss jumps because the learning rate is constant, not by chance."
-    assert lines[seen + 2].startswith("The model overfits: the validation loss rises from epoch ")
+    assert lines[seen + 2].startswith("The network overfits: the validation loss rises from epoch ")
     assert report.generalization == "overfitting"
 
     proof = report.probe(**data, verbose=0)

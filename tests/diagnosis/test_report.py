@@ -313,7 +313,7 @@ def test_overfitting_is_reported_whatever_the_noise():
     (statement,) = [part for part in report.statements if part.kind == "overfits"]
     assert statement.values["epoch"] == lowest
     assert (
-        str(statement) == f"The model overfits: the validation loss rises from epoch {lowest} on."
+        str(statement) == f"The network overfits: the validation loss rises from epoch {lowest} on."
     )
     assert "NORMAL, BUT OVERFITS" in str(report)
     assert "those of epoch 9 of 40" in " ".join(report.explanation)
@@ -540,7 +540,7 @@ def test_the_founding_case_is_answered_in_its_first_three_lines(source):
     assert lines[2].startswith("Problem   The loss moves much more than in a healthy run.")
     assert lines[seen + 1 : seen + 3] == [
         "The loss jumps because the learning rate is constant, not by chance.",
-        f"The model overfits: the validation loss rises from epoch {epoch} on.",
+        f"The network overfits: the validation loss rises from epoch {epoch} on.",
     ]
     assert report.generalization == "overfitting"
     assert not {"noise_falls", "still_falls"} & set(kinds(report))  # more epochs would not help
@@ -700,7 +700,7 @@ def described(**changes):
     [
         {},
         {"format": "sensorseq.fluctuation", "version": 3},
-        described(version=5),
+        described(version=6),
         described(statements=[{"kind": "overfits", "values": {}}]),
         described(statements=[{"kind": "overfits"}]),
         described(version=np.array([4, 4])),

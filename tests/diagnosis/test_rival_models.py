@@ -1,6 +1,7 @@
 """A network is compared with simple rivals on the same data."""
 
 import itertools
+import json
 import pickle
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ from sensorseq.diagnosis.rival_models import compare_level, is_below, sign_test
 from sensorseq.errors import ArgumentError
 from sensorseq.history import TrainingRecord
 from sensorseq.io.prepared import write_windows
+from sensorseq.prediction.members.choice import Candidate, FeatureChoice
+from sensorseq.text import plural
 
 
 def waves(seed, n, n_groups=10):
@@ -228,6 +231,47 @@ def test_a_fit_with_features_reports_the_accuracy_of_its_parts(monkeypatch):
     learn_few_features(monkeypatch)
     clf = fitted(learning_rate=1e-9)
     assert clf.fluctuation_.level is None
-    (said,) = [one for one in clf.fluctuation_.statements if one.topic == "parts"]
-    assert "the LSTM alone" in str(said)
-    assert "boosting" in str(said)
+    report = clf.fluctuation_
+    assert report.model is clf.features_
+    *members, together = clf.features_.candidates
+    text, n = " ".join(str(report).split()), plural(report.model.n_windows, "window")
+    assert f"Model {100 * together.accuracy:.1f} % of {n}" in text
+    low, high = report.model.interval
+    assert low < together.accuracy <= high + 1e-9
+    assert f"95 % interval {100 * low:.0f} to {100 * high:.0f} %" in text
+    assert sum(member.share for member in members) == pytest.approx(1)
+    for member in members:
+        name = "LSTM" if member.name == "lstm" else member.name
+        said = f"alone {100 * member.accuracy:.0f} % right"
+        assert (f"{name} ({100 * member.share:.0f} % of the weight, {said})" in text) == bool(
+            member.weight
+        )
+    again = FluctuationReport.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert again.model == report.model
+    assert str(again).splitlines()[:4] == str(report).splitlines()[:4]
+    assert f"{100 * together.accuracy:.1f} % right on new windows" in report._as_page()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
+def test_the_curve_of_an_lstm_with_little_weight_is_not_the_headline(share):
+    loss = [0.3 + 0.7 * 0.7**t for t in range(40)]
+    rising = [0.5 + 0.05 * max(0, t - 5) for t in range(40)]
+    alone = FluctuationReport.from_history({"loss": loss, "val_loss": rising}, 200, best_epoch=6)
+    assert alone.generalization == "overfitting"
+    members = (
+        Candidate("lstm", 0.9, 0.6, 2 * share, share),
+        Candidate("boosting", 0.5, 0.79, 1.0, 1 - share),
+        Candidate("together", 0.5, 0.79, None),
+    )
+    choice = FeatureChoice(("boosting",), members, 200, 3, "", 20, (0.7, 0.86))
+    report = replace(alone, model=choice)
+    text = " ".join(str(report).split())
+    assert "Model 79.0 % of 200 windows left out of training are right (20 groups; 95 %" in text
+    assert text.index("Step ") < text.index("LSTM NORMAL, BUT OVERFITS.")
+    assert ("no weight" in text) == (share == 0)
+    assert ("loses little by it" in text) == (0 < share < 0.1)
+    assert "79.0 % RIGHT ON NEW WINDOWS" in repr(report)
+    assert "NORMAL, BUT OVERFITS" not in repr(report)
+    assert max(map(len, str(report).splitlines())) <= 80
+    page = report._as_page()
+    assert page.index("79.0 % right on new windows") < page.index("normal, but overfits")

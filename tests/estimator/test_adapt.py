@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors
-from fits import head_of, outputs_of, plain_classifier, replace_head
+from fits import on_features, outputs_of, plain_classifier, use_members
 from scipy.special import log_softmax
 
 import sensorseq.estimator.adapt as adapting
@@ -121,7 +121,7 @@ def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
     for part in parts:
         part.change(few.target)
     after = list(adapting.linear_parts(changed, few))
-    assert len(after) == len(parts) == (1 if head_of(model) is not None else 2)
+    assert len(after) == len(parts) == (1 if on_features(model) else 2)
     for part, now in zip(parts, after, strict=True):
         wanted = part.logits + part.products @ part.solve(few.target, np.arange(12))
         np.testing.assert_allclose(now.logits, wanted, atol=1e-4)
@@ -133,8 +133,8 @@ def with_trees():
     X, y = robot(90, 0)
     settings = {"hidden_size": 6, "max_epochs": 5, "features": "boosting", "refit": None}
     clf = SensorLSTMClassifier(**settings, random_state=0).fit(X, y)
-    assert [block.name for block in head_of(clf).blocks] == ["boosting"]
-    head_of(clf).lstm_weight = 0.4
+    assert [*on_features(clf)] == ["boosting"]
+    use_members(clf, 0.4)
     return clf
 
 
@@ -150,7 +150,7 @@ def test_alongside_trees_the_layer_on_lstm_states_is_changed(with_trees):
 
 def test_trees_that_decide_alone_have_no_layer_to_change(with_trees):
     alone = copy.copy(with_trees)
-    replace_head(alone, 0.0, head_of(with_trees).blocks)
+    use_members(alone, 0.0)
     kept = alone.adapt(*robot(60, 1, shifted=True))
     assert not kept.adaptation_.head
     assert "was kept (only boosted trees are used" in kept.adaptation_.reason

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fits import AfterEpoch, head_of, plain_classifier, weights, without_time
+from fits import AfterEpoch, on_features, plain_classifier, weights, without_time
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError, OutputError
@@ -107,8 +107,8 @@ def test_a_checkpoint_contains_the_lstm_alone_and_can_predict(path):
     assert len(fitted.modules_) == 3
     kept = SensorLSTMClassifier.load(path)
     assert str(kept.features_) == "the LSTM alone (from a checkpoint)"
-    assert "the LSTM alone, from a checkpoint" in format_file(describe_file(path))
-    assert (len(kept.modules_), head_of(kept), kept.temperature_) == (1, None, 1.0)
+    assert "the LSTM alone (from a checkpoint)" in format_file(describe_file(path))
+    assert (len(kept.modules_), on_features(kept), kept.temperature_) == (1, {}, 1.0)
     assert kept.get_params() == fitted.get_params()
     assert kept.fluctuation_.n_epochs == kept.best_epoch_
     probabilities = kept.predict_proba(WAVES)
@@ -140,7 +140,7 @@ class TestAWarmStart:
         kept.fit(WAVES, Y, groups=GROUPS)
         assert kept.history_[0]["val_loss"] == pytest.approx(best, rel=0.01)  # same windows
         np.testing.assert_array_equal(kept.scaler_.channel_center, center)
-        assert (len(kept.modules_), head_of(kept), kept.refitted_) == (1, None, False)
+        assert (len(kept.modules_), on_features(kept), kept.refitted_) == (1, {}, False)
         assert str(kept.features_).startswith("the LSTM alone")
 
     def test_refuses_the_networks_of_folds(self, path):
@@ -157,9 +157,9 @@ class TestAWarmStart:
         settings = {**SETTINGS, "features": "summary", "refit": None}
         SensorLSTMClassifier(**settings).fit(X, Y, groups=GROUPS).save(path)
         loaded = SensorLSTMClassifier.load(path)
-        before, network = head_of(loaded), weights(loaded)
+        before, network = on_features(loaded), weights(loaded)
         loaded.set_params(warm_start=True).fit(X, Y, groups=GROUPS)
-        assert head_of(loaded) is before
+        assert on_features(loaded) == before
         assert loaded.features_.names == ("summary",)
         assert weights(loaded) != network
 

@@ -1,7 +1,6 @@
 """An ensemble averages its members, each of which is trained as if it were alone."""
 
 import pickle
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,9 +73,9 @@ def test_members_are_refitted_and_share_one_choice_of_features(tmp_path):
 
 def members_of(ensemble):
     """Each member as a separate estimator."""
-    for network in ensemble.model_.networks:
+    for network in ensemble.model_.lstm.networks:
         alone = pickle.loads(pickle.dumps(ensemble))
-        alone.model_ = replace(alone.model_, networks=[network])
+        alone.model_ = alone.model_.with_lstm(networks=[network])
         yield alone
 
 

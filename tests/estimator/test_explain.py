@@ -79,8 +79,8 @@ def test_contributions_add_up_to_the_change_of_the_logarithm(arguments, patch):
     model.model_ = replace(model.model_, temperature=1.7)
     explanation = model.explain(X[:7], lengths[:7], label="up")
     at = model.classes_.tolist().index("up")
-    steps, of_steps = model.model_.steps(np.zeros_like(X[:7]), lengths[:7])
-    outputs = np.stack([net.outputs(0 * steps, of_steps) for net in model.model_.networks])
+    steps, of_steps = model.model_.lstm.steps(np.zeros_like(X[:7]), lengths[:7])
+    outputs = np.stack([net.outputs(0 * steps, of_steps) for net in model.model_.lstm.networks])
     average = log_softmax(logsumexp(log_softmax(outputs, 2), 0) / model.temperature_, 1)
     logs = [np.log(model.predict_proba(X[:7], lengths[:7])[:, at]), average[:, at]]
     np.testing.assert_allclose(

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 import torch
 from commands import said
-from fits import InterruptAfter, head_of, outputs_of, reloaded, weights, without_time
+from fits import (
+    InterruptAfter,
+    lstm_weight,
+    on_features,
+    outputs_of,
+    reloaded,
+    use_members,
+    weights,
+    without_time,
+)
 from sklearn.linear_model import LogisticRegression
 from threads import torch_threads
 
@@ -24,10 +33,12 @@ from sensorseq.errors import (
 from sensorseq.estimator import feature_head, refit
 from sensorseq.estimator.feature_head import FittedFeatures
 from sensorseq.estimator.refit import N_FOLDS
-from sensorseq.features.blocks import ProbabilityBlock
 from sensorseq.features.summary import FEATURES
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
+from sensorseq.prediction.members.boosting import BoostingMember
+from sensorseq.prediction.members.lstm import LstmMember
+from sensorseq.prediction.members.sum import FEATURE_KINDS
 from sensorseq.training import train_network
 from sensorseq.training.torch_network import make_network
 
@@ -125,7 +136,7 @@ def test_steps_of_the_most_important_statistics(refit, tmp_path, chosen_statisti
     assert not chosen_statistics  # there are so few statistics that all are used
     set_limits(STEPPED_STATISTICS=4)
     clf = small(features="summary", refit=refit).fit(X, Y, groups=GROUPS)
-    (block,) = head_of(clf).blocks
+    (member,) = on_features(clf).values()
     n_tested = clf.features_.n_windows
     sizes = [n for n, _ in chosen_statistics]
     if refit is None:
@@ -133,8 +144,8 @@ def test_steps_of_the_most_important_statistics(refit, tmp_path, chosen_statisti
     else:
         assert sizes[-1] == n_tested == 48
         assert sum(48 - n for n in sizes[:-1]) == 48
-    assert block.weight.shape == (4 * 31, 2)
-    columns = block.describe.state()["arrays"]["columns"]
+    assert member.weight.shape == (4 * 31, 2)
+    columns = member.describe.state()["arrays"]["columns"]
     np.testing.assert_array_equal(columns, chosen_statistics[-1][1])
     assert clf.score(X, Y) > 0.8
     again, _ = reloaded(clf, tmp_path)
@@ -145,9 +156,9 @@ def test_steps_of_the_most_important_statistics(refit, tmp_path, chosen_statisti
 def test_boosting_on_the_most_important_of_many_statistics(tmp_path, chosen_statistics, set_limits):
     set_limits(BOOSTED_STATISTICS=3)
     clf = small(features="boosting", refit=None).fit(X, Y, groups=GROUPS)
-    (block,) = head_of(clf).blocks
-    assert 1 <= len(block.trees.columns) <= 3
-    assert block.trees.n_statistics == 2 * len(FEATURES)
+    (member,) = on_features(clf).values()
+    assert 1 <= len(member.trees.columns) <= 3
+    assert member.trees.n_statistics == 2 * len(FEATURES)
     # the left-out windows are not used
     assert [n for n, _ in chosen_statistics] == [48 - clf.features_.n_windows] * 2
     assert clf.score(X, Y) > 0.8
@@ -162,10 +173,10 @@ def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
     y = np.arange(264) % 2
     windows = rng.normal(size=(264, 16, 2)) * (1 + 0.4 * y[:, None, None])
     clf = small(features="boosting", refit=None, validation_fraction=0.25).fit(windows, y)
-    (block,) = head_of(clf).blocks
+    (member,) = on_features(clf).values()
     scaled = clf.scaler_.transform(windows)
     once, other = scaled.astype(np.float32), np.nextafter(scaled, 9, dtype=np.float32)
-    np.testing.assert_array_equal(block.logits(other, None), block.logits(once, None))
+    np.testing.assert_array_equal(member.logits(other, None), member.logits(once, None))
 
 
 @pytest.mark.trains
@@ -183,7 +194,7 @@ def test_the_seed_determines_every_bit_with_any_number_of_threads():
 @pytest.mark.trains
 def test_a_window_gets_the_same_prediction_in_any_batch():
     clf = small(features=["rocket", "summary", "boosting"], refit=None).fit(X, Y, groups=GROUPS)
-    head_of(clf).lstm_weight = 1.0
+    use_members(clf, 1.0)
     many = np.tile(NEW, (70, 1, 1))  # more windows than fit in one block
     together = clf.decision_function(many)
     np.testing.assert_allclose(together[: len(NEW)], clf.decision_function(NEW), atol=1e-5)
@@ -195,24 +206,24 @@ def test_a_window_gets_the_same_prediction_in_any_batch():
 def test_the_logits_are_the_sum_of_their_parts():
     """Compute the sum of the LSTM's weighted logits and the outputs of the linear layers."""
     clf = small(features=["summary", averages], refit=None).fit(X, Y, groups=GROUPS)
-    head = head_of(clf)
-    scaled = clf.scaler_.transform(NEW)
+    whole, scaled = clf.model_.sum, clf.scaler_.transform(NEW)
     with torch.no_grad():
         lstm = clf.module_(torch.from_numpy(scaled.astype(np.float32))).numpy()
-    expected = head.lstm_weight * lstm
-    for block in head.blocks:
-        is_summary = block.name == "summary"
-        made = block.describe.transform(scaled) if is_summary else averages(scaled, None)
-        expected = expected + made @ block.weight + block.bias
+    expected = whole.weights["lstm"] * lstm
+    for name, member in on_features(clf).items():
+        made = member.describe.transform(scaled) if name == "summary" else averages(scaled, None)
+        expected = expected + whole.weights[name] * (made @ member.weight + member.bias)
     np.testing.assert_allclose(outputs_of(clf, NEW), expected, atol=1e-4)
-    assert {block.name for block in head.blocks} <= {"summary", "function_1"}
-    assert clf.features_.names == tuple(block.name for block in head.blocks)
-    assert head.lstm_weight == clf.features_.candidates[0].weight
+    assert on_features(clf).keys() <= {"summary", "function_1"}
+    assert clf.features_.names == tuple(on_features(clf))
+    table = {tried.name: tried.weight for tried in clf.features_.candidates}
+    assert whole.weights == {name: table[name] for name in whole.members}
+    assert not whole.bias.any()
 
 
 def test_features_none_is_the_lstm_alone():
     clf = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
-    assert head_of(clf) is None
+    assert clf.model_.sum.weights == {"lstm": 1.0}
     assert str(clf.features_) == "the LSTM alone (features=None)"
     assert clf.features_.candidates == ()
     assert not clf.refitted_
@@ -272,7 +283,7 @@ def test_nothing_useful_keeps_the_order_of_the_lstm():
     clf.fit(windows[:40], y[:40], X_val=windows[40:], y_val=(y[40:] + 1) % 3)
     assert clf.features_.names == ()
     assert clf.features_.reason == "no features lowered the log-loss of windows left out"
-    assert head_of(clf).lstm_weight == pytest.approx(1e-3)
+    assert lstm_weight(clf) == pytest.approx(1e-3)
     assert clf.score(windows[:40], y[:40]) > 0.8
     np.testing.assert_allclose(clf.predict_proba(windows), 1 / 3, atol=0.02)
 
@@ -288,7 +299,7 @@ def test_classes_with_few_recordings_count_equally_unless_weights_are_given():
 
     def direction(**given):
         clf = small(features="summary", refit="all").fit(windows, y, groups=groups, **given)
-        weight = head_of(clf).linear_blocks[0].weight
+        weight = on_features(clf)["summary"].weight
         return weight / np.linalg.norm(weight)
 
     same = direction(sample_weight=np.where(y == 0, 48 / 72, 48 / 24))
@@ -407,11 +418,13 @@ def test_the_networks_of_the_folds_are_kept_together(refit_jobs):
     assert len(clf.histories_) == N_FOLDS
     left_out = [len(X) - len(job.train) for job in refit_jobs]
     assert sum(left_out) + clf.fluctuation_.n_val == len(X)  # each window is held out once
-    head, scaled = head_of(clf), clf.scaler_.transform(NEW)
+    whole, scaled = clf.model_.sum, clf.scaler_.transform(NEW)
     with torch.no_grad():
         alone = [module(torch.from_numpy(scaled)).double() for module in clf.modules_]
     shares = torch.stack(alone).softmax(dim=2).mean(dim=0).numpy()
-    parts = head.lstm_weight * np.log(shares) + sum(b.logits(scaled, None) for b in head.blocks)
+    parts = whole.weights["lstm"] * np.log(shares)
+    for name, member in on_features(clf).items():
+        parts += whole.weights[name] * member.logits(scaled, None)
     np.testing.assert_allclose(clf.decision_function(NEW), parts[:, 1] - parts[:, 0], rtol=1e-5)
 
 
@@ -554,21 +567,37 @@ def test_more_windows_than_the_linear_layer_takes(set_limits):
         assert clf.predict_proba(windows).shape == (61, 3)
         assert clf.features_.n_windows <= 24
         # the rows of the logits are known, whichever windows were drawn
-        head = head_of(clf)
-        assert len(head.out_of_fold) == len(head.out_of_fold_rows) == clf.features_.n_windows
-        assert head.out_of_fold_rows.max() > 24
+        rows, probabilities = clf.out_of_fold_predictions()
+        assert len(rows) == len(probabilities) == clf.features_.n_windows
+        assert rows.max() > 24
 
 
-def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(set_limits):
-    """The stored logits and the labels of their windows give the reported accuracy."""
+def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(set_limits, monkeypatch):
+    """The logits and the labels of their windows give the reported accuracy."""
+    found, join = [], FittedFeatures.join
+    monkeypatch.setattr(
+        FittedFeatures, "join", lambda *given: found.append(join(*given)) or found[-1]
+    )
     y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # not in the order of the training part
     for most in (10**6, 20):
         set_limits(MOST_WINDOWS=most)
         clf = small(features="summary", refit=None).fit(X, Y, X_val=X + 0.3, y_val=y_val)
-        head = head_of(clf)
-        assert (head.out_of_fold_rows >= 48).all()
-        is_right = head.out_of_fold.argmax(axis=1) == y_val[head.out_of_fold_rows - 48]
+        weighted = found[-1]
+        assert (weighted.rows >= 48).all()
+        is_right = weighted.logits.argmax(axis=1) == y_val[weighted.rows - 48]
         assert is_right.mean() == pytest.approx(clf.features_.candidates[-1].accuracy)
+
+
+def test_rows_of_a_file_are_not_mistaken_for_rows_of_what_was_read(tmp_path):
+    """A fit reads training rows before validation rows, whatever their order in the file."""
+    split = np.where(np.arange(48) % 4, "train", "validation")
+    windows = WindowSet(X=X, y=Y, groups=np.arange(48), split=split)
+    write_windows(tmp_path / "w.h5", windows)
+    clf = small(features="summary", refit=None)
+    rows, probabilities = clf.fit(windows).out_of_fold_predictions()
+    is_right = probabilities.argmax(axis=1) == Y[rows]
+    assert is_right.mean() == pytest.approx(clf.features_.candidates[-1].accuracy)
+    assert clf.fit(tmp_path / "w.h5").out_of_fold_predictions() is None
 
 
 # Functions, classifiers, wrong arguments
@@ -628,7 +657,7 @@ def test_functions_are_stored_in_a_pickle_but_not_in_a_model_file(features, tmp_
         clf.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
     clf.set_params(features=None)  # this must not change the fitted blocks
-    if not head_of(clf).is_plain:
+    if not clf.model_.sum.is_plain:
         with pytest.raises(InputError, match="a model file cannot contain"):
             clf.save(tmp_path / "model")
 
@@ -668,9 +697,9 @@ def test_warm_start_keeps_the_head_and_validates_on_what_was_held_out():
     cold = small(features="summary", refit=None).fit(X, Y, groups=GROUPS)
     assert weights(clf) == weights(cold)
     np.testing.assert_array_equal(clf.decision_function(NEW), cold.decision_function(NEW))
-    head, before = head_of(clf), weights(clf)
+    members, before = on_features(clf), weights(clf)
     clf.fit(X, Y, groups=GROUPS)
-    assert head_of(clf) is head
+    assert on_features(clf) == members
     assert weights(clf) != before
 
 
@@ -758,7 +787,9 @@ def test_features_also_learn_from_augmented_windows(lengths):
     for augment in (None, {"mirror": [0]}):
         clf = small(features=level, augment=augment, scale=None)
         clf.fit(windows, y, groups=np.arange(60) // 3, lengths=lengths)
-        assert sorted(head_of(clf).out_of_fold_rows) == list(range(60))  # without augmented copies
+        assert sorted(clf.out_of_fold_predictions()[0]) == list(
+            range(60)
+        )  # without augmented copies
         accuracy[augment is None] = clf.score(-windows, y, lengths=lengths)
     assert accuracy[False] == 1
     assert accuracy[True] < 0.8
@@ -773,10 +804,10 @@ def test_an_lstm_that_adds_nothing_is_left_out(n_models):
     windows[:, :, 0] += 9 * y[:, None]  # this difference remains after scaling
     clf = small(features="summary", n_models=n_models).fit(windows, y, groups=np.arange(60) // 3)
     assert len(clf.modules_) == n_models  # the networks are kept for the curve and the report
-    assert head_of(clf).lstm_weight == 0
+    assert lstm_weight(clf) == 0
     assert clf.refitted_  # the features have learned from all windows
     assert clf.features_.n_folds == 3
-    assert len(head_of(clf).out_of_fold_rows) == 60
+    assert len(clf.out_of_fold_predictions()[0]) == 60
     assert clf.score(windows, y) == 1
 
 
@@ -787,12 +818,13 @@ def test_the_lstm_takes_part_if_it_lowers_the_log_loss(knows_more):
     truth = 4.0 * np.eye(3)[target]
     scores = truth + 3 * rng.normal(size=(300, 3))
     outputs = truth + 3 * rng.normal(size=(300, 3)) if knows_more else -scores
-    block = ProbabilityBlock("boosting", None, None, 3)
-    fitted = FittedFeatures(target, np.ones(300), rows, [block], [scores], 3)
-    head = fitted.join(outputs)
-    assert bool(head.lstm_weight) is knows_more
-    assert head.choice.names == ("boosting",)
-    alone, together = head.choice.candidates[1].log_loss, head.choice.candidates[-1].log_loss
+    members = {"boosting": BoostingMember("boosting", None, None, 3)}
+    fitted = FittedFeatures(target, np.ones(300), rows, members, [scores], 3)
+    weighted = fitted.join(LstmMember(), outputs)
+    assert weighted.sum.uses_lstm is knows_more
+    assert weighted.choice.names == ("boosting",)
+    _, boosting, whole = weighted.choice.candidates
+    alone, together = boosting.log_loss, whole.log_loss
     assert together < 0.8 * alone if knows_more else together == pytest.approx(alone)
 
 
@@ -953,31 +985,37 @@ def model(tmp_path_factory):
         small(features=kind, refit=None, random_state=1).fit(X, Y, groups=GROUPS)
         for kind in ("summary", "boosting")
     )
-    head_of(clf).blocks += head_of(other).blocks  # as if one fit had chosen both kinds of features
+    # as if one fit had chosen both kinds of features
+    use_members(clf, lstm_weight(clf), on_features(clf) | on_features(other))
     clf.save(path)
     return path
 
 
-WEIGHT, BIAS = "features.summary.weight", "features.summary.bias"
+WEIGHT, BIAS = "member.summary.weight", "member.summary.bias"
 DAMAGES = {
-    "no block": lambda a, h: h["blocks"].pop("summary") and h.update(blocks=3),
-    "unknown kind": lambda a, h: h["blocks"].update(forest=h["blocks"]["boosting"]),
-    "factor": lambda a, h: h.update(lstm_weight=float("nan")),
-    "factor of trees": lambda a, h: h["blocks"]["boosting"].update(factor=float("inf")),
-    "no factor": lambda a, h: h.pop("lstm_weight"),
-    "choice": lambda a, h: h["choice"].update(more=1),
+    "no member": lambda a, h: h["members"].pop("summary"),
+    "no mapping": lambda a, h: h.update(members=3),
+    "unknown kind": lambda a, h: [
+        of_kind.update(forest=of_kind["boosting"]) for of_kind in (h["members"], h["weights"])
+    ],
+    "weight": lambda a, h: h["weights"].update(lstm=float("nan")),
+    "weight of trees": lambda a, h: h["weights"].update(boosting=float("inf")),
+    "no weights": lambda a, h: h.pop("weights"),
+    "no lstm": lambda a, h: [h[part].pop("lstm") for part in ("weights", "members")],
+    "bias of the sum": lambda a, h: h.update(bias=[0.0]),
+    "bias of the sum not finite": lambda a, h: h.update(bias=[0.0, float("nan")]),
     "weights cut": lambda a, h: a.update({WEIGHT: a[WEIGHT][:-1]}),
     "weights of another type": lambda a, h: a.update({WEIGHT: a[WEIGHT].astype(np.float64)}),
     "weights not finite": lambda a, h: a[WEIGHT].__setitem__((0, 0), np.nan),
     "bias": lambda a, h: a.update({BIAS: np.zeros((2, 2))}),
     "one bias": lambda a, h: a.update({BIAS: np.zeros(1)}),
-    "no thresholds": lambda a, h: a.pop("features.summary.state.thresholds"),
+    "no thresholds": lambda a, h: a.pop("member.summary.state.thresholds"),
     "more outputs": lambda a, h: a.update(
         {BIAS: np.zeros(3), WEIGHT: np.repeat(a[WEIGHT], 2, 1)[:, :3]}
     ),
-    "cycle": lambda a, h: a["features.boosting.left"].__setitem__(slice(None), 0),
-    "channels": lambda a, h: h["blocks"]["boosting"]["summary"].update(n_channels=1),
-    "no trees": lambda a, h: h["blocks"]["boosting"].pop("trees"),
+    "cycle": lambda a, h: a["member.boosting.left"].__setitem__(slice(None), 0),
+    "channels": lambda a, h: h["members"]["boosting"]["summary"].update(n_channels=1),
+    "no trees": lambda a, h: h["members"]["boosting"].pop("trees"),
 }
 
 
@@ -993,7 +1031,7 @@ def test_a_file_that_is_read_and_written_again_is_unchanged(model, tmp_path):
 def test_an_edited_part_of_features_is_refused(damage, model, tmp_path):
     arrays, description = read_model(model)
     arrays = {name: array.copy() for name, array in arrays.items()}
-    damage(arrays, description["features"])
+    damage(arrays, description["sum"])
     write_model(tmp_path / "edited", arrays, description)
     with pytest.raises(ModelFileError, match="edited is inconsistent"):
         SensorLSTMClassifier.load(tmp_path / "edited")
@@ -1013,4 +1051,4 @@ def test_the_choice_survives_conversion_to_json():
     again = feature_head.FeatureChoice.from_dict(json.loads(text))
     assert again == clf.features_
     lines = str(clf.features_).splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["lstm", *feature_head.NAMES, "together"]
+    assert [line.split()[0] for line in lines[2:]] == ["lstm", *FEATURE_KINDS, "together"]

@@ -28,7 +28,7 @@ def steps_of(clf, X, y, **given):
     data = hold_out(arguments, read_windows(arguments, X, y, **given))
     scaled = scale_windows(arguments, data)
     trained = train_model(arguments, scaled, show_progress(0))
-    return data, scaled, trained, report_fit(arguments, scaled, trained)
+    return data, scaled, trained, report_fit(arguments, scaled, trained, trained.choice)
 
 
 @pytest.mark.trains
@@ -38,7 +38,7 @@ def test_the_steps_called_one_by_one_give_the_same_fit(more, monkeypatch):
     clf = small_classifier(**more)
     data, scaled, trained, judged = steps_of(clf, X, Y, groups=GROUPS)
     assert not set(data.train.groups) & set(data.validation.groups)
-    assert not scaled.model.networks
+    assert not scaled.model.lstm.networks
     np.testing.assert_array_equal(scaled.model.classes, ["calm", "rough"])
     fitted = small_classifier(**more).fit(X, Y, groups=GROUPS)
     np.testing.assert_array_equal(trained.model.predict_proba(X), fitted.predict_proba(X))
@@ -67,7 +67,7 @@ def test_a_model_is_frozen_and_predicts_without_its_estimator(tmp_path):
 
 def test_the_learned_attributes_are_those_of_the_model():
     fitted = small_classifier().fit(X, Y)
-    for name in ("classes", "scaler", "patch", "preparation", "temperature"):
+    for name in ("classes", "scaler", "preparation", "temperature"):
         assert getattr(fitted, f"{name}_") is getattr(fitted.model_, name)
     fitted.temperature_ = 2.0
     assert fitted.model_.temperature == 2.0

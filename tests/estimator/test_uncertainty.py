@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import InputError, ModelFileError
-from sensorseq.estimator.uncertainty import fit_temperature
+from sensorseq.estimator.uncertainty import accuracy_interval, fit_temperature
 from sensorseq.evaluation import calibration_error
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.prediction.decisions import softmax
@@ -269,3 +269,29 @@ def test_a_decision_for_a_recording_needs_its_id(twins):
         twins[1].predict_recordings(X, [1, 2])
     with pytest.raises(InputError, match="Did you mean 'mean'"):
         twins[1].predict_recordings(X, np.zeros(120), how="means")
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "n_each", "accuracy", "concentration"),
+    [(50, 40, 0.78, 0.7), (200, 1, 0.9, 1e9), (30, 10, 0.99, 2.0)],
+)
+def test_the_interval_of_an_accuracy_covers_the_accuracy_on_new_groups(
+    n_groups, n_each, accuracy, concentration
+):
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(500):
+        sizes = rng.integers(1, 2 * n_each, n_groups)
+        of_group = rng.beta(concentration * accuracy, concentration * (1 - accuracy), size=n_groups)
+        group = np.repeat(np.arange(n_groups), sizes)
+        is_right = rng.random(len(group)) < of_group[group]
+        low, high = accuracy_interval(is_right, group, np.ones(len(group)))
+        covered += low <= accuracy <= high
+    assert 0.92 <= covered / 500 <= 0.99
+
+
+def test_the_interval_of_an_accuracy_is_open_where_nothing_was_wrong_and_needs_two_groups():
+    group = np.repeat(np.arange(10), 5)
+    low, high = accuracy_interval(np.ones(50, bool), group, np.ones(50))
+    assert 0.6 < low < 0.75
+    assert high == pytest.approx(1)
+    assert accuracy_interval(np.ones(50, bool), 0 * group, np.ones(50)) is None

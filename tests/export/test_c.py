@@ -4,6 +4,7 @@ import json
 import math
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ from c_models import STRICT, CModel, need
 from commands import refused, succeed
 from fits import (
     class_shares_of,
-    head_of,
+    on_features,
     plain_classifier,
-    replace_head,
     set_class_shares,
+    use_members,
     with_int8,
 )
 from hypothesis import given, settings
@@ -26,8 +27,8 @@ from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.c_tables import rounded
 from sensorseq.export.to_onnx import onnx_difference
-from sensorseq.features.blocks import LinearBlock
 from sensorseq.features.trees import BoostedTrees
+from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.preprocessing.steps import (
     BandPass,
     Derivative,
@@ -134,13 +135,13 @@ def test_every_network_in_c_equals_that_of_python(tmp_path_factory, arguments, w
 def fitted_with_features(**arguments):
     """Fit with every kind of features; a fit with 'auto' might choose only one kind."""
     classifier = fitted(features="rocket", **arguments)
-    blocks = [*head_of(classifier).blocks]
     for features in ("hydra", "summary", "boosting"):
-        blocks += head_of(fitted(features=features)).blocks
-    assert [block.name for block in blocks] == ["rocket", "hydra", "summary", "boosting"]
-    assert all(np.abs(block.weight).sum() > 0 for block in blocks[:3])
-    assert len(blocks[3].trees.columns) > 3
-    replace_head(classifier, 0.5, blocks)
+        more = on_features(fitted(features=features))
+        use_members(classifier, 0.5, on_features(classifier) | more)
+    *linear, boosting = (members := on_features(classifier)).values()
+    assert [*members] == ["rocket", "hydra", "summary", "boosting"]
+    assert all(np.abs(member.weight).sum() > 0 for member in linear)
+    assert len(boosting.trees.columns) > 3
     return classifier
 
 
@@ -166,7 +167,7 @@ def test_features_in_c_equal_those_of_python(with_features, tmp_path, weights):
 @pytest.mark.parametrize("arguments", [{}, {"n_models": 2, "patch": 5}, {"bidirectional": True}])
 def test_the_networks_keep_their_weight_in_c_if_no_features_were_chosen(tmp_path, arguments):
     classifier = shaken(fitted(**arguments), 0)
-    replace_head(classifier, 0.3, [])
+    use_members(classifier, 0.3, {})
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9)
     check_same(classifier, CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",)), 9)
 
@@ -177,7 +178,7 @@ def test_boosted_trees_in_c_equal_those_of_python(tmp_path, n_classes, weights):
     is_used = y < n_classes
     classifier = plain_classifier(features="boosting", max_epochs=1, hidden_size=2)
     classifier.fit(X[is_used], y[is_used])
-    (block,) = head_of(classifier).blocks
+    member = on_features(classifier)["boosting"]
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9, weights=weights)
     model = CModel(export, N_CHANNELS, n_classes)
     assert model.size == export.ram_bytes
@@ -189,20 +190,20 @@ def test_boosted_trees_in_c_equal_those_of_python(tmp_path, n_classes, weights):
     np.testing.assert_allclose(found, expected.predict_proba(X), atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(found, classifier.predict_proba(X), atol=0.02, rtol=0)
     assert "Features  boosting\n" in export.header.read_text()
-    head_of(classifier).blocks.clear()
+    use_members(classifier, 1.0, {})
     bare = classifier.to_c(tmp_path, n_timesteps=N_STEPS, weights=weights)
     constants = [each.flash_bytes - each.code_bytes for each in (export, bare)]
-    feature = block.trees.state()["arrays"]["feature"]
+    feature = member.trees.state()["arrays"]["feature"]
     n_leaves, n_inner = (feature < 0).sum(), (feature >= 0).sum()
     node_bytes = 4 * n_inner + n_leaves * (1 if weights == "int8" else 4)
     n_tests = constants[0] - constants[1] - node_bytes
-    assert 0 < n_tests < 2200 + 8 * 31 * len(block.trees.columns)
+    assert 0 < n_tests < 2200 + 8 * 31 * len(member.trees.columns)
 
 
 def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
     classifier = fitted(features="boosting")
-    block = head_of(classifier).blocks[0]
-    trees = block.trees.state()["arrays"]
+    member = on_features(classifier)["boosting"]
+    trees = member.trees.state()["arrays"]
     n = np.arange(3)
     for step in (0.0, 1e-12):  # one threshold is exact in float32, but the other is not
         arrays = {name: values[:0] for name, values in trees.items()} | {
@@ -214,8 +215,9 @@ def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
             "root": np.array([[0, 1, 4]], np.int32),
             "baseline": 0.1 * n,
         }
-        state = {"settings": block.trees.state()["settings"], "arrays": arrays}
-        block.trees = BoostedTrees.from_state(state)
+        state = {"settings": member.trees.state()["settings"], "arrays": arrays}
+        changed = replace(member, trees=BoostedTrees.from_state(state))
+        use_members(classifier, 1.0, {"boosting": changed})
         export = classifier.to_c(tmp_path / str(step), n_timesteps=N_STEPS, hop=5)
         check_same(classifier, CModel(export, N_CHANNELS, N_CLASSES), 5)
         kind = "double" if step else "float"
@@ -238,13 +240,14 @@ def test_frames_of_unscaled_channels_agree_in_c_and_in_a_graph(tmp_path, amplitu
 
 def test_trees_that_are_all_leaves_compile(tmp_path):
     classifier = fitted(features="boosting")
-    block = head_of(classifier).blocks[0]
-    state = block.trees.state()
+    member = on_features(classifier)["boosting"]
+    state = member.trees.state()
     leaves = {"feature": -np.ones(3, np.int32), "value": np.array([0.3, -1.0, 0.2])}
     leaves |= {"left": np.zeros(3, np.int32), "right": np.zeros(3, np.int32)}
     leaves |= {"threshold": np.zeros(3), "root": np.array([[0, 1, 2]], np.int32)}
     state["arrays"] = state["arrays"] | leaves
-    block.trees = BoostedTrees.from_state(state)
+    changed = replace(member, trees=BoostedTrees.from_state(state))
+    use_members(classifier, 1.0, {"boosting": changed})
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=5)
     check_same(classifier, CModel(export, N_CHANNELS, N_CLASSES), 5)
 
@@ -254,7 +257,7 @@ def test_windows_of_several_lengths_are_padded_for_features_as_in_python(tmp_pat
     X, y = make_windows()
     lengths = np.where(np.arange(len(X)) % 2, N_STEPS, 15)
     classifier = plain_classifier(features=features, max_epochs=1).fit(X, y, lengths=lengths)
-    assert [block.name for block in head_of(classifier).blocks] == [features]
+    assert [*on_features(classifier)] == [features]
     model = CModel(classifier.to_c(tmp_path, n_timesteps=N_STEPS), N_CHANNELS, N_CLASSES)
     check_same(classifier, model, N_STEPS)
 
@@ -264,7 +267,7 @@ def test_a_model_of_features_alone_contains_no_part_of_the_network_in_c(tmp_path
     classifier = plain_classifier(features="hydra", max_epochs=1, hidden_size=2)
     classifier.fit(X, make_windows()[1])
     assert classifier.patch_ is not None
-    replace_head(classifier, 0.0, head_of(classifier).blocks)
+    use_members(classifier, 0.0)
     model = CModel(classifier.to_c(tmp_path), N_CHANNELS, N_CLASSES)
     found = [model.predict(window) for window in X]
     np.testing.assert_allclose(found, classifier.predict_proba(X), atol=TOLERANCE, rtol=0)
@@ -705,9 +708,9 @@ def test_a_step_that_c_cannot_do_is_refused_by_name(tmp_path, steps, message):
 
 
 def test_what_c_cannot_do_is_refused_by_name(tmp_path):
-    block = LinearBlock("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
+    member = LinearMember("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
     network = fitted()
-    replace_head(network, 1.0, [block])
+    use_members(network, 1.0, {"first_step": member})
     with pytest.raises(InputError, match="features='first_step' is your own function"):
         network.to_c(tmp_path, n_timesteps=N_STEPS)
 

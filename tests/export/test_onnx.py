@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from commands import succeed
-from fits import head_of, plain_classifier
+from fits import on_features, plain_classifier, use_members
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,9 +88,7 @@ def featured(X, y, lengths=None, **arguments):
     settings = {"max_epochs": 1, "early_stopping": False, "device": "cpu", "hidden_size": 4}
     clf = SensorLSTMClassifier(**settings | {"random_state": 0} | arguments)
     clf.fit(X, y, lengths=lengths)
-    head = head_of(clf)
-    if head is not None:  # as if the fit had also chosen the LSTM
-        head.lstm_weight = 1.0
+    use_members(clf, 1.0)  # as if the fit had also chosen the LSTM
     return clf
 
 
@@ -111,7 +109,7 @@ def test_features_are_in_the_graph(tmp_path, features, has_lengths):
         lengths = np.random.default_rng(0).integers(2, 25, 60)
         lengths[0] = 24
     clf = featured(X, y, lengths, features=features)
-    assert head_of(clf).blocks
+    assert on_features(clf)
     clf.to_onnx(tmp_path / "model.onnx", lengths=has_lengths)
     other, _ = windows(7, seed=1)
     for windows_, valid in ((X, lengths), (other, LENGTHS if has_lengths else None)):
@@ -208,7 +206,7 @@ def test_boosted_trees_are_in_the_graph(tmp_path, n_classes):
     X, y = windows(90)
     is_used = np.isin(y, LABELS[:n_classes])
     clf = featured(X[is_used], y[is_used], features="boosting", scale="robust")
-    assert [block.name for block in head_of(clf).blocks] == ["boosting"]
+    assert [*on_features(clf)] == ["boosting"]
     clf.to_onnx(tmp_path / "model.onnx")
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
     assert "TreeEnsembleRegressor" in kinds
@@ -288,7 +286,7 @@ def test_what_a_graph_cannot_compute_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match="scale='quantile' cannot be exported"):
         fitted(scale="quantile").to_onnx(path)
     described = featured(X, y, features=lambda X, lengths: X[:, 0])
-    assert head_of(described).blocks
+    assert on_features(described)
     with pytest.raises(InputError, match="a function given as features cannot be exported"):
         described.to_onnx(path)
     with pytest.raises(ArgumentError, match="dtype='float16' is not known"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from aarch64 import PYTHON, Aarch64
 from checkout import ROOT
-from fits import fused_classifier, head_of, plain_classifier, replace_head
+from fits import fused_classifier, plain_classifier, use_members
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.prediction.network import LstmNetwork
@@ -89,7 +89,7 @@ def models():
     sensors = PreparePipeline(window_s=2, native_rates=True, split=None).prepare(both)
     kinds = ["rocket", "hydra", "summary", "boosting"]
     alone = plain_classifier(**settings, features=kinds).fit(windows)
-    replace_head(alone, 0.0, head_of(alone).blocks)
+    use_members(alone, 0.0)
     return {
         "network": plain_classifier(**settings).fit(windows),
         "default": plain_classifier(**{**settings, "features": "auto", "refit": "auto"}).fit(

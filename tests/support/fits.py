@@ -8,7 +8,6 @@ import numpy as np
 
 from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
 from sensorseq.export.c_source import with_rounded_weights
-from sensorseq.prediction.head import FeatureChoice, FeatureHead
 
 # One training run without the extras of the defaults: no features, no refit, little patience.
 PLAIN = {
@@ -76,15 +75,23 @@ def watched():
     return Watched, seen
 
 
-def head_of(fitted):
-    """Return the head that joins a classifier's features and network; None without features."""
-    return fitted.model_.head
+def on_features(fitted):
+    """Return the members of a classifier that read features, by name."""
+    members = fitted.model_.sum.members
+    return {name: member for name, member in members.items() if name != "lstm"}
 
 
-def replace_head(fitted, lstm_weight, blocks):
-    """Make a model use these blocks, and also its network if `lstm_weight` is above zero."""
-    head = FeatureHead(lstm_weight, blocks, FeatureChoice())
-    fitted.model_ = replace(fitted.model_, head=head)
+def lstm_weight(fitted):
+    """Return the weight of the LSTM's logits."""
+    return fitted.model_.sum.weights["lstm"]
+
+
+def use_members(fitted, lstm_weight, members=None):
+    """Set the weight of the LSTM and, if given, the members on features."""
+    before, members = fitted.model_.sum, on_features(fitted) if members is None else members
+    weights = {"lstm": lstm_weight, **{name: before.weights.get(name, 1.0) for name in members}}
+    joined = replace(before, members={"lstm": before.lstm, **members}, weights=weights)
+    fitted.model_ = replace(fitted.model_, sum=joined)
 
 
 def class_shares_of(fitted):

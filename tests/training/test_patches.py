@@ -187,14 +187,17 @@ def test_a_damaged_patch_in_a_file_is_refused(tmp_path):
     clf = fitted()
     clf.save(path)
     arrays, description = read_model(path)
-    assert description["patch"] == 9
+    settings = description["sum"]["members"]["lstm"]
+    assert settings == {"patch": 9}
     for wrong in (1, -9, 9.0, "9", [9], True, 40):  # frames of 40 have more bands
-        write_model(path, arrays, {**description, "patch": wrong})
+        settings["patch"] = wrong
+        write_model(path, arrays, description)
         with pytest.raises(ModelFileError):
             SensorLSTMClassifier.load(path)
+    settings["patch"], scale = 9, "member.lstm.patch.channel_scale"
     for arrays_wrong in (
-        {name: array for name, array in arrays.items() if not name.startswith("patch.")},
-        {**arrays, "patch.channel_scale": arrays["patch.channel_scale"][:-1]},
+        {name: array for name, array in arrays.items() if ".patch." not in name},
+        {**arrays, scale: arrays[scale][:-1]},
     ):
         write_model(path, arrays_wrong, description)
         with pytest.raises(ModelFileError):
@@ -208,8 +211,8 @@ def test_contributions_of_samples_add_up_even_if_a_channel_is_constant():
     explained = clf.explain(still, method="gradients", n_regions=N_TIMESTEPS)
     assert explained.contributions.shape == (len(X), N_TIMESTEPS, N_CHANNELS)
     assert np.isfinite(explained.contributions).all()
-    steps, _ = clf.model_.steps(clf.scaler_.transform(still).astype(np.float32), None)
-    (network,) = clf.model_.networks
+    steps, _ = clf.model_.lstm.steps(clf.scaler_.transform(still).astype(np.float32), None)
+    (network,) = clf.model_.lstm.networks
     logs = [log_softmax(network.outputs(inputs, None), 1) for inputs in (steps, 0 * steps)]
     rows, target = np.arange(len(X)), np.searchsorted(clf.classes_, explained.label)
     expected = logs[0][rows, target] - logs[1][rows, target]

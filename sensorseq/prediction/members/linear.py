@@ -1,7 +1,7 @@
-"""Blocks: kinds of features, each of which contributes to the logits of windows."""
+"""LinearMember: features of a window, and a linear layer that reads them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Union
 
 import numpy as np
@@ -10,13 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import InputError
 from sensorseq.features.competing_kernels import CompetingKernels
 from sensorseq.features.random_convolutions import RandomConvolutions
-from sensorseq.features.summary import SummaryFeatures
 from sensorseq.features.summary_steps import SummarySteps
-from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 from sensorseq.io.model_file import arrays_below
+from sensorseq.prediction.members.member import check_sizes, in_blocks
 
 Learned = Union[RandomConvolutions, CompetingKernels, SummarySteps]
-KINDS: Mapping[str, type[Learned]] = {
+LINEAR: Mapping[str, type[Learned]] = {
     "rocket": RandomConvolutions,
     "hydra": CompetingKernels,
     "summary": SummarySteps,
@@ -27,9 +26,9 @@ Described = Union[Learned, Callable[..., ArrayLike]]
 """The objects that compute features of windows; users may give a plain function."""
 
 
-@dataclass
-class LinearBlock:
-    """One kind of feature, with its weights in the linear layer."""
+@dataclass(frozen=True, eq=False)
+class LinearMember:
+    """One kind of feature, with its weights in a linear layer."""
 
     name: str
     describe: Described
@@ -37,7 +36,10 @@ class LinearBlock:
     bias: NDArray[np.float64]  # (K,)
 
     def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """Return this block's contribution to the logits of scaled windows."""
+        """Return the logits (n, K) of scaled windows."""
+        return in_blocks(self._logits, X, lengths, len(self.bias))
+
+    def _logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         features = describe(self.describe, X, lengths)
         if features.shape[1] != len(self.weight):
             raise InputError(
@@ -50,15 +52,10 @@ class LinearBlock:
         products = [row @ weight for row in features.astype(np.float64)]
         return np.reshape(products, (len(features), len(self.bias))) + self.bias
 
-    def multiply(self, factor: float) -> None:
-        """Multiply the block's logits by a factor."""
-        self.weight = self.weight * np.float32(factor)
-        self.bias = self.bias * factor
-
-    def add(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-        """Add `weight` and `bias` to the weight and bias of the block."""
-        self.weight = (self.weight + weight).astype(np.float32)
-        self.bias = self.bias + bias
+    def plus(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> "LinearMember":
+        """Return a copy with `weight` and `bias` added to those of the layer."""
+        changed = (self.weight + weight).astype(np.float32)
+        return replace(self, weight=changed, bias=self.bias + bias)
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return settings and arrays for a model file."""
@@ -74,9 +71,9 @@ class LinearBlock:
     @classmethod
     def restore(
         cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-    ) -> "LinearBlock":
-        """Restore a block from `state`; raise a ValueError if its parts do not match."""
-        features = KINDS[name].from_state(
+    ) -> "LinearMember":
+        """Restore a member from `state`; raise a ValueError if its parts do not match."""
+        features = LINEAR[name].from_state(
             {"settings": settings, "arrays": arrays_below(arrays, "state.")}
         )
         weight, bias = arrays["weight"], arrays["bias"]
@@ -91,84 +88,11 @@ class LinearBlock:
             raise ValueError(f"a weight of {name} features is not finite")
         return cls(name, features, weight, bias)
 
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """The number of channels of the windows, and the number of outputs."""
+    def check(self, n_channels: int, n_outputs: int) -> None:
+        """Raise a ValueError unless the member reads these channels and has these outputs."""
         assert isinstance(self.describe, _LEARNED)
-        return self.describe.n_channels_, len(self.bias)
-
-
-@dataclass
-class ProbabilityBlock:
-    """Boosted trees on summary statistics; their log-probabilities are added to the logits."""
-
-    name: str
-    summary: SummaryFeatures
-    trees: BoostedTrees
-    n_classes: int
-    factor: float = 1.0
-
-    def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """Return this block's contribution to the logits of scaled windows."""
-        statistics = self.summary.transform(X, lengths)
-        return self.factor * log_probabilities(self.trees, statistics, self.n_classes)
-
-    def multiply(self, factor: float) -> None:
-        """Multiply the block's logits by a factor."""
-        self.factor *= factor
-
-    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Return settings and arrays for a model file."""
-        state = self.trees.state()
-        settings = {
-            "trees": state["settings"],
-            "summary": self.summary.state()["settings"],
-            "factor": self.factor,
-        }
-        return settings, state["arrays"]
-
-    @classmethod
-    def restore(
-        cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-    ) -> "ProbabilityBlock":
-        """Restore a block from `state`; raise a ValueError if its parts do not match."""
-        trees = BoostedTrees.from_state({"settings": settings["trees"], "arrays": arrays})
-        summary = SummaryFeatures.from_state({"settings": settings["summary"], "arrays": {}})
-        if trees.n_statistics != summary.n_features_:
-            raise ValueError(
-                f"the trees read {trees.n_statistics} statistics, but windows have"
-                f" {summary.n_features_}"
-            )
-        factor = finite("the factor of the trees", settings["factor"])
-        return cls(name, summary, trees, trees.n_outputs, factor)
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """The number of channels of the windows, and the number of outputs."""
-        return self.summary.n_channels_, self.n_classes
-
-
-Block = Union[LinearBlock, ProbabilityBlock]
-
-
-def log_probabilities(
-    trees: BoostedTrees, statistics: NDArray[np.float64], n_classes: int
-) -> NDArray[np.float64]:
-    """Return log-probabilities (n, n_classes) of at least `SMALLEST_LOG`.
-
-    This bound is also the result for classes that the trees lack.
-    """
-    logs = np.full((len(statistics), n_classes), SMALLEST_LOG)
-    logs[:, trees.classes_] = np.maximum(trees.log_probabilities(statistics), SMALLEST_LOG)
-    return logs
-
-
-def finite(what: str, value: Any) -> float:
-    """Return a number from a file, or raise a ValueError if it is not finite."""
-    number = float(value)
-    if not np.isfinite(number):
-        raise ValueError(f"{what} is {number}")
-    return number
+        sizes = self.describe.n_channels_, len(self.bias)
+        check_sizes(self.name, sizes, (n_channels, n_outputs))
 
 
 def describe(

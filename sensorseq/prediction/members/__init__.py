@@ -1,0 +1,1 @@
+"""Members: the models whose logits a trained classifier adds up, on numpy alone."""

@@ -1,0 +1,122 @@
+"""Sum: members, and the weight of each in the logits of a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.io.model_file import arrays_below
+from sensorseq.prediction.members.boosting import BoostingMember
+from sensorseq.prediction.members.linear import LINEAR, LinearMember
+from sensorseq.prediction.members.lstm import LstmMember
+from sensorseq.prediction.members.member import Member, finite
+
+LSTM, BOOSTING = "lstm", "boosting"
+KINDS: Mapping[str, Any] = {
+    LSTM: LstmMember,
+    **dict.fromkeys(LINEAR, LinearMember),
+    BOOSTING: BoostingMember,
+}
+"""The kinds of members that a model file can contain."""
+FEATURE_KINDS = tuple(name for name in KINDS if name != LSTM)
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """The weighted sum of the logits of members, which is itself a member.
+
+    Attributes
+    ----------
+    members : dict of str to Member
+        The members by name. There is always an `LstmMember` named ``"lstm"``.
+    weights : dict of str to float
+        The factor of each member's logits; members of weight 0 are not computed.
+    bias : ndarray of shape (K,)
+        Added to the logits of every window.
+    """
+
+    members: dict[str, Member]
+    weights: Mapping[str, float]
+    bias: NDArray[np.float64]
+
+    @classmethod
+    def of_lstm(cls, lstm: LstmMember, n_outputs: int) -> "Sum":
+        """Return the sum in which the LSTM decides alone."""
+        return cls({LSTM: lstm}, {LSTM: 1.0}, np.zeros(n_outputs))
+
+    def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Return the logits (n, K) of scaled windows (n, t, c)."""
+        logits = np.tile(self.bias, (len(X), 1))
+        for name, weight in self.used.items():
+            logits += weight * self.members[name].logits(X, lengths)
+        return logits
+
+    @property
+    def used(self) -> dict[str, float]:
+        """The weights above 0."""
+        return {name: weight for name, weight in self.weights.items() if weight}
+
+    @property
+    def lstm(self) -> LstmMember:
+        """The LSTM, whose weight may be 0."""
+        lstm = self.members[LSTM]
+        assert isinstance(lstm, LstmMember)
+        return lstm
+
+    @property
+    def uses_lstm(self) -> bool:
+        """True unless the weight of the LSTM is 0."""
+        return bool(self.weights[LSTM])
+
+    @property
+    def is_lstm_alone(self) -> bool:
+        """True if the LSTM is the only member."""
+        return self.members.keys() == {LSTM}
+
+    @property
+    def is_plain(self) -> bool:
+        """True if a model file can contain every member; it cannot contain a user's function."""
+        return self.members.keys() <= KINDS.keys()
+
+    def with_member(self, name: str, member: Member) -> "Sum":
+        """Return the sum with one member replaced."""
+        return replace(self, members={**self.members, name: member})
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return settings and arrays for a model file."""
+        states = {name: member.state() for name, member in self.members.items()}
+        settings = {
+            "weights": dict(self.weights),
+            "bias": self.bias.tolist(),
+            "members": {name: settings for name, (settings, _) in states.items()},
+        }
+        arrays = {
+            f"member.{name}.{key}": array
+            for name, (_, arrays) in states.items()
+            for key, array in arrays.items()
+        }
+        return settings, arrays
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> "Sum":
+        """Restore a sum from `state`; raise a ValueError if its parts do not match."""
+        members, weights = {}, settings["weights"]
+        if weights.keys() != settings["members"].keys() or LSTM not in weights:
+            raise ValueError(f"weights of {[*weights]} for {[*settings['members']]}")
+        for name, of_member in settings["members"].items():
+            if name not in KINDS:
+                raise ValueError(f"a member of an unknown kind {name!r}")
+            of_name = arrays_below(arrays, f"member.{name}.")
+            members[name] = KINDS[name].restore(name, of_member, of_name)
+        weights = {name: finite(f"the weight of {name}", weights[name]) for name in weights}
+        bias = np.array([finite("the bias of a class", value) for value in settings["bias"]])
+        return cls(members, weights, bias)
+
+    def check(self, n_channels: int, n_outputs: int) -> None:
+        """Raise a ValueError unless each member reads these channels and has these outputs."""
+        if len(self.bias) != n_outputs:
+            raise ValueError(f"{len(self.bias)} biases; the model has {n_outputs} outputs")
+        for member in self.members.values():
+            member.check(n_channels, n_outputs)
