@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -76,7 +76,13 @@ from sensorseq.io.model_file import (
 from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
-from sensorseq.prediction.decisions import Abstention, Decisions, RecordingDecision, softmax
+from sensorseq.prediction.decisions import (
+    Abstention,
+    Decisions,
+    Predictor,
+    RecordingDecision,
+    softmax,
+)
 from sensorseq.prediction.frames import refuse_panel
 from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.model import TrainedModel
@@ -101,13 +107,31 @@ _SMALLER = (
 )
 
 
+class Fitted(Protocol):
+    """A fitted classifier of one sensor or of several; both have the methods that need no more."""
+
+    classes_: Any
+
+    @property
+    def model_(self) -> Predictor:
+        """The trained model."""
+
+    def _open(self, X: Any, name: str = "X") -> Any: ...
+
+    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
+        """Return the most probable label of each window."""
+
+
+AnyFitted = TypeVar("AnyFitted", bound=Fitted)
+
+
 def _of_model(name: str) -> Any:
     """Return a property that reads and sets a field of `model_`."""
 
-    def set_field(self: "SensorLSTMClassifier", value: Any) -> None:
+    def set_field(self: Any, value: Any) -> None:
         self.model_ = replace(self.model_, **{name: value})
 
-    def get_field(self: "SensorLSTMClassifier") -> Any:
+    def get_field(self: Any) -> Any:
         if not hasattr(self, "model_"):
             raise AttributeError(f"{type(self).__name__} has no {name}_ before fit.")
         return getattr(self.model_, name)
@@ -710,7 +734,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             refuse_panel(X, name)
         return read_table(X, name)
 
-    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
+    def predict(self: Fitted, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
         """Return the most probable label of each window.
 
         Parameters
@@ -725,7 +749,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         X = self._open(X)
         return self.model_.predict(X, lengths)
 
-    def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+    def predict_proba(
+        self: Fitted, X: Any, lengths: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
         """Return class probabilities: the softmax of the logits divided by `temperature_`.
 
         For an ensemble, the probabilities are averaged over its members. The result is a float64
@@ -755,7 +781,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     # scikit-learn's `score` accepts neither lengths nor a WindowSet
     def score(
-        self,
+        self: Fitted,
         X: Any,
         y: Any = None,
         sample_weight: ArrayLike | None = None,
@@ -773,7 +799,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return accuracy_of(self.predict(X, lengths), self.classes_, X, y, sample_weight)
 
     def predict_or_abstain(
-        self,
+        self: Fitted,
         X: Any,
         lengths: ArrayLike | None = None,
         *,
@@ -804,7 +830,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return self.model_.predict_or_abstain(X, lengths, threshold=threshold)
 
     def fit_abstention(
-        self,
+        self: AnyFitted,
         X: Any,
         y: Any = None,
         *,
@@ -812,7 +838,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         confidence: float = 0.9,
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
-    ) -> Self:
+    ) -> AnyFitted:
         """Choose the probability below which to abstain, using windows not used in `fit`.
 
         The result is the lowest threshold for which the windows show that at most a fraction
@@ -844,8 +870,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             have no labels.
         """
         X = self._open(X)
+        fitted: Any = self
         abstention = find_abstention(
-            self.model_,
+            fitted.model_,
             X,
             y,
             groups,
@@ -853,7 +880,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             error_rate=error_rate,
             confidence=confidence,
         )
-        self.model_ = replace(self.model_, abstention=abstention)
+        fitted.model_ = replace(fitted.model_, abstention=abstention)
         return self
 
     def stream(
@@ -919,7 +946,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         )
 
     def timeline(
-        self,
+        self: Fitted,
         X: Any,
         recording_id: ArrayLike | None = None,
         start_s: ArrayLike | None = None,
@@ -996,7 +1023,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         )
 
     def predict_recordings(
-        self,
+        self: Fitted,
         X: Any,
         recording_id: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
@@ -1023,7 +1050,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         X = self._open(X)
         return self.model_.predict_recordings(X, recording_id, lengths, how=how)
 
-    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
+    def outside(self: Fitted, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
         """Find windows unlike all training windows, such as windows recorded in a different unit.
 
         Parameters

@@ -27,8 +27,6 @@ from sensorseq.estimator.explain import METHODS, Explanation, SensorPart, explai
 from sensorseq.estimator.saving import load_file, plain_arguments
 from sensorseq.estimator.uncertainty import (
     LeftOut,
-    accuracy_of,
-    find_abstention,
     learn_shares,
 )
 from sensorseq.export.c_source import CExport, COptions, render_sensors, write_texts
@@ -40,16 +38,14 @@ from sensorseq.io.model_file import (
 )
 from sensorseq.io.prepared import read_sensor_windows, sensors_in
 from sensorseq.numeric import log_softmax
-from sensorseq.prediction.decisions import Abstention, Decisions, RecordingDecision, softmax
+from sensorseq.prediction.decisions import softmax
 from sensorseq.prediction.fused import FusedModel, SensorStream, read_fused
 from sensorseq.prediction.fusion import MISSING, Fusion, missing_sensors_text, pattern_key
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.members.choice import Candidate, FeatureChoice
-from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
-from sensorseq.sequence import Timeline
 from sensorseq.training.inputs import check_axis_order
 from sensorseq.training.labels import draw_entropy, read_labels
 from sensorseq.training.parameters import check_parameters
@@ -208,145 +204,28 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         models = {name: classifier.model_ for name, classifier in self.sensors_.items()}
         return replace(self._fused, models=models)
 
-    @property
-    def classes_(self) -> NDArray[Any]:
-        """Labels in the order of the columns of `predict_proba`."""
-        return self.model_.classes
-
-    @property
-    def abstention_(self) -> Abstention:
-        """The result of `fit_abstention`."""
-        if self.model_.abstention is None:
-            raise AttributeError("there is no abstention_ before fit_abstention.")
-        return self.model_.abstention
-
-    @property
-    def abstain_threshold_(self) -> float:
-        """The threshold chosen by `fit_abstention`."""
-        return self.abstention_.threshold
+    @model_.setter
+    def model_(self, model: FusedModel) -> None:
+        self._fused = replace(model, models={})
 
     # Predictions
 
-    def _open(self, X: Any) -> Any:
+    def _open(self, X: Any, name: str = "X") -> Any:
         """Open a prepared file of several sensors; return any other X unchanged."""
         check_is_fitted(self)
         return _open(X) if isinstance(X, str | os.PathLike) else X
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable label of each window.
-
-        Parameters
-        ----------
-        X : as in `fit`
-            Windows of the sensors used in `fit`; sensors may be absent unless `missing` is
-            ``"error"``.
-        """
-        X = self._open(X)
-        return self.model_.predict(X)
-
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return class probabilities (n, n_classes): the softmax of the weighted sum of logits.
-
-        Parameters
-        ----------
-        X : as in `predict`
-        """
-        X = self._open(X)
-        return self.model_.predict_proba(X)
-
-    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return the accuracy.
-
-        Parameters
-        ----------
-        X, y, sample_weight : as in `fit`
-        """
-        X = self._open(X)
-        return accuracy_of(self.model_.predict(X), self.classes_, X, y, sample_weight)
-
-    def predict_or_abstain(self, X: Any, *, threshold: float | None = None) -> Decisions:
-        """Return labels, masked where uncertain; see `SensorLSTMClassifier.predict_or_abstain`.
-
-        Parameters
-        ----------
-        X : as in `predict`
-        threshold : float, optional
-            Minimum probability for which a label is returned; by default, the threshold chosen by
-            `fit_abstention`.
-        """
-        X = self._open(X)
-        return self.model_.predict_or_abstain(X, threshold=threshold)
-
-    def fit_abstention(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        error_rate: float = 0.05,
-        confidence: float = 0.9,
-        groups: ArrayLike | None = None,
-    ) -> Self:
-        """Choose when to abstain; see `SensorLSTMClassifier.fit_abstention`.
-
-        Parameters
-        ----------
-        X, y : as in `fit`
-            Windows that were not used in `fit`.
-        error_rate, confidence, groups
-            As in `SensorLSTMClassifier.fit_abstention`.
-        """
-        how = {"error_rate": error_rate, "confidence": confidence}
-        X = self._open(X)
-        abstention = find_abstention(self.model_, X, y, groups, None, **how)
-        self._fused = replace(self._fused, abstention=abstention)
-        return self
-
-    def predict_recordings(
-        self, X: Any, recording_id: ArrayLike | None = None, *, how: str = "mean"
-    ) -> list[RecordingDecision]:
-        """Return a label for each recording; see `SensorLSTMClassifier.predict_recordings`.
-
-        Parameters
-        ----------
-        X : as in `predict`
-        recording_id, how
-            As in `SensorLSTMClassifier.predict_recordings`.
-        """
-        X = self._open(X)
-        return self.model_.predict_recordings(X, recording_id, how=how)
-
-    def timeline(
-        self,
-        X: Any,
-        recording_id: ArrayLike | None = None,
-        start_s: ArrayLike | None = None,
-        *,
-        window_s: float | None = None,
-        smooth: str = "marginals",
-        lag: int | None = None,
-        mean_dwell_s: ArrayLike | None = None,
-        transitions: ArrayLike | None = None,
-    ) -> Timeline:
-        """Return the class over time.
-
-        Parameters
-        ----------
-        X : as in `predict`, or mapping of str to list of Recording
-            Recordings of each sensor; recordings with the same id belong together.
-        recording_id, start_s, window_s, smooth, lag, mean_dwell_s, transitions
-            As in `SensorLSTMClassifier.timeline`.
-        """
-        X = self._open(X)
-        return self.model_.timeline(
-            X,
-            recording_id,
-            start_s,
-            window_s=window_s,
-            smooth=smooth,
-            lag=lag,
-            mean_dwell_s=mean_dwell_s,
-            transitions=transitions,
-        )
+    classes_ = SensorLSTMClassifier.classes_
+    abstention_ = SensorLSTMClassifier.abstention_
+    abstain_threshold_ = SensorLSTMClassifier.abstain_threshold_
+    predict = SensorLSTMClassifier.predict
+    predict_proba = SensorLSTMClassifier.predict_proba
+    predict_or_abstain = SensorLSTMClassifier.predict_or_abstain
+    predict_recordings = SensorLSTMClassifier.predict_recordings
+    fit_abstention = SensorLSTMClassifier.fit_abstention
+    score = SensorLSTMClassifier.score
+    timeline = SensorLSTMClassifier.timeline
+    outside = SensorLSTMClassifier.outside
 
     def stream(
         self,
@@ -378,16 +257,6 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return self.model_.stream(
             sample_rate_hz, max_gap_s=max_gap_s, max_delay_s=max_delay_s, max_wait_s=max_wait_s
         )
-
-    def outside(self, X: Any) -> OutsideWindows:
-        """Find windows unlike all training windows; see `SensorLSTMClassifier.outside`.
-
-        Parameters
-        ----------
-        X : as in `predict`
-        """
-        X = self._open(X)
-        return self.model_.outside(X)
 
     def explain(
         self,
