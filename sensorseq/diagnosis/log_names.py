@@ -114,7 +114,7 @@ def _unread_errors(
 def _are_fractions(values: Iterable[Any]) -> bool:
     try:
         numbers = [number for value in values if not math.isnan(number := float(value))]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     # integers may be flags or numbers of errors
     return all(0 <= number <= 1 for number in numbers) and any(number % 1 for number in numbers)

@@ -355,7 +355,7 @@ def _summands(rows: Sequence[Row], parts: Sequence[str], total: str) -> list[str
     used = [*parts, total]
     try:
         values = [[float(row[name]) for name in used] for row in rows if row.keys() >= {*used}]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return []
     table = np.array([row for row in values if all(map(math.isfinite, row))])
     if len(table) < len(used) + 2:
