@@ -100,7 +100,8 @@ def _unread_errors(
 
     errors = set(filter(_is_error, names))
     others = {kind(name) for name in names if name not in errors}
-    roles = {role for role, _ in others} | {role for role, name in columns.items() if name}
+    given = {role for role, name in columns.items() if name and name not in errors}
+    roles = {role for role, _ in others} | given
     has_loss = not roles.isdisjoint(("loss", "val_loss"))  # if not, "error" may be the loss
     rates = {name for name in errors if has_loss or {*words_of(name)} & {"rate", "top1"}}
     rates = {name for name in rates if kind(name) not in others and "%" not in name}
