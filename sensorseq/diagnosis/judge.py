@@ -148,7 +148,8 @@ def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Stat
         return []
     train, validation = (run.columns[column].values for column in ("loss", "val_loss"))
     # Before the model overfits, the means are alike; a running training loss is half an epoch late.
-    gaps = np.abs([validation[:-1] - train[:-1], validation[:-1] - (train[:-1] + train[1:]) / 2])
+    with np.errstate(over="ignore", invalid="ignore"):
+        gaps = np.abs(validation[:-1] - [train[:-1], (train[:-1] + train[1:]) / 2])
     gaps = gaps[:, np.isfinite(gaps).all(axis=0)][:, limits.FIRST_EPOCHS : max(len(loss) // 4, 6)]
     if gaps.size and not run.scales and np.median(gaps, axis=1).min() < limits.PENALTY_GAP_NATS:
         is_said = "loss" in run.without_unit

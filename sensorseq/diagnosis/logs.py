@@ -336,7 +336,7 @@ def _ask_for_one_output(
     losses = {role: name for name, role in roles.items() if role in _LOSSES}
     for role, total in losses.items():
         parts = [name for name, (of_role, output) in outputs.items() if of_role == role and output]
-        summed = [] if role in columns else _summands(rows, parts, total)
+        summed = [] if role in columns or len(parts) < 2 else _summands(rows, parts, total)
         if len(summed) < 2:
             continue
         chosen = {of: n for n, (of, output) in outputs.items() if output == outputs[summed[0]][1]}
@@ -361,8 +361,8 @@ def _summands(rows: Sequence[Row], parts: Sequence[str], total: str) -> list[str
     if len(table) < len(used) + 2:
         return []
     weights = np.linalg.lstsq(table[:, :-1], table[:, -1], rcond=None)[0]
-    rest = table[:, :-1] @ weights - table[:, -1]
-    if float(np.sqrt(np.mean(rest**2))) > 3e-4 * table[:, -1].max():  # digits are rounded
+    rest = np.abs(table[:, :-1] @ weights - table[:, -1])
+    if rest.mean() > 3e-4 * table[:, -1].max():  # the digits of a log are rounded
         return []
     return [name for name, weight in zip(parts, weights, strict=True) if weight > 0.01]
 
