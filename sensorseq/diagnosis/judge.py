@@ -608,7 +608,8 @@ def _gap_between_parts(run: Run) -> list[Statement]:
     many are assumed that guessing is rarely right.
     """
     n, columns = limits.COLLAPSE_EPOCHS, [run.whole(name) for name in COLUMNS]
-    if run.without_unit or min(map(len, columns)) < limits.CONCLUSIVE_EPOCHS:
+    # two losses without a unit can be compared with each other: a penalty is the same in both
+    if len(run.without_unit) == 1 or min(map(len, columns)) < limits.CONCLUSIVE_EPOCHS:
         return []
     loss, accuracy, val_loss, val_accuracy = (column[-n:] for column in columns)
     chance = 1 / limits.ASSUMED_CLASSES if run.chance is None else run.chance

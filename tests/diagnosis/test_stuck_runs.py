@@ -181,6 +181,15 @@ def test_losses_that_contain_a_penalty_are_not_divided_and_the_accuracy_decides(
         assert start == 4 or verdict(run, n_classes=4) == "too_short_to_tell"
 
 
+def test_a_gap_between_the_parts_is_named_beside_a_penalty():
+    t = np.arange(60)
+    loss = 0.05 + 1.35 * np.exp(-t / 6) + 3 + 30 * np.exp(-t / 12)
+    history = {"loss": loss, "val_loss": loss + 0.4, "accuracy": 0.99 - 0.7 * np.exp(-t / 5)}
+    history["val_accuracy"] = 0.45 - 0.2 * np.exp(-t / 5)
+    report = FluctuationReport.from_history(history, 400, n_classes=4)
+    assert {"loss_has_penalty", "parts_apart"} <= set(kinds(report))
+
+
 def test_a_validation_loss_that_stays_at_guessing_is_never_plainly_normal():
     t, rng = np.arange(E), np.random.default_rng(0)
     run = {"loss": 0.3 + 1.1 * np.exp(-t / 8), "val_loss": np.log(4) + 0.01 * rng.normal(size=E)}
