@@ -443,6 +443,8 @@ not_beyond_guessing_sized: Validation accuracy, {level:points} %, is no better t
 one_class: Validation accuracy cannot be judged: all validation windows belong to one class. Hold
   out recordings of every class.
 no_overfitting: The validation loss did not rise by more than chance explains.
+val_loss_guesses: The network does not generalize: the validation loss, {level:.3g} nats, is no
+  better than that of guessing, {guess:.3g} nats; the training loss is {last:.2g} nats.
 [level]
 below_data: Your network gets {network:percent} % of the validation windows right; {rival} gets
   {accuracy:percent} %.
@@ -453,6 +455,10 @@ recovered: The {part} loss was not finite in {epochs:epochs}; the run recovered.
 [unit]
 loss_is_sum: {column:series} begins at {first:.3g}, where guessing costs {guess:.3g} nats: it is not
   a mean over windows, but perhaps a sum over batches. This report divides it by {scale:.3g}.
+loss_has_penalty: Both losses begin at {first:.3g}, far above the loss of guessing, but close to
+  each other: they probably contain more than the cross-entropy, such as an L1 or L2 penalty. Their
+  noise was not judged. Log the cross-entropy alone, and name it with --column loss=NAME --column
+  val_loss=NAME. If they are sums over batches, divide them by the number of batches.
 loss_too_small: {column:series} is as low as {loss:.2g} while {wrong:points} % of the windows are
   predicted wrongly, which costs at least {least:.2g} nats: either this is not a mean cross-entropy
   in nats, or the accuracy belongs to other windows or means nothing, as in a regression. The noise

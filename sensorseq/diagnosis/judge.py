@@ -21,9 +21,15 @@ from sensorseq.diagnosis.statements import Statement, generalization_of, stateme
 
 
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
-    """Apply the verdict rules; a loss and an accuracy that exclude each other are never normal."""
+    """Apply the verdict rules; a run whose loss does not fit the other values is never normal.
+
+    If the losses contain a penalty, the accuracy alone can show that a run is normal.
+    """
     verdict, severity, lines = _apply_rules(run)
-    excluded = [line for line in lines if line.kind == "loss_too_small"]
+    unjudged = {"loss_too_small", "loss_has_penalty"}
+    if run.n_val is not None and len(run.settled("val_accuracy")) >= limits.MIN_EPOCHS:
+        unjudged.remove("loss_has_penalty")
+    excluded = [line for line in lines if line.kind in unjudged]
     if not excluded or verdict not in ("normal", "too_short_to_tell"):
         return verdict, severity, lines
     others = [line for line in lines if line not in excluded and line.kind != "too_short"]
@@ -140,6 +146,15 @@ def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Stat
     is_high = first > limits.SUM_TIMES_GUESS * math.log(n_classes)
     if not is_high or float(np.median(loss[early] / least[early])) < limits.SUM_TIMES_ACCURACY:
         return []
+    train, validation = (run.columns[column].values for column in ("loss", "val_loss"))
+    # Before the model overfits, the means are alike; a running training loss is half an epoch late.
+    with np.errstate(over="ignore", invalid="ignore"):
+        gaps = np.abs(validation[:-1] - [train[:-1], (train[:-1] + train[1:]) / 2])
+    gaps = gaps[:, np.isfinite(gaps).all(axis=0)][:, limits.FIRST_EPOCHS : max(len(loss) // 4, 6)]
+    if gaps.size and not run.scales and np.median(gaps, axis=1).min() < limits.PENALTY_GAP_NATS:
+        is_said = "loss" in run.without_unit
+        run.without_unit |= {"loss", "val_loss"}
+        return [] if is_said else [statement_of("loss_has_penalty", first=first)]
     begin = accuracy[head][np.isfinite(accuracy[head])]
     guess = math.log(2) if run.n_classes is None else math.log(n_classes)
     if len(begin):
@@ -593,7 +608,8 @@ def _gap_between_parts(run: Run) -> list[Statement]:
     many are assumed that guessing is rarely right.
     """
     n, columns = limits.COLLAPSE_EPOCHS, [run.whole(name) for name in COLUMNS]
-    if run.without_unit or min(map(len, columns)) < limits.CONCLUSIVE_EPOCHS:
+    # two losses without a unit can be compared with each other: a penalty is the same in both
+    if len(run.without_unit) == 1 or min(map(len, columns)) < limits.CONCLUSIVE_EPOCHS:
         return []
     loss, accuracy, val_loss, val_accuracy = (column[-n:] for column in columns)
     chance = 1 / limits.ASSUMED_CLASSES if run.chance is None else run.chance
@@ -664,11 +680,25 @@ def _near_guessing(run: Run) -> list[Statement]:
     if train is not None and train <= guessing_limit(run.chance, run.n_train):
         kind = "training_rises" if _has_begun(run) else "training_near_guessing"
         return [statement_of(kind, level=train, chance=run.chance)]
-    if validation is None or validation > guessing_limit(run.chance, run.n_val):
+    if validation is None:
+        return _loss_of_guessing(run)
+    if validation > guessing_limit(run.chance, run.n_val):
         return []
     sized = {} if run.n_val is None else {"n_val": run.n_val}
     kind = "not_beyond_guessing_sized" if sized else "not_beyond_guessing"
     return [statement_of(kind, level=validation, chance=run.chance, **sized)]
+
+
+def _loss_of_guessing(run: Run) -> list[Statement]:
+    """Detect a validation loss that is always that of guessing while the training loss falls."""
+    loss, val_loss = run.whole("loss"), run.whole("val_loss")
+    if run.n_classes is None or min(len(loss), len(val_loss)) < limits.MIN_EPOCHS:
+        return []
+    guess, last = math.log(run.n_classes), float(np.median(loss[-(len(loss) // 3) :]))
+    thirds = [float(np.median(third)) for third in np.array_split(val_loss, 3)]
+    if last > limits.LEARNED_FALL * guess or min(thirds) < (1 - limits.NO_DESCENT) * guess:
+        return []
+    return [statement_of("val_loss_guesses", level=thirds[-1], guess=guess, last=last)]
 
 
 def _noise_trend(run: Run, series: Floats) -> list[Statement]:

@@ -29,10 +29,18 @@ _SHORT |= dict.fromkeys(("ce", "bce", "nll", "xent", "crossentropy"), "loss")
 _FEWEST_OF_TEST = 3  # a test column with fewer values comes from a test after training
 _STEPS = {"step", "steps", "batch", "iter", "iteration", "iterations"}
 _NO_MEANING = {"epoch", "metrics"}
-_ACCURACIES = ("binary", "categorical", "sparse_categorical", "multiclass")
+_ACCURACIES = [
+    f"{kind}_accuracy" for kind in ("binary", "categorical", "sparse_categorical", "multiclass")
+]
+_ERROR = {"error", "err", "misclassification"}
+_ERRORS = [*_ERROR, "error_rate", "err_rate", "misclassification_rate"]
+_ERRORS += [f"{kind}_{word}" for kind in ("top1", "top_1", "classification") for word in _ERRORS]
+_ERRORS += [f"{word}_top1" for word in _ERROR]
+# words of errors that are not rates
+_OF_NUMBERS = {"squared", "square", "absolute", "abs", "relative", "log", "standard", "std"}
 _MEANINGS = {
     "loss": ("loss", "cross_entropy", "cross_entropy_loss", "nll_loss"),
-    "accuracy": ("acc", "accuracy", "accuracy_top1", *(f"{kind}_accuracy" for kind in _ACCURACIES)),
+    "accuracy": ("acc", "accuracy", "accuracy_top1", *_ACCURACIES, *_ERRORS),
     "learning_rate": ("lr", "learning_rate"),
     "grad_norm": ("grad_norm", "gradient_norm"),
 }
@@ -68,6 +76,51 @@ def role_of(name: str) -> str | None:
     return f"val_{role}" if role in ("loss", "accuracy") else None
 
 
+def is_inverse(role: str, name: str) -> bool:
+    """Test whether a column that is read as an accuracy contains an error rate, 1 - accuracy."""
+    return "accuracy" in role and _is_error(name)
+
+
+def _is_error(name: str) -> bool:
+    words = {*words_of(_spell_out(name))}
+    return not words.isdisjoint(_ERROR) and words.isdisjoint(_OF_NUMBERS)
+
+
+def _without_test(name: str) -> str | None:
+    return role_of(" ".join(word for word in words_of(name) if word not in _TEST))
+
+
+def _unread_errors(
+    names: Iterable[str], columns: Mapping[str, str | None], rows: Sequence[Row]
+) -> set[str]:
+    """Return the errors beside an accuracy of the same part, and those that may be no rates."""
+
+    def kind(name: str) -> tuple[str | None, bool]:
+        return _without_test(_spell_out(name)), is_of_test(name)
+
+    errors = set(filter(_is_error, names))
+    others = {kind(name) for name in names if name not in errors}
+    given = {role for role, name in columns.items() if name and name not in errors}
+    roles = {role for role, _ in others} | given
+    has_loss = not roles.isdisjoint(("loss", "val_loss"))  # if not, "error" may be the loss
+    rates = {name for name in errors if has_loss or {*words_of(name)} & {"rate", "top1"}}
+    rates = {name for name in rates if kind(name) not in others and "%" not in name}
+    return {
+        name
+        for name in errors
+        if name not in rates or not _are_fractions(row[name] for row in rows if name in row)
+    }
+
+
+def _are_fractions(values: Iterable[Any]) -> bool:
+    try:
+        numbers = [number for value in values if not math.isnan(number := float(value))]
+    except (TypeError, ValueError, OverflowError):
+        return False
+    # integers may be flags or numbers of errors
+    return all(0 <= number <= 1 for number in numbers) and any(number % 1 for number in numbers)
+
+
 def roles_of(
     names: Iterable[str], columns: Mapping[str, str | None], rows: Sequence[Row] = ()
 ) -> dict[str, str | None]:
@@ -86,7 +139,7 @@ def roles_of(
 
     if not has("val_loss") and not has("val_accuracy"):
         for name in roles:
-            quantity = role_of(" ".join(word for word in words_of(name) if word not in _TEST))
+            quantity = _without_test(name)
             is_test = bool(words[name] & _TEST) and quantity in ("loss", "accuracy")
             if is_test and (not rows or sum(name in row for row in rows) >= _FEWEST_OF_TEST):
                 roles[name] = f"val_{quantity}"
@@ -130,17 +183,27 @@ def _spell_out(name: str) -> str:
 def left_out(roles: Mapping[str, str | None], columns: Mapping[str, str | None]) -> dict[str, str]:
     """Map names that end in a loss or an accuracy, but have no role, to a role that no name has."""
     known, proposed = {*roles.values(), *columns}, dict[str, str]()
+    validated = [{*words_of(n)} - _VALIDATION for n in roles if {*words_of(n)} & _VALIDATION]
     for name in (name for name, role in roles.items() if role is None):
         words = words_of(_spell_out(name))
         quantity = next((_MEANING_OF[word] for word in words if word in _MEANING_OF), None)
         if quantity not in ("loss", "accuracy") or {*words} & (_TEST | _STEPS):
             continue
-        is_train = not {*words}.isdisjoint(_TRAIN)
+        if quantity == "accuracy" and {*words} & _OF_NUMBERS:
+            continue
+        is_train = bool({*words} & _TRAIN) or {*words_of(name)} in validated
         wanted = [quantity] if is_train else [f"val_{quantity}", quantity]
         missing = [role for role in wanted if role not in known]
         if missing and (quantity == "loss" or known.isdisjoint(("accuracy", "val_accuracy"))):
             proposed[name] = missing[0]
     return proposed
+
+
+def role_in_output(name: str) -> tuple[str | None, set[str]]:
+    """Return the role that a name has in one output, as in ``val_state_loss``, and the output."""
+    parts = set.union(*_PARTS, _STEPS, _NO_MEANING)
+    usual = [word for word in words_of(name) if word in parts or word in _MEANING_OF]
+    return role_of(" ".join(usual)), {*words_of(name)} - {*usual}
 
 
 def is_of_test(name: str) -> bool:
@@ -244,7 +307,8 @@ def recognize(
     recognition by name.
     """
     names = list(dict.fromkeys(names))
-    roles = roles_of(names, columns, rows)
+    unread = _unread_errors(names, columns, rows)
+    roles = roles_of([name for name in names if name not in unread], columns, rows)
     recognized = {name: role for role, name in columns.items() if name is not None}
     if len(set(map(str, recognized))) < sum(name is not None for name in columns.values()):
         raise ArgumentError(f"columns={dict(columns)}: a column cannot have two roles.")
@@ -259,7 +323,7 @@ def recognize(
             )
     candidates: dict[str, list[str]] = {}
     for name in names:
-        role_by_name = roles[name]
+        role_by_name = roles.get(name)
         if role_by_name is not None and role_by_name not in columns and name not in recognized:
             candidates.setdefault(role_by_name, []).append(name)
     for role, of_role in candidates.items():

@@ -12,14 +12,18 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sensorseq.diagnosis.log_names import (
     ROLES,
     STEP,
     Row,
     count_epochs,
+    is_inverse,
     is_of_test,
     left_out,
     recognize,
+    role_in_output,
     roles_of,
     split_parts,
 )
@@ -283,8 +287,10 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
             f"{where} has {listed(named) or 'nothing'}. None is recognized as one of"
             f" {', '.join(NEEDED)}; name one with columns= (--column val_loss=...)."
         )
+    _ask_for_one_output(where, recorded, roles, columns)
     places = zip(split_rows, table.places, strict=True)
-    rows = [_read_row(row, roles, file, place) for row, place in places]
+    inverse = {name for name, role in roles.items() if is_inverse(role, name)}
+    rows = [_read_row(row, roles, inverse, file, place) for row, place in places]
     if parts and not any("epoch" in row or STEP in row for row in rows):
         for row, epoch in zip(rows, count_epochs(parts), strict=True):
             row["epoch"] = float(epoch)
@@ -294,7 +300,8 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     notes = [_counts_as_validation(where, roles, columns)]
     unused = left_out({name: roles.get(name) for name in named}, columns)
     notes += [
-        f'{where}: {name} is not used. If it is {role}, give columns={{"{role}": "{name}"}}'
+        f"{where}: {name} is not used. If it is {'1 - ' * is_inverse(role, name)}{role}, give"
+        f' columns={{"{role}": "{name}"}}'
         f" (--column {role}={name})."
         for name, role in unused.items()
     ]
@@ -315,8 +322,49 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     for note in filter(None, (*table.notes, *notes)):
         warn_caller(note)
     used = {role for row in rows for role in row}
-    names = {role: name_of[role] for role in ROLES if role in name_of.keys() & used}
+    shown = {role: f"1 - {name}" if name in inverse else name for role, name in name_of.items()}
+    names = {role: shown[role] for role in ROLES if role in name_of.keys() & used}
     return ReadHistory(rows, names, file)
+
+
+def _ask_for_one_output(
+    where: str, rows: Sequence[Row], roles: Mapping[str, str], columns: Mapping[str, str | None]
+) -> None:
+    """Raise an error if a loss is a sum, maybe weighted, of the losses of several outputs."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in roles)
+    outputs = {name: role_in_output(name) for name in names}
+    losses = {role: name for name, role in roles.items() if role in _LOSSES}
+    for role, total in losses.items():
+        parts = [name for name, (of_role, output) in outputs.items() if of_role == role and output]
+        summed = [] if role in columns or len(parts) < 2 else _summands(rows, parts, total)
+        if len(summed) < 2:
+            continue
+        chosen = {of: n for n, (of, output) in outputs.items() if output == outputs[summed[0]][1]}
+        ways = [
+            f"columns={json.dumps(way)} ({' '.join(f'--column {r}={n}' for r, n in way.items())})"
+            for way in (chosen, losses)
+        ]
+        raise InputError(
+            f"{where}: {total} is a sum of {listed(summed)}. Judge one of them with {ways[0]}, or"
+            f" the sum with {ways[1]}."
+        )
+
+
+def _summands(rows: Sequence[Row], parts: Sequence[str], total: str) -> list[str]:
+    """Return the columns whose weighted sum is `total` in each row; empty if there are none."""
+    used = [*parts, total]
+    try:
+        values = [[float(row[name]) for name in used] for row in rows if row.keys() >= {*used}]
+    except (TypeError, ValueError, OverflowError):
+        return []
+    table = np.array([row for row in values if all(map(math.isfinite, row))])
+    if len(table) < len(used) + 2:
+        return []
+    weights = np.linalg.lstsq(table[:, :-1], table[:, -1], rcond=None)[0]
+    rest = np.abs(table[:, :-1] @ weights - table[:, -1])
+    if rest.mean() > 3e-4 * table[:, -1].max():  # the digits of a log are rounded
+        return []
+    return [name for name, weight in zip(parts, weights, strict=True) if weight > 0.01]
 
 
 def _counts_as_validation(
@@ -389,7 +437,11 @@ def _read_mapping(
 
 
 def _read_row(
-    row: Mapping[str, Any], roles: Mapping[str, str], file: str | None, place: str
+    row: Mapping[str, Any],
+    roles: Mapping[str, str],
+    inverse: Collection[str],
+    file: str | None,
+    place: str,
 ) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for name, value in row.items():
@@ -400,7 +452,9 @@ def _read_row(
                 read[name] = value
         elif value is not None:
             try:
-                read[role] = float(value)
+                number = float(value)
+                # a percentage is refused later, as the number that the log contains
+                read[role] = 1 - number if name in inverse and number <= 1 else number
             except (TypeError, ValueError, OverflowError) as error:
                 kind = ArgumentError if file is None else InputError
                 raise kind(

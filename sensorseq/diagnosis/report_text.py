@@ -365,7 +365,7 @@ def _problem(report: ReportContents) -> str:
         if _validates_too_seldom(report):
             words = "There are too few validation results to judge."
         if _are_excluded(report):
-            words = "The loss and the accuracy exclude each other, so the run cannot be judged."
+            words = "The loss does not fit the other values, so the run cannot be judged."
         problems = [words] if words else []
     if report.generalization == "not_generalizing" and report.verdict == "not_learning":
         problems = []  # the model learns something from the training windows
@@ -410,12 +410,13 @@ def unquoted_texts(report: ReportContents, answers: Sequence[Answer]) -> list[st
 
 
 def _are_excluded(report: ReportContents) -> bool:
-    """Test whether a run is not judged because its loss and its accuracy exclude each other."""
+    """Test whether a run is not judged because its loss does not fit the other values."""
     return report.verdict == "too_short_to_tell" and _excludes(report)
 
 
 def _excludes(report: ReportContents) -> bool:
-    return any(statement.kind == "loss_too_small" for statement in report.statements)
+    kinds = {statement.kind for statement in report.statements}
+    return not kinds.isdisjoint(("loss_too_small", "loss_has_penalty"))
 
 
 def _validates_too_seldom(report: ReportContents) -> bool:
@@ -427,7 +428,7 @@ def _validates_too_seldom(report: ReportContents) -> bool:
 
 def _more_epochs(report: ReportContents) -> Statement | str:
     if _are_excluded(report):
-        return "Unknown, as long as the loss and the accuracy exclude each other."
+        return "Unknown, as long as the loss does not fit the other values."
     if _validates_too_seldom(report):
         return (
             f"Validate more often: {MIN_EPOCHS} results after the initial descent are needed to"

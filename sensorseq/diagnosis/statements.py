@@ -35,7 +35,7 @@ def statement_of(kind: str, **values: Any) -> Statement:
     return Statement(kind, values)
 
 
-_CARRIED = ("not_carried_over", "not_carried_over_loss", "parts_apart")
+_CARRIED = ("not_carried_over", "not_carried_over_loss", "parts_apart", "val_loss_guesses")
 _GENERALIZATION = dict.fromkeys(_CARRIED, "not_generalizing")
 _GENERALIZATION |= dict.fromkeys(("overfits", "got_worse"), "overfitting")
 

@@ -83,6 +83,9 @@ FIRST_EPOCHS = 3
 ASSUMED_CLASSES = 20  # if the number of classes is unknown
 SUM_TIMES_GUESS = 2.5
 SUM_TIMES_ACCURACY = 2.0
+# Sums over batches differ by the difference of the means times the batches. Two high losses that
+# are closer than this probably contain the same penalty.
+PENALTY_GAP_NATS = 0.5
 TOO_SMALL = 0.5  # a loss below this fraction of ln 2 per wrong window is too small
 MOST_RIGHT = 0.95  # only epochs with an accuracy below this show that a loss is too small
 SURE_RISE_Z = 4.0  # smallest rise of the accuracy that shows learning, in standard errors

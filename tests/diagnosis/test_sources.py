@@ -3,6 +3,7 @@
 import doctest
 import json
 import math
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -57,7 +58,7 @@ def lines(*rows, separator=","):
         *((name, "val_loss") for name in ("val_loss", "valid_loss", "eval_loss", "Loss/valid",
           "validation/epoch_loss", "ValLoss", "eval/loss", "dev-loss", "Loss_val/Loss")),
         *((name, "accuracy") for name in ("acc", "accuracy", "train_acc", "binary_accuracy",
-          "sparse_categorical_accuracy", "train/epoch_accuracy", "Train Accuracy")),
+          "sparse_categorical_accuracy", "train/epoch_accuracy", "Train Accuracy", "error_rate")),
         *((name, "val_accuracy") for name in ("val_acc", "valid_acc", "eval_accuracy",
           "val_sparse_categorical_accuracy", "Accuracy/validation", "val_MulticlassAccuracy")),
         *((name, "learning_rate") for name in ("lr", "learning_rate", "lr-Adam", "lr-SGD/pg1",
@@ -107,6 +108,85 @@ def test_further_losses_and_accuracies_of_a_complete_log_are_left_out_without_a_
     others = ("head_loss", "val_head_loss", "binary_crossentropy", "top5_acc", "v_loss", "val/ce")
     history = {**ours, **{name: [0.1, 0.2] for name in others}}
     assert set(read_history(history).names) == set(ours)
+
+
+ERROR_RATES = [0.7, 0.4, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        *((name, "val_accuracy") for name in ("error_rate", "val_error", "valid_err", "verr",
+          "val/top1_err", "test_error", "err", "val_misclassification_rate", "val_err_top1")),
+        *((name, "accuracy") for name in ("train_err", "train/top1_error", "trainErrorRate")),
+    ],
+)  # fmt: skip
+def test_an_error_rate_is_read_as_one_minus_accuracy(name, role):
+    history = {"train_loss": [1.0, 0.5, 0.4], "valid_loss": [1.5, 0.9, 0.8], name: ERROR_RATES}
+    read = read_history(history, {role: name} if name in ("verr", "test_error") else None)
+    assert read.names[role] == f"1 - {name}"
+    assert column(read, role) == pytest.approx([0.3, 0.6, 0.75])
+    rows = [{"part": "val", "error": rate, "loss": 1.0} for rate in ERROR_RATES]
+    assert column(read_history(rows), "val_accuracy") == pytest.approx([0.3, 0.6, 0.75])
+
+
+def test_an_error_that_may_be_no_rate_is_not_used_and_the_option_is_named():
+    losses = {"train_loss": [1.0, 0.5, 0.4], "valid_loss": [1.5, 0.9, 0.8]}
+    for name, values in (
+        ("error_rate", [30, 4, 0.9]),
+        ("Error (%)", [0.9, 0.5, 0.4]),
+        ("val_error", [0, 1, 0]),
+        ("val_state_error", ERROR_RATES),
+        ("error", ["", "killed", "1.2"]),
+    ):
+        said = rf"{re.escape(name)} is not used. If it is 1 - val_accuracy, .*=val_accuracy="
+        with pytest.warns(UserWarning, match=said.replace("=val_accuracy=", "--column val_acc")):
+            assert set(read_history({**losses, name: values}).names) == {"loss", "val_loss"}
+    named = read_history({**losses, "my_error": ERROR_RATES}, {"val_accuracy": "my_error"})
+    assert column(named, "val_accuracy") == pytest.approx([0.3, 0.6, 0.75])
+    history = {**losses, "error_rate": [30, 4, 0.9]}
+    with pytest.raises(ArgumentError, match=r"is 30; expected a fraction.*Divide percentages"):
+        FluctuationReport.from_history(history, columns={"val_accuracy": "error_rate"})
+
+
+def test_other_errors_and_an_error_rate_beside_its_accuracy_are_left_out_without_a_warning():
+    losses = {"train_loss": [1.0, 0.5, 0.4], "valid_loss": [1.5, 0.9, 0.8]}
+    others = ("mean_squared_error", "val_mean_absolute_error", "std_err")
+    read_history({**losses, **dict.fromkeys(others, ERROR_RATES)})
+    fastai = {**losses, "error_rate": ERROR_RATES, "accuracy": [0.3, 0.6, 0.75]}
+    assert read_history(fastai).names["val_accuracy"] == "accuracy"
+
+
+def test_an_error_without_a_loss_beside_it_may_be_the_loss():
+    errors = {"train_error": ERROR_RATES, "val_error": ERROR_RATES}
+    with pytest.warns(UserWarning, match=r"train_error is not used. If it is 1 - accuracy"):
+        read = read_history(errors, {"val_loss": "val_error"})
+    assert read.names == {"val_loss": "val_error"}
+    assert read.rows[0]["val_loss"] == 0.7
+
+
+@pytest.mark.parametrize("weights", [(1, 1), (1, 0.2)])
+def test_a_loss_that_is_a_sum_of_outputs_asks_for_one_output(weights):
+    rng = np.random.default_rng(0)
+    names = ("state_loss", "ground_loss", "val_state_loss", "val_ground_loss")
+    log = {name: (np.exp(-T / 5) + rng.uniform(0.3, 0.4, len(T))).round(4) for name in names}
+    for total, *parts in (("loss", *names[:2]), ("val_loss", *names[2:])):
+        log[total] = sum(w * log[part] for w, part in zip(weights, parts, strict=True)).round(4)
+    log |= {"val_state_accuracy": VAL_ACCURACY, "state_accuracy": ACCURACY}
+    with pytest.raises(InputError, match="loss is a sum of state_loss, ground_loss") as caught:
+        read_history(log)
+    chosen = json.loads(re.findall(r"columns=({.*?})", str(caught.value))[0])
+    assert chosen == {
+        role: role.replace("loss", "state_loss").replace("acc", "state_acc") for role in OURS
+    }
+    assert read_history(log, chosen).names == chosen
+    sums = {"loss": "loss", "val_loss": "val_loss"}
+    with pytest.warns(UserWarning, match=r"is not used") as said:
+        assert read_history(log, sums).names == sums
+    assert any("--column accuracy=state_accuracy" in str(warning.message) for warning in said)
+    log["loss"] = log["loss"] + rng.uniform(0, 0.05, len(T))
+    with pytest.raises(InputError, match="val_loss is a sum"):
+        read_history(log)
 
 
 def test_two_columns_for_one_role_are_an_error_that_names_both_and_the_remedy():

@@ -162,6 +162,48 @@ def test_sums_are_found_by_the_number_of_classes_alone():
     assert kinds(report).count("loss_is_sum") == 2
 
 
+@pytest.mark.parametrize("lag", [0, 0.5])
+@pytest.mark.parametrize("start", [4, 30])
+def test_losses_that_contain_a_penalty_are_not_divided_and_the_accuracy_decides(start, lag):
+    t, rng = np.arange(60), np.random.default_rng(0)
+    both, cross_entropy = rng.normal(size=60), 0.35 + 1.05 * np.exp(-t / 6)
+    for noise, expected in ((0.005, "normal"), (0.25, "fluctuating")):
+        accuracy = 0.88 - 0.6 * np.exp(-t / 6) - 0.3 * noise * np.abs(both)
+        run = {
+            "loss": cross_entropy + noise * both + start * (0.1 + np.exp((lag - t) / 12)),
+            "val_loss": 0.05 + cross_entropy + noise * both + start * (0.1 + np.exp(-t / 12)),
+        }
+        report = FluctuationReport.from_history({**run, "val_accuracy": accuracy}, 400, n_classes=4)
+        assert report.verdict == expected
+        assert kinds(report).count("loss_has_penalty") == 1
+        assert "loss_is_sum" not in kinds(report)
+        # without an accuracy, nothing shows how far the cross-entropy moves
+        assert start == 4 or verdict(run, n_classes=4) == "too_short_to_tell"
+
+
+def test_a_gap_between_the_parts_is_named_beside_a_penalty():
+    t = np.arange(60)
+    loss = 0.05 + 1.35 * np.exp(-t / 6) + 3 + 30 * np.exp(-t / 12)
+    history = {"loss": loss, "val_loss": loss + 0.4, "accuracy": 0.99 - 0.7 * np.exp(-t / 5)}
+    history["val_accuracy"] = 0.45 - 0.2 * np.exp(-t / 5)
+    report = FluctuationReport.from_history(history, 400, n_classes=4)
+    assert {"loss_has_penalty", "parts_apart"} <= set(kinds(report))
+
+
+def test_a_validation_loss_that_stays_at_guessing_is_never_plainly_normal():
+    t, rng = np.arange(E), np.random.default_rng(0)
+    run = {"loss": 0.3 + 1.1 * np.exp(-t / 8), "val_loss": np.log(4) + 0.01 * rng.normal(size=E)}
+    report = FluctuationReport.from_history(run, 400, n_classes=4)
+    assert report.generalization == "not_generalizing"
+    assert "1.39 nats, is no better than that of guessing, 1.39 nats" in " ".join(
+        report.explanation
+    )
+    learned = {**run, "val_loss": run["val_loss"] - 0.3 * np.exp(-((t - 30) ** 2) / 200)}
+    for other in (healthy(), learned, {**run, "loss": 1.2 + 0.2 * np.exp(-t / 8)}):
+        report = FluctuationReport.from_history({**other, "val_accuracy": None}, n_classes=4)
+        assert "val_loss_guesses" not in kinds(report)
+
+
 def test_means_are_not_taken_for_sums_even_if_they_overfit_or_begin_high():
     overfit = healthy(100)
     overfit["val_loss"] = overfit["val_loss"] + 0.05 * np.arange(100)
