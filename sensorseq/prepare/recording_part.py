@@ -30,7 +30,7 @@ from sensorseq.readers.source import local_source
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
-PART_VERSION = 7  # increased when the same arguments no longer give the same windows
+PART_VERSION = 8  # increased when the same arguments no longer give the same windows
 _READ_BYTES = 1 << 23  # number of bytes of a part that are read at a time
 # With on_error="skip", recordings that raise one of these errors are left out.
 SPOILT = (RecordingError, SignalError, WindowError)
@@ -79,6 +79,7 @@ class Facts:
     packets: str | None = None  # a description such as "packets of 3 samples"
     clock: dict[str, Any] | None = None  # facts from `Stamps`
     bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge the gaps
+    held: dict[str, bool | None]  # whether each slow channel is held; see `judge_held`
     n_pieces: int
     n_holes_filled: int
     n_windows: int

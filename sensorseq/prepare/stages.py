@@ -47,6 +47,7 @@ from sensorseq.prepare.recording_part import (
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.workers import outcomes
 from sensorseq.preprocessing.cutting import common_rate
+from sensorseq.preprocessing.held import agreed
 from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.odd_values import describe_odd_values
 from sensorseq.preprocessing.pipeline import versions
@@ -366,6 +367,7 @@ class FilePreparation:
             own_rates_hz=(min(rates_hz), max(rates_hz)) if rates_hz else (0.0, 0.0),
             n_fitted=dict(sorted(fitted.items())),
             derived=list(provenance.get("derived", [])),
+            held=list(provenance.get("held", [])),
             packets=dict(Counter(facts.packets for facts in self.facts if facts.packets)),
             clocks=dict(Counter(describe_clock(f.clock) for f in self.facts if f.clock)),
             odd_rates_hz=odd_rates({facts.recording_id: facts.sample_rate_hz for facts in kept}),
@@ -586,6 +588,7 @@ class FilePreparation:
             "sample_rate_from": self.rate_from,
             "resampled_to_hz": self.rate,
             "input_channels": self.input_channels or kept[0].input_channels,
+            "held": agreed({facts.recording_id: facts.held for facts in kept}),
             "window": {
                 "window_s": float(use.window_s),
                 "hop_s": float(use.window_s if use.hop_s is None else use.hop_s),

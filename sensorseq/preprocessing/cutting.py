@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -18,6 +18,7 @@ from sensorseq.errors import (
     within_memory,
 )
 from sensorseq.io.scratch import is_finite
+from sensorseq.preprocessing.held import agreed
 from sensorseq.preprocessing.odd_scales import refuse_odd_scales
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_engine
 from sensorseq.preprocessing.regrid import bridging_gap_s, valid_rows
@@ -90,6 +91,7 @@ class RecordingPlan:
 
     options: CutOptions
     steps: tuple[Step, ...]
+    held: list[str] | None = field(default=None, kw_only=True)  # see `resample_recording`
 
     @classmethod
     def recorded(cls, made: Mapping[str, Any], hop_s: float | None = None) -> "RecordingPlan":
@@ -121,7 +123,8 @@ class RecordingPlan:
             ) from error
         values["hop_s"] = values["hop_s"] if hop_s is None else hop_s
         stored = {name: value for name, value in values.items() if value is not None}
-        return cls(CutOptions(**{"window_s": None, **stored}), make_steps(steps))
+        options = CutOptions(**{"window_s": None, **stored})
+        return cls(options, make_steps(steps), held=made.get("held"))
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -206,6 +209,7 @@ class RecordingPlan:
                 self.options.max_gap_s,
                 engine=self.options.resample_engine,
                 attenuation_db=self.options.attenuation_db,
+                held=self.held,
             )
         bridged = self._bridged(recording, pieces)
         if not pieces:
@@ -301,6 +305,7 @@ def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str,
     ]
     if "bridging_gap_s" in pieces[0].attributes:
         facts["bridging_gap_s"] = pieces[0].attributes["bridging_gap_s"]
+    facts["held"] = pieces[0].attributes.get("held", {})
     facts["n_pieces"] = len(filled)
     facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
     return facts
@@ -334,6 +339,7 @@ def record_cut(
         "sample_rate_from": rate_from,
         "resampled_to_hz": rate_hz,
         "input_channels": list(recordings[0].channel_names),
+        "held": agreed({entry["recording_id"]: entry["held"] for entry in facts}),
         "recordings": facts,
     }
     return replace(windows, provenance=provenance)

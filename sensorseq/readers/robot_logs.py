@@ -175,15 +175,15 @@ def read_robot_log(
     """Read one recording from a ROS 1 bag, a ROS 2 bag, an MCAP, ULog or MDF file.
 
     A channel is a number in the messages of a topic, such as ``/joint_states.effort[0]`` or
-    ``/imu.angular_velocity.x``. Elements of a list are numbered unless the messages name them, as in
-    ``/joint_states.effort[arm_1]``; if a topic has several frames, the frame follows the topic, as
-    in ``/imu[left].angular_velocity.x``. Messages may be in the format of ROS 1, ROS 2 (CDR), protobuf or
-    JSON. Message types are defined in the file or, for a ``.db3`` file without definitions, are
-    those of the latest ROS 2. In ULog files, the name of a topic contains the number of its
-    instance, as in ``sensor_accel_0.x``; in MDF files, topics are the channel groups, as in
-    ``CAN1.motor_current``. Topics keep their own rates; see `join_sensors`. Time is in seconds from
-    the first message of the log, or from the start of a ULog or MDF file; header stamps on a
-    different clock (simulated time) are not shifted.
+    ``/imu.angular_velocity.x``. Elements of a list are numbered unless the messages name them, as
+    in ``/joint_states.effort[arm_1]``; if a topic has several frames, the frame follows the topic,
+    as in ``/imu[left].angular_velocity.x``. Messages may be in the format of ROS 1, ROS 2 (CDR),
+    protobuf or JSON. Message types are defined in the file or, for a ``.db3`` file without
+    definitions, are those of the latest ROS 2. In ULog files, the name of a topic contains the
+    number of its instance, as in ``sensor_accel_0.x``; in MDF files, topics are the channel groups,
+    as in ``CAN1.motor_current``. Topics keep their own rates; see `join_sensors`. Time is in
+    seconds from the first message of the log, or from the start of a ULog or MDF file; header
+    stamps on a different clock (simulated time) are not shifted.
 
     Parameters
     ----------
