@@ -129,7 +129,7 @@ class DecisionStream:
         self._channels = tuple(Channel(name, units.get(name, "")) for name in self.channels)
         gap = use.max_gap_s if max_gap_s is None else max_gap_s
         in_packets = model.preparation is not None and model.preparation.get("in_packets", False)
-        self._held = [self.channels.index(name) for name in pipeline.held or ()]
+        self._held = [c for c, name in enumerate(self.channels) if name in (use.held or ())]
         self._clock = LiveClock(
             rate, len(self.channels), gap, max_delay_s, in_packets=in_packets, held=self._held
         )

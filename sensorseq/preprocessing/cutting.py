@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -61,6 +61,7 @@ class CutOptions:
     # With None, windows are not aligned with the clock.
     slop_s: float | None = None
     normalize: str | None = None
+    held: list[str] | None = None  # channels, as in `resample_recording`; not an option of users
 
     def __post_init__(self) -> None:
         check_positive("window_s", self.window_s)
@@ -91,7 +92,6 @@ class RecordingPlan:
 
     options: CutOptions
     steps: tuple[Step, ...]
-    held: list[str] | None = field(default=None, kw_only=True)  # see `resample_recording`
 
     @classmethod
     def recorded(cls, made: Mapping[str, Any], hop_s: float | None = None) -> "RecordingPlan":
@@ -114,6 +114,7 @@ class RecordingPlan:
             values["sample_rate_hz"] = made.get("resampled_to_hz") or made["sample_rate_hz"]
             values["channels"] = list(made.get("input_channels") or made["channels"])
             values["units"] = (configuration.get("input") or {}).get("units")
+            values["held"] = made.get("held")
             values["normalize"] = (configuration.get("scale") or {}).get("normalize")
             steps = configuration.get("steps") or []
         except (AttributeError, KeyError, TypeError, IndexError) as error:
@@ -123,8 +124,7 @@ class RecordingPlan:
             ) from error
         values["hop_s"] = values["hop_s"] if hop_s is None else hop_s
         stored = {name: value for name, value in values.items() if value is not None}
-        options = CutOptions(**{"window_s": None, **stored})
-        return cls(options, make_steps(steps), held=made.get("held"))
+        return cls(CutOptions(**{"window_s": None, **stored}), make_steps(steps))
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -209,7 +209,7 @@ class RecordingPlan:
                 self.options.max_gap_s,
                 engine=self.options.resample_engine,
                 attenuation_db=self.options.attenuation_db,
-                held=self.held,
+                held=self.options.held,
             )
         bridged = self._bridged(recording, pieces)
         if not pieces:

@@ -244,7 +244,7 @@ def resample_recording(
             " recording."
         )
     judged = judge_held(recording) if held is None else dict.fromkeys(held, True)
-    names = [name for name, is_held in judged.items() if is_held is not False]
+    names = [n for n in recording.channel_names if judged.get(n, False) is not False]
     recording = hold(recording, names)
     try:
         pieces = regrid_pieces(

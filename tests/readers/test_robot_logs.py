@@ -281,9 +281,9 @@ def write_joints(folder, kind, messages):
 def test_an_element_is_the_one_that_its_message_names(tmp_path, kind):
     i = np.arange(50)
     orders = (["a", "b"], 1), (["b", "a"], -1)
-    arm = [(20 * k, names, [s * k, -s * k]) for k in range(50) for names, s in [orders[k // 25]]]
+    joints = [(20 * k, names, [s * k, -s * k]) for k in range(50) for names, s in [orders[k // 25]]]
     gripper = [(20 * k + 7, ["finger"], [0.5]) for k in range(50)]
-    file = write_joints(tmp_path, kind, arm + gripper)
+    file = write_joints(tmp_path, kind, joints + gripper)
     names = [f"/joints.position[{name}]" for name in ("a", "b", "finger")]
     for channels in (names, None):
         recording = read_robot_log(file, channels=channels)
