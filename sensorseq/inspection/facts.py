@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
 from sensorseq.prediction.outside import Floats
-from sensorseq.preprocessing.held import is_held
+from sensorseq.preprocessing.held import HELD, kind_of_slow
 from sensorseq.preprocessing.odd_scales import mean_spectrum, measure_scales
 from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
 from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period
@@ -164,7 +164,7 @@ def _measure_channel(
     steps = np.diff(times)
     period = sample_period(times) if n > 1 else np.nan
     is_even = n > 1 and abs(period / float(np.median(steps)) - 1) < 0.25
-    held = is_held(values, max(len(other.values) for other in columns))
+    held = kind_of_slow(values, max(len(other.values) for other in columns)) in HELD
     gaps = np.empty((0, 2)) if held else _gaps(column, period, is_whole)
     duration = column.span[1] - column.span[0]
     short = steps[steps <= GAP_PERIODS * period]

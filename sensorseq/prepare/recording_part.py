@@ -79,7 +79,7 @@ class Facts:
     packets: str | None = None  # a description such as "packets of 3 samples"
     clock: dict[str, Any] | None = None  # facts from `Stamps`
     bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge the gaps
-    held: dict[str, bool | None]  # whether each slow channel is held; see `judge_held`
+    slow: dict[str, str]  # kinds of slow channels; see `kind_of_slow`
     n_pieces: int
     n_holes_filled: int
     n_windows: int
@@ -236,6 +236,7 @@ def _key(task: PartTask, files: Iterable[Mapping[str, Any]]) -> str:
             if name not in selecting(task.options)
         },
         [step.to_dict() for step in task.plan.steps],
+        task.plan.options.held,
         task.sample_rate_hz,
         task.salvage,
     )

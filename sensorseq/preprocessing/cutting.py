@@ -18,7 +18,6 @@ from sensorseq.errors import (
     within_memory,
 )
 from sensorseq.io.scratch import is_finite
-from sensorseq.preprocessing.held import agreed
 from sensorseq.preprocessing.odd_scales import refuse_odd_scales
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_engine
 from sensorseq.preprocessing.regrid import bridging_gap_s, valid_rows
@@ -305,7 +304,7 @@ def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str,
     ]
     if "bridging_gap_s" in pieces[0].attributes:
         facts["bridging_gap_s"] = pieces[0].attributes["bridging_gap_s"]
-    facts["held"] = pieces[0].attributes.get("held", {})
+    facts["slow"] = pieces[0].attributes.get("slow", {})
     facts["n_pieces"] = len(filled)
     facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
     return facts
@@ -339,7 +338,6 @@ def record_cut(
         "sample_rate_from": rate_from,
         "resampled_to_hz": rate_hz,
         "input_channels": list(recordings[0].channel_names),
-        "held": agreed({entry["recording_id"]: entry["held"] for entry in facts}),
         "recordings": facts,
     }
     return replace(windows, provenance=provenance)

@@ -7,44 +7,66 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import RecordingError
+from sensorseq.errors import warn_caller
 from sensorseq.io.scratch import Rows, blocks, is_finite
 from sensorseq.preprocessing.regrid import valid_rows
 from sensorseq.recording import Recording
 from sensorseq.text import listed
 
 SLOWER = 4  # a held channel has at least this many times fewer values than the fastest channel
-REPEATED = 4  # minimum number of values per level
+REPEATED = 4  # minimum number of values per level of a channel with few levels
+MOST_LEVELS = 8  # maximum number of such levels
 MOST_RANGE = 20  # maximum range of codes, which are whole numbers and need not repeat
+HELD = ("codes", "constant")
 
 
-def is_held(values: NDArray[np.floating], n_fastest: int) -> bool:
-    """Return whether known values have few levels, and are few compared to another channel's."""
-    if not 0 < SLOWER * len(values) <= n_fastest:
-        return False
-    levels = np.unique(values)
-    are_codes = (levels == np.rint(levels)).all() and np.ptp(levels) <= MOST_RANGE
-    return bool(len(levels) == 1 or REPEATED * len(levels) <= len(values) or are_codes)
+def kind_of_slow(values: NDArray[np.floating], n_fastest: int) -> str:
+    """Return "codes", "constant", "few levels" or "many levels"; "" if the channel is not slow.
 
-
-def judge_held(recording: Recording) -> dict[str, bool | None]:
-    """Return, for each channel that is slower than another, whether its values are held.
-
-    None means that the channel is constant; it is held, too.
+    `values` are the channel's known values, and `n_fastest` their number in the fastest channel.
     """
+    if not 0 < SLOWER * len(values) <= n_fastest:
+        return ""
+    levels = np.unique(values)
+    if len(levels) == 1:
+        return "constant"
+    if (levels == np.rint(levels)).all() and np.ptp(levels) <= MOST_RANGE:
+        return "codes"
+    is_few = len(levels) <= min(MOST_LEVELS, len(values) / REPEATED)
+    return "few levels" if is_few else "many levels"
+
+
+def kinds_of_slow(recording: Recording) -> dict[str, str]:
+    """Return the kind of each slow channel; see `kind_of_slow`."""
     x = recording.values
     if is_finite(x):
         return {}
-    rows = {name: valid_rows(x, column) for column, name in enumerate(recording.channel_names)}
-    n_known = {name: len(x) if of is None else len(of) for name, of in rows.items()}
-    n_fastest = max(n_known.values())
-    judged: dict[str, bool | None] = {}
-    for column, (name, of) in enumerate(rows.items()):
-        if of is not None and 0 < SLOWER * len(of) <= n_fastest:
-            judged[name] = is_held(x[of, column], n_fastest)
-            if np.ptp(x[of, column]) == 0:
-                judged[name] = None
-    return judged
+    rows = [valid_rows(x, column) for column in range(x.shape[1])]
+    n_known = [len(x) if of is None else len(of) for of in rows]
+    kinds: dict[str, str] = {}
+    for column, (name, of) in enumerate(zip(recording.channel_names, rows)):
+        if of is not None and SLOWER * len(of) <= max(n_known):
+            kinds[name] = kind_of_slow(x[of, column], max(n_known))
+    return kinds
+
+
+def held_channels(kinds: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the channels that no recording shows to be measurements, given their kinds by id.
+
+    Warn about channels that have few levels in every recording, but are not held.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for of_channels in kinds.values():
+        for name, kind in of_channels.items():
+            found[name].add(kind)
+    few = [name for name, of in found.items() if "few levels" in of and "many levels" not in of]
+    if few:
+        warn_caller(
+            f"{listed(map(repr, few))}: few levels, but no small whole numbers; other values are"
+            " interpolated between them. If each value holds until the next one, fill it in for the"
+            " samples without a value."
+        )
+    return sorted(name for name, of in found.items() if of <= set(HELD))
 
 
 def hold(recording: Recording, names: Sequence[str]) -> Recording:
@@ -68,20 +90,3 @@ def fill_forward(values: NDArray[np.floating]) -> NDArray[np.floating]:
     known = np.where(np.isnan(values), 0, np.arange(len(values))[:, np.newaxis])
     filled: NDArray[np.floating] = np.take_along_axis(values, np.maximum.accumulate(known), axis=0)
     return filled
-
-
-def agreed(judged: Mapping[str, Mapping[str, bool | None]]) -> list[str]:
-    """Return the held channels of several recordings; raise an error if recordings disagree."""
-    found: dict[str, dict[bool | None, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for recording_id, of_channels in judged.items():
-        for name, held in of_channels.items():
-            found[name][held].append(recording_id)
-    for name, ids in found.items():
-        if ids[True] and ids[False]:
-            raise RecordingError(
-                f"channel {name!r} has few levels, like a value that is held until the next one, in"
-                f" {listed(ids[True], 3)}, but many in {listed(ids[False], 3)}. Fill in its missing"
-                " values in the files (the previous value, or a value between its neighbors), or"
-                " leave the channel out with `channels`."
-            )
-    return sorted(name for name, ids in found.items() if not ids[False])

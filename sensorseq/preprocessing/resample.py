@@ -11,7 +11,7 @@ from sensorseq._signal import all_finite
 from sensorseq.checks import check_integer, check_rate, check_signal
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.io.scratch import blocks, even_stamps, folder_of, is_finite
-from sensorseq.preprocessing.held import hold, judge_held
+from sensorseq.preprocessing.held import hold, kinds_of_slow
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     change_rate,
@@ -220,13 +220,13 @@ def resample_recording(
     """Resample one recording to an even rate; return its pieces between gaps, in time order.
 
     Each value of the channels `held` is kept until the next one, however long that is. By default,
-    these are the channels with few levels that are much slower than another channel.
+    these are slow channels of small whole numbers; see `kind_of_slow`.
 
     Each piece keeps the id, group and label of the recording, and its time on the recording's
     clock. If there is no time at which all channels are known, the result is empty.
     ``attributes["resampled"]`` of a piece contains the fields of a `RegriddedPiece`;
-    ``attributes["held"]`` tells for each slow channel whether it is held. `regrid` describes the
-    method and `max_gap_s`.
+    ``attributes["slow"]`` contains the kinds of slow channels. `regrid` describes the method and
+    `max_gap_s`.
     """
     name = f"recording {recording.recording_id!r}"
     rate = check_rate("sample_rate_hz", sample_rate_hz)
@@ -243,8 +243,9 @@ def resample_recording(
             f"{name}: channel {channel!r} has no valid sample; leave out the channel or the"
             " recording."
         )
-    judged = judge_held(recording) if held is None else dict.fromkeys(held, True)
-    names = [n for n in recording.channel_names if judged.get(n, False) is not False]
+    kinds = kinds_of_slow(recording)
+    codes = [name for name, kind in kinds.items() if kind == "codes"] if held is None else held
+    names = [n for n in recording.channel_names if n in codes or kinds.get(n) == "constant"]
     recording = hold(recording, names)
     try:
         pieces = regrid_pieces(
@@ -265,7 +266,7 @@ def resample_recording(
             timestamps_s=even_stamps(
                 piece.start_s, rate, len(piece.values), folder_of(piece.values)
             ),
-            attributes={**recording.attributes, "resampled": piece.facts, "held": judged},
+            attributes={**recording.attributes, "resampled": piece.facts, "slow": kinds},
         )
         for piece in pieces
     ]

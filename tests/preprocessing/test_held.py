@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from sensorseq.errors import RecordingError
 from sensorseq.evaluation.inspect import inspect_recordings
 from sensorseq.io.prepared import read_windows
 from sensorseq.io.scratch import Rows
@@ -34,7 +33,6 @@ AT = np.array([0, 37, 38, 400, 401, 700, 999])  # far more than ten periods apar
 CASES = {
     "gears": ([1, 3, 2, 5, 1, 4, 2], AT),
     "regular": (np.arange(20) % 7 % 3, np.arange(0, N, 50)),
-    "set points": (0.5 * (np.arange(20) % 3), np.arange(0, N, 50)),
     "once": ([3], np.array([0])),
 }
 
@@ -121,12 +119,28 @@ def test_memory_files_and_predictions_hold_the_same_channels(tmp_path):
     np.testing.assert_array_equal(X[:, :, 0].ravel(), last_value(values, T[at], T).astype("f4"))
 
 
-def test_recordings_must_agree_on_what_is_held():
-    far = np.arange(7) * 10.5
-    runs = [recording(*CASES["gears"], name="a"), recording(far, AT, name="b")]
-    pipeline = PreparePipeline(window_s=1.0, split=None, max_gap_s=10)
-    with pytest.raises(RecordingError, match=r"'slow' has few levels.* in a, but many in b"):
-        pipeline.prepare(runs)
-    logged = np.where(np.isnan(runs[1].values), 0, runs[1].values)
-    runs[1] = Recording(logged, T, ("slow", "fast"), "b")  # the way out
-    assert len(pipeline.prepare(runs)) == 40
+def test_a_channel_is_held_in_all_recordings_or_in_none(tmp_path):
+    at = np.arange(0, N, 50)
+    values = {f"{c}/r{i}": at // 50 % (3 + i) for c in "ab" for i in range(4)}
+    values |= {"a/r1": at / 10, "b/r1": np.full(20, 3.0)}
+    runs = {name: recording(slow, at, name=name) for name, slow in values.items()}
+    write(tmp_path / "logs", runs)
+    options = {"window_s": 1.0, "split": None}
+    prepare(tmp_path / "logs", tmp_path / "w.h5", **options)
+    stored = read_windows(tmp_path / "w.h5")
+    windows = PreparePipeline(**options).prepare(read_recordings(tmp_path / "logs"))
+    assert stored.provenance["held"] == windows.provenance["held"] == []
+    np.testing.assert_array_equal(stored.X, windows.X)
+    of_first = stored.X[stored.recording_id == "a/r0", :, 0]
+    assert np.mean(of_first != np.rint(of_first)) > 0.9
+
+
+def test_few_levels_that_are_no_codes_are_named(tmp_path):
+    at = np.arange(0, N, 50)
+    names = [f"{c}/r{i}" for c in "ab" for i in range(4)]
+    runs = {name: recording(0.5 * (np.arange(20) % 3), at, name=name) for name in names}
+    write(tmp_path / "logs", runs)
+    with pytest.warns(UserWarning, match="'slow': few levels.*fill it in"):
+        prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=1.0)
+    with pytest.warns(UserWarning, match="'slow': few levels.*fill it in"):
+        PreparePipeline(window_s=1.0, split=None).prepare(list(runs.values()))
