@@ -142,7 +142,8 @@ class RecordingPlan:
         rate, source = self.rate_of(taken)
         pieces_of = [self.pieces(recording, rate) for recording in taken]
         windows = self.windows(chain.from_iterable(pieces_of), rate, check_classes=True)
-        return record_cut(windows, self.configuration, taken, pieces_of, rate, source)
+        windows = record_cut(windows, self.configuration, taken, pieces_of, rate, source)
+        return replace(windows, provenance={**windows.provenance, "held": self.options.held or []})
 
     def checked(
         self, recordings: Iterable[Recording], *, allow_scales: bool = False
