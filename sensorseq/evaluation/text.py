@@ -176,6 +176,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     lines += map(wrapped, describe_packets(summary.get("packets", {})))
     for clock, count in summary.get("clocks", {}).items():
         lines.append(wrapped(f"{clock} in {count} recording(s)"))
+    if held := summary.get("held"):
+        lines.append(wrapped(f"held until the next value: {listed(map(repr, held), 6)}"))
     if summary["n_holes_filled"]:
         lines.append(wrapped(f"interpolated {summary['n_holes_filled']} short gaps"))
     if constant := [repr(name) for name in summary["constant_channels"]]:

@@ -48,6 +48,7 @@ from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps as read_steps
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
+from sensorseq.text import listed
 from sensorseq.training.evaluation import ModuleNetwork
 from sensorseq.training.labels import read_labels
 from sensorseq.windows import WindowSet
@@ -404,6 +405,11 @@ class _Source:
                 raise InputError(
                     f"resample_engine={options.resample_engine!r} cannot be exported to C; prepare"
                     " with 'polyphase', or resample yourself."
+                )
+            if (held := preparation.get("held")) and sample_rate_hz != before:
+                raise InputError(
+                    f"{listed(held)}: held until the next value, which cannot be resampled in C;"
+                    f" give samples at {before:g} Hz."
                 )
             attenuation = options.attenuation_db
             self.resampler = CResampler.make(sample_rate_hz, before, attenuation, self.tables)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
 from sensorseq.prediction.outside import Floats
+from sensorseq.preprocessing.held import HELD, kind_of_slow
 from sensorseq.preprocessing.odd_scales import mean_spectrum, measure_scales
 from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
 from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period
@@ -58,6 +59,7 @@ class ChannelFacts:
     far: Floats  # largest deviations from the median, descending
     spectrum: Floats  # log10 of the power density, evenly spaced from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time
+    is_held: bool  # whether a value is held until the next one, so that its rate means nothing
 
     @property
     def spread(self) -> float:
@@ -162,7 +164,8 @@ def _measure_channel(
     steps = np.diff(times)
     period = sample_period(times) if n > 1 else np.nan
     is_even = n > 1 and abs(period / float(np.median(steps)) - 1) < 0.25
-    gaps = _gaps(column, period, is_whole)
+    held = kind_of_slow(values, max(len(other.values) for other in columns)) in HELD
+    gaps = np.empty((0, 2)) if held else _gaps(column, period, is_whole)
     duration = column.span[1] - column.span[0]
     short = steps[steps <= GAP_PERIODS * period]
     ordered = np.sort(values)
@@ -203,6 +206,7 @@ def _measure_channel(
         np.sort(ends)[::-1][: min(n, MOST_FAR)],
         _spectrum(values, steps, period),
         _envelope(column),
+        held,
     )
 
 

@@ -94,7 +94,7 @@ def _check_each(rows: Rows) -> Odd:
     """Yield recordings in which a channel deviates from its usual behavior."""
     usual = median_finite([c.spread for _, c in rows])
     rate = median_finite([c.rate_hz for _, c in rows])
-    unlikely = odd_rates({r.recording_id: c.rate_hz for r, c in rows if c.rate_hz > 0})
+    unlikely = odd_rates({r.recording_id: r.rate_hz for r, c in rows if c.rate_hz > 0})
     limits = limits_of(rows)
     still = [c.still_samples for _, c in rows]
     # In nine of ten recordings, the longest constant segment is far shorter than this.
@@ -105,6 +105,7 @@ def _check_each(rows: Rows) -> Odd:
         i = recording.recording_id
         if not c.n_known:
             yield "empty", i, "", 0.0
+        if c.is_held or not c.n_known:
             continue
         ratio = max(c.rate_hz / rate, rate / c.rate_hz)
         if ratio > TIME_UNIT_RATIO or i in unlikely:

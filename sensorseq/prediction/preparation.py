@@ -16,6 +16,7 @@ from sensorseq.windows import WindowSet
 class _Learned(TypedDict, total=False):
     dwell: LearnedDwell  # present if recordings have several classes
     in_packets: bool  # True if samples came in packets
+    held: list[str]  # channels whose values were held until the next one
 
 
 class Preparation(_Learned):
@@ -50,6 +51,7 @@ def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
     recordings = preparation["recordings"]
     digests = [digest for of_recording in recordings.values() for digest in list(of_recording)]
     check_texts("preparation: channels", preparation["channels"])
+    check_texts("preparation: held", preparation.get("held", []))
     check_texts("preparation: recordings", [*recordings, *digests])
     return cast(Preparation, preparation)
 

@@ -129,7 +129,10 @@ class DecisionStream:
         self._channels = tuple(Channel(name, units.get(name, "")) for name in self.channels)
         gap = use.max_gap_s if max_gap_s is None else max_gap_s
         in_packets = model.preparation is not None and model.preparation.get("in_packets", False)
-        self._clock = LiveClock(rate, len(self.channels), gap, max_delay_s, in_packets=in_packets)
+        self._held = [c for c, name in enumerate(self.channels) if name in (use.held or ())]
+        self._clock = LiveClock(
+            rate, len(self.channels), gap, max_delay_s, in_packets=in_packets, held=self._held
+        )
         self._window_rate = self._plan.window_rate_hz(self._rate)
         self._is_same_rate = abs(rate / self._rate - 1) < _SAME_RATE
         # the rate of the windows' samples on the clock of the arriving samples
@@ -247,6 +250,7 @@ class DecisionStream:
             self._rate,
             len(self._channels),
             attenuation_db=self._use.attenuation_db,
+            held=self._held,
         )
         self._steps = StepChain(self._plan.steps).stream(self._channels, self._rate)
         self._start_s = start_s + self._steps.delay_s

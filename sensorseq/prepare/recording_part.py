@@ -30,7 +30,7 @@ from sensorseq.readers.source import local_source
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
-PART_VERSION = 7  # increased when the same arguments no longer give the same windows
+PART_VERSION = 8  # increased when the same arguments no longer give the same windows
 _READ_BYTES = 1 << 23  # number of bytes of a part that are read at a time
 # With on_error="skip", recordings that raise one of these errors are left out.
 SPOILT = (RecordingError, SignalError, WindowError)
@@ -79,6 +79,7 @@ class Facts:
     packets: str | None = None  # a description such as "packets of 3 samples"
     clock: dict[str, Any] | None = None  # facts from `Stamps`
     bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge the gaps
+    slow: dict[str, str]  # kinds of slow channels; see `kind_of_slow`
     n_pieces: int
     n_holes_filled: int
     n_windows: int
@@ -235,6 +236,7 @@ def _key(task: PartTask, files: Iterable[Mapping[str, Any]]) -> str:
             if name not in selecting(task.options)
         },
         [step.to_dict() for step in task.plan.steps],
+        task.plan.options.held,
         task.sample_rate_hz,
         task.salvage,
     )

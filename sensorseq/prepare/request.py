@@ -107,6 +107,7 @@ class PreparedSummary:
     # Number of training windows by class, after balancing.
     n_fitted: dict[str, int] = field(default_factory=dict)
     derived: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)  # channels whose values are held until the next
     packets: dict[str, int] = field(default_factory=dict)  # number of recordings by kind of packets
     # Number of recordings, by description of the clock.
     clocks: dict[str, int] = field(default_factory=dict)

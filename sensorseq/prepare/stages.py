@@ -47,6 +47,7 @@ from sensorseq.prepare.recording_part import (
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.workers import outcomes
 from sensorseq.preprocessing.cutting import common_rate
+from sensorseq.preprocessing.held import held_channels
 from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.odd_values import describe_odd_values
 from sensorseq.preprocessing.pipeline import versions
@@ -100,6 +101,7 @@ class FilePreparation:
         self.changes = [self.damage] if self.damage else []  # differences from the earlier file
         self.channels: tuple[str, ...] = ()  # channels of the file to extend, in the file's order
         self.input_channels: list[str] = []
+        self.held: list[str] | None = None
         self.unread: set[str] = set()  # recordings whose windows are in the earlier file
         self.facts: list[Facts] = []
         self.odd_scales: list[str] = []  # descriptions of odd scales that were allowed
@@ -207,6 +209,9 @@ class FilePreparation:
     def make_parts(self) -> None:
         """Write a part file for every recording, and collect the recordings' `facts` in order."""
         plan = self.request.pipeline.plan
+        if self.extended is not None:
+            stored = replace(plan.options, held=self.extended.provenance.get("held"))
+            plan = replace(plan, options=stored)
         self.window_samples = plan.window_samples(self.rate)
         shared = self.request.options, plan, self.rate
         tasks = []
@@ -216,6 +221,15 @@ class FilePreparation:
             facts = self._unchanged_facts(source)
             tasks.append(PartTask(source, *shared, place, salvage, digests, facts))
         outcomes_of_parts = self._run("recordings", make_part, tasks, self.pool)
+        slow = {facts.recording_id: facts.slow for facts, _ in outcomes_of_parts}
+        self.held = plan.options.held
+        if self.held is None:
+            self.held = held_channels(slow)
+            codes = {n for of in slow.values() for n, kind in of.items() if kind == "codes"}
+            if codes - set(self.held):  # channels that some recordings held and others did not
+                plan = replace(plan, options=replace(plan.options, held=self.held))
+                tasks = [replace(task, plan=plan) for task in tasks if task.source in self.sources]
+                outcomes_of_parts = self._run("recordings", make_part, tasks, self.pool)
         self.unread = {task.source.recording_id for task in tasks if task.facts is not None}
         if self.extended is not None and self.unread:
             self.channels = self.extended.channels
@@ -366,6 +380,7 @@ class FilePreparation:
             own_rates_hz=(min(rates_hz), max(rates_hz)) if rates_hz else (0.0, 0.0),
             n_fitted=dict(sorted(fitted.items())),
             derived=list(provenance.get("derived", [])),
+            held=list(provenance.get("held", [])),
             packets=dict(Counter(facts.packets for facts in self.facts if facts.packets)),
             clocks=dict(Counter(describe_clock(f.clock) for f in self.facts if f.clock)),
             odd_rates_hz=odd_rates({facts.recording_id: facts.sample_rate_hz for facts in kept}),
@@ -586,6 +601,7 @@ class FilePreparation:
             "sample_rate_from": self.rate_from,
             "resampled_to_hz": self.rate,
             "input_channels": self.input_channels or kept[0].input_channels,
+            "held": self.held,
             "window": {
                 "window_s": float(use.window_s),
                 "hop_s": float(use.window_s if use.hop_s is None else use.hop_s),

@@ -60,6 +60,7 @@ class CutOptions:
     # With None, windows are not aligned with the clock.
     slop_s: float | None = None
     normalize: str | None = None
+    held: list[str] | None = None  # channels, as in `resample_recording`; not an option of users
 
     def __post_init__(self) -> None:
         check_positive("window_s", self.window_s)
@@ -112,6 +113,7 @@ class RecordingPlan:
             values["sample_rate_hz"] = made.get("resampled_to_hz") or made["sample_rate_hz"]
             values["channels"] = list(made.get("input_channels") or made["channels"])
             values["units"] = (configuration.get("input") or {}).get("units")
+            values["held"] = made.get("held")
             values["normalize"] = (configuration.get("scale") or {}).get("normalize")
             steps = configuration.get("steps") or []
         except (AttributeError, KeyError, TypeError, IndexError) as error:
@@ -140,7 +142,8 @@ class RecordingPlan:
         rate, source = self.rate_of(taken)
         pieces_of = [self.pieces(recording, rate) for recording in taken]
         windows = self.windows(chain.from_iterable(pieces_of), rate, check_classes=True)
-        return record_cut(windows, self.configuration, taken, pieces_of, rate, source)
+        windows = record_cut(windows, self.configuration, taken, pieces_of, rate, source)
+        return replace(windows, provenance={**windows.provenance, "held": self.options.held or []})
 
     def checked(
         self, recordings: Iterable[Recording], *, allow_scales: bool = False
@@ -206,6 +209,7 @@ class RecordingPlan:
                 self.options.max_gap_s,
                 engine=self.options.resample_engine,
                 attenuation_db=self.options.attenuation_db,
+                held=self.options.held,
             )
         bridged = self._bridged(recording, pieces)
         if not pieces:
@@ -301,6 +305,7 @@ def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str,
     ]
     if "bridging_gap_s" in pieces[0].attributes:
         facts["bridging_gap_s"] = pieces[0].attributes["bridging_gap_s"]
+    facts["slow"] = pieces[0].attributes.get("slow", {})
     facts["n_pieces"] = len(filled)
     facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
     return facts

@@ -1,6 +1,7 @@
 """Place arriving samples on the even grid of their sensor's clock."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import as_float, check_positive, check_rate, check_signal
 from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.preprocessing.held import fill_forward
 from sensorseq.recording import GAP_PERIODS, sample_period
 from sensorseq.stamp_repair import check_one_per_sample
 
@@ -55,6 +57,8 @@ class LiveClock:
     starts. Infinite values, and values too large for float32, are treated as NaN. A sample is
     ignored if its timestamp is not finite, or so large that floats do not resolve half a period.
 
+    A missing value of a channel in `held` is the previous known value, however old it is.
+
     With `in_packets`, samples less than half a period apart form a packet, which is complete when
     the next packet begins. The samples of a packet are assumed to be evenly spaced and to follow
     the previous packet directly. If two packets in a row are late by more than half a packet, or
@@ -78,6 +82,7 @@ class LiveClock:
         max_delay_s: float = 0.0,
         *,
         in_packets: bool = False,
+        held: Sequence[int] = (),
     ) -> None:
         rate = check_rate("sample_rate_hz", sample_rate_hz)
         if max_gap_s is not None and check_positive("max_gap_s", max_gap_s) * rate < 1:
@@ -88,6 +93,7 @@ class LiveClock:
             raise ArgumentError(f"max_delay_s={max_delay_s!r} must be at least 0 seconds.")
         self._period, self._n_channels = 1 / rate, n_channels
         self._most_ticks = int((GAP_PERIODS if max_gap_s is None else max_gap_s * rate) + 1e-9)
+        self._held_columns = list(held)
         self._max_delay_s, self._in_packets = float(max_delay_s), in_packets
         self._most_waiting = int(2 * max_delay_s * rate) + self._most_ticks + 1
         self._most_waiting += _MOST_IN_PACKET if in_packets else 0
@@ -113,6 +119,7 @@ class LiveClock:
         """Let the next row begin a new signal."""
         self._last_s: float | None = None  # newest accepted timestamp
         self._n_late_in_a_row = 0
+        self._last_held = np.full(len(self._held_columns), np.nan)
         # delay and time of the previous packet, and its number of samples
         self._packet_late_s, self._packet_s, self._n_in_packet = 0.0, -np.inf, 0
 
@@ -316,6 +323,12 @@ class LiveClock:
             self._begin(stamp_s)
         self._n_late_in_a_row = 0
         self._last_s = self.newest_s = stamp_s
+        if self._held_columns:
+            row = row.copy()
+            values = row[self._held_columns]
+            row[self._held_columns] = np.where(np.isnan(values), self._last_held, values)
+            self._last_held = row[self._held_columns]
+            is_complete = not np.isnan(row).any()
         since_s = stamp_s - self._zero_s
         periods = (since_s - self._clock_s) / self._period
         if periods < 1.5 and is_complete and self._next == self._tick + 1:  # the usual case
@@ -391,6 +404,9 @@ class LiveClock:
             ticks = np.arange(len(rows))
             for c in np.flatnonzero(missing.any(axis=0)).tolist():
                 there = ~missing[:, c]
+                if c in self._held_columns:
+                    rows[:, c : c + 1] = fill_forward(rows[:, c : c + 1])
+                    continue
                 rows[~there, c] = np.interp(ticks[~there], ticks[there], rows[there, c])
             self.n_filled += int(missing[out].any(axis=1).sum())
         start_s = self._zero_s + self._origin[0] if self._next == self._origin[1] else None

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sensorseq.io.scratch import release
 from sensorseq.messages import ODD_VALUES
+from sensorseq.preprocessing.held import kinds_of_slow
 from sensorseq.preprocessing.odd_scales import (
     UNIT_RATIO,
     Floats,
@@ -80,7 +81,10 @@ def measure_odd_values(recording: Recording) -> OddFacts:
     starts = np.arange(0, n, PIECE)
     if len(starts) > most:
         starts = np.linspace(0, n - PIECE, most).astype(np.int64)
+    slow = kinds_of_slow(recording)
     for at, name in enumerate(recording.channel_names):
+        if slow.get(name) == "codes":
+            continue
         pieces, times = [], []
         for start in starts.tolist():
             values = recording.values[start : start + PIECE, at].astype(np.float64)

@@ -19,6 +19,7 @@ from sensorseq.preprocessing.configuration import (
     read_configuration,
 )
 from sensorseq.preprocessing.cutting import RecordingPlan, record_cut
+from sensorseq.preprocessing.held import held_channels, kinds_of_slow
 from sensorseq.preprocessing.native_rates import check_native_rates, prepare_sensors
 from sensorseq.preprocessing.odd_values import describe_odd_values, measure_odd_values
 from sensorseq.preprocessing.options import (
@@ -418,6 +419,8 @@ class PreparePipeline:
             ]
         rate, source = self.plan.rate_of(taken)
         self.use_derived(taken[0].channels, channel_rates(taken[0]), rate)
+        held = held_channels({r.recording_id: kinds_of_slow(r) for r in taken})
+        self.plan = replace(self.plan, options=replace(self.plan.options, held=held))
         pieces_of = [self.plan.pieces(recording, rate) for recording in taken]
         pieces = [piece for parts in pieces_of for piece in parts]
         windows = self.plan.windows(pieces, rate, check_classes=True)
@@ -431,7 +434,7 @@ class PreparePipeline:
         if subjects := learned.facts.get("split", {}).get("subjects"):
             warn_caller(subjects)
         windows = record_cut(learned.windows, self.configuration, taken, pieces_of, rate, source)
-        provenance = {**windows.provenance, "versions": versions()}
+        provenance = {**windows.provenance, "versions": versions(), "held": held}
         if self.derived_ is not None:
             provenance["derived"] = list(self.derived_.lines)
         self.scaler_: Scaler | None = learned.scaler

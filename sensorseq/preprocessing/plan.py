@@ -83,7 +83,8 @@ class PreparationPlan(RecordingPlan):
     @classmethod
     def of(cls, options: PreparationOptions) -> "PreparationPlan":
         """Build the plan for checked options."""
-        cut = CutOptions(**{each.name: getattr(options, each.name) for each in fields(CutOptions)})
+        names = (each.name for each in fields(CutOptions) if each.name != "held")
+        cut = CutOptions(**{name: getattr(options, name) for name in names})
         if options.train_hop_s is not None:
             check_positive("train_hop_s", options.train_hop_s)
         check_choice("train_phase", options.train_phase, PHASES)

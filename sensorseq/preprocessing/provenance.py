@@ -22,7 +22,8 @@ class Provenance:
     `scaled` is the kind of scaler that was applied to the windows. `files` maps the id of each
     recording to its files. `made_before_split` lists the operations of `BEFORE_SPLIT` that were
     applied before a split. `input_channels` and `resampled_to_hz` describe the recordings before
-    the steps, and `in_packets` is True if the samples of any recording came in packets.
+    the steps, and `in_packets` is True if the samples of any recording came in packets. `held`
+    lists the channels whose values were held until the next one; None means unknown.
     """
 
     configuration: dict[str, Any] | None
@@ -32,6 +33,7 @@ class Provenance:
     files: Mapping[str, tuple[SourceFile, ...]]
     made_before_split: tuple[str, ...]
     in_packets: bool
+    held: list[str] | None = None
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> "Provenance":
@@ -58,6 +60,7 @@ class Provenance:
             files,
             tuple(made),
             any(entry.get("packets") for entry in recorded.get("recordings") or ()),
+            recorded.get("held"),
         )
 
     @classmethod

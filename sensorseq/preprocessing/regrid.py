@@ -1,7 +1,7 @@
 """Resample uneven signals to an even grid, in pieces between gaps."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cached_property, partial
@@ -37,6 +37,7 @@ _FEWEST_ROUNDED = 100  # in shorter pieces, the rate is not rounded more
 _FEW_DIGITS = 5  # of a rate that a user would give
 _ROUNDED_STEPS = 1.05  # maximum range of the deviations of rounded timestamps, in rounding steps
 _REACH = 256  # distance in knots beyond which a spline no longer depends on a sample
+LATE = 1e-6  # periods by which a sample may be later than the time from which it is held
 _SUMMED = 1 << 16  # number of timestamps per partial sum when the period of a clock is fitted
 # Samples closer than this are merged, so that their noise does not become a steep slope.
 MERGE_PERIODS = 0.1
@@ -110,8 +111,12 @@ def regrid_pieces(
     *,
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
+    held: Sequence[int] = (),
 ) -> list[RegriddedPiece]:
-    """Regrid like `regrid`, and report the filled holes of each piece."""
+    """Regrid like `regrid`, and report the filled holes of each piece.
+
+    The channels `held`, without missing values, keep the value of the previous sample.
+    """
     check_engine(engine, attenuation_db)
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
@@ -140,7 +145,7 @@ def regrid_pieces(
     filtered = partial(change_rate_in_blocks, attenuation_db=attenuation_db, engine=engine)
     return [
         replace(
-            _regrid_piece(t, x, channels, first, last, rate, period, filtered),
+            _regrid_piece(t, x, channels, first, last, rate, period, filtered, held),
             start_s=float(starts_s[first]),
         )
         for first, last in _common_stretches(channels)
@@ -337,6 +342,7 @@ def _regrid_piece(
     rate: float,
     period: float,
     filtered: Callable[..., Iterator[NDArray[np.floating]]],
+    held: Sequence[int],
 ) -> RegriddedPiece:
     """Regrid the samples first..last, an interval that every channel covers."""
     stamps = t[first : last + 1]
@@ -363,6 +369,13 @@ def _regrid_piece(
     read = [t, x, *(channel.valid for channel in channels if channel.valid is not None)]
     grid = blocks(n_times, *read, *(() if clock is None else clock[:1]), n_columns=x.shape[1])
     for block in filtered((even(*ends) for ends in grid), ratio, x.shape[1]):
+        if held:
+            block, steps = np.array(block), np.arange(len(values), len(values) + len(block))
+            if clock is None:
+                row = np.searchsorted(stamps, start_s + steps / rate + LATE * period, "right")
+            else:
+                row = np.searchsorted(ticks, steps / float(ratio) + LATE, "right")
+            block[:, held] = x[first + row - 1][:, held]
         values.append(block)
     holes_of = {channel: channel.holes(first, last) for channel in set(channels)}
     holes = [holes_of[channel] for channel in channels]

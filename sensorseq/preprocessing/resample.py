@@ -1,5 +1,6 @@
 """Resample signals and recordings without aliasing, without delay, and never across a gap."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -10,6 +11,7 @@ from sensorseq._signal import all_finite
 from sensorseq.checks import check_integer, check_rate, check_signal
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.io.scratch import blocks, even_stamps, folder_of, is_finite
+from sensorseq.preprocessing.held import hold, kinds_of_slow
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     change_rate,
@@ -17,7 +19,7 @@ from sensorseq.preprocessing.polyphase import (
     check_engine,
     make_filter,
 )
-from sensorseq.preprocessing.regrid import regrid, regrid_pieces
+from sensorseq.preprocessing.regrid import LATE, regrid, regrid_pieces
 from sensorseq.recording import Recording
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
@@ -93,6 +95,8 @@ class StreamResampler:
         Number of channels of every chunk.
     attenuation_db : float, default=90
         As in `resample`. The latency grows in proportion to the attenuation.
+    held : sequence of int, default=()
+        Channels whose values are held until the next one, and therefore not filtered.
 
     Attributes
     ----------
@@ -125,13 +129,15 @@ class StreamResampler:
         n_channels: int,
         *,
         attenuation_db: float = ATTENUATION_DB,
+        held: Sequence[int] = (),
     ) -> None:
         ratio = rate_ratio(sample_rate_hz, target_rate_hz)
         self.sample_rate_hz = float(sample_rate_hz)
         self.target_rate_hz = float(target_rate_hz)
         self.n_channels = check_integer("n_channels", n_channels, 1, 2**20)
         self._filter = make_filter(ratio, self.n_channels, check_attenuation(attenuation_db))
-        self._n_received = 0
+        self._held = list(held)
+        self._restart()
         self._dtype: np.dtype[np.floating] = np.dtype(np.float64)
         latency_samples = self._filter.latency_samples if self._filter is not None else 0.0
         self.latency_s = latency_samples / self.sample_rate_hz
@@ -168,14 +174,38 @@ class StreamResampler:
         _check_finite(values, first_sample=self._n_received)
         self._dtype = values.dtype
         self._n_received += len(values)
-        return values.copy() if self._filter is None else self._filter.push(values)
+        return (
+            values.copy() if self._filter is None else self._hold(self._filter.push(values), values)
+        )
 
     def flush(self) -> NDArray[np.floating]:
         """Return the remaining outputs, and start a new signal."""
-        self._n_received = 0
         if self._filter is None:
+            self._restart()
             return np.empty((0, self.n_channels), self._dtype)
-        return self._filter.flush().astype(self._dtype, copy=False)
+        last = self._filter.flush().astype(self._dtype, copy=False)
+        last = self._hold(last, np.empty((0, self.n_channels)))
+        self._restart()
+        return last
+
+    def _restart(self) -> None:
+        self._n_received = self._n_returned = 0
+        self._last = np.empty((0, len(self._held)))  # the newest values of the held channels
+
+    def _hold(
+        self, resampled: NDArray[np.floating], received: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        """Replace the resampled values of held channels."""
+        if self._held:
+            self._last = np.concatenate([self._last, received[:, self._held]])
+            first = self._n_received - len(self._last)
+            step = self.sample_rate_hz / self.target_rate_hz
+            self._n_returned += len(resampled)
+            steps = np.arange(self._n_returned - len(resampled), self._n_returned + 1)
+            at = (steps * step + LATE).astype(np.int64) - first
+            resampled[:, self._held] = self._last[np.minimum(at[:-1], len(self._last) - 1)]
+            self._last = self._last[min(at[-1], len(self._last) - 1) :]
+        return resampled
 
 
 def resample_recording(
@@ -185,13 +215,18 @@ def resample_recording(
     *,
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
+    held: Sequence[str] | None = None,
 ) -> list[Recording]:
     """Resample one recording to an even rate; return its pieces between gaps, in time order.
 
+    Each value of the channels `held` is kept until the next one, however long that is. By default,
+    these are slow channels of small whole numbers; see `kind_of_slow`.
+
     Each piece keeps the id, group and label of the recording, and its time on the recording's
     clock. If there is no time at which all channels are known, the result is empty.
-    ``attributes["resampled"]`` of a piece contains the fields of a `RegriddedPiece`. `regrid`
-    describes the method and `max_gap_s`.
+    ``attributes["resampled"]`` of a piece contains the fields of a `RegriddedPiece`;
+    ``attributes["slow"]`` contains the kinds of slow channels. `regrid` describes the method and
+    `max_gap_s`.
     """
     name = f"recording {recording.recording_id!r}"
     rate = check_rate("sample_rate_hz", sample_rate_hz)
@@ -208,6 +243,10 @@ def resample_recording(
             f"{name}: channel {channel!r} has no valid sample; leave out the channel or the"
             " recording."
         )
+    kinds = kinds_of_slow(recording)
+    codes = [name for name, kind in kinds.items() if kind == "codes"] if held is None else held
+    names = [n for n in recording.channel_names if n in codes or kinds.get(n) == "constant"]
+    recording = hold(recording, names)
     try:
         pieces = regrid_pieces(
             recording.timestamps_s,
@@ -216,6 +255,7 @@ def resample_recording(
             max_gap_s,
             attenuation_db=attenuation_db,
             engine=engine,
+            held=[recording.channel_names.index(name) for name in names],
         )
     except SignalError as error:
         raise RecordingError(f"{name}: {error}") from error
@@ -226,7 +266,7 @@ def resample_recording(
             timestamps_s=even_stamps(
                 piece.start_s, rate, len(piece.values), folder_of(piece.values)
             ),
-            attributes={**recording.attributes, "resampled": piece.facts},
+            attributes={**recording.attributes, "resampled": piece.facts, "slow": kinds},
         )
         for piece in pieces
     ]

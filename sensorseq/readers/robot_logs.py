@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial, reduce
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +28,7 @@ from sensorseq.options import ReadOptions, combined
 from sensorseq.readers.columns import (
     CodedLabels,
     Content,
+    NumberColumns,
     Origin,
     check_timestamps,
     labels_in_order,
@@ -45,35 +46,114 @@ from sensorseq.readers.ulog import read_ulog
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.text import listed
 
-_PART = re.compile(r"(?:^|\.)(\w+)|\[(\d+)\]")
+_PART = re.compile(r"(?:^|\.)(\w+)|\[([^\]]+)\]")
+_NAMES = re.compile(r"(\w+_)?names?")  # fields with the names of the elements of other fields
+_OWN_NAMES = ("child_frame_id", "name")  # fields with the name of an element itself
+_FRAMES = ("header.frame_id", "child_frame_id")  # fields that name the source of a message
 _BAG_MAGIC = b"#ROSBAG V2.0\n"
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7  # record types of a bag
+_LISTED = 1000  # number of messages of a topic after which a list of topics assumes one sensor
 _DAY_NS = 24 * 3600 * 10**9
 
 
 @dataclass
+class _Column:
+    """A channel in the messages of a topic."""
+
+    path: str  # with names of elements
+    values: list[float]
+    kinds: list[int]  # of messages that name the elements in its path; empty for a plain path
+
+
+@dataclass
 class _Series:
-    """The messages of one topic, in log order."""
+    """The messages of one topic, in log order; those of one kind have the same frame and names."""
 
+    topic: str
     message_type: str
-    uses_header: bool  # True if the times come from message headers
-    getters: dict[str, Callable[[Any], Any]]  # functions that read each channel's value
-    texts_of: Callable[[Any], Any] | None = None  # function that reads the labels
+    wanted: Sequence[str] | None = None  # channels; None for all numbers
+    label: str | None = None
+    uses_header: bool = False  # True if the times come from message headers
     times_s: list[float] = field(default_factory=list)
-    values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     labels: list[str | None] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)  # of each message
+    kind_of: dict[tuple[str, ...], int] = field(default_factory=dict)  # by frame and names
+    columns: dict[str, _Column] = field(default_factory=dict)
 
-    def arrays(self, topic: str) -> TopicArrays:
-        """Return the messages as arrays."""
-        return TopicArrays(
-            topic,
-            self.message_type,
-            np.array(self.times_s),
-            {name: np.array(self.values[name]) for name in self.getters},
-            {},
-            CodedLabels.of(self.labels) if self.texts_of is not None else None,
-            time_from=TIMES[0] if self.uses_header else TIMES[1],
-        )
+    def by_name(self, where: Path, content: Any) -> Any:
+        """Return the next message with its elements by name, and note its kind."""
+        names: list[str] = []
+        message = _by_name(content, names)
+        frame = ":".join(filter(None, (_frame(_getter(name)(message)) for name in _FRAMES)))
+        if (frame, *names) not in self.kind_of:
+            if len(set(self._frames())) > MOST_ELEMENTS:  # the frames count the messages
+                frame = ""
+            self._find(where, message, self.kind_of.setdefault((frame, *names), len(self.kind_of)))
+        self.kinds.append(self.kind_of[frame, *names])
+        return message
+
+    def _frames(self) -> list[str]:
+        return [frame for frame, *_ in self.kind_of]
+
+    def _find(self, where: Path, message: Any, kind: int) -> None:
+        """Find the channels in a message of a new kind."""
+        numbers = [f"{self.topic}.{path}" for path in _numbers_in(message)]
+        for channel in numbers if self.wanted is None else self.wanted:
+            frame, given = _frame_and_path(self.topic, channel)
+            path, is_named = _named_path(message, given)
+            is_new = not kind or is_named or self.wanted is not None
+            is_here = path and frame in (None, self._frames()[kind])
+            if channel == self.label or not is_here or not is_new:
+                continue
+            missing = [math.nan] * len(self.kinds)
+            column = self.columns.setdefault(channel, _Column(path, missing, []))
+            if path != column.path:
+                name = f"{self.topic}.{path if column.path == given else column.path}"
+                raise RecordingError(
+                    f"{where}: the names in messages of {self.topic!r} change, so {channel!r} is"
+                    f" {column.path!r} in some messages and {path!r} in others; choose an element"
+                    f" by its name, such as {name!r}."
+                )
+            column.kinds += [kind] * is_named
+
+    def sensors(self, where: Path) -> Iterator[tuple[str, NDArray[np.bool_], dict[str, _Column]]]:
+        """Yield each sensor's name, messages and channels.
+
+        Messages with different frames, or with different named elements, are of several sensors.
+        """
+        frames, of_message = self._frames(), np.array(self.kinds)
+        several = 1 < len(set(frames)) <= MOST_ELEMENTS
+        found: dict[tuple[str, tuple[int, ...]], dict[str, _Column]] = defaultdict(dict)
+        for channel, column in self.columns.items():
+            frame, path = _frame_and_path(self.topic, channel)
+            kinds: dict[str, list[int]] = defaultdict(list)
+            for kind in column.kinds or range(len(frames)):
+                if not several or frame in (None, frames[kind]):
+                    kinds[f"[{frames[kind]}]" if several else ""].append(kind)
+            if self.wanted is not None and len(kinds) > 1:
+                raise RecordingError(
+                    f"{where}: messages of {self.topic!r} have several frame_id or child_frame_id"
+                    f" ({listed(kinds, 6)}), so they are not one signal; name the frame, as in"
+                    f" '{self.topic}{next(iter(kinds))}.{path}'."
+                )
+            for name, those in kinds.items():
+                sensor = self.topic + name
+                key = f"{sensor}.{path}" if self.wanted is None else channel
+                found[sensor, tuple(those)][key] = column
+        for (sensor, members), columns in found.items():
+            yield sensor, np.isin(of_message, members), columns
+
+    def arrays(self, where: Path) -> Iterator[TopicArrays]:
+        """Yield the messages of each sensor, and the labels, as arrays."""
+        times_s, time_from = np.array(self.times_s), TIMES[0] if self.uses_header else TIMES[1]
+        made = partial(TopicArrays, message_type=self.message_type, units={}, time_from=time_from)
+        for name, rows, columns in self.sensors(where):
+            values: NumberColumns = {
+                key: np.array(column.values)[rows] for key, column in columns.items()
+            }
+            yield made(name, times_s=times_s[rows], columns=values)
+        if self.label is not None:
+            yield made(self.topic, times_s=times_s, columns={}, labels=CodedLabels.of(self.labels))
 
 
 def read_robot_log(
@@ -95,13 +175,15 @@ def read_robot_log(
     """Read one recording from a ROS 1 bag, a ROS 2 bag, an MCAP, ULog or MDF file.
 
     A channel is a number in the messages of a topic, such as ``/joint_states.effort[0]`` or
-    ``/imu.angular_velocity.x``. Messages may be in the format of ROS 1, ROS 2 (CDR), protobuf or
-    JSON. Message types are defined in the file or, for a ``.db3`` file without definitions, are
-    those of the latest ROS 2. In ULog files, the name of a topic contains the number of its
-    instance, as in ``sensor_accel_0.x``; in MDF files, topics are the channel groups, as in
-    ``CAN1.motor_current``. Topics keep their own rates; see `join_sensors`. Time is in seconds from
-    the first message of the log, or from the start of a ULog or MDF file; header stamps on a
-    different clock (simulated time) are not shifted.
+    ``/imu.angular_velocity.x``. Elements of a list are numbered unless the messages name them, as
+    in ``/joint_states.effort[arm_1]``; if a topic has several frames, the frame follows the topic,
+    as in ``/imu[left].angular_velocity.x``. Messages may be in the format of ROS 1, ROS 2 (CDR),
+    protobuf or JSON. Message types are defined in the file or, for a ``.db3`` file without
+    definitions, are those of the latest ROS 2. In ULog files, the name of a topic contains the
+    number of its instance, as in ``sensor_accel_0.x``; in MDF files, topics are the channel groups,
+    as in ``CAN1.motor_current``. Topics keep their own rates; see `join_sensors`. Time is in
+    seconds from the first message of the log, or from the start of a ULog or MDF file; header
+    stamps on a different clock (simulated time) are not shifted.
 
     Parameters
     ----------
@@ -185,7 +267,8 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
             f" label_column={label_column!r} labels parts of it; use only one of the two."
         )
     topics, damage = _read_or_salvage(paths, options)
-    spans, parts, use = None, [], replace(options, units=None)
+    spans, use = None, replace(options, units=None)
+    parts: list[tuple[str, Recording]] = []
     for topic in topics:
         from_header = topic.time_from == TIMES[0]
         name = f"{topic.name}.{TIMES[0]}" if from_header else f"{TIMES[1]} of {topic.name}"
@@ -193,7 +276,8 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
             spans = _spans_of(where, name, topic, options)
         if topic.channels:
             content = Content(topic.columns, Stamps(topic.times_s, {}), name, topic.units)
-            parts.append((topic.name, make_recording(where, content, use, origin)))
+            sensor = topic.channels[0] if topic.name in dict(parts) else topic.name
+            parts.append((sensor, make_recording(where, content, use, origin)))
     recording = parts[0][1]
     if len(parts) > 1:
         try:
@@ -244,25 +328,32 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
         if channels is not None and not topics:
             raise _no_such(paths[0], channels[0], _all_numbers(paths))
         return topics
-    first: dict[str, Any] = {}
-    types: dict[str, str] = {}
-    times: dict[str, list[int]] = defaultdict(list)
-    for message in _messages(paths, channels, lambda topic: topic not in first):
-        if message.topic not in first:
-            first[message.topic], types[message.topic] = message.content, message.type
-        times[message.topic].append(message.log_time_ns)
-    if channels is not None and not times:
+    series_of: dict[str, _Series] = {}
+
+    def may_differ(topic: str) -> bool:
+        """Return whether the topic may have messages of several kinds."""
+        series = series_of.get(topic)
+        return series is None or len(series.kinds) < _LISTED or len(series.kind_of) > 1
+
+    for message in _messages(paths, channels, may_differ):
+        series = series_of.setdefault(message.topic, _Series(message.topic, message.type))
+        if message.content is None:
+            series.kinds.append(0)
+        else:
+            series.by_name(paths[0], message.content)
+        series.times_s.append(_time_s(paths[0], message, uses_header=False))
+    if channels is not None and not series_of:
         raise _no_such(paths[0], channels[0], _all_numbers(paths))
-    return [
-        Topic(
-            topic,
-            types[topic],
-            len(stamps),
-            rate_of((np.array(stamps) - stamps[0]) / 1e9),
-            tuple(f"{topic}.{name}" for name in _numbers_in(first[topic])),
-        )
-        for topic, stamps in sorted(times.items())
-    ]
+    topics = []
+    for topic, series in sorted(series_of.items()):
+        whole: dict[str, _Column] = {}
+        every = topic, np.ones(len(series.kinds), bool), whole
+        for name, rows, columns in [*series.sensors(paths[0])] or [every]:
+            rate_hz = rate_of(np.array(series.times_s)[rows])
+            if channels is None or any(_is_of(name, channel) for channel in channels):
+                n_messages = int(rows.sum())
+                topics.append(Topic(name, series.message_type, n_messages, rate_hz, (*columns,)))
+    return topics
 
 
 def _list_arrays(paths: list[Path], channels: Sequence[str] | None) -> list[Topic]:
@@ -356,16 +447,17 @@ def _read_messages(
     """Return the topics of a bag or an MCAP file."""
     series_of: dict[str, _Series] = {}
     for message in _messages(paths, wanted, salvage=salvage):
-        content = message.content
         series = series_of.get(message.topic)
         if series is None:
             series = series_of[message.topic] = _begin(message, options, paths[0])
         series.times_s.append(_time_s(paths[0], message, uses_header=series.uses_header))
-        for name, get in series.getters.items():
-            series.values[name].append(_number(get(content)))
-        if series.texts_of is not None:
-            series.labels.append(_text(series.texts_of(content)))
-    return [series.arrays(topic) for topic, series in series_of.items()]
+        content = series.by_name(paths[0], message.content)
+        for column in series.columns.values():
+            column.values.append(_number(_getter(column.path)(content)))
+        if series.label is not None:
+            label = series.label[len(message.topic) + 1 :]
+            series.labels.append(_text(_getter(label)(content)))
+    return [arrays for series in series_of.values() for arrays in series.arrays(paths[0])]
 
 
 def _begin(message: "_Message", options: ReadOptions, where: Path) -> _Series:
@@ -377,20 +469,27 @@ def _begin(message: "_Message", options: ReadOptions, where: Path) -> _Series:
         raise RecordingError(
             f"{where}: messages of {topic!r} have no {TIMES[0]}; use time_column={TIMES[1]!r}."
         )
-    wanted = [name for name in channels or () if _is_of(topic, name)]
-    if channels is None:
-        wanted = [f"{topic}.{name}" for name in _numbers_in(content)]
     label = label_column if label_column is not None and _is_of(topic, label_column) else None
-    return _Series(
-        message.type,
-        uses_header=stamp is not None and time_column != TIMES[1],
-        getters={name: _getter(name[len(topic) + 1 :]) for name in wanted if name != label},
-        texts_of=None if label is None else _getter(label[len(topic) + 1 :]),
-    )
+    uses_header = stamp is not None and time_column != TIMES[1]
+    wanted = None if channels is None else [c for c in channels if _is_of(topic, c) and c != label]
+    return _Series(topic, message.type, wanted, label, uses_header)
 
 
 def _is_of(topic: str, channel: str) -> bool:
-    return channel.startswith(f"{topic}.")
+    return channel.startswith((f"{topic}.", f"{topic}["))
+
+
+def _frame_and_path(topic: str, channel: str) -> tuple[str | None, str]:
+    """Return the frame that a channel's name gives, and the path to its number in a message."""
+    within = channel[len(topic) :]
+    if within.startswith("["):
+        frame, _, path = within[1:].partition("].")
+        return frame, path
+    return None, within[1:]
+
+
+def _frame(value: Any) -> str:
+    return value.lstrip("/") if isinstance(value, str) else ""
 
 
 def _all_numbers(paths: list[Path]) -> list[str]:
@@ -437,9 +536,14 @@ def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         yield from ((str(key), part) for key, part in value.items())
-    elif dataclasses.is_dataclass(value):
-        names = (field.name for field in dataclasses.fields(value))
-        yield from ((name, getattr(value, name)) for name in names if not name.startswith("__"))
+    else:
+        yield from ((name, getattr(value, name)) for name in _field_names(value.__class__))
+
+
+@cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    return tuple(field.name for field in fields if not field.name.startswith("__"))
 
 
 def _numbers_in(content: Any) -> Iterator[str]:
@@ -452,31 +556,89 @@ def _numbers_in(content: Any) -> Iterator[str]:
 def _numbers_below(value: Any) -> Iterator[str]:
     if isinstance(value, bool | int | float | np.number | np.bool_):
         yield ""
-    elif isinstance(value, list | tuple | np.ndarray):
+    elif isinstance(value, list | tuple | np.ndarray | _Named):
         if len(value) <= MOST_ELEMENTS:
-            for i, part in enumerate(value):
-                yield from (f"[{i}]{path}" for path in _numbers_below(part))
+            for key, part in value.items() if isinstance(value, _Named) else enumerate(value):
+                yield from (f"[{key}]{path}" for path in _numbers_below(part))
     else:
         for name, part in _items(value):
             yield from (f".{name}{path}" for path in _numbers_below(part))
 
 
+class _Named(dict[str, Any]):
+    """The elements of a list by name."""
+
+
+def _by_name(value: Any, met: list[str], names: Sequence[str] = ()) -> Any:
+    """Return a message as mappings, with lists as `_Named` if the message names their elements.
+
+    The names of joints, for example, are in a list of the same length beside (or around) the list
+    of positions; structs in a list may contain their own names. The names are added to `met`.
+    """
+    if not isinstance(value, list | tuple | np.ndarray):
+        fields = dict(_items(value))
+        for key, part in fields.items():
+            if isinstance(part, list) and _NAMES.fullmatch(key) and _are_names(part):
+                names = part
+                break
+        for key, part in fields.items():
+            if not isinstance(part, str | int | float):
+                fields[key] = _by_name(part, met, names)
+        return fields or value
+    if len(names) != len(value) and (isinstance(value, np.ndarray) or len(value) > MOST_ELEMENTS):
+        return value
+    parts = [_by_name(part, met, names) for part in value]
+    own: list[Any] = [
+        next(filter(None, map(dict(_items(part)).get, _OWN_NAMES)), None) for part in parts
+    ]
+    names = own if _are_names(own) else names
+    if len(names) != len(parts) or not parts:
+        return parts
+    met += [str(len(names)), *names]
+    return _Named(zip(names, parts, strict=True))
+
+
+def _are_names(values: Sequence[Any]) -> bool:
+    is_text = all(isinstance(value, str) and value for value in values)
+    return is_text and 0 < len(values) == len(set(values))
+
+
+def _named_path(message: Any, path: str) -> tuple[str, bool]:
+    """Return a path with elements by name, or "" if it is not in the message.
+
+    Also return whether an element of the path has a name.
+    """
+    named, is_named = "", False
+    for match in _PART.finditer(path):
+        field_name, key = match.groups()
+        if isinstance(message, _Named) and key is not None:
+            is_named = True
+            if key not in message:
+                if not key.isdigit() or int(key) >= len(message):
+                    return "", True
+                key = list(message)[int(key)]
+        named += f"[{key}]" if field_name is None else f".{field_name}"
+        message = _part_of(message, key or field_name)
+    return named.removeprefix("."), is_named
+
+
+@cache
 def _getter(path: str) -> Callable[[Any], Any]:
     """Return a function that gets the value at a path in a message, or None if it is missing."""
-    parts = [name or int(index) for name, index in _PART.findall(path)]
+    parts = [name or key for name, key in _PART.findall(path)]
+    return lambda message: reduce(_part_of, parts, message)
 
-    def get(value: Any) -> Any:
-        for part in parts:
-            try:
-                if isinstance(part, int) or isinstance(value, Mapping):
-                    value = value[part]
-                else:
-                    value = getattr(value, part)
-            except (LookupError, AttributeError, TypeError):
-                return None
-        return value
 
-    return get
+def _part_of(value: Any, part: str) -> Any:
+    """Return a field or an element of a value, or None if it is missing."""
+    try:
+        if isinstance(value, Mapping):
+            return value[part]
+        if isinstance(value, list | tuple | np.ndarray):
+            return value[int(part)]
+        return getattr(value, part)
+    except (LookupError, AttributeError, TypeError, ValueError):
+        return None
 
 
 def _number(value: Any) -> float:

@@ -427,11 +427,11 @@ def _topics(source: RecordingSource, channels: Sequence[str] | None) -> dict[str
     """Return a source for each sensor of a log; a sensor is a topic with channels."""
     with local_source(source) as local:
         topics = list_topics(local.paths, channels)
-    source_of = {
-        topic.name: replace(source, channels=topic.channels)
-        for topic in topics
-        if topic.channels or channels is not None
-    }
+    source_of: dict[str, RecordingSource] = {}
+    for topic in topics:
+        if topic.channels or channels is not None:
+            found = source_of.get(topic.name, replace(source, channels=()))
+            source_of[topic.name] = replace(found, channels=found.channels + topic.channels)
     if not source_of:
         raise RecordingError(f"{source.names[0]}: no topic has messages with numbers.")
     return source_of

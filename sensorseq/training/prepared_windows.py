@@ -273,6 +273,8 @@ def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparat
         "resampled_to_hz": provenance.resampled_to_hz,
         "recordings": seen,
     }
+    if provenance.held is not None:
+        preparation["held"] = provenance.held
     if provenance.in_packets:
         preparation["in_packets"] = True
     if with_dwell and (dwell := _learn_dwell(first)) is not None:

@@ -255,6 +255,113 @@ def test_json_messages_are_read_and_other_encodings_named(tmp_path):
         read_robot_log(file)
 
 
+def write_joints(folder, kind, messages):
+    """Write one topic of joint states from times in ms, names and positions; return the file."""
+    store = store_of(kind)
+    types, type_ = store.types, "sensor_msgs/msg/JointState"
+    if kind == "bag":
+        writer, serialize = Writer1(folder / "joints.bag"), store.serialize_ros1
+    else:
+        storage = StoragePlugin.SQLITE3 if kind == "db3" else StoragePlugin.MCAP
+        writer = Writer2(folder / "joints", version=8, storage_plugin=storage)
+        serialize = store.serialize_cdr
+    with writer:
+        connection = writer.add_connection("/joints", type_, typestore=store)
+        for time_ms, names, position in sorted(messages):
+            t = START_NS + time_ms * 10**6
+            stamp = types["builtin_interfaces/msg/Time"](t // 10**9, t % 10**9)
+            seq = {"seq": 0} if kind == "bag" else {}
+            header = types["std_msgs/msg/Header"](stamp=stamp, frame_id="", **seq)
+            fields = names, np.array(position, float), np.zeros(0), np.zeros(0)
+            writer.write(connection, t, serialize(types[type_](header, *fields), type_))
+    return next(folder.rglob(f"*.{kind}"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_element_is_the_one_that_its_message_names(tmp_path, kind):
+    i = np.arange(50)
+    orders = (["a", "b"], 1), (["b", "a"], -1)
+    joints = [(20 * k, names, [s * k, -s * k]) for k in range(50) for names, s in [orders[k // 25]]]
+    gripper = [(20 * k + 7, ["finger"], [0.5]) for k in range(50)]
+    file = write_joints(tmp_path, kind, joints + gripper)
+    names = [f"/joints.position[{name}]" for name in ("a", "b", "finger")]
+    for channels in (names, None):
+        recording = read_robot_log(file, channels=channels)
+        assert recording.channel_names == tuple(names)
+        assert list(recording.attributes["sensor_rates_hz"].values()) == [50, 50]
+        np.testing.assert_array_equal(recording.values[::2, :2], np.column_stack([i, -i]))
+        np.testing.assert_array_equal(recording.values[1::2, 2], np.full(50, 0.5))
+    alone = read_robot_log(file, channels=names[:1])
+    np.testing.assert_array_equal(alone.values[:, 0], i)
+    np.testing.assert_allclose(np.diff(alone.timestamps_s), 0.02)
+    assert [(t.n_messages, t.rate_hz, t.channels) for t in list_topics(file)] == [
+        (50, 50, tuple(names[:2])),
+        (50, 50, tuple(names[2:])),
+    ]
+    assert read_sensors(file)["/joints"][0].channel_names == tuple(names)
+    words = r"names in messages of '/joints' change.*such as '/joints\.position\[a\]'"
+    with pytest.raises(RecordingError, match=words):
+        read_robot_log(file, channels=["/joints.position[0]"])
+
+
+@pytest.mark.parametrize(("names", "last"), [(["a", "b"], "b"), ([], 1), (["a", "b", "c"], 1)])
+def test_a_constant_order_can_be_used_by_number(tmp_path, names, last):
+    messages = [(20 * k, names, [k, -k]) for k in range(20)]
+    file = write_joints(tmp_path, "mcap", messages)
+    for channel in ("/joints.position[1]", f"/joints.position[{last}]"):
+        recording = read_robot_log(file, channels=[channel])
+        np.testing.assert_array_equal(recording.values[:, 0], -np.arange(20))
+    assert list_topics(file)[0].channels[-1] == f"/joints.position[{last}]"
+
+
+def test_frames_of_one_topic_are_separate_sensors(tmp_path):
+    def message(k, frame):
+        return START_NS + 10 * k * 10**6, {"header": {"frame_id": frame}, "x": k}
+
+    messages = [message(k, ("left", "right")[k % 2]) for k in range(100)]
+    write_json_mcap(file := tmp_path / "two.mcap", messages)
+    left, right = (read_robot_log(file, channels=[f"/motor[{n}].x"]) for n in ("left", "right"))
+    np.testing.assert_array_equal(left.values[:, 0], np.arange(0, 100, 2))
+    np.testing.assert_array_equal(right.values[:, 0], np.arange(1, 100, 2))
+    both = read_robot_log(file)
+    assert both.channel_names == ("/motor[left].x", "/motor[right].x")
+    assert list(read_sensors(file)) == ["/motor[left]", "/motor[right]"]
+    assert list(read_sensors(file, channels=["/motor[left].x"])) == ["/motor[left]"]
+    with pytest.raises(RecordingError, match=r"frame_id .*left.*right.*as in '/motor\[left\]\.x'"):
+        read_robot_log(file, channels=["/motor.x"])
+    for frames in (["left"] * 100, [f"frame_{k}" for k in range(100)]):  # constant, or a counter
+        write_json_mcap(file := tmp_path / "one.mcap", map(message, range(100), frames))
+        one = read_robot_log(file)
+        assert one.channel_names == ("/motor.x",)
+        np.testing.assert_array_equal(one.values[:, 0], np.arange(100))
+
+
+def test_structs_in_a_list_are_named_by_themselves(tmp_path):
+    def message(k):
+        frames = [{"child_frame_id": name, "x": x} for name, x in (("base", k), ("arm", -k))]
+        values = {"interface_names": ["position", "effort"], "values": [k, 7]}
+        other = {"interface_names": ["effort"], "values": [8]}
+        joints = {"joint_names": ["j1", "j2"], "interface_values": [values, other]}
+        return {"transforms": frames[:: (-1) ** (k % 3)], **joints}
+
+    file = tmp_path / "tf.mcap"
+    write_json_mcap(file, [(START_NS + k * 10**7, message(k)) for k in range(30)])
+    paths = ["transforms[arm].x", "interface_values[j1].values[position]"]
+    recording = read_robot_log(file, channels=[f"/motor.{path}" for path in paths])
+    np.testing.assert_array_equal(recording.values, np.arange(30)[:, None] * [-1, 1])
+    assert "/motor.interface_values[j2].values[effort]" in list_topics(file)[0].channels
+    with pytest.raises(RecordingError, match=r"such as '/motor\.transforms\[base\]\.x'"):
+        read_robot_log(file, channels=["/motor.transforms[0].x"])
+
+
+def test_a_numeric_label_is_no_channel(tmp_path):
+    messages = [(START_NS + k * 10**7, {"x": k, "mode": k // 15}) for k in range(30)]
+    write_json_mcap(tmp_path / "a.mcap", messages)
+    recording = read_robot_log(tmp_path / "a.mcap", label_column="/motor.mode")
+    assert recording.channel_names == ("/motor.x",)
+    assert recording.labels == ("0", "1")
+
+
 def protobuf_types():
     """Return a set of definition files in which each file comes before those that it imports."""
     Field = descriptor_pb2.FieldDescriptorProto
