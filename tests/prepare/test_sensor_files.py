@@ -189,7 +189,7 @@ def test_commands_can_be_used_from_logs_to_a_test(logs, tmp_path):
         described = json.loads(succeed("info", file, "--json"))
         assert list(described["sensors"]) == ["imu", "motor"]
         assert f"sensor motor of {file}" in succeed("info", file)
-    assert "Verdict" in succeed("diagnose", model, "--sensor", "imu")
+    assert "Members" in succeed("diagnose", model, "--sensor", "imu")
     code, _, err = said("diagnose", model)
     assert (code, "the model has imu, motor" in err) == (2, True)
     for command in (["train", path, "-o", tmp_path / "x"], ["evaluate", model, path]):
