@@ -67,6 +67,21 @@ def test_seconds_with_fractions_are_not_changed(tmp_path, file, read):
     assert "clock" not in recording.attributes
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_time_may_be_in_a_column_without_a_name(tmp_path, suffix, place):
+    t, names = np.arange(200) / 50, ["Unnamed: 0", "a"]
+    names.insert(place, "")
+    table = {name: np.sin(t) if name == "a" else t if not name else t * 50 for name in names}
+    path = write_table(tmp_path / f"one{suffix}", table)
+    with pytest.raises(RecordingError, match=rf"\(columns: .*Unnamed: {place + 1}.* number\)"):
+        READERS[suffix](path)
+    for time_column in (f"{place + 1}", f"{place - 3}", f"Unnamed: {place + 1}"):
+        (recording,) = read_recordings(path, time_column=time_column)
+        np.testing.assert_array_equal(recording.timestamps_s, t)
+        assert without_counters(recording).channel_names == ("a",)
+
+
 @each_format
 @pytest.mark.parametrize(
     ("rate_hz", "unit", "said"),
