@@ -96,6 +96,11 @@ ODD_VALUES = {
         " replace an angle by its sine and cosine, and a counter by its increments, or choose other"
         " `channels`.",
     ),
+    "signs": (
+        "the four values of a quaternion change their signs in one step",
+        "The orientation stays the same, but resampling, filtering and averaging create values"
+        " near 0: row by row, change the signs if the product with the row before is negative.",
+    ),
 }
 """Kinds of doubtful values, the most important first, each with a description and advice."""
 
@@ -147,6 +152,8 @@ rescaled: {channels:12}: $rescaled_seen, in {places:12} ({example}).
   > $rescaled_advice
 wraps: {channels:12}: $wraps_seen, in {places:12} ({example}).
   > $wraps_advice
+signs: {channels:12}: $signs_seen, in {places:12} ({example}).
+  > $signs_advice
 empty: {channels:12}: no values in {places:12}.
   > Choose other channels with --channels{or_leave_out}.
 constant: {channels:12}: constant in {places:12}; the sensor may not have been connected.

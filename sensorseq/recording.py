@@ -67,13 +67,13 @@ def column_names(names: Iterable[str]) -> list[str]:
     """Return the names of a file's columns without leading and trailing blanks.
 
     Columns with the same name are numbered in order: two columns named ``Other`` become
-    ``Other[0]`` and ``Other[1]``.
+    ``Other[0]`` and ``Other[1]``. A first column without a name becomes ``Unnamed: 1``.
     """
-    plain = [name.strip() for name in names]
+    plain = [name.strip() or f"Unnamed: {place}" for place, name in enumerate(names, 1)]
     count, n_before = Counter(plain), Counter[str]()
     unique = []
     for name in plain:
-        unique.append(f"{name}[{n_before[name]}]" if name and count[name] > 1 else name)
+        unique.append(f"{name}[{n_before[name]}]" if count[name] > 1 else name)
         n_before[name] += 1
     return unique
 

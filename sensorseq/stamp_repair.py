@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,9 @@ _FEWEST = 3  # number of such rows that are allowed in any recording, even a sho
 _SWAPPED = 0.1  # fraction of rows that may be out of order if none moves by more than _NEAR rows
 _NEAR = 10
 _LARGE = 0.1  # minimum size of a clock reset, relative to the largest step back in time
+_BACKWARDS = 0.9  # minimum fraction of steps back in time if the newest row is first
+_LOST = 3  # maximum length of the step in which a counter begins again, in usual steps
+_BRIEF = 0.02  # and in periods of the counter; longer steps fit any restarted clock
 _MOST_IDS = 64  # maximum number of sensors whose rows share a timestamp
 _MOST_CUTS = 3  # maximum number of rows named in a message
 
@@ -269,6 +273,15 @@ _RESTARTED = (
     "the clock was restarted, or another recording follows. Cut the recording at {rows}, or sort"
     " the {row}s by time if they belong to one recording. {merge} would mix the recordings."
 )
+_REVERSED = "the time runs backwards. Reverse the order of the {row}s."
+_UNPADDED = (
+    "time goes back within a second each time, as if the fractions lacked leading zeros (12.5 for"
+    " 12.005). Insert the zeros."
+)
+_WRAPPED = (
+    "a counter of {bits} bits begins again at {{rows}}. Each time, add 2**{bits} to all stamps that"
+    " follow, or cut the recording there."
+)
 _ALTERNATING = (
     "{row}s of two recordings or clocks alternate. Write each recording to its own file, or sort"
     " the {row}s by time if they belong to one sensor. {merge} would mix the recordings."
@@ -307,8 +320,19 @@ def _sorting_mixes(
     back_s = -float(steps_s.min())
     finding = f"{n_moved} {{row}}(s) are out of order: "
     resets = np.flatnonzero(steps_s <= -_LARGE * back_s) + 1
+    if t[-1] < t[0] and (steps_s < 0).sum() > _BACKWARDS * np.count_nonzero(steps_s):
+        return finding + _REVERSED, ()
+    (_, after), (second, same) = np.modf([t[resets - 1], t[resets]])
+    is_tenth = (10 * after + 1e-4).astype(np.int64) == 1  # without zeros, .100 follows .99
+    if len(resets) > 2 and (second == same).all() and 2 * is_tenth.sum() >= len(resets):
+        return finding + _UNPADDED, ()
     if len(resets) > 2 and 2 * int((steps_s > back_s / 2).sum()) > len(resets):
         return finding + _ALTERNATING, ()
+    longest_s = _LOST * float(np.median(steps_s[steps_s > 0]))
+    for bits, per_s in product((16, 32), (1e3, 1e6, 1e9)):
+        forward_s = steps_s[resets - 1] + 2**bits / per_s
+        if (forward_s > 0).all() and forward_s.max() < longest_s < _BRIEF * 2**bits / per_s:
+            return finding + _WRAPPED.format(bits=bits), tuple(resets.tolist())
     return finding + _RESTARTED, tuple(resets.tolist())
 
 

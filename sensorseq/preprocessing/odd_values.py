@@ -44,6 +44,8 @@ STRAY = 0.2  # maximum fraction of jumps whose size differs from the period
 # Number of steps on each side of a jump, and maximum ratio of the jump, modulo the period, to the
 # largest of these steps.
 BESIDE, LONGER = 10, 1.5
+# Maximum distance of a quaternion's squared length from 1, and maximum product of q and -q.
+UNIT_SLACK, OPPOSITE = 0.05, -0.9
 MOST_AT_ENDS = 4.0  # a higher ratio of samples at the ends to samples beside them means clipping
 SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and minimum number of segments
 MOST_SEGMENTS, LEAST_SEGMENTS = 64, 3
@@ -76,7 +78,7 @@ def measure_odd_values(recording: Recording) -> OddFacts:
 
     To limit the cost, at most `MOST_PIECES` pieces are read, or fewer if there are many channels.
     """
-    n, odd_of = recording.n_samples, {}
+    n, odd_of, of_four = recording.n_samples, {}, dict[str, int]()
     most = int(np.clip(MOST_READ // (PIECE * max(recording.n_channels, 1)), 1, MOST_PIECES))
     starts = np.arange(0, n, PIECE)
     if len(starts) > most:
@@ -101,6 +103,11 @@ def measure_odd_values(recording: Recording) -> OddFacts:
         }
         if odd := {kind: figures for kind, figures in odd.items() if figures}:
             odd_of[name] = odd
+        may_turn = np.abs(pieces[0]).max() < 1 + UNIT_SLACK  # saves reading four channels
+        if may_turn and (n_changes := _sign_changes(recording, at, starts)):
+            of_four |= dict.fromkeys(recording.channel_names[at : at + 4], n_changes)
+    for name, n_changes in of_four.items():
+        odd_of.setdefault(name, {})["signs"] = [[1.0, n_changes]]
     release(recording.values, recording.timestamps_s)
     return odd_of
 
@@ -179,6 +186,8 @@ def _format_figures(kind: str, row: Sequence[float]) -> str:
     jumps = plural(int(n), "jump")
     if kind == "unsigned":
         return f"{jumps} between 0 and {period - 1:.10g}"
+    if kind == "signs":
+        return plural(int(n), "change")
     return f"{jumps} of nearly {period:.6g}"
 
 
@@ -261,6 +270,19 @@ def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
             if period >= 2**16 or at_ends <= MOST_AT_ENDS * beside_ends:
                 return {"unsigned": [[period, len(at)]]}
     return {}
+
+
+def _sign_changes(recording: Recording, at: int, starts: NDArray[np.int64]) -> int:
+    """Return how often a quaternion, whose first column is `at`, changes from q to -q."""
+    n_changes = 0
+    for start in starts.tolist():
+        q = recording.values[start : start + PIECE, at : at + 4].astype(np.float64)
+        q = q[np.isfinite(q).all(axis=1)]
+        is_unit = q.shape[1] == 4 and (np.abs(np.square(q).sum(axis=1) - 1) < UNIT_SLACK).all()
+        if not is_unit or len(np.unique(np.abs(q))) < FEW_VALUES:
+            return 0
+        n_changes += int(((q[1:] * q[:-1]).sum(axis=1) < OPPOSITE).sum())
+    return n_changes
 
 
 def _rescaled(

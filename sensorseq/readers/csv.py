@@ -380,11 +380,8 @@ class CsvTable(Table):
                 " Name the columns with names='a,b,c', or use `no_header`, which names them"
                 f" column_1 to column_{len(fields)}."
             )
-        twice = repeated(names)
-        if twice:
+        if twice := repeated(names):
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
-        if twice is not None:  # number the empty names that extra separators cause
-            names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
         return names
@@ -405,7 +402,7 @@ class CsvTable(Table):
                 f"{self.path}: `names` has {len(names)} name(s) ({listed(names)}), but the first"
                 f" line has {len(fields)} field(s)."
             )
-        return list(names)
+        return column_names(names)
 
     def _check_form(self, header: str, names: list[str]) -> None:
         """Raise an error if the text does not have the given or default format."""

@@ -56,9 +56,9 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
         found = interval_ms if isinstance(interval_ms, int | float | str) else "a list or map"
         raise RecordingError(f"{path}: interval_ms is {found!r}, not a positive number.")
     # A list in CBOR may contain the same list many times; only numbers and strings are converted.
-    names = column_names(_text(sensor.get("name")) for sensor in sensors)
+    given = [_text(sensor.get("name")).strip() for sensor in sensors]
     check_unpacked(path, 8 * len(values) * len(sensors), path.stat().st_size)
-    for name in names:
+    for name in given:
         if not name or is_time_name(name) or name == RATE:
             raise RecordingError(
                 f"{path}: a sensor is named {name!r}; name it after the measured quantity."
@@ -72,6 +72,7 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
                 f" {len(sensors)} sensors."
             )
     table = np.fromiter(chain.from_iterable(values), np.float64).reshape(-1, len(sensors))
+    names = column_names(given)
     units = {name: _text(sensor.get("units")) for name, sensor in zip(names, sensors, strict=True)}
     arrays = dict(zip(names, table.T, strict=True))
     return {**arrays, RATE: np.array(1000 / interval_ms)}, units

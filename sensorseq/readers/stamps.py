@@ -15,13 +15,18 @@ from sensorseq.errors import RecordingError, check_choice
 from sensorseq.io.scratch import blocks, count_where, evenly_drawn, map_blocks
 from sensorseq.readers.text_columns import DAY_NS, DateTexts
 from sensorseq.recording import MOST_STEPS, PLAUSIBLE_HZ, UNITS, Recording
-from sensorseq.time_names import unit_in_name
+from sensorseq.time_names import is_time_name, unit_in_name
 
 EXACT = 2**53
 """Floats cannot represent every whole number above this number."""
 
 _CALENDAR_S = (946_684_800, 4_102_444_800)  # the years 2000 to 2100
 _ACCEPTED_HZ = (0.01, 50_000.0)  # rates outside this range are refused unless time_unit is given
+# The first day of 1970 in days since 1970, of Excel, MJD, datenum (MATLAB) and JD.
+_DAYS_OF_1970 = (0, 25_569, 40_587, 719_529, 2_440_587.5)
+# Steps between rows of a log with times in days. If these were seconds, the rates would be unusual.
+_DAY_STEPS_S = np.array([1, 2, 3, 4, 5, 6, 10, 15, 20, 30, 60, 120, 300, 600])
+_ROUND = 0.005  # maximum relative difference from such a step
 _FEWEST = 30  # minimum number of time steps from which a rate is computed
 _LARGEST = 2**62
 _GIVEN = {"name": "the unit in its name", "attribute": "the unit stored with it"}
@@ -300,17 +305,14 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
         return dates[0] if dates else "s"
     each = " or ".join(f"{unit} ({rates[unit]:.4g} Hz)" for unit in likely)
     typed = " or ".join(f"time_unit={unit!r}" for unit in likely)
-    counts_rows = first in (0, 1) and bool((ticks == first + np.arange(len(ticks))).all())
-    counts = _COUNTS if counts_rows else ""
-    raise RecordingError(
-        f"{path}: the whole numbers in time column {name!r} can be in {each}. Give {typed}.{counts}"
+    change = (
+        "rename it to 'index', for example" if is_time_name(name) else "leave out `time_column`"
     )
-
-
-_COUNTS = (
-    " Or, if the column only counts the rows, rename it to 'index', for example, and give the rate"
-    " of the rows with `sample_rate_hz`."
-)
+    raise RecordingError(
+        f"{path}: the whole numbers in time column {name!r} can be in {each}. Give {typed}. Or, if"
+        f" the column counts rows or other ticks, {change}, choose the other columns with"
+        " `channels`, and give the rate of the rows with `sample_rate_hz`."
+    )
 
 
 def _named_unit(path: Path, name: str) -> str | None:
@@ -357,10 +359,16 @@ def _refuse_implausible(
     ]
     is_late = first / UNITS[read_as] >= _CALENDAR_S[1]
     is_named = known_by in _GIVEN and read_as in usual
+    may_be_days = unit is None and any(
+        _CALENDAR_S[0] <= (first - day) * 86_400 < _CALENDAR_S[1] for day in _DAYS_OF_1970
+    )
+    steps_s = 86_400 / np.array(rates)  # if they are days
+    is_round = np.abs(steps_s[:, None] / _DAY_STEPS_S - 1) < _ROUND
     is_doubtful = _are_odd(rates, UNITS[read_as]) or (
         # doubtful if another unit gives a plausible rate, or a date between 2000 and 2100
         (not usual.isdisjoint(better) and (is_late or (unit is None and max(rates) < lowest)))
         or not (dated.isdisjoint(better) or read_as in dated or is_named)
+        or (may_be_days and bool(is_round.any()))
     )
     if not is_doubtful:
         return
@@ -368,7 +376,7 @@ def _refuse_implausible(
     read = "As seconds" if read_as == "s" else f"In {read_as}"
     read += f", {_GIVEN[known_by]}" if unit and known_by in _GIVEN else ""
     late = " after the year 2100" if is_late else ""
-    instead = ""
+    instead = f", in days one row every {steps_s[0]:.3g} s" if may_be_days else ""
     for u in better:
         year = f" in {datetime.fromtimestamp(first / UNITS[u], UTC).year}" if u in dated else ""
         instead += f", in {u} {hz[u]:.4g} Hz{year}"

@@ -131,6 +131,21 @@ def test_healthy_values_are_not_named(what):
     assert found_in(recordings(HEALTHY[what])) == []
 
 
+def test_a_quaternion_that_changes_its_sign_is_named_unless_the_rows_are_continuous():
+    t = np.arange(1500) / HZ
+    for axis, places in (((0.6, 0.48, 0.64), [0, 1, 2, 3]), ((0, 0, 1), [1, 2, 3, 0])):
+        half = np.cumsum(0.02 + 0.01 * np.random.default_rng(0).normal(size=1500))[:, None]
+        q = np.hstack([np.cos(half), np.sin(half) * axis])
+        positive = q * np.where(q[:, :1] < 0, -1, 1)
+        n_changes = (np.diff(np.sign(q[:, 0])) != 0).sum()
+        for x, n in ((q, 0), (positive, n_changes), (np.sign(positive[:, :1] - 0.5) * q[:1], 0)):
+            x = np.column_stack([t, x[:, places]])
+            odd = found_in([Recording(x, t, ("a", *"wxyz"), "one")])
+            assert [(one.kind, one.channel, one.figures[0]) for one in odd] == [
+                ("signs", name, f"{n} changes") for name in "wxyz" if n
+            ]
+
+
 def test_simulated_recordings_are_healthy():
     assert found_in(load_surfaces()[::3]) == []
 

@@ -144,10 +144,11 @@ def begun_again(n_before, n_after, offset=0.503):
         (begun_again(2990, 10), "sample 2990"),  # just before the end
         (begun_again(20, 2980), "sample 20"),  # soon after the beginning
         (begun_again(1500, 1500, -100), "sample 1500"),  # without an overlap
+        (np.arange(3000) % 65.0, "samples 65, 130, 195 and 43 more"),  # at 1 Hz, for about 65.536 s
         (np.r_[begun_again(40, 40), 0.501 + np.arange(40) * 0.01], "samples 40, 80"),
         (np.r_[truth_and(30, 600, 1.0)[1], truth_and(30, 600, 1.0)[1]], "sample 600"),
     ],
-    ids=["half", "same", "end", "start", "apart", "twice", "seconds"],
+    ids=["half", "same", "end", "start", "apart", "slow", "twice", "seconds"],
 )
 def test_a_restarted_clock_is_refused_and_the_place_to_cut_is_named(stamps, cut):
     values = sines(len(stamps), 100)
@@ -155,6 +156,33 @@ def test_a_restarted_clock_is_refused_and_the_place_to_cut_is_named(stamps, cut)
         repair_stamps(stamps, values)
     with pytest.raises(RecordingError, match=rf"\(\d+ such .*at {cut}, .*would mix"):
         Recording(values, stamps, ("a", "b"), "run")
+
+
+@pytest.mark.parametrize(("bits", "per_s"), [(32, 1e6), (32, 1e3), (32, 1e9), (16, 1e3)])
+def test_a_counter_that_begins_again_is_named_and_its_remedy_works(bits, per_s):
+    counts = 2**bits - round(5.003 * per_s) + np.arange(1500) * round(0.02 * per_s)
+    values = sines(1500, 50)
+    with pytest.raises(
+        SignalError, match=rf"{bits} bits begins again at samples? .*251.*2\*\*{bits}"
+    ):
+        repair_stamps(counts % 2**bits / per_s, values)
+    assert repair_stamps(counts / per_s, values).n_out_of_order == 0
+
+
+def test_rows_with_the_newest_first_are_named():
+    stamps = np.repeat(np.arange(500) * 0.1 + 1.7e9, 3)[::-1]
+    for some in (stamps, stamps[::3], np.r_[stamps[:60:3], stamps[57::3]]):
+        with pytest.raises(SignalError, match=r"backwards\. Reverse the order of the samples\.$"):
+            repair_stamps(some, sines(len(some), 10))
+
+
+@pytest.mark.parametrize("step_ms", [7, 20, 33])
+@pytest.mark.parametrize("start_s", [0, 1_709_290_790])
+def test_fractions_without_leading_zeros_are_named(step_ms, start_s):
+    whole, ms = np.divmod(np.arange(1500) * step_ms, 1000)
+    stamps = [float(f"{s}.{f}") for s, f in zip(start_s + whole, ms, strict=True)]
+    with pytest.raises(SignalError, match=r"leading zeros .* Insert the zeros\.$"):
+        repair_stamps(stamps, sines(1500, 50))
 
 
 @pytest.mark.parametrize("n_rows", [1, 7, 50])

@@ -67,6 +67,21 @@ def test_seconds_with_fractions_are_not_changed(tmp_path, file, read):
     assert "clock" not in recording.attributes
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_time_may_be_in_a_column_without_a_name(tmp_path, suffix, place):
+    t, names = np.arange(200) / 50, ["Unnamed: 0", "a"]
+    names.insert(place, "")
+    table = {name: np.sin(t) if name == "a" else t if not name else t * 50 for name in names}
+    path = write_table(tmp_path / f"one{suffix}", table)
+    with pytest.raises(RecordingError, match=rf"\(columns: .*Unnamed: {place + 1}.* number\)"):
+        READERS[suffix](path)
+    for time_column in (f"{place + 1}", f"{place - 3}", f"Unnamed: {place + 1}"):
+        (recording,) = read_recordings(path, time_column=time_column)
+        np.testing.assert_array_equal(recording.timestamps_s, t)
+        assert without_counters(recording).channel_names == ("a",)
+
+
 @each_format
 @pytest.mark.parametrize(
     ("rate_hz", "unit", "said"),
@@ -91,14 +106,25 @@ def test_a_unit_that_cannot_be_known_is_an_error_that_names_the_option(
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_column_that_counts_the_rows_is_refused_with_a_remedy(tmp_path, file, read, first):
     rows = first + np.arange(400)
-    with pytest.raises(RecordingError, match="if the column only counts the rows, rename it"):
+    with pytest.raises(RecordingError, match=r"if the column counts rows .*, rename it"):
         read(write(tmp_path / file, rows))
     path = write_table(tmp_path / file, {"index": rows, "a": np.sin(rows)})
     (recording,) = read_recordings(path, sample_rate_hz=100)
     assert without_counters(recording).channel_names == ("a",)
     assert recording.median_sample_rate_hz == 100
-    with pytest.raises(RecordingError, match=r"time_unit='ms'\.$"):
-        read(write(tmp_path / file, rows + 7))
+
+
+@each_format
+@pytest.mark.parametrize("per_s", [10_000, 32_768])
+def test_a_column_of_other_ticks_is_refused_with_a_remedy(tmp_path, file, read, per_s):
+    ticks = 123_457 + np.arange(200) * per_s // 50
+    path = write(tmp_path / file, ticks, "clk")
+    with pytest.raises(
+        RecordingError, match=r"other ticks, leave out `time_column`, choose .* rate"
+    ):
+        read(path, time_column="clk")
+    (recording,) = read_recordings(path, channels="a", sample_rate_hz=50)
+    np.testing.assert_allclose(recording.timestamps_s, np.arange(200) / 50)
 
 
 @each_format
@@ -114,6 +140,25 @@ def test_a_date_decides_between_units(tmp_path):
     assert read_csv(path, time_column="time").median_sample_rate_hz == pytest.approx(1000, rel=1e-3)
     path = write(tmp_path / "one.csv", ticks_at(1, "s", start_s=EPOCH_S))
     assert read_csv(path, time_column="time").median_sample_rate_hz == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "step_s"), [(45352.1, 5), (739312.1, 60), (2460370.6, 300), (19783.3, 2)]
+)
+def test_times_in_days_are_doubtful_until_the_unit_is_given(start, step_s):
+    days = np.round(start + np.arange(200) * step_s / 86_400, 9)
+    with pytest.raises(RecordingError, match=f"in days one row every {step_s} s.*time_unit='s'"):
+        seconds_of("file", "time", days)
+    for known in ({"time_unit": "s"}, {"stored_unit": "s"}):
+        np.testing.assert_array_equal(seconds_of("file", "time", days, **known).seconds, days)
+
+
+@pytest.mark.parametrize("rate_hz", [24, 25.6, 50, 59.94, 60, 100, 125, 128, 200, 250, 256])
+@pytest.mark.parametrize("factor", [1, 4, 16, 40])
+@pytest.mark.parametrize("start", [100.5, 45352.1, 739312.1])
+def test_seconds_that_could_be_dates_in_days_are_seconds(start, rate_hz, factor):
+    t = start + np.arange(2000) / (rate_hz * factor)
+    np.testing.assert_array_equal(seconds_of("file", "time", t).seconds, t)
 
 
 @given(
@@ -407,7 +452,11 @@ def test_dates_that_lost_digits_and_times_of_day_are_refused(tmp_path):
         ("t_ns", np.arange(99) * 5, r"In ns, the unit in its name, that is 2e\+08 Hz"),
         ("time_ms", EPOCH_S + np.arange(99) * 0.02, r"5e\+04 Hz, in s 50 Hz in 2026"),
         ("time", EPOCH_S + np.arange(99) * 20, r"In ms, that is 50 Hz, in s 0\.05 Hz in 2026"),
-        ("time", 45352.4 + np.arange(99) * 2.3e-7, r"4\.348e\+06 Hz\. Convert them"),
+        (
+            "time",
+            45352.4 + np.arange(99) * 2.3e-7,
+            r"4\.348e\+06 Hz, in days one row every 0.0199 s\. Conv",
+        ),
         ("time", (EPOCH_S * 1000 + np.arange(99) * 20).astype("M8[ns]"), r"5e\+07 Hz\. Were they"),
     ],
 )
