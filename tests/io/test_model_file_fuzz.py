@@ -224,7 +224,7 @@ def test_nesting_of_any_depth_is_refused(read, is_refused):
 WRONG = [None, True, -1, 10**30, 1.5, float("nan"), float("inf"), "x", "", [], [1], ["x", "y"]]
 WRONG += [{}, {"a": 1}, (1, 2)]
 # a different value in one of these fields means a different model
-DATA = ("parameters", "classes", "temperature")
+DATA = ("parameters", "classes", "temperature", "sum")
 
 
 def places(value, place=()):
