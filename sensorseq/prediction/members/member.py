@@ -49,8 +49,7 @@ def check_sizes(name: str, sizes: tuple[int, int], expected: tuple[int, int]) ->
 
 
 def finite(what: str, value: Any) -> float:
-    """Return a number from a file, or raise a ValueError if it is not finite."""
-    number = float(value)
-    if not np.isfinite(number):
-        raise ValueError(f"{what} is {number}")
-    return number
+    """Return a number from a file as a float, or raise a ValueError if it is not finite."""
+    if type(value) not in (int, float) or not np.isfinite(float(value)):
+        raise ValueError(f"{what} is {value!r}")
+    return float(value)

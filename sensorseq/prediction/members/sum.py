@@ -102,17 +102,19 @@ class Sum:
     @classmethod
     def restore(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> "Sum":
         """Restore a sum from `state`; raise a ValueError if its parts do not match."""
-        members, weights = {}, settings["weights"]
+        members, weights, bias = {}, settings["weights"], settings["bias"]
         if weights.keys() != settings["members"].keys() or LSTM not in weights:
             raise ValueError(f"weights of {[*weights]} for {[*settings['members']]}")
+        if not isinstance(bias, list):
+            raise ValueError(f"bias is {bias!r}")
         for name, of_member in settings["members"].items():
             if name not in KINDS:
                 raise ValueError(f"a member of an unknown kind {name!r}")
             of_name = arrays_below(arrays, f"member.{name}.")
             members[name] = KINDS[name].restore(name, of_member, of_name)
         weights = {name: finite(f"the weight of {name}", weights[name]) for name in weights}
-        bias = np.array([finite("the bias of a class", value) for value in settings["bias"]])
-        return cls(members, weights, bias)
+        of_classes = np.array([finite("the bias of a class", value) for value in bias], np.float64)
+        return cls(members, weights, of_classes)
 
     def check(self, n_channels: int, n_outputs: int) -> None:
         """Raise a ValueError unless each member reads these channels and has these outputs."""
