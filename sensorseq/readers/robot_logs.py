@@ -10,11 +10,12 @@ import os
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial, reduce
 from importlib import import_module
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, NamedTuple
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
-from sensorseq.io.scratch import count_where
+from sensorseq.io.scratch import count_where, map_blocks
 from sensorseq.options import ReadOptions, combined
 from sensorseq.readers.columns import (
     CodedLabels,
@@ -53,6 +54,7 @@ _FRAMES = ("header.frame_id", "child_frame_id")  # fields that name the source o
 _BAG_MAGIC = b"#ROSBAG V2.0\n"
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7  # record types of a bag
 _LISTED = 1000  # number of messages of a topic after which a list of topics assumes one sensor
+_LATE_S = 1.0  # maximum delay of a message from its stamp, besides its period
 _DAY_NS = 24 * 3600 * 10**9
 
 
@@ -62,7 +64,8 @@ class _Column:
 
     path: str  # with names of elements
     values: list[float]
-    kinds: list[int]  # of messages that name the elements in its path; empty for a plain path
+    is_named: bool  # True if the path contains the name of an element
+    kinds: set[int] = field(default_factory=set)  # of messages with this channel
 
 
 @dataclass
@@ -75,22 +78,73 @@ class _Series:
     label: str | None = None
     uses_header: bool = False  # True if the times come from message headers
     times_s: list[float] = field(default_factory=list)
+    clock: list[tuple[float, float]] = field(default_factory=list)  # log times and delays in s
     labels: list[str | None] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)  # of each message
     kind_of: dict[tuple[str, ...], int] = field(default_factory=dict)  # by frame and names
     columns: dict[str, _Column] = field(default_factory=dict)
+    found: set[tuple[Any, ...]] = field(default_factory=set)  # kinds, and sets of optional fields
+    form: tuple[Any, ...] = ()  # type and class of the last message
+    fields: dict[tuple[Any, ...], set[str]] = field(default_factory=lambda: defaultdict(set))
+    getters: list[Callable[[Any], Any]] = field(default_factory=list)  # of its outline
+    outline: list[Any] | None = None  # the frames, names and lengths of the last message
+    fast: list[Callable[[Any], Any]] | None = None  # functions that read the columns
 
-    def by_name(self, where: Path, content: Any) -> Any:
-        """Return the next message with its elements by name, and note its kind."""
+    @property
+    def is_free(self) -> bool:
+        """True if messages may contain other fields than the first one."""
+        return self.form[1] is dict
+
+    def note_time(self, where: Path, message: "_Message") -> None:
+        time_ns = _stamp_ns(message.content) if self.uses_header else message.log_time_ns
+        if time_ns is None:
+            raise RecordingError(
+                f"{where}: a message of {self.topic!r} has no {TIMES[0]}, unlike the first message;"
+                f" use time_column={TIMES[1]!r}."
+            )
+        # A float would round seconds since 1970 to 0.2 us; stamps of a different clock are not
+        # shifted.
+        since_ns, logged_ns = time_ns - message.start_ns, message.log_time_ns
+        self.times_s.append((since_ns if abs(since_ns) < _DAY_NS else time_ns) / 10**9)
+        self.clock.append(((logged_ns - message.start_ns) / 10**9, (logged_ns - time_ns) / 10**9))
+
+    def read(self, where: Path, type_: str, content: Any) -> list[Any]:
+        """Return the values of all channels in the next message, and note its kind and label."""
+        if (type_, content.__class__) != self.form:
+            self.form, self.outline = (type_, content.__class__), None
+            paths = [
+                at
+                for at, x in _leaves(content)
+                if at in _FRAMES or isinstance(x, list | np.ndarray)
+            ]
+            self.getters = [attrgetter(path) for path in paths]
+            if self.is_free or self.label is not None:
+                self.getters = [lambda content: [content]]  # an outline that is never the same
+        outline = [_outline(get(content)) for get in self.getters]
+        if outline == self.outline:  # the channels are in the same places as in the last message
+            self.kinds.append(self.kinds[-1])
+            if self.fast is None:
+                message = _by_name(content, [])
+                self.fast = [_place(message, column.path) for column in self.columns.values()]
+            return [get(content) for get in self.fast]
+        self.outline, self.fast = outline, None
         names: list[str] = []
         message = _by_name(content, names)
         frame = ":".join(filter(None, (_frame(_getter(name)(message)) for name in _FRAMES)))
-        if (frame, *names) not in self.kind_of:
-            if len(set(self._frames())) > MOST_ELEMENTS:  # the frames count the messages
-                frame = ""
-            self._find(where, message, self.kind_of.setdefault((frame, *names), len(self.kind_of)))
-        self.kinds.append(self.kind_of[frame, *names])
-        return message
+        if (frame, *names) not in self.kind_of and len(set(self._frames())) > MOST_ELEMENTS:
+            frame = ""  # the frames count the messages
+        kind = self.kind_of.setdefault((frame, *names), len(self.kind_of))
+        # Beyond this number of sets of fields, the fields are keys of data.
+        is_open = self.is_free and self.wanted is None and len(self.found) < MOST_ELEMENTS
+        found = kind, self.form, *(_numbers_in(message) if is_open else ())
+        if found not in self.found:
+            self.found.add(found)
+            self.fields[self.form].update(path for path, _ in _leaves(content))
+            self._find(where, message, kind)
+        self.kinds.append(kind)
+        if self.label is not None:
+            self.labels.append(_text(_getter(self.label[len(self.topic) + 1 :])(message)))
+        return [_getter(column.path)(message) for column in self.columns.values()]
 
     def _frames(self) -> list[str]:
         return [frame for frame, *_ in self.kind_of]
@@ -101,12 +155,10 @@ class _Series:
         for channel in numbers if self.wanted is None else self.wanted:
             frame, given = _frame_and_path(self.topic, channel)
             path, is_named = _named_path(message, given)
-            is_new = not kind or is_named or self.wanted is not None
-            is_here = path and frame in (None, self._frames()[kind])
-            if channel == self.label or not is_here or not is_new:
+            if channel == self.label or not path or frame not in (None, self._frames()[kind]):
                 continue
             missing = [math.nan] * len(self.kinds)
-            column = self.columns.setdefault(channel, _Column(path, missing, []))
+            column = self.columns.setdefault(channel, _Column(path, missing, is_named))
             if path != column.path:
                 name = f"{self.topic}.{path if column.path == given else column.path}"
                 raise RecordingError(
@@ -114,37 +166,50 @@ class _Series:
                     f" {column.path!r} in some messages and {path!r} in others; choose an element"
                     f" by its name, such as {name!r}."
                 )
-            column.kinds += [kind] * is_named
+            column.kinds.add(kind)
 
     def sensors(self, where: Path) -> Iterator[tuple[str, NDArray[np.bool_], dict[str, _Column]]]:
-        """Yield each sensor's name, messages and channels.
+        """Yield each sensor's name, messages and channels; the whole topic if it has no channels.
 
         Messages with different frames, or with different named elements, are of several sensors.
         """
         frames, of_message = self._frames(), np.array(self.kinds)
         several = 1 < len(set(frames)) <= MOST_ELEMENTS
+        suffixes = [f"[{frame}]" if several else "" for frame in frames]
         found: dict[tuple[str, tuple[int, ...]], dict[str, _Column]] = defaultdict(dict)
         for channel, column in self.columns.items():
             frame, path = _frame_and_path(self.topic, channel)
             kinds: dict[str, list[int]] = defaultdict(list)
-            for kind in column.kinds or range(len(frames)):
-                if not several or frame in (None, frames[kind]):
-                    kinds[f"[{frames[kind]}]" if several else ""].append(kind)
+            here = {suffixes[kind] for kind in column.kinds}
+            for kind, suffix in enumerate(suffixes):
+                is_of = kind in column.kinds if column.is_named else suffix in here
+                if is_of and (not several or frame in (None, frames[kind])):
+                    kinds[suffix].append(kind)
             if self.wanted is not None and len(kinds) > 1:
                 raise RecordingError(
                     f"{where}: messages of {self.topic!r} have several frame_id or child_frame_id"
                     f" ({listed(kinds, 6)}), so they are not one signal; name the frame, as in"
                     f" '{self.topic}{next(iter(kinds))}.{path}'."
                 )
-            for name, those in kinds.items():
-                sensor = self.topic + name
+            for suffix, those in kinds.items():
+                sensor = self.topic + suffix
                 key = f"{sensor}.{path}" if self.wanted is None else channel
                 found[sensor, tuple(those)][key] = column
         for (sensor, members), columns in found.items():
             yield sensor, np.isin(of_message, members), columns
+        if not found:
+            yield self.topic, np.ones(len(of_message), bool), {}
 
     def arrays(self, where: Path) -> Iterator[TopicArrays]:
         """Yield the messages of each sensor, and the labels, as arrays."""
+        for column in self.columns.values() if len(self.fields) > 1 else ():
+            name = column.path.partition("[")[0]
+            if len({name in fields for fields in self.fields.values()}) > 1:
+                types = listed([type_ for type_, _ in self.fields], 6)
+                raise RecordingError(
+                    f"{where}: messages of {self.topic!r} have several definitions ({types}), and"
+                    f" not all of them have {name!r}; use channels to choose fields that all have."
+                )
         times_s, time_from = np.array(self.times_s), TIMES[0] if self.uses_header else TIMES[1]
         made = partial(TopicArrays, message_type=self.message_type, units={}, time_from=time_from)
         for name, rows, columns in self.sensors(where):
@@ -191,7 +256,7 @@ def read_robot_log(
         The file, or the files of a split bag in order.
     options : ReadOptions, optional
         `channels`, `time_column`, `stamps`, `label_column`, `salvage` and `scratch` (for MDF files)
-        are used, and can also be given by name. By default, all numbers in the first message of
+        are used, and can also be given by name. By default, all numbers in the messages of
         each topic are channels, including the elements of arrays of up to 64 numbers.
     time_column : str, optional
         Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
@@ -275,7 +340,11 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
         if topic.labels is not None:
             spans = _spans_of(where, name, topic, options)
         if topic.channels:
-            content = Content(topic.columns, Stamps(topic.times_s, {}), name, topic.units)
+            columns = {
+                name: x if x is None else map_blocks(_without_infinity, x, np.float64)
+                for name, x in topic.columns.items()
+            }
+            content = Content(columns, Stamps(topic.times_s, {}), name, topic.units)
             sensor = topic.channels[0] if topic.name in dict(parts) else topic.name
             parts.append((sensor, make_recording(where, content, use, origin)))
     recording = parts[0][1]
@@ -333,22 +402,21 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
     def may_differ(topic: str) -> bool:
         """Return whether the topic may have messages of several kinds."""
         series = series_of.get(topic)
-        return series is None or len(series.kinds) < _LISTED or len(series.kind_of) > 1
+        few = series is None or len(series.kinds) < _LISTED
+        return few or len(series.kind_of) > 1 or series.is_free
 
     for message in _messages(paths, channels, may_differ):
         series = series_of.setdefault(message.topic, _Series(message.topic, message.type))
         if message.content is None:
             series.kinds.append(0)
         else:
-            series.by_name(paths[0], message.content)
-        series.times_s.append(_time_s(paths[0], message, uses_header=False))
+            series.read(paths[0], message.type, message.content)
+        series.note_time(paths[0], message)
     if channels is not None and not series_of:
         raise _no_such(paths[0], channels[0], _all_numbers(paths))
     topics = []
-    for topic, series in sorted(series_of.items()):
-        whole: dict[str, _Column] = {}
-        every = topic, np.ones(len(series.kinds), bool), whole
-        for name, rows, columns in [*series.sensors(paths[0])] or [every]:
+    for _, series in sorted(series_of.items()):
+        for name, rows, columns in series.sensors(paths[0]):
             rate_hz = rate_of(np.array(series.times_s)[rows])
             if channels is None or any(_is_of(name, channel) for channel in channels):
                 n_messages = int(rows.sum())
@@ -405,6 +473,10 @@ def _read_topics(
     return topics
 
 
+def _without_infinity(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isinf(values), np.nan, values)
+
+
 def _has_number(values: NDArray[np.float64] | None) -> bool:
     if values is None:
         return False
@@ -450,13 +522,12 @@ def _read_messages(
         series = series_of.get(message.topic)
         if series is None:
             series = series_of[message.topic] = _begin(message, options, paths[0])
-        series.times_s.append(_time_s(paths[0], message, uses_header=series.uses_header))
-        content = series.by_name(paths[0], message.content)
-        for column in series.columns.values():
-            column.values.append(_number(_getter(column.path)(content)))
-        if series.label is not None:
-            label = series.label[len(message.topic) + 1 :]
-            series.labels.append(_text(_getter(label)(content)))
+        series.note_time(paths[0], message)
+        values = series.read(paths[0], message.type, message.content)
+        for column, value in zip(series.columns.values(), values, strict=True):
+            column.values.append(_number(value))
+    if options.time_column is None and series_of:
+        _check_clocks(paths[0], series_of.values())
     return [arrays for series in series_of.values() for arrays in series.arrays(paths[0])]
 
 
@@ -534,7 +605,7 @@ def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         yield from ((str(key), part) for key, part in value.items())
     else:
         yield from ((name, getattr(value, name)) for name in _field_names(value.__class__))
@@ -544,6 +615,12 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 def _field_names(kind: Any) -> tuple[str, ...]:
     fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
     return tuple(field.name for field in fields if not field.name.startswith("__"))
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a message that have no fields, and their paths."""
+    for name, part in _items(value):
+        yield from [*_leaves(part, f"{path}{name}.")] or [(path + name, part)]
 
 
 def _numbers_in(content: Any) -> Iterator[str]:
@@ -629,10 +706,29 @@ def _getter(path: str) -> Callable[[Any], Any]:
     return lambda message: reduce(_part_of, parts, message)
 
 
+def _outline(part: Any) -> Any:
+    """Return what names the elements of a field, or may be named: the text, or the length."""
+    if isinstance(part, np.ndarray):
+        return len(part)
+    return part if not part or isinstance(part[0], str) else object()  # structs differ
+
+
+def _place(message: Any, path: str) -> Callable[[Any], Any]:
+    """Return a function that gets the value at a path in all messages with the same outline."""
+    if _getter(path)(message) is None:
+        return lambda content: None
+    fields, _, key = path.partition("[")
+    get, elements = attrgetter(fields), _getter(fields)(message)
+    if not key:
+        return get
+    at = [*elements].index(key[:-1]) if isinstance(elements, _Named) else int(key[:-1])
+    return lambda content: get(content)[at]
+
+
 def _part_of(value: Any, part: str) -> Any:
     """Return a field or an element of a value, or None if it is missing."""
     try:
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return value[part]
         if isinstance(value, list | tuple | np.ndarray):
             return value[int(part)]
@@ -665,16 +761,24 @@ def _stamp_ns(content: Any) -> int | None:
     return seconds * 10**9 + nanoseconds or None
 
 
-def _time_s(where: Path, message: "_Message", *, uses_header: bool) -> float:
-    time_ns = _stamp_ns(message.content) if uses_header else message.log_time_ns
-    if time_ns is None:
-        raise RecordingError(
-            f"{where}: a message of {message.topic!r} has no {TIMES[0]}, unlike the first message;"
-            f" use time_column={TIMES[1]!r}."
-        )
-    # A float would round seconds since 1970 to 0.2 us; stamps of a different clock are not shifted.
-    since_start = time_ns - message.start_ns
-    return (since_start if abs(since_start) < _DAY_NS else time_ns) / 10**9
+def _check_clocks(where: Path, log: Iterable[_Series]) -> None:
+    """Raise an error if the stamps of two sensors are of different clocks."""
+    sensors = [
+        (name, rows.sum(), *np.array(series.clock)[rows].T)
+        for series in log
+        for name, rows, _ in series.sensors(where)
+    ]
+    first, _, logged_s, delays_s = max(sensors, key=itemgetter(1))
+    for name, _, at_s, by_s in sensors:
+        # A stamp may be that of the start of a long measurement. For one message, the rate is NaN.
+        usual_s = _LATE_S + 1 / rate_of(at_s)
+        apart_s = abs(np.median(by_s - np.interp(at_s, logged_s, delays_s)))
+        if apart_s > usual_s:
+            raise RecordingError(
+                f"{where}: {TIMES[0]} of {first!r} and {name!r} are of different clocks, because"
+                f" they are {apart_s:.6g} s apart at the same log time; use"
+                f" time_column={TIMES[1]!r}, or time_column={TIMES[0]!r} if one is only late."
+            )
 
 
 # Reading messages
