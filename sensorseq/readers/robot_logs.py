@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial, reduce
 from importlib import import_module
-from operator import attrgetter, itemgetter
+from itertools import takewhile, zip_longest
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, NamedTuple
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
-from sensorseq.io.scratch import count_where, map_blocks
+from sensorseq.io.scratch import count_where
 from sensorseq.options import ReadOptions, combined
 from sensorseq.readers.columns import (
     CodedLabels,
@@ -50,12 +51,16 @@ from sensorseq.text import listed
 _PART = re.compile(r"(?:^|\.)(\w+)|\[([^\]]+)\]")
 _NAMES = re.compile(r"(\w+_)?names?")  # fields with the names of the elements of other fields
 _OWN_NAMES = ("child_frame_id", "name")  # fields with the name of an element itself
+_OWN_TEXTS = ("frame_id", *_OWN_NAMES)
 _FRAMES = ("header.frame_id", "child_frame_id")  # fields that name the source of a message
 _BAG_MAGIC = b"#ROSBAG V2.0\n"
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7  # record types of a bag
 _LISTED = 1000  # number of messages of a topic after which a list of topics assumes one sensor
 _LATE_S = 1.0  # maximum delay of a message from its stamp, besides its period
 _DAY_NS = 24 * 3600 * 10**9
+
+_Form = tuple[str, type]  # the type of messages, and the class of their contents
+_Get = Callable[[Any], Any]
 
 
 @dataclass
@@ -64,8 +69,7 @@ class _Column:
 
     path: str  # with names of elements
     values: list[float]
-    is_named: bool  # True if the path contains the name of an element
-    kinds: set[int] = field(default_factory=set)  # of messages with this channel
+    kinds: set[int]  # of messages that name the elements in its path; empty for a plain path
 
 
 @dataclass
@@ -78,73 +82,46 @@ class _Series:
     label: str | None = None
     uses_header: bool = False  # True if the times come from message headers
     times_s: list[float] = field(default_factory=list)
-    clock: list[tuple[float, float]] = field(default_factory=list)  # log times and delays in s
     labels: list[str | None] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)  # of each message
     kind_of: dict[tuple[str, ...], int] = field(default_factory=dict)  # by frame and names
     columns: dict[str, _Column] = field(default_factory=dict)
-    found: set[tuple[Any, ...]] = field(default_factory=set)  # kinds, and sets of optional fields
-    form: tuple[Any, ...] = ()  # type and class of the last message
-    fields: dict[tuple[Any, ...], set[str]] = field(default_factory=lambda: defaultdict(set))
-    getters: list[Callable[[Any], Any]] = field(default_factory=list)  # of its outline
-    outline: list[Any] | None = None  # the frames, names and lengths of the last message
-    fast: list[Callable[[Any], Any]] | None = None  # functions that read the columns
-
-    @property
-    def is_free(self) -> bool:
-        """True if messages may contain other fields than the first one."""
-        return self.form[1] is dict
-
-    def note_time(self, where: Path, message: "_Message") -> None:
-        time_ns = _stamp_ns(message.content) if self.uses_header else message.log_time_ns
-        if time_ns is None:
-            raise RecordingError(
-                f"{where}: a message of {self.topic!r} has no {TIMES[0]}, unlike the first message;"
-                f" use time_column={TIMES[1]!r}."
-            )
-        # A float would round seconds since 1970 to 0.2 us; stamps of a different clock are not
-        # shifted.
-        since_ns, logged_ns = time_ns - message.start_ns, message.log_time_ns
-        self.times_s.append((since_ns if abs(since_ns) < _DAY_NS else time_ns) / 10**9)
-        self.clock.append(((logged_ns - message.start_ns) / 10**9, (logged_ns - time_ns) / 10**9))
+    clock: list[tuple[float, float]] = field(default_factory=list)  # log times and delays in s
+    fields: dict[_Form, list[str]] = field(default_factory=dict)  # in the first message of a form
+    sources: dict[_Form, list[_Get]] = field(default_factory=dict)  # of parts of an outline
+    plans: dict[Any, tuple[int, list[_Get]]] = field(default_factory=dict)  # by outline
 
     def read(self, where: Path, type_: str, content: Any) -> list[Any]:
-        """Return the values of all channels in the next message, and note its kind and label."""
-        if (type_, content.__class__) != self.form:
-            self.form, self.outline = (type_, content.__class__), None
-            paths = [
-                at
-                for at, x in _leaves(content)
-                if at in _FRAMES or isinstance(x, list | np.ndarray)
-            ]
-            self.getters = [attrgetter(path) for path in paths]
-            if self.is_free or self.label is not None:
-                self.getters = [lambda content: [content]]  # an outline that is never the same
-        outline = [_outline(get(content)) for get in self.getters]
-        if outline == self.outline:  # the channels are in the same places as in the last message
-            self.kinds.append(self.kinds[-1])
-            if self.fast is None:
-                message = _by_name(content, [])
-                self.fast = [_place(message, column.path) for column in self.columns.values()]
-            return [get(content) for get in self.fast]
-        self.outline, self.fast = outline, None
+        """Return the values of the channels, and of the label, in the next message."""
+        form = type_, content.__class__
+        if form not in self.fields:
+            leaves = dict(_leaves(content))
+            varying = [path for path in leaves if path in _FRAMES or not np.isscalar(leaves[path])]
+            self.fields[form], is_free = [*leaves], isinstance(content, dict)
+            self.sources[form] = [lambda x: x] if is_free else [*map(attrgetter, varying)]
+        outline = form, *[_outline(get(content)) for get in self.sources[form]]
+        kind, getters = self.plans.get(outline) or self._plan(where, content, outline)
+        self.kinds.append(kind)
+        return [get(content) for get in getters]
+
+    def _plan(self, where: Path, content: Any, outline: Any) -> tuple[int, list[_Get]]:
+        """Return the kind of the messages with an outline, and functions that read them."""
         names: list[str] = []
         message = _by_name(content, names)
-        frame = ":".join(filter(None, (_frame(_getter(name)(message)) for name in _FRAMES)))
+        frame = ":".join(filter(None, (_frame(_part_at(message, name)) for name in _FRAMES)))
         if (frame, *names) not in self.kind_of and len(set(self._frames())) > MOST_ELEMENTS:
             frame = ""  # the frames count the messages
-        kind = self.kind_of.setdefault((frame, *names), len(self.kind_of))
-        # Beyond this number of sets of fields, the fields are keys of data.
-        is_open = self.is_free and self.wanted is None and len(self.found) < MOST_ELEMENTS
-        found = kind, self.form, *(_numbers_in(message) if is_open else ())
-        if found not in self.found:
-            self.found.add(found)
-            self.fields[self.form].update(path for path, _ in _leaves(content))
+        is_few = len(self.plans) < MOST_ELEMENTS  # otherwise, fields may be keys of data
+        if is_few or (frame, *names) not in self.kind_of:
+            kind = self.kind_of.setdefault((frame, *names), len(self.kind_of))
             self._find(where, message, kind)
-        self.kinds.append(kind)
-        if self.label is not None:
-            self.labels.append(_text(_getter(self.label[len(self.topic) + 1 :])(message)))
-        return [_getter(column.path)(message) for column in self.columns.values()]
+        paths = [self.label[len(self.topic) + 1 :]] if self.label else []
+        paths += [column.path for column in self.columns.values()]
+        getters = [_getter(content, _named_path(message, path)[2]) for path in paths]
+        plan = self.kind_of[frame, *names], getters
+        if is_few:
+            self.plans[outline] = plan
+        return plan
 
     def _frames(self) -> list[str]:
         return [frame for frame, *_ in self.kind_of]
@@ -154,11 +131,11 @@ class _Series:
         numbers = [f"{self.topic}.{path}" for path in _numbers_in(message)]
         for channel in numbers if self.wanted is None else self.wanted:
             frame, given = _frame_and_path(self.topic, channel)
-            path, is_named = _named_path(message, given)
+            path, is_named, _ = _named_path(message, given)
             if channel == self.label or not path or frame not in (None, self._frames()[kind]):
                 continue
             missing = [math.nan] * len(self.kinds)
-            column = self.columns.setdefault(channel, _Column(path, missing, is_named))
+            column = self.columns.setdefault(channel, _Column(path, missing, set()))
             if path != column.path:
                 name = f"{self.topic}.{path if column.path == given else column.path}"
                 raise RecordingError(
@@ -166,33 +143,30 @@ class _Series:
                     f" {column.path!r} in some messages and {path!r} in others; choose an element"
                     f" by its name, such as {name!r}."
                 )
-            column.kinds.add(kind)
+            column.kinds.update([kind] * is_named)
 
     def sensors(self, where: Path) -> Iterator[tuple[str, NDArray[np.bool_], dict[str, _Column]]]:
-        """Yield each sensor's name, messages and channels; the whole topic if it has no channels.
+        """Yield each sensor's name, messages and channels; the whole topic if it has none.
 
         Messages with different frames, or with different named elements, are of several sensors.
         """
         frames, of_message = self._frames(), np.array(self.kinds)
         several = 1 < len(set(frames)) <= MOST_ELEMENTS
-        suffixes = [f"[{frame}]" if several else "" for frame in frames]
         found: dict[tuple[str, tuple[int, ...]], dict[str, _Column]] = defaultdict(dict)
         for channel, column in self.columns.items():
             frame, path = _frame_and_path(self.topic, channel)
             kinds: dict[str, list[int]] = defaultdict(list)
-            here = {suffixes[kind] for kind in column.kinds}
-            for kind, suffix in enumerate(suffixes):
-                is_of = kind in column.kinds if column.is_named else suffix in here
-                if is_of and (not several or frame in (None, frames[kind])):
-                    kinds[suffix].append(kind)
+            for kind in sorted(column.kinds) or range(len(frames)):
+                if not several or frame in (None, frames[kind]):
+                    kinds[f"[{frames[kind]}]" if several else ""].append(kind)
             if self.wanted is not None and len(kinds) > 1:
                 raise RecordingError(
                     f"{where}: messages of {self.topic!r} have several frame_id or child_frame_id"
                     f" ({listed(kinds, 6)}), so they are not one signal; name the frame, as in"
                     f" '{self.topic}{next(iter(kinds))}.{path}'."
                 )
-            for suffix, those in kinds.items():
-                sensor = self.topic + suffix
+            for name, those in kinds.items():
+                sensor = self.topic + name
                 key = f"{sensor}.{path}" if self.wanted is None else channel
                 found[sensor, tuple(those)][key] = column
         for (sensor, members), columns in found.items():
@@ -202,13 +176,12 @@ class _Series:
 
     def arrays(self, where: Path) -> Iterator[TopicArrays]:
         """Yield the messages of each sensor, and the labels, as arrays."""
-        for column in self.columns.values() if len(self.fields) > 1 else ():
-            name = column.path.partition("[")[0]
+        for name in {column.path.partition("[")[0] for column in self.columns.values()}:
             if len({name in fields for fields in self.fields.values()}) > 1:
-                types = listed([type_ for type_, _ in self.fields], 6)
                 raise RecordingError(
-                    f"{where}: messages of {self.topic!r} have several definitions ({types}), and"
-                    f" not all of them have {name!r}; use channels to choose fields that all have."
+                    f"{where}: messages of {self.topic!r} have several definitions"
+                    f" ({listed([type_ for type_, _ in self.fields], 6)}), and not all of them have"
+                    f" {name!r}; use channels to choose fields that all have."
                 )
         times_s, time_from = np.array(self.times_s), TIMES[0] if self.uses_header else TIMES[1]
         made = partial(TopicArrays, message_type=self.message_type, units={}, time_from=time_from)
@@ -340,11 +313,7 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
         if topic.labels is not None:
             spans = _spans_of(where, name, topic, options)
         if topic.channels:
-            columns = {
-                name: x if x is None else map_blocks(_without_infinity, x, np.float64)
-                for name, x in topic.columns.items()
-            }
-            content = Content(columns, Stamps(topic.times_s, {}), name, topic.units)
+            content = Content(topic.columns, Stamps(topic.times_s, {}), name, topic.units)
             sensor = topic.channels[0] if topic.name in dict(parts) else topic.name
             parts.append((sensor, make_recording(where, content, use, origin)))
     recording = parts[0][1]
@@ -402,8 +371,9 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
     def may_differ(topic: str) -> bool:
         """Return whether the topic may have messages of several kinds."""
         series = series_of.get(topic)
-        few = series is None or len(series.kinds) < _LISTED
-        return few or len(series.kind_of) > 1 or series.is_free
+        if series is None or len(series.kinds) < _LISTED or len(series.kind_of) > 1:
+            return True
+        return any(kind is dict for _, kind in series.fields)
 
     for message in _messages(paths, channels, may_differ):
         series = series_of.setdefault(message.topic, _Series(message.topic, message.type))
@@ -411,7 +381,7 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
             series.kinds.append(0)
         else:
             series.read(paths[0], message.type, message.content)
-        series.note_time(paths[0], message)
+        _add_time(paths[0], message, series)
     if channels is not None and not series_of:
         raise _no_such(paths[0], channels[0], _all_numbers(paths))
     topics = []
@@ -473,10 +443,6 @@ def _read_topics(
     return topics
 
 
-def _without_infinity(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(np.isinf(values), np.nan, values)
-
-
 def _has_number(values: NDArray[np.float64] | None) -> bool:
     if values is None:
         return False
@@ -522,9 +488,11 @@ def _read_messages(
         series = series_of.get(message.topic)
         if series is None:
             series = series_of[message.topic] = _begin(message, options, paths[0])
-        series.note_time(paths[0], message)
+        _add_time(paths[0], message, series)
         values = series.read(paths[0], message.type, message.content)
-        for column, value in zip(series.columns.values(), values, strict=True):
+        if series.label is not None:
+            series.labels.append(_text(values.pop(0)))
+        for column, value in zip_longest(series.columns.values(), values):
             column.values.append(_number(value))
     if options.time_column is None and series_of:
         _check_clocks(paths[0], series_of.values())
@@ -618,9 +586,27 @@ def _field_names(kind: Any) -> tuple[str, ...]:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the fields of a message that have no fields, and their paths."""
+    """Yield the paths and values of the fields that contain no fields."""
     for name, part in _items(value):
         yield from [*_leaves(part, f"{path}{name}.")] or [(path + name, part)]
+
+
+def _outline(value: Any) -> Any:
+    """Return what decides where the channels of a message are: names, frames and lengths."""
+    if isinstance(value, int | float):
+        return 0
+    if isinstance(value, list) and (len(value) <= MOST_ELEMENTS or _are_names(value)):
+        return tuple(map(_outline, value))
+    if isinstance(value, list | np.ndarray):
+        return len(value)
+    return (
+        value
+        if isinstance(value, str | None)
+        else tuple(
+            (name, "" if isinstance(part, str) and name not in _OWN_TEXTS else _outline(part))
+            for name, part in _items(value)
+        )
+    )
 
 
 def _numbers_in(content: Any) -> Iterator[str]:
@@ -680,52 +666,41 @@ def _are_names(values: Sequence[Any]) -> bool:
     return is_text and 0 < len(values) == len(set(values))
 
 
-def _named_path(message: Any, path: str) -> tuple[str, bool]:
+def _named_path(message: Any, path: str) -> tuple[str, bool, list[str | int]]:
     """Return a path with elements by name, or "" if it is not in the message.
 
-    Also return whether an element of the path has a name.
+    Also return whether an element of the path has a name, and the path's parts by number.
     """
-    named, is_named = "", False
-    for match in _PART.finditer(path):
-        field_name, key = match.groups()
-        if isinstance(message, _Named) and key is not None:
+    named, is_named, parts = "", False, list[str | int]()
+    for field_name, key in _PART.findall(path):
+        part = key or field_name
+        if isinstance(message, _Named) and key:
             is_named = True
             if key not in message:
                 if not key.isdigit() or int(key) >= len(message):
-                    return "", True
+                    return "", True, [""]
                 key = list(message)[int(key)]
-        named += f"[{key}]" if field_name is None else f".{field_name}"
+            part = list(message).index(key)
+        named += f".{field_name}" if field_name else f"[{key}]"
+        parts.append(part)
         message = _part_of(message, key or field_name)
-    return named.removeprefix("."), is_named
+    return named.removeprefix("."), is_named, parts
 
 
-@cache
-def _getter(path: str) -> Callable[[Any], Any]:
-    """Return a function that gets the value at a path in a message, or None if it is missing."""
-    parts = [name or key for name, key in _PART.findall(path)]
-    return lambda message: reduce(_part_of, parts, message)
+def _getter(content: Any, parts: list[str | int]) -> _Get:
+    """Return a function that gets the value at a path, or None if it is missing."""
+    fields = ".".join(takewhile(lambda part: isinstance(part, str) and not part.isdigit(), parts))
+    if isinstance(content, dict) or _part_at(content, fields) is None:
+        return partial(reduce, _part_of, parts)
+    get, rest = attrgetter(fields), parts[fields.count(".") + 1 :]
+    return (lambda content: reduce(_part_of, rest, get(content))) if rest else get
 
 
-def _outline(part: Any) -> Any:
-    """Return what names the elements of a field, or may be named: the text, or the length."""
-    if isinstance(part, np.ndarray):
-        return len(part)
-    return part if not part or isinstance(part[0], str) else object()  # structs differ
+def _part_at(message: Any, path: str) -> Any:
+    return reduce(_part_of, path.split("."), message)
 
 
-def _place(message: Any, path: str) -> Callable[[Any], Any]:
-    """Return a function that gets the value at a path in all messages with the same outline."""
-    if _getter(path)(message) is None:
-        return lambda content: None
-    fields, _, key = path.partition("[")
-    get, elements = attrgetter(fields), _getter(fields)(message)
-    if not key:
-        return get
-    at = [*elements].index(key[:-1]) if isinstance(elements, _Named) else int(key[:-1])
-    return lambda content: get(content)[at]
-
-
-def _part_of(value: Any, part: str) -> Any:
+def _part_of(value: Any, part: Any) -> Any:
     """Return a field or an element of a value, or None if it is missing."""
     try:
         if isinstance(value, dict):
@@ -738,9 +713,9 @@ def _part_of(value: Any, part: str) -> Any:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool | int | float | np.number | np.bool_):
+    if isinstance(value, bool | int | float | np.number | np.bool_) and math.isfinite(value):
         return float(value)
-    return math.nan
+    return math.nan  # also for infinity, which means that nothing was in range
 
 
 def _text(value: Any) -> str | None:
@@ -752,33 +727,42 @@ def _text(value: Any) -> str | None:
 
 def _stamp_ns(content: Any) -> int | None:
     """Return the timestamp in a message's header or stamp field; None if it is missing or 0."""
-    stamp = _getter("header.stamp")(content) or _getter("timestamp")(content)
-    parts = dict(_items(stamp))
-    seconds = next((parts[name] for name in ("sec", "secs", "seconds") if name in parts), None)
-    nanoseconds = next((parts[n] for n in ("nanosec", "nsec", "nsecs", "nanos") if n in parts), 0)
+    stamp = _part_of(_part_of(content, "header"), "stamp") or _part_of(content, "timestamp")
+    find = partial(_part_of, stamp)
+    seconds = next((x for x in map(find, ("sec", "secs", "seconds")) if x is not None), None)
+    names = "nanosec", "nsec", "nsecs", "nanos"
+    nanoseconds = next((x for x in map(find, names) if x is not None), 0)
     if not isinstance(seconds, int) or not isinstance(nanoseconds, int):
         return None
     return seconds * 10**9 + nanoseconds or None
 
 
 def _check_clocks(where: Path, log: Iterable[_Series]) -> None:
-    """Raise an error if the stamps of two sensors are of different clocks."""
-    sensors = [
-        (name, rows.sum(), *np.array(series.clock)[rows].T)
-        for series in log
-        for name, rows, _ in series.sensors(where)
-    ]
-    first, _, logged_s, delays_s = max(sensors, key=itemgetter(1))
-    for name, _, at_s, by_s in sensors:
-        # A stamp may be that of the start of a long measurement. For one message, the rate is NaN.
-        usual_s = _LATE_S + 1 / rate_of(at_s)
-        apart_s = abs(np.median(by_s - np.interp(at_s, logged_s, delays_s)))
-        if apart_s > usual_s:
+    """Raise an error if the times of two sensors are of different clocks."""
+    clocks = [(name, *np.array(s.clock)[rows].T) for s in log for name, rows, _ in s.sensors(where)]
+    first, logged_s, delays_s = max(clocks, key=lambda clock: len(clock[1]))
+    for name, at_s, late_s in clocks:
+        apart_s = abs(np.median(late_s - np.interp(at_s, logged_s, delays_s)))
+        # A stamp may be that of the start of a period. The rate of one message is NaN.
+        if apart_s > _LATE_S + 1 / rate_of(at_s):
             raise RecordingError(
-                f"{where}: {TIMES[0]} of {first!r} and {name!r} are of different clocks, because"
-                f" they are {apart_s:.6g} s apart at the same log time; use"
-                f" time_column={TIMES[1]!r}, or time_column={TIMES[0]!r} if one is only late."
+                f"{where}: the times of {first!r} and {name!r} are of different clocks: messages"
+                f" logged together are {apart_s:.6g} s apart. Use time_column={TIMES[1]!r}; if both"
+                f" have a {TIMES[0]} and one is only late, use time_column={TIMES[0]!r}."
             )
+
+
+def _add_time(where: Path, message: "_Message", series: _Series) -> None:
+    time_ns = _stamp_ns(message.content) if series.uses_header else message.log_time_ns
+    if time_ns is None:
+        raise RecordingError(
+            f"{where}: a message of {message.topic!r} has no {TIMES[0]}, unlike the first message;"
+            f" use time_column={TIMES[1]!r}."
+        )
+    # A float would round seconds since 1970 to 0.2 us; stamps of a different clock are not shifted.
+    since_start, logged_ns = time_ns - message.start_ns, message.log_time_ns
+    series.times_s.append((since_start if abs(since_start) < _DAY_NS else time_ns) / 10**9)
+    series.clock.append(((logged_ns - message.start_ns) / 10**9, (logged_ns - time_ns) / 10**9))
 
 
 # Reading messages
