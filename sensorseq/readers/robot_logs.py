@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial, reduce
 from importlib import import_module
-from itertools import takewhile, zip_longest
+from itertools import zip_longest
 from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,6 +48,7 @@ from sensorseq.readers.ulog import read_ulog
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.text import listed
 
+_ELEMENT = re.compile(r"\[\d+\]")
 _PART = re.compile(r"(?:^|\.)(\w+)|\[([^\]]+)\]")
 _NAMES = re.compile(r"(\w+_)?names?")  # fields with the names of the elements of other fields
 _OWN_NAMES = ("child_frame_id", "name")  # fields with the name of an element itself
@@ -56,11 +57,8 @@ _FRAMES = ("header.frame_id", "child_frame_id")  # fields that name the source o
 _BAG_MAGIC = b"#ROSBAG V2.0\n"
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7  # record types of a bag
 _LISTED = 1000  # number of messages of a topic after which a list of topics assumes one sensor
-_LATE_S = 1.0  # maximum delay of a message from its stamp, besides its period
+_LATE_S = 1.0  # maximum delay of a message from its stamp, besides periods
 _DAY_NS = 24 * 3600 * 10**9
-
-_Form = tuple[str, type]  # the type of messages, and the class of their contents
-_Get = Callable[[Any], Any]
 
 
 @dataclass
@@ -87,48 +85,52 @@ class _Series:
     kind_of: dict[tuple[str, ...], int] = field(default_factory=dict)  # by frame and names
     columns: dict[str, _Column] = field(default_factory=dict)
     clock: list[tuple[float, float]] = field(default_factory=list)  # log times and delays in s
-    fields: dict[_Form, list[str]] = field(default_factory=dict)  # in the first message of a form
-    sources: dict[_Form, list[_Get]] = field(default_factory=dict)  # of parts of an outline
-    plans: dict[Any, tuple[int, list[_Get]]] = field(default_factory=dict)  # by outline
+    # The fields, and the functions that read the outline, by the type and class of messages.
+    forms: dict[tuple[str, type], tuple[list[str], list[Any]]] = field(default_factory=dict)
+    plans: dict[Any, tuple[int, list[partial[Any]]]] = field(default_factory=dict)  # by outline
 
     def read(self, where: Path, type_: str, content: Any) -> list[Any]:
         """Return the values of the channels, and of the label, in the next message."""
         form = type_, content.__class__
-        if form not in self.fields:
+        if form not in self.forms:
             leaves = dict(_leaves(content))
             varying = [path for path in leaves if path in _FRAMES or not np.isscalar(leaves[path])]
-            self.fields[form], is_free = [*leaves], isinstance(content, dict)
-            self.sources[form] = [lambda x: x] if is_free else [*map(attrgetter, varying)]
-        outline = form, *[_outline(get(content)) for get in self.sources[form]]
+            is_free = isinstance(content, dict)
+            self.forms[form] = [*leaves], [lambda x: x] if is_free else [*map(attrgetter, varying)]
+        outline = form, *[_outline(get(content)) for get in self.forms[form][1]]
         kind, getters = self.plans.get(outline) or self._plan(where, content, outline)
         self.kinds.append(kind)
         return [get(content) for get in getters]
 
-    def _plan(self, where: Path, content: Any, outline: Any) -> tuple[int, list[_Get]]:
+    def _plan(self, where: Path, content: Any, outline: Any) -> tuple[int, list[partial[Any]]]:
         """Return the kind of the messages with an outline, and functions that read them."""
         names: list[str] = []
         message = _by_name(content, names)
-        frame = ":".join(filter(None, (_frame(_part_at(message, name)) for name in _FRAMES)))
+        frame = ":".join(
+            filter(None, (_frame(reduce(_part_of, name.split("."), message)) for name in _FRAMES))
+        )
         if (frame, *names) not in self.kind_of and len(set(self._frames())) > MOST_ELEMENTS:
             frame = ""  # the frames count the messages
         is_few = len(self.plans) < MOST_ELEMENTS  # otherwise, fields may be keys of data
         if is_few or (frame, *names) not in self.kind_of:
-            kind = self.kind_of.setdefault((frame, *names), len(self.kind_of))
-            self._find(where, message, kind)
+            self._find(where, message, self.kind_of.setdefault((frame, *names), len(self.kind_of)))
         paths = [self.label[len(self.topic) + 1 :]] if self.label else []
         paths += [column.path for column in self.columns.values()]
-        getters = [_getter(content, _named_path(message, path)[2]) for path in paths]
+        getters = [partial(reduce, _part_of, _named_path(message, path)[2]) for path in paths]
         plan = self.kind_of[frame, *names], getters
-        if is_few:
-            self.plans[outline] = plan
-        return plan
+        return self.plans.setdefault(outline, plan) if is_few else plan
 
     def _frames(self) -> list[str]:
         return [frame for frame, *_ in self.kind_of]
 
     def _find(self, where: Path, message: Any, kind: int) -> None:
         """Find the channels in a message of a new kind."""
-        numbers = [f"{self.topic}.{path}" for path in _numbers_in(message)]
+        fields = {_ELEMENT.sub("[]", column.path) for column in self.columns.values()}
+        numbers = [  # without further elements of a list that grows
+            f"{self.topic}.{path}"
+            for path in _numbers_in(message)
+            if _ELEMENT.sub("[]", path) not in fields
+        ]
         for channel in numbers if self.wanted is None else self.wanted:
             frame, given = _frame_and_path(self.topic, channel)
             path, is_named, _ = _named_path(message, given)
@@ -177,10 +179,10 @@ class _Series:
     def arrays(self, where: Path) -> Iterator[TopicArrays]:
         """Yield the messages of each sensor, and the labels, as arrays."""
         for name in {column.path.partition("[")[0] for column in self.columns.values()}:
-            if len({name in fields for fields in self.fields.values()}) > 1:
+            if len({name in fields for fields, _ in self.forms.values()}) > 1:
                 raise RecordingError(
                     f"{where}: messages of {self.topic!r} have several definitions"
-                    f" ({listed([type_ for type_, _ in self.fields], 6)}), and not all of them have"
+                    f" ({listed([type_ for type_, _ in self.forms], 6)}), and not all of them have"
                     f" {name!r}; use channels to choose fields that all have."
                 )
         times_s, time_from = np.array(self.times_s), TIMES[0] if self.uses_header else TIMES[1]
@@ -229,8 +231,8 @@ def read_robot_log(
         The file, or the files of a split bag in order.
     options : ReadOptions, optional
         `channels`, `time_column`, `stamps`, `label_column`, `salvage` and `scratch` (for MDF files)
-        are used, and can also be given by name. By default, all numbers in the messages of
-        each topic are channels, including the elements of arrays of up to 64 numbers.
+        are used, and can also be given by name. By default, all numbers in the messages of each
+        topic are channels, including the elements of arrays of up to 64 numbers.
     time_column : str, optional
         Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
         ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
@@ -373,7 +375,7 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
         series = series_of.get(topic)
         if series is None or len(series.kinds) < _LISTED or len(series.kind_of) > 1:
             return True
-        return any(kind is dict for _, kind in series.fields)
+        return any(kind is dict for _, kind in series.forms)
 
     for message in _messages(paths, channels, may_differ):
         series = series_of.setdefault(message.topic, _Series(message.topic, message.type))
@@ -599,13 +601,11 @@ def _outline(value: Any) -> Any:
         return tuple(map(_outline, value))
     if isinstance(value, list | np.ndarray):
         return len(value)
-    return (
-        value
-        if isinstance(value, str | None)
-        else tuple(
-            (name, "" if isinstance(part, str) and name not in _OWN_TEXTS else _outline(part))
-            for name, part in _items(value)
-        )
+    if isinstance(value, str | None):
+        return value
+    return tuple(
+        (name, "" if isinstance(part, str) and name not in _OWN_TEXTS else _outline(part))
+        for name, part in _items(value)
     )
 
 
@@ -673,7 +673,7 @@ def _named_path(message: Any, path: str) -> tuple[str, bool, list[str | int]]:
     """
     named, is_named, parts = "", False, list[str | int]()
     for field_name, key in _PART.findall(path):
-        part = key or field_name
+        part = int(key) if key.isdigit() else field_name or key
         if isinstance(message, _Named) and key:
             is_named = True
             if key not in message:
@@ -681,32 +681,18 @@ def _named_path(message: Any, path: str) -> tuple[str, bool, list[str | int]]:
                     return "", True, [""]
                 key = list(message)[int(key)]
             part = list(message).index(key)
+            message = list(message.values())
         named += f".{field_name}" if field_name else f"[{key}]"
         parts.append(part)
-        message = _part_of(message, key or field_name)
+        message = _part_of(message, part)
     return named.removeprefix("."), is_named, parts
 
 
-def _getter(content: Any, parts: list[str | int]) -> _Get:
-    """Return a function that gets the value at a path, or None if it is missing."""
-    fields = ".".join(takewhile(lambda part: isinstance(part, str) and not part.isdigit(), parts))
-    if isinstance(content, dict) or _part_at(content, fields) is None:
-        return partial(reduce, _part_of, parts)
-    get, rest = attrgetter(fields), parts[fields.count(".") + 1 :]
-    return (lambda content: reduce(_part_of, rest, get(content))) if rest else get
-
-
-def _part_at(message: Any, path: str) -> Any:
-    return reduce(_part_of, path.split("."), message)
-
-
-def _part_of(value: Any, part: Any) -> Any:
+def _part_of(value: Any, part: str | int) -> Any:
     """Return a field or an element of a value, or None if it is missing."""
     try:
-        if isinstance(value, dict):
+        if isinstance(part, int) or isinstance(value, dict):
             return value[part]
-        if isinstance(value, list | tuple | np.ndarray):
-            return value[int(part)]
         return getattr(value, part)
     except (LookupError, AttributeError, TypeError, ValueError):
         return None
@@ -728,10 +714,9 @@ def _text(value: Any) -> str | None:
 def _stamp_ns(content: Any) -> int | None:
     """Return the timestamp in a message's header or stamp field; None if it is missing or 0."""
     stamp = _part_of(_part_of(content, "header"), "stamp") or _part_of(content, "timestamp")
-    find = partial(_part_of, stamp)
-    seconds = next((x for x in map(find, ("sec", "secs", "seconds")) if x is not None), None)
-    names = "nanosec", "nsec", "nsecs", "nanos"
-    nanoseconds = next((x for x in map(find, names) if x is not None), 0)
+    parts = dict(_items(stamp))
+    seconds = next((parts[name] for name in ("sec", "secs", "seconds") if name in parts), None)
+    nanoseconds = next((parts[n] for n in ("nanosec", "nsec", "nsecs", "nanos") if n in parts), 0)
     if not isinstance(seconds, int) or not isinstance(nanoseconds, int):
         return None
     return seconds * 10**9 + nanoseconds or None
@@ -744,7 +729,7 @@ def _check_clocks(where: Path, log: Iterable[_Series]) -> None:
     for name, at_s, late_s in clocks:
         apart_s = abs(np.median(late_s - np.interp(at_s, logged_s, delays_s)))
         # A stamp may be that of the start of a period. The rate of one message is NaN.
-        if apart_s > _LATE_S + 1 / rate_of(at_s):
+        if apart_s > _LATE_S + 1 / rate_of(logged_s) + 1 / rate_of(at_s):
             raise RecordingError(
                 f"{where}: the times of {first!r} and {name!r} are of different clocks: messages"
                 f" logged together are {apart_s:.6g} s apart. Use time_column={TIMES[1]!r}; if both"
