@@ -126,15 +126,14 @@ class _Series:
     def _find(self, where: Path, message: Any, kind: int) -> None:
         """Find the channels in a message of a new kind."""
         fields = {_ELEMENT.sub("[]", column.path) for column in self.columns.values()}
-        numbers = [  # without further elements of a list that grows
-            f"{self.topic}.{path}"
-            for path in _numbers_in(message)
-            if _ELEMENT.sub("[]", path) not in fields
-        ]
+        numbers = [f"{self.topic}.{path}" for path in _numbers_in(message)]
         for channel in numbers if self.wanted is None else self.wanted:
             frame, given = _frame_and_path(self.topic, channel)
             path, is_named, _ = _named_path(message, given)
-            if channel == self.label or not path or frame not in (None, self._frames()[kind]):
+            # A list that grows adds no channels.
+            is_old = self.wanted is None and not is_named and _ELEMENT.sub("[]", path) in fields
+            is_here = path and frame in (None, self._frames()[kind])
+            if channel == self.label or not is_here or is_old:
                 continue
             missing = [math.nan] * len(self.kinds)
             column = self.columns.setdefault(channel, _Column(path, missing, set()))
