@@ -106,9 +106,7 @@ class _Series:
         """Return the kind of the messages with an outline, and functions that read them."""
         names: list[str] = []
         message = _by_name(content, names)
-        frame = ":".join(
-            filter(None, (_frame(reduce(_part_of, name.split("."), message)) for name in _FRAMES))
-        )
+        frame = ":".join(filter(None, (_frame(message, path) for path in _FRAMES)))
         if (frame, *names) not in self.kind_of and len(set(self._frames())) > MOST_ELEMENTS:
             frame = ""  # the frames count the messages
         is_few = len(self.plans) < MOST_ELEMENTS  # otherwise, fields may be keys of data
@@ -177,7 +175,7 @@ class _Series:
 
     def arrays(self, where: Path) -> Iterator[TopicArrays]:
         """Yield the messages of each sensor, and the labels, as arrays."""
-        for name in {column.path.partition("[")[0] for column in self.columns.values()}:
+        for name in (column.path.partition("[")[0] for column in self.columns.values()):
             if len({name in fields for fields, _ in self.forms.values()}) > 1:
                 raise RecordingError(
                     f"{where}: messages of {self.topic!r} have several definitions"
@@ -528,7 +526,8 @@ def _frame_and_path(topic: str, channel: str) -> tuple[str | None, str]:
     return None, within[1:]
 
 
-def _frame(value: Any) -> str:
+def _frame(message: Any, path: str) -> str:
+    value = reduce(_part_of, path.split("."), message)
     return value.lstrip("/") if isinstance(value, str) else ""
 
 
@@ -643,10 +642,7 @@ def _by_name(value: Any, met: list[str], names: Sequence[str] = ()) -> Any:
             if isinstance(part, list) and _NAMES.fullmatch(key) and _are_names(part):
                 names = part
                 break
-        for key, part in fields.items():
-            if not isinstance(part, str | int | float):
-                fields[key] = _by_name(part, met, names)
-        return fields or value
+        return {key: _by_name(part, met, names) for key, part in fields.items()} or value
     if len(names) != len(value) and (isinstance(value, np.ndarray) or len(value) > MOST_ELEMENTS):
         return value
     parts = [_by_name(part, met, names) for part in value]
