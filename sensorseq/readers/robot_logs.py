@@ -10,11 +10,13 @@ import os
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial, reduce
 from importlib import import_module
+from itertools import zip_longest
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, NamedTuple
@@ -46,13 +48,16 @@ from sensorseq.readers.ulog import read_ulog
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.text import listed
 
+_ELEMENT = re.compile(r"\[\d+\]")
 _PART = re.compile(r"(?:^|\.)(\w+)|\[([^\]]+)\]")
 _NAMES = re.compile(r"(\w+_)?names?")  # fields with the names of the elements of other fields
 _OWN_NAMES = ("child_frame_id", "name")  # fields with the name of an element itself
+_OWN_TEXTS = ("frame_id", *_OWN_NAMES)
 _FRAMES = ("header.frame_id", "child_frame_id")  # fields that name the source of a message
 _BAG_MAGIC = b"#ROSBAG V2.0\n"
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7  # record types of a bag
 _LISTED = 1000  # number of messages of a topic after which a list of topics assumes one sensor
+_LATE_S = 1.0  # maximum delay of a message from its stamp, besides periods
 _DAY_NS = 24 * 3600 * 10**9
 
 
@@ -62,7 +67,7 @@ class _Column:
 
     path: str  # with names of elements
     values: list[float]
-    kinds: list[int]  # of messages that name the elements in its path; empty for a plain path
+    kinds: set[int]  # of messages that name the elements in its path; empty for a plain path
 
 
 @dataclass
@@ -79,34 +84,57 @@ class _Series:
     kinds: list[int] = field(default_factory=list)  # of each message
     kind_of: dict[tuple[str, ...], int] = field(default_factory=dict)  # by frame and names
     columns: dict[str, _Column] = field(default_factory=dict)
+    clock: list[tuple[float, float]] = field(default_factory=list)  # log times and delays in s
+    # The fields, and the functions that read the outline, by the type and class of messages.
+    forms: dict[tuple[str, type], tuple[list[str], list[Any]]] = field(default_factory=dict)
+    plans: dict[Any, tuple[int, list[partial[Any]]]] = field(default_factory=dict)  # by outline
 
-    def by_name(self, where: Path, content: Any) -> Any:
-        """Return the next message with its elements by name, and note its kind."""
+    def read(self, where: Path, type_: str, content: Any) -> list[Any]:
+        """Return the values of the channels, and of the label, in the next message."""
+        form = type_, content.__class__
+        if form not in self.forms:
+            leaves = dict(_leaves(content))
+            varying = [path for path in leaves if path in _FRAMES or not np.isscalar(leaves[path])]
+            is_free = isinstance(content, dict)
+            self.forms[form] = [*leaves], [lambda x: x] if is_free else [*map(attrgetter, varying)]
+        outline = form, *[_outline(get(content)) for get in self.forms[form][1]]
+        kind, getters = self.plans.get(outline) or self._plan(where, content, outline)
+        self.kinds.append(kind)
+        return [get(content) for get in getters]
+
+    def _plan(self, where: Path, content: Any, outline: Any) -> tuple[int, list[partial[Any]]]:
+        """Return the kind of the messages with an outline, and functions that read them."""
         names: list[str] = []
         message = _by_name(content, names)
-        frame = ":".join(filter(None, (_frame(_getter(name)(message)) for name in _FRAMES)))
-        if (frame, *names) not in self.kind_of:
-            if len(set(self._frames())) > MOST_ELEMENTS:  # the frames count the messages
-                frame = ""
+        frame = ":".join(filter(None, (_frame(message, path) for path in _FRAMES)))
+        if (frame, *names) not in self.kind_of and len(set(self._frames())) > MOST_ELEMENTS:
+            frame = ""  # the frames count the messages
+        is_few = len(self.plans) < MOST_ELEMENTS  # otherwise, fields may be keys of data
+        if is_few or (frame, *names) not in self.kind_of:
             self._find(where, message, self.kind_of.setdefault((frame, *names), len(self.kind_of)))
-        self.kinds.append(self.kind_of[frame, *names])
-        return message
+        paths = [self.label[len(self.topic) + 1 :]] if self.label else []
+        paths += [column.path for column in self.columns.values()]
+        getters = [partial(reduce, _part_of, _named_path(message, path)[2]) for path in paths]
+        plan = self.kind_of[frame, *names], getters
+        return self.plans.setdefault(outline, plan) if is_few else plan
 
     def _frames(self) -> list[str]:
         return [frame for frame, *_ in self.kind_of]
 
     def _find(self, where: Path, message: Any, kind: int) -> None:
         """Find the channels in a message of a new kind."""
+        fields = {_ELEMENT.sub("[]", column.path) for column in self.columns.values()}
         numbers = [f"{self.topic}.{path}" for path in _numbers_in(message)]
         for channel in numbers if self.wanted is None else self.wanted:
             frame, given = _frame_and_path(self.topic, channel)
-            path, is_named = _named_path(message, given)
-            is_new = not kind or is_named or self.wanted is not None
+            path, is_named, _ = _named_path(message, given)
+            # A list that grows adds no channels.
+            is_old = self.wanted is None and not is_named and _ELEMENT.sub("[]", path) in fields
             is_here = path and frame in (None, self._frames()[kind])
-            if channel == self.label or not is_here or not is_new:
+            if channel == self.label or not is_here or is_old:
                 continue
             missing = [math.nan] * len(self.kinds)
-            column = self.columns.setdefault(channel, _Column(path, missing, []))
+            column = self.columns.setdefault(channel, _Column(path, missing, set()))
             if path != column.path:
                 name = f"{self.topic}.{path if column.path == given else column.path}"
                 raise RecordingError(
@@ -114,10 +142,10 @@ class _Series:
                     f" {column.path!r} in some messages and {path!r} in others; choose an element"
                     f" by its name, such as {name!r}."
                 )
-            column.kinds += [kind] * is_named
+            column.kinds.update([kind] * is_named)
 
     def sensors(self, where: Path) -> Iterator[tuple[str, NDArray[np.bool_], dict[str, _Column]]]:
-        """Yield each sensor's name, messages and channels.
+        """Yield each sensor's name, messages and channels; the whole topic if it has none.
 
         Messages with different frames, or with different named elements, are of several sensors.
         """
@@ -127,7 +155,7 @@ class _Series:
         for channel, column in self.columns.items():
             frame, path = _frame_and_path(self.topic, channel)
             kinds: dict[str, list[int]] = defaultdict(list)
-            for kind in column.kinds or range(len(frames)):
+            for kind in sorted(column.kinds) or range(len(frames)):
                 if not several or frame in (None, frames[kind]):
                     kinds[f"[{frames[kind]}]" if several else ""].append(kind)
             if self.wanted is not None and len(kinds) > 1:
@@ -142,9 +170,18 @@ class _Series:
                 found[sensor, tuple(those)][key] = column
         for (sensor, members), columns in found.items():
             yield sensor, np.isin(of_message, members), columns
+        if not found:
+            yield self.topic, np.ones(len(of_message), bool), {}
 
     def arrays(self, where: Path) -> Iterator[TopicArrays]:
         """Yield the messages of each sensor, and the labels, as arrays."""
+        for name in (column.path.partition("[")[0] for column in self.columns.values()):
+            if len({name in fields for fields, _ in self.forms.values()}) > 1:
+                raise RecordingError(
+                    f"{where}: messages of {self.topic!r} have several definitions"
+                    f" ({listed([type_ for type_, _ in self.forms], 6)}), and not all of them have"
+                    f" {name!r}; use channels to choose fields that all have."
+                )
         times_s, time_from = np.array(self.times_s), TIMES[0] if self.uses_header else TIMES[1]
         made = partial(TopicArrays, message_type=self.message_type, units={}, time_from=time_from)
         for name, rows, columns in self.sensors(where):
@@ -191,8 +228,8 @@ def read_robot_log(
         The file, or the files of a split bag in order.
     options : ReadOptions, optional
         `channels`, `time_column`, `stamps`, `label_column`, `salvage` and `scratch` (for MDF files)
-        are used, and can also be given by name. By default, all numbers in the first message of
-        each topic are channels, including the elements of arrays of up to 64 numbers.
+        are used, and can also be given by name. By default, all numbers in the messages of each
+        topic are channels, including the elements of arrays of up to 64 numbers.
     time_column : str, optional
         Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
         ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
@@ -333,22 +370,22 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
     def may_differ(topic: str) -> bool:
         """Return whether the topic may have messages of several kinds."""
         series = series_of.get(topic)
-        return series is None or len(series.kinds) < _LISTED or len(series.kind_of) > 1
+        if series is None or len(series.kinds) < _LISTED or len(series.kind_of) > 1:
+            return True
+        return any(kind is dict for _, kind in series.forms)
 
     for message in _messages(paths, channels, may_differ):
         series = series_of.setdefault(message.topic, _Series(message.topic, message.type))
         if message.content is None:
             series.kinds.append(0)
         else:
-            series.by_name(paths[0], message.content)
-        series.times_s.append(_time_s(paths[0], message, uses_header=False))
+            series.read(paths[0], message.type, message.content)
+        _add_time(paths[0], message, series)
     if channels is not None and not series_of:
         raise _no_such(paths[0], channels[0], _all_numbers(paths))
     topics = []
-    for topic, series in sorted(series_of.items()):
-        whole: dict[str, _Column] = {}
-        every = topic, np.ones(len(series.kinds), bool), whole
-        for name, rows, columns in [*series.sensors(paths[0])] or [every]:
+    for _, series in sorted(series_of.items()):
+        for name, rows, columns in series.sensors(paths[0]):
             rate_hz = rate_of(np.array(series.times_s)[rows])
             if channels is None or any(_is_of(name, channel) for channel in channels):
                 n_messages = int(rows.sum())
@@ -450,13 +487,14 @@ def _read_messages(
         series = series_of.get(message.topic)
         if series is None:
             series = series_of[message.topic] = _begin(message, options, paths[0])
-        series.times_s.append(_time_s(paths[0], message, uses_header=series.uses_header))
-        content = series.by_name(paths[0], message.content)
-        for column in series.columns.values():
-            column.values.append(_number(_getter(column.path)(content)))
+        _add_time(paths[0], message, series)
+        values = series.read(paths[0], message.type, message.content)
         if series.label is not None:
-            label = series.label[len(message.topic) + 1 :]
-            series.labels.append(_text(_getter(label)(content)))
+            series.labels.append(_text(values.pop(0)))
+        for column, value in zip_longest(series.columns.values(), values):
+            column.values.append(_number(value))
+    if options.time_column is None and series_of:
+        _check_clocks(paths[0], series_of.values())
     return [arrays for series in series_of.values() for arrays in series.arrays(paths[0])]
 
 
@@ -488,7 +526,8 @@ def _frame_and_path(topic: str, channel: str) -> tuple[str | None, str]:
     return None, within[1:]
 
 
-def _frame(value: Any) -> str:
+def _frame(message: Any, path: str) -> str:
+    value = reduce(_part_of, path.split("."), message)
     return value.lstrip("/") if isinstance(value, str) else ""
 
 
@@ -534,7 +573,7 @@ def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         yield from ((str(key), part) for key, part in value.items())
     else:
         yield from ((name, getattr(value, name)) for name in _field_names(value.__class__))
@@ -544,6 +583,28 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 def _field_names(kind: Any) -> tuple[str, ...]:
     fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
     return tuple(field.name for field in fields if not field.name.startswith("__"))
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the paths and values of the fields that contain no fields."""
+    for name, part in _items(value):
+        yield from [*_leaves(part, f"{path}{name}.")] or [(path + name, part)]
+
+
+def _outline(value: Any) -> Any:
+    """Return what decides where the channels of a message are: names, frames and lengths."""
+    if isinstance(value, int | float):
+        return 0
+    if isinstance(value, list) and (len(value) <= MOST_ELEMENTS or _are_names(value)):
+        return tuple(map(_outline, value))
+    if isinstance(value, list | np.ndarray):
+        return len(value)
+    if isinstance(value, str | None):
+        return value
+    return tuple(
+        (name, "" if isinstance(part, str) and name not in _OWN_TEXTS else _outline(part))
+        for name, part in _items(value)
+    )
 
 
 def _numbers_in(content: Any) -> Iterator[str]:
@@ -581,10 +642,7 @@ def _by_name(value: Any, met: list[str], names: Sequence[str] = ()) -> Any:
             if isinstance(part, list) and _NAMES.fullmatch(key) and _are_names(part):
                 names = part
                 break
-        for key, part in fields.items():
-            if not isinstance(part, str | int | float):
-                fields[key] = _by_name(part, met, names)
-        return fields or value
+        return {key: _by_name(part, met, names) for key, part in fields.items()} or value
     if len(names) != len(value) and (isinstance(value, np.ndarray) or len(value) > MOST_ELEMENTS):
         return value
     parts = [_by_name(part, met, names) for part in value]
@@ -603,48 +661,42 @@ def _are_names(values: Sequence[Any]) -> bool:
     return is_text and 0 < len(values) == len(set(values))
 
 
-def _named_path(message: Any, path: str) -> tuple[str, bool]:
+def _named_path(message: Any, path: str) -> tuple[str, bool, list[str | int]]:
     """Return a path with elements by name, or "" if it is not in the message.
 
-    Also return whether an element of the path has a name.
+    Also return whether an element of the path has a name, and the path's parts by number.
     """
-    named, is_named = "", False
-    for match in _PART.finditer(path):
-        field_name, key = match.groups()
-        if isinstance(message, _Named) and key is not None:
+    named, is_named, parts = "", False, list[str | int]()
+    for field_name, key in _PART.findall(path):
+        part = int(key) if key.isdigit() else field_name or key
+        if isinstance(message, _Named) and key:
             is_named = True
             if key not in message:
                 if not key.isdigit() or int(key) >= len(message):
-                    return "", True
+                    return "", True, [""]
                 key = list(message)[int(key)]
-        named += f"[{key}]" if field_name is None else f".{field_name}"
-        message = _part_of(message, key or field_name)
-    return named.removeprefix("."), is_named
+            part = list(message).index(key)
+            message = list(message.values())
+        named += f".{field_name}" if field_name else f"[{key}]"
+        parts.append(part)
+        message = _part_of(message, part)
+    return named.removeprefix("."), is_named, parts
 
 
-@cache
-def _getter(path: str) -> Callable[[Any], Any]:
-    """Return a function that gets the value at a path in a message, or None if it is missing."""
-    parts = [name or key for name, key in _PART.findall(path)]
-    return lambda message: reduce(_part_of, parts, message)
-
-
-def _part_of(value: Any, part: str) -> Any:
+def _part_of(value: Any, part: str | int) -> Any:
     """Return a field or an element of a value, or None if it is missing."""
     try:
-        if isinstance(value, Mapping):
+        if isinstance(part, int) or isinstance(value, dict):
             return value[part]
-        if isinstance(value, list | tuple | np.ndarray):
-            return value[int(part)]
         return getattr(value, part)
     except (LookupError, AttributeError, TypeError, ValueError):
         return None
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool | int | float | np.number | np.bool_):
+    if isinstance(value, bool | int | float | np.number | np.bool_) and math.isfinite(value):
         return float(value)
-    return math.nan
+    return math.nan  # also for infinity, which means that nothing was in range
 
 
 def _text(value: Any) -> str | None:
@@ -656,7 +708,7 @@ def _text(value: Any) -> str | None:
 
 def _stamp_ns(content: Any) -> int | None:
     """Return the timestamp in a message's header or stamp field; None if it is missing or 0."""
-    stamp = _getter("header.stamp")(content) or _getter("timestamp")(content)
+    stamp = _part_of(_part_of(content, "header"), "stamp") or _part_of(content, "timestamp")
     parts = dict(_items(stamp))
     seconds = next((parts[name] for name in ("sec", "secs", "seconds") if name in parts), None)
     nanoseconds = next((parts[n] for n in ("nanosec", "nsec", "nsecs", "nanos") if n in parts), 0)
@@ -665,16 +717,32 @@ def _stamp_ns(content: Any) -> int | None:
     return seconds * 10**9 + nanoseconds or None
 
 
-def _time_s(where: Path, message: "_Message", *, uses_header: bool) -> float:
-    time_ns = _stamp_ns(message.content) if uses_header else message.log_time_ns
+def _check_clocks(where: Path, log: Iterable[_Series]) -> None:
+    """Raise an error if the times of two sensors are of different clocks."""
+    clocks = [(name, *np.array(s.clock)[rows].T) for s in log for name, rows, _ in s.sensors(where)]
+    first, logged_s, delays_s = max(clocks, key=lambda clock: len(clock[1]))
+    for name, at_s, late_s in clocks:
+        apart_s = abs(np.median(late_s - np.interp(at_s, logged_s, delays_s)))
+        # A stamp may be that of the start of a period. The rate of one message is NaN.
+        if apart_s > _LATE_S + 1 / rate_of(logged_s) + 1 / rate_of(at_s):
+            raise RecordingError(
+                f"{where}: the times of {first!r} and {name!r} are of different clocks: messages"
+                f" logged together are {apart_s:.6g} s apart. Use time_column={TIMES[1]!r}; if both"
+                f" have a {TIMES[0]} and one is only late, use time_column={TIMES[0]!r}."
+            )
+
+
+def _add_time(where: Path, message: "_Message", series: _Series) -> None:
+    time_ns = _stamp_ns(message.content) if series.uses_header else message.log_time_ns
     if time_ns is None:
         raise RecordingError(
             f"{where}: a message of {message.topic!r} has no {TIMES[0]}, unlike the first message;"
             f" use time_column={TIMES[1]!r}."
         )
     # A float would round seconds since 1970 to 0.2 us; stamps of a different clock are not shifted.
-    since_start = time_ns - message.start_ns
-    return (since_start if abs(since_start) < _DAY_NS else time_ns) / 10**9
+    since_start, logged_ns = time_ns - message.start_ns, message.log_time_ns
+    series.times_s.append((since_start if abs(since_start) < _DAY_NS else time_ns) / 10**9)
+    series.clock.append(((logged_ns - message.start_ns) / 10**9, (logged_ns - time_ns) / 10**9))
 
 
 # Reading messages

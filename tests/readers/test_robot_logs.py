@@ -413,13 +413,12 @@ def test_protobuf_messages_are_read_by_the_definitions_in_the_file(tmp_path):
         writer.finish()
     (topic,) = list_topics(file)
     assert topic.message_type == "my.Motor"
-    names = ["phases[0]", "phases[1]", "joints[0].x", "joints[0].y", "count"]
+    names = ["phases[0]", "phases[1]", "joints[0].x", "joints[0].y", "count", "force.x", "force.y"]
     assert topic.channels == tuple(f"/motor.{name}" for name in names)
-    channels = [*topic.channels, "/motor.force.y"]
-    recording = read_robot_log(file, channels=channels)
+    recording = read_robot_log(file, channels=topic.channels)
     i = np.arange(20.0)
-    force = np.where(i % 2, 0.5 * i, np.nan)
-    expected = np.column_stack([i, -i, i, 0 * i, 2.0**40 + i, force])
+    x, y = (np.where(i % 2, force, np.nan) for force in (0 * i, 0.5 * i))
+    expected = np.column_stack([i, -i, i, 0 * i, 2.0**40 + i, x, y])
     np.testing.assert_array_equal(recording.values, expected)
     # the stamps from the sender, one second before the log times
     np.testing.assert_allclose(recording.timestamps_s, i / 100 - 1, atol=1e-12)
@@ -440,10 +439,74 @@ def test_a_log_without_numbers_is_refused_by_every_reader(tmp_path):
 
 def test_a_field_that_later_messages_lack_is_a_missing_sample(tmp_path):
     file = tmp_path / "log.mcap"
-    contents = [{"a": [1, 2]}, {"a": [3]}, {"a": [4, 5], "b": 6}]
+    contents = [{"a": [1, 2]}, {"a": [3]}, {"a": [4, 5, 7], "b": 6}]
     write_json_mcap(file, [(START_NS + i * 10**7, one) for i, one in enumerate(contents)])
     values = read_robot_log(file).values
-    np.testing.assert_array_equal(values, [[1, 2], [3, np.nan], [4, 5]])
+    np.testing.assert_array_equal(values, [[1, 2, np.nan], [3, np.nan, np.nan], [4, 5, 6]])
+
+
+def test_a_field_that_the_first_message_lacks_is_a_channel(tmp_path):
+    contents = [{"a": 0, "b": None}, *({"a": k, "b": math.inf, "c": {"d": -k}} for k in (1, 2))]
+    write_json_mcap(file := tmp_path / "log.mcap", enumerate([*contents] * 500, START_NS))
+    recording = read_robot_log(file)
+    assert recording.channel_names == ("/motor.a", "/motor.b", "/motor.c.d")
+    assert list_topics(file)[0].channels == recording.channel_names
+    nan = np.nan
+    expected = [[0, nan, nan], [1, nan, -1], [2, nan, -2]]  # infinity is a missing sample
+    np.testing.assert_array_equal(recording.values[-3:], expected)
+
+
+def test_fields_of_one_definition_only_are_named(tmp_path):
+    with (file := tmp_path / "log.mcap").open("wb") as stream:
+        writer = McapWriter(stream)
+        writer.start()
+        for k, (name, current) in enumerate([("V1", "current"), ("V2", "current_ma")]):
+            schema = writer.register_schema(name, "jsonschema", b"{}")
+            channel = writer.register_channel("/motor", "json", schema)
+            for t in range(START_NS + 5 * k, START_NS + 5 * k + 5):
+                writer.add_message(channel, t, json.dumps({"speed": 1, current: 2}).encode(), t)
+        writer.finish()
+    for channels in (None, ["/motor.current"], ["/motor.current_ma"]):
+        with pytest.raises(RecordingError, match=r"\(V1, V2\), and not all of them have 'current"):
+            read_robot_log(file, channels=channels)
+    assert read_robot_log(file, channels=["/motor.speed"]).values.sum() == 10
+
+
+def write_two_clocks(folder, offsets_s, period_ms=(20, 20)):
+    """Write two topics with a ramp in s by log time, and stamps before it; return the file."""
+    times = [(k, j * step, offsets_s[k]) for k, step in enumerate(period_ms) for j in range(100)]
+    with (file := folder / "log.mcap").open("wb") as stream:
+        writer = McapWriter(stream)
+        writer.start()
+        schema = writer.register_schema("x", "jsonschema", b"{}")
+        topics = [writer.register_channel(name, "json", schema) for name in ("/body", "/foot")]
+        for k, t_ms, offset_s in sorted(times, key=lambda time: time[1]):
+            ns = START_NS + t_ms * 10**6
+            stamp_ns = ns - round(1e9 * offset_s)
+            stamp = {"sec": stamp_ns // 10**9, "nanosec": stamp_ns % 10**9}
+            content = {"x": t_ms / 1000, **({"header": {"stamp": stamp}} if offset_s else {})}
+            writer.add_message(topics[k], ns, json.dumps(content).encode(), ns)
+        writer.finish()
+    return file
+
+
+@pytest.mark.parametrize("offsets_s", [(3.2, 0.005), (START_NS / 1e9 - 12, 0.1), (0, -4), (2, -2)])
+def test_topics_on_different_clocks_are_not_joined(tmp_path, offsets_s):
+    file = write_two_clocks(tmp_path, offsets_s)
+    for channels in (None, ["/body.x", "/foot.x"]):
+        with pytest.raises(RecordingError, match=r"'/body' and '/foot' are of different clocks"):
+            read_robot_log(file, channels=channels)
+    x = read_robot_log(file, time_column="log_time").values
+    np.testing.assert_array_equal(x[:, 0], x[:, 1])
+    assert len(read_robot_log(file, channels=["/body.x"]).values) == 100
+
+
+@pytest.mark.parametrize(
+    ("offsets_s", "period_ms"),
+    [((0.2, 0.005), (20, 20)), ((0, 0.3), (20, 5)), ((99, 99.5), (20, 20)), ((5, 0.1), (9000, 50))],
+)
+def test_delays_are_no_different_clock(tmp_path, offsets_s, period_ms):
+    assert read_robot_log(write_two_clocks(tmp_path, offsets_s, period_ms)).n_channels == 2
 
 
 def test_folders_of_bags_are_recordings_with_their_class(logs, tmp_path):
