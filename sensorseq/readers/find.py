@@ -717,6 +717,8 @@ def _without_texts(
     A warning lists them, except notes beside recordings and the recordings' own label tables.
     """
     paths = [source.paths[0] for source in sources]
+    if not any(suffix_of(path) in TEXT_SUFFIXES for path in paths):
+        return sources  # without a look into other files
     own_tables = {_own_table(path, own_labels) for path in paths if own_labels}
     others = [path for path in paths if suffix_of(path) not in TEXT_SUFFIXES]
     folders = {folder for path in others if _is_recording(path, root) for folder in path.parents}
@@ -757,9 +759,11 @@ def _with_exported_label(
 
 def _datasets(root: Path) -> list[Path]:
     """Return a LeRobot dataset, or the datasets in a folder whose folders all are datasets."""
-    inner = sorted(root.iterdir()) if root.is_dir() else []
-    folders = [path for path in inner if path.is_dir() and not path.name.startswith(".")]
-    return [root] if is_dataset(root) else folders if all(map(is_dataset, folders)) else []
+    if is_dataset(root):
+        return [root]
+    _, names, _ = next(os.walk(root), ("", (), ()))
+    folders = [root / name for name in sorted(names) if not name.startswith(".")]
+    return folders if all(map(is_dataset, folders)) else []
 
 
 def _from_lerobot(
