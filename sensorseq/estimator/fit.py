@@ -44,9 +44,8 @@ class Trained:
     for each network of `model`. `choice` is None if the fit continues an earlier fit. `held_out`
     contains indices of windows in the validation part, and the outputs for these windows before the
     refit; without a refit, `held_out` is None. `left_out` contains indices of windows in X, and
-    logits for these windows from models that were not fitted on them; `out_of_fold` is the same if
-    the weights of the members were fitted on these windows, else None. If the first epoch diverged,
-    `model` is the model before training.
+    logits for these windows from models that were not fitted on them. If the first epoch
+    diverged, `model` is the model before training.
     """
 
     results: Sequence[TrainingResult]
@@ -57,7 +56,11 @@ class Trained:
     refitted: bool = False
     held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     left_out: LeftOut | None = None
-    out_of_fold: LeftOut | None = None
+
+    @property
+    def out_of_fold(self) -> LeftOut | None:
+        """The same as `left_out` if the weights were fitted on these windows, else None."""
+        return self.left_out if self.choice is not None and self.choice.candidates else None
 
 
 class Judged(NamedTuple):
@@ -142,8 +145,6 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
     # computed with the networks that have not seen the held-out windows
     model, left_out = learn_probabilities(parameters, model, scaled, plan, weighted)
     trained = Trained(results, model, modules[0], histories, choice, left_out=left_out)
-    if weighted is not None:
-        trained = replace(trained, out_of_fold=left_out)
     warn_of_the_end(results, jobs[0].config.n_epochs, parameters["n_models"])
     if done is None or not done.modules:
         return trained
