@@ -462,7 +462,7 @@ def make_page(report: ReportContents, command: Command | None = None) -> str:
         "report.html",
         **describe(report, command),
         **describe_evidence(report),
-        title=f"Fluctuation report: {headline(report).lower()}",
+        title=f"Fluctuation report: {headline(report)}",
         heading="Fluctuation report",
         facts={name: fact for name in facts if (fact := getattr(report, name)) is not None},
         csv=file if len(file) <= _MAX_DOWNLOAD else "",
@@ -525,9 +525,8 @@ def _describe_model(report: ReportContents) -> dict[str, Any]:
         )
         for each in by_share(report.model)
     ]
-    accuracy = f"{100 * report.model.candidates[-1].accuracy:.1f} % right on new windows"
     return {
-        "headline": accuracy,
+        "headline": headline(report),
         "words": describe_accuracy(report.model),
         "members": rows,
         "network": describe_network(report),

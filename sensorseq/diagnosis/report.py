@@ -356,7 +356,7 @@ class FluctuationReport(ReportContents):
         return report
 
     def __repr__(self) -> str:
-        facts = [repr(headline(self)), plural(self.n_epochs, "epoch")]
+        facts = [repr(headline(self).upper()), plural(self.n_epochs, "epoch")]
         if self.causes:
             facts.append(" ".join(f"{self.causes[0].title} {self.causes[0].grade}".split()))
         return f"FluctuationReport({', '.join(facts)})"

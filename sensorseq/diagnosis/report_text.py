@@ -21,7 +21,7 @@ from sensorseq.diagnosis.causes import (
 from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, statement_of
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
-from sensorseq.prediction.members.choice import Candidate, FeatureChoice
+from sensorseq.prediction.members.choice import LSTM, Candidate, FeatureChoice
 from sensorseq.text import plural
 
 Command = Callable[[Mapping[str, Any]], str]  # turns changed arguments into a command line
@@ -283,8 +283,8 @@ def banner_words(report: ReportContents) -> str:
 def headline(report: ReportContents) -> str:
     """Return the first words of a report: the accuracy of the model, or else the verdict."""
     if report.model is None:
-        return banner_words(report).upper()
-    return f"{100 * report.model.candidates[-1].accuracy:.1f} % RIGHT ON NEW WINDOWS"
+        return banner_words(report)
+    return f"{100 * report.model.candidates[-1].accuracy:.1f} % right on new windows"
 
 
 def describe_accuracy(model: FeatureChoice) -> str:
@@ -317,7 +317,7 @@ def by_share(model: FeatureChoice) -> list[Candidate]:
 
 def member_name(member: Candidate) -> str:
     """Return the name of a member as texts write it."""
-    return "LSTM" if member.name == "lstm" else member.name
+    return "LSTM" if member.name == LSTM else member.name
 
 
 def describe_network(report: ReportContents) -> str:

@@ -16,9 +16,9 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sensorseq.checks import check_groups
 from sensorseq.errors import InputError
 from sensorseq.features.ridge import Fold
+from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.linear import LinearMember, describe
 from sensorseq.prediction.members.member import Member
-from sensorseq.prediction.members.sum import LSTM
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale import Scaler, fit_scaler

@@ -20,11 +20,11 @@ from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.prediction.members.boosting import BoostingMember, log_probabilities
-from sensorseq.prediction.members.choice import Candidate, FeatureChoice
+from sensorseq.prediction.members.choice import LSTM, Candidate, FeatureChoice
 from sensorseq.prediction.members.linear import Described, LinearMember, describe
 from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.prediction.members.member import Member
-from sensorseq.prediction.members.sum import BOOSTING, FEATURE_KINDS, LSTM, Sum
+from sensorseq.prediction.members.sum import BOOSTING, FEATURE_KINDS, Sum
 
 MANY_WINDOWS = 4_000  # with more windows, use fewer convolutions, so that ridge fits stay fast
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016

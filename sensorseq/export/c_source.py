@@ -36,9 +36,10 @@ from sensorseq.io.atomic import make_folder, write_together
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.members.boosting import BoostingMember
+from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.prediction.members.member import Member
-from sensorseq.prediction.members.sum import FEATURE_KINDS, KINDS, LSTM
+from sensorseq.prediction.members.sum import FEATURE_KINDS, KINDS
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch, count_steps
 from sensorseq.prediction.preparation import refuse_normalized

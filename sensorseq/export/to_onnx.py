@@ -34,7 +34,7 @@ from sensorseq.io.model_file import model_digest
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, DOUBTFUL_SHARE, EMPTY
 from sensorseq.prediction.loading import AnyModel
-from sensorseq.prediction.members.sum import LSTM
+from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.sensor_windows import SensorWindows

@@ -13,8 +13,9 @@ from sensorseq.io.model_file import TakeField, arrays_below, check_texts
 from sensorseq.prediction.decisions import Abstention, Predictor, read_classes, refuse_empty
 from sensorseq.prediction.fusion import MISSING, refuse_sensors
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
+from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.lstm import LstmMember
-from sensorseq.prediction.members.sum import LSTM, Sum
+from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.outside import (
     NO_RANGES,
     OUT_OF_RANGE,

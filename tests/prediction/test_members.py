@@ -10,7 +10,8 @@ from fits import learn_few_features, plain_classifier
 
 from sensorseq.estimator.feature_head import FittedFeatures
 from sensorseq.io.model_file import arrays_below
-from sensorseq.prediction.members.sum import KINDS, LSTM, Sum
+from sensorseq.prediction.members.choice import LSTM
+from sensorseq.prediction.members.sum import KINDS, Sum
 
 N, T, C = 40, 30, 2
 RNG = np.random.default_rng(0)

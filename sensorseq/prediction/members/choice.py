@@ -6,6 +6,8 @@ from typing import Any, Optional
 
 from sensorseq.io.model_file import check_texts
 
+LSTM = "lstm"  # name of the member that every model has
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -45,7 +47,7 @@ class FeatureChoice:
     @property
     def lstm_share(self) -> Optional[float]:
         """The share of the LSTM in the sum, or None if it is unknown."""
-        return next((each.share for each in self.candidates if each.name == "lstm"), None)
+        return next((each.share for each in self.candidates if each.name == LSTM), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

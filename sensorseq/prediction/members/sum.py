@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from sensorseq.io.model_file import arrays_below
 from sensorseq.prediction.members.boosting import BoostingMember
+from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.linear import LINEAR, LinearMember
 from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.prediction.members.member import Member, finite
 
-LSTM, BOOSTING = "lstm", "boosting"
+BOOSTING = "boosting"
 KINDS: Mapping[str, Any] = {
     LSTM: LstmMember,
     **dict.fromkeys(LINEAR, LinearMember),
