@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+MEMBERS = sorted((ROOT / "sensorseq" / "prediction" / "members").glob("[a-z]*.py"))
 ROOTS = ("sensorseq.prediction.loading", "sensorseq.prediction.serving")
+ROOTS += tuple(f"sensorseq.prediction.members.{path.stem}" for path in MEMBERS)  # found at run time
 OWN = ("__init__.py", "__main__.py", "_signal.py")  # the runtime's own files, in this folder
 
 

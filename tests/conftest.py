@@ -117,13 +117,13 @@ def lstm_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _change_lstm_weight(monkeypatch: pytest.MonkeyPatch, change: Callable[[float], float]) -> None:
-    from sensorseq.estimator.feature_head import FittedFeatures
+    from sensorseq.learners import weigh
 
-    weigh = FittedFeatures.weigh
+    fit_weights = weigh.fit_weights
 
-    def weighed(*given: Any) -> Any:
-        weights, log_loss = weigh(*given)
+    def changed(*given: Any) -> Any:
+        weights, log_loss = fit_weights(*given)
         weights[0] = change(weights[0])
         return weights, log_loss
 
-    monkeypatch.setattr(FittedFeatures, "weigh", weighed)
+    monkeypatch.setattr(weigh, "fit_weights", changed)

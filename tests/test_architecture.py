@@ -11,7 +11,7 @@ from checkout import ROOT, tree_of
 ORDER = """_lazy errors options _signal numeric < core text windows optimizers < checks
            sensor_windows messages < io < packets < stamp_repair < recording history html ops
            < time_names < preprocessing nn gpu_check readers < features sequence datasets
-           < prediction < training < inspection < diagnosis export < estimator
+           < prediction < training < learners < inspection < diagnosis export < estimator
            < model_selection evaluation prepare adapters bench doctor < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
@@ -30,6 +30,7 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "evaluation/",
         "adapters/",
         "features/grow_trees.py",
+        "learners/interval_quantiles.py",
         "inspection/label_errors.py",
         "preprocessing/transformers.py",
         "preprocessing/splitters.py",
@@ -43,6 +44,7 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "diagnosis/trials.py",
         "diagnosis/probe.py",
         "gpu_check.py",
+        "learners/",
         "inspection/short_trainings.py",
         "inspection/training_check.py",
         "estimator/",

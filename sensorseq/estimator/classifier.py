@@ -43,7 +43,7 @@ from sensorseq.estimator.fit_windows import (
     read_windows,
     scale_windows,
 )
-from sensorseq.estimator.refit import plan_refit
+from sensorseq.estimator.plan import make_plan
 from sensorseq.estimator.report import make_report
 from sensorseq.estimator.runner import FitOrigin, copied
 from sensorseq.estimator.saving import (
@@ -636,7 +636,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         scaled = read_and_scale(arguments, X, y, **options)
         jobs = make_jobs(arguments, scaled)
         if arguments.earlier is None:  # raises an error for invalid combinations
-            plan_refit(arguments.parameters, scaled, jobs, arguments.entropy)
+            make_plan(arguments.parameters, scaled, jobs, arguments.entropy)
         return jobs
 
     def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:

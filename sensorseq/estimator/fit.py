@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sensorseq.checks import check_integer
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.rival_models import Compared
-from sensorseq.errors import DivergedError
+from sensorseq.errors import DivergedError, warn_caller
 from sensorseq.estimator.fit_windows import FitArguments, ScaledFit
-from sensorseq.estimator.refit import Refit, lstms_of, plan_refit, run_refit
+from sensorseq.estimator.plan import Plan, make_plan
 from sensorseq.estimator.report import (
     check_parts,
     make_report,
@@ -22,16 +22,20 @@ from sensorseq.estimator.report import (
 from sensorseq.estimator.saving import Checkpoint
 from sensorseq.estimator.uncertainty import LeftOut, learn_probabilities, with_interval
 from sensorseq.history import History
+from sensorseq.learners.all_windows import AllWindows, Stream
+from sensorseq.learners.learner import Fitted, Folds
+from sensorseq.learners.lstm import Networks, TrainedNetworks, leave_out, train_networks
+from sensorseq.learners.weigh import Weighted, fit_members, weigh
 from sensorseq.nn import LSTMLinear
-from sensorseq.prediction.members.choice import FeatureChoice
+from sensorseq.prediction.members.choice import LSTM, FeatureChoice
+from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.training import TrainingConfig, TrainingResult
 from sensorseq.training.callbacks import NoProgress, check_callbacks
 from sensorseq.training.config import count_epochs
-from sensorseq.training.engine import TrainingJob, steps_of_epoch
+from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
 from sensorseq.training.evaluation import ModuleNetwork, modules_of
 from sensorseq.training.recorder import new_recorder
-from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.streamed_data import make_renewal
 from sensorseq.training.torch_network import continue_network, make_network
 
@@ -112,7 +116,7 @@ def resolved_config(
 
 
 def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress) -> Trained:
-    """Train the networks, weight the features, and then learn from the held-out windows as well."""
+    """Fit each member on the same folds, weigh the members, and learn from all windows."""
     jobs, parameters = make_jobs(arguments, scaled), arguments.parameters
     of_progress: tuple[Any, ...] = tuple(progress.callbacks)
     jobs = [replace(job, callbacks=(*of_progress, *job.callbacks)) for job in jobs]
@@ -120,39 +124,113 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
         checkpoint = Checkpoint(parameters, scaled.model, jobs[0], facts_of(scaled))
         # runs before other callbacks, which may change the weights
         jobs[0] = replace(jobs[0], callbacks=(checkpoint, *jobs[0].callbacks))
-    plan, fitted = None, None
-    if arguments.earlier is None:
-        plan = plan_refit(parameters, scaled, jobs, arguments.entropy)
-    if isinstance(plan, Refit):
-        progress.expect(len(jobs) + plan.count_networks(len(jobs)))
-        fitted = plan.fit_features(progress)
-    results = train_jobs(jobs)
-    if results[0].error is not None and not results[0].best_epoch:  # raised by a callback
-        raise results[0].error
-    modules = lstms_of(jobs[: len(results)])  # after an interrupt, some results are missing
-    histories = [result.history for result in results]
-    if any(result.best_epoch == 0 for result in results):
-        return Trained(results, scaled.model, modules[0], histories)
-    networks = [ModuleNetwork(module, parameters["device"]) for module in modules]
-    model, done, weighted = scaled.model.with_lstm(networks=networks), None, None
-    choice = plan if isinstance(plan, FeatureChoice) else None
-    if isinstance(plan, Refit):
-        done = run_refit(plan, parameters, scaled, jobs, model, results, fitted, progress)
-        choice, weighted = done.choice, done.weighted
-        if weighted is not None:
-            model = replace(model, sum=weighted.sum)
-            choice = with_interval(choice, plan, weighted)
-    # computed with the networks that have not seen the held-out windows
-    model, left_out = learn_probabilities(parameters, model, scaled, plan, weighted)
-    trained = Trained(results, model, modules[0], histories, choice, left_out=left_out)
-    warn_of_the_end(results, jobs[0].config.n_epochs, parameters["n_models"])
-    if done is None or not done.modules:
+    is_new = arguments.earlier is None
+    plan = make_plan(parameters, scaled, jobs, arguments.entropy) if is_new else Plan()
+    progress.expect(len(jobs) + plan.count_networks(len(jobs)))
+    networks = train_networks(
+        jobs,
+        plan.windows,
+        parameters,
+        scaled.format,
+        n_of_all=len(jobs) if plan.refits and not plan.keeps_folds else 0,
+        callbacks=of_progress,
+    )
+    first, device = networks.first, parameters["device"]
+    trained = Trained(networks.results, scaled.model, first.modules[0], first.histories)
+    if any(result.best_epoch == 0 for result in networks.results):
         return trained
-    networks = [ModuleNetwork(module, parameters["device"]) for module in done.modules]
-    if done.histories is not None:
-        histories = [histories[0], *done.histories]
-    model = model.with_lstm(networks=networks)
-    return replace(trained, model=model, histories=histories, refitted=True, held_out=done.held_out)
+    model = with_modules(scaled.model, first.modules, device)
+    weighted = weigh_members(plan, networks, model.lstm, device, progress)
+    choice = FeatureChoice(reason=plan.reason) if is_new else None
+    if weighted is not None:
+        model, choice = replace(model, sum=weighted.sum), weighted.choice
+    elif plan.learners:
+        choice = FeatureChoice(reason="training was interrupted or diverged")
+    # computed with the networks that have not seen the held-out windows
+    model, left_out = learn_probabilities(parameters, model, scaled, plan.windows, weighted)
+    warn_of_the_end(networks.results, jobs[0].config.n_epochs, parameters["n_models"])
+    trained = replace(trained, model=model, choice=choice, left_out=left_out)
+    kept = kept_networks(plan, networks, weighted)
+    if kept is None or plan.windows is None:
+        return trained
+    return replace(
+        trained,
+        model=with_modules(model, kept.modules, device),
+        histories=kept.histories,
+        refitted=True,
+        held_out=held_out_logits(plan.windows, weighted, model),
+    )
+
+
+def with_modules(model: TrainedModel, modules: Sequence[LSTMLinear], device: str) -> TrainedModel:
+    """Return the model with other networks of the LSTM."""
+    return model.with_lstm(networks=[ModuleNetwork(module, device) for module in modules])
+
+
+def weigh_members(
+    plan: Plan,
+    networks: TrainedNetworks,
+    lstm: LstmMember,
+    device: str,
+    progress: NoProgress,
+) -> Weighted | None:
+    """Fit the members on features, and the weights of all members; None if the LSTM is alone.
+
+    If training ended early, no member learns from the held-out part, which the report describes.
+    """
+    windows = plan.windows
+    if windows is None or not plan.learners:
+        return None
+    seen, folds, rows = windows.seen, windows.folds, windows.seen.learn_rows
+    if not networks.is_complete:
+        folds = folds[:1]
+        if not windows.has_held_out:
+            return None
+    elif plan.refits or not windows.has_held_out:
+        rows = np.arange(len(windows.data))
+    in_time = windows.shares_groups
+    progress.say("features")
+    try:
+        with_copies = windows.with_copies(Folds(folds, rows, in_time))
+        fitted = fit_members(plan.learners, *with_copies, windows.seed(Stream.FEATURES))
+    except KeyboardInterrupt:
+        if is_second_interrupt():
+            raise
+        warn_caller("fitting the features was interrupted, so the LSTM is used alone.")
+        return None
+    n = len(seen.X)
+    members = {name: Fitted(member, logits[:n]) for name, (member, logits) in fitted.items()}
+    members = {LSTM: leave_out(lstm, networks, windows, device), **members}
+    truth = seen.class_index, seen.weight
+    weighted = weigh(members, *truth, len(folds), in_time=in_time)
+    return weighted._replace(choice=with_interval(weighted, windows))
+
+
+def kept_networks(
+    plan: Plan, networks: TrainedNetworks, weighted: Weighted | None
+) -> Networks | None:
+    """Return networks of a model that has learned from all windows; None if it has not."""
+    first, of_folds = networks.first, networks.of_folds
+    if not plan.refits or not networks.is_complete:
+        return None
+    if weighted is not None and not weighted.sum.uses_lstm:  # the features have learned from all
+        return first
+    if plan.keeps_folds:
+        modules = [first.modules[0], *of_folds.modules]
+        return Networks(modules, [first.histories[0], *of_folds.histories])
+    return Networks(networks.of_all.modules, first.histories)
+
+
+def held_out_logits(
+    windows: AllWindows, weighted: Weighted | None, model: TrainedModel
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return indices of held-out windows, and their logits from members that have not seen them."""
+    first, seen = windows.n_train, windows.seen
+    if weighted is not None:
+        is_held_out = weighted.rows >= first
+        return weighted.rows[is_held_out] - first, weighted.logits[is_held_out]
+    lengths = None if seen.lengths is None else seen.lengths[first:]
+    return np.arange(len(seen.X) - first), model.sum.logits(seen.X[first:], lengths)
 
 
 def show_progress(verbose: Any) -> NoProgress:

@@ -14,11 +14,11 @@ from sklearn.utils.validation import validate_data
 
 from sensorseq.checks import check_groups, check_sample_weight, check_unlabeled
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
-from sensorseq.estimator.feature_head import check_features
 from sensorseq.estimator.report import check_class_shares, warn_of_label_channels
 from sensorseq.gpu_check import check_before_fit
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
+from sensorseq.learners.kinds import learners_of
 from sensorseq.prediction.frames import refuse_panel
 from sensorseq.prediction.fusion import refuse_sensors
 from sensorseq.prediction.members.lstm import LstmMember
@@ -613,7 +613,7 @@ def choose_patch(arguments: FitArguments, samples: TrainingData | StreamedData) 
 
 def check_refit(features: Any, refit: Any, warm_start: bool) -> None:
     """Raise an ArgumentError unless the classifier accepts `features` and `refit`."""
-    check_features(features)
+    learners_of(features)
     if refit is not None and refit not in REFITS:
         raise ArgumentError(f"refit={refit!r} is not 'auto', 'all' or None.")
     if refit == "all" and warm_start:

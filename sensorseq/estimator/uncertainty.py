@@ -12,13 +12,14 @@ from sklearn.metrics import accuracy_score
 
 from sensorseq.checks import check_groups, check_real, mark_of_unlabeled
 from sensorseq.errors import InputError, warn_caller
-from sensorseq.estimator.feature_head import Weighted
 from sensorseq.estimator.fit_windows import ScaledFit
-from sensorseq.estimator.refit import Refit
+from sensorseq.learners.all_windows import AllWindows
+from sensorseq.learners.weigh import Weighted
 from sensorseq.prediction.decisions import Abstention, below_highest, softmax
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.members.choice import FeatureChoice
+from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.sensor_windows import SensorWindows
@@ -37,13 +38,13 @@ def learn_probabilities(
     parameters: Mapping[str, Any],
     model: TrainedModel,
     scaled: ScaledFit,
-    plan: Refit | FeatureChoice | None,
+    windows: AllWindows | None,
     weighted: Weighted | None,
 ) -> tuple[TrainedModel, LeftOut | None]:
     """Return the model with its temperature and class frequencies, and the left-out logits."""
-    if weighted is not None and isinstance(plan, Refit):
+    if weighted is not None and windows is not None:
         logits = weighted.logits
-        class_index, groups, rows = plan.truth_of(weighted.rows)
+        class_index, groups, rows = windows.truth_of(weighted.rows)
     else:
         held_out, samples = scaled.data.validation, scaled.samples[1]
         if held_out is None or samples is None:
@@ -56,14 +57,21 @@ def learn_probabilities(
     return replace(model, shares=shares), None if rows is None else (rows, logits)
 
 
-def with_interval(choice: FeatureChoice, plan: Refit, weighted: Weighted) -> FeatureChoice:
-    """Add the interval of the accuracy on new groups, which overlapping folds cannot show."""
-    if plan.shares_groups:
-        return choice
-    class_index, groups, _ = plan.truth_of(weighted.rows)
+def with_interval(weighted: Weighted, windows: AllWindows) -> FeatureChoice:
+    """Return the choice with the interval of the accuracy on new groups.
+
+    Folds that are cut in time have no groups that are new, so that a caveat is added instead.
+    """
+    choice = weighted.choice
+    if windows.shares_groups:
+        caveat = "; training and test windows share groups, so all scores are optimistic"
+        if any(isinstance(member, LinearMember) for member in weighted.sum.members.values()):
+            caveat += ", and linear layers count equally"
+        return replace(choice, reason=choice.reason + caveat)
+    class_index, groups, _ = windows.truth_of(weighted.rows)
     index = np.unique(weighted.rows if groups is None else groups, return_inverse=True)[1]
     is_right = weighted.logits.argmax(axis=1) == class_index
-    interval = accuracy_interval(is_right, index, plan.seen.weight[weighted.rows])
+    interval = accuracy_interval(is_right, index, windows.seen.weight[weighted.rows])
     n_groups = None if groups is None else int(index.max()) + 1
     return replace(choice, interval=interval, n_groups=n_groups)
 

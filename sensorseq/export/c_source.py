@@ -28,6 +28,7 @@ from sensorseq.export.c_tables import (
     text,
     with_rounded_leaves,
 )
+from sensorseq.export.features import not_exported
 from sensorseq.export.network import module_of, used_modules
 from sensorseq.export.windows import MOST_STEPS
 from sensorseq.features.summary import FEATURES
@@ -39,7 +40,6 @@ from sensorseq.prediction.members.boosting import BoostingMember
 from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.prediction.members.member import Member
-from sensorseq.prediction.members.sum import FEATURE_KINDS, KINDS
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch, count_steps
 from sensorseq.prediction.preparation import refuse_normalized
@@ -57,6 +57,7 @@ from sensorseq.windows import WindowSet
 WEIGHTS = ("float32", "int8")
 _NO_SMOOTHING = Smoothing("none")
 _CONVOLVED = {"rocket", "hydra"}
+_EXPORTED = ("rocket", "hydra", "summary", "boosting")  # the members that the templates compute
 _LARGEST_LOSS = 0.005  # a larger loss of accuracy due to int8 weights causes a warning
 _ROUNDED_HOP = 1e-3  # a hop less than this many samples from an integer is rounded
 _MOST_TERMS = 10_000  # largest denominator of a fractional hop
@@ -326,11 +327,8 @@ def _templates() -> Environment:
 
 def _refuse(model: TrainedModel) -> None:
     """Raise an InputError if a part of the model cannot be exported to C."""
-    for name in model.sum.members.keys() - KINDS.keys():
-        raise InputError(
-            f"features={name!r} is your own function, which cannot be exported to C; train without"
-            " it."
-        )
+    for name in model.sum.members.keys() - {LSTM, *_EXPORTED}:
+        raise InputError(f"{not_exported(name, model.sum.members[name])} to C; train without it.")
     if model.preparation is not None and model.preparation.get("scaled") is not None:
         raise InputError(
             "the model was trained on windows that were already scaled, so it lacks the scaling;"
@@ -566,7 +564,7 @@ class _Source:
             "tables": self.tables,
             "streams": streams and not self.described,
             "n_rows": max(n, *padded) if padded else n,
-            **{name: self.described.get(name) for name in FEATURE_KINDS},
+            **{name: self.described.get(name) for name in _EXPORTED},
             "weights": {name: self.model.sum.used[name] for name in self.described},
             "lstm_weight": self.model.sum.weights[LSTM],
             "smallest_log_of_trees": SMALLEST_LOG_OF_TREES,

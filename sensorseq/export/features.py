@@ -28,15 +28,16 @@ _LARGEST_SHARE = 1e30  # as in csrc/signal/compete-inl.h
 _HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # the three taps of weight 2 in each kernel
 
 
-def feature_logits(g: Graph, member: Member, windows: GraphWindows, cache: dict[str, str]) -> str:
+def feature_logits(
+    g: Graph, name: str, member: Member, windows: GraphWindows, cache: dict[str, str]
+) -> str:
     """Add the logits (n, K) of a member that reads features in float64; return the tensor's name.
 
     `cache` keeps the statistics, which are shared by several members.
     """
     if isinstance(member, BoostingMember):
         return _tree_logs(g, member.trees, statistics_of(g, windows, cache))
-    assert isinstance(member, LinearMember)
-    how = member.describe
+    how = member.describe if isinstance(member, LinearMember) else None
     if isinstance(how, RandomConvolutions):
         features = g.cast(convolution_shares(g, how, windows), np.float64)
     elif isinstance(how, CompetingKernels):
@@ -45,11 +46,19 @@ def feature_logits(g: Graph, member: Member, windows: GraphWindows, cache: dict[
         features = g.cast(_steps(g, how, statistics_of(g, windows, cache)), np.float64)
     else:
         raise InputError(
-            "a function given as features cannot be exported; only features='rocket', 'hydra',"
-            " 'summary' and 'boosting' can."
+            f"{not_exported(name, member)} to ONNX; only features='rocket', 'hydra', 'summary' and"
+            " 'boosting' can."
         )
+    assert isinstance(member, LinearMember)
     weight = g.cast(g.constant(member.weight), np.float64)
     return g("Add", g("MatMul", features, weight), member.bias)
+
+
+def not_exported(name: str, member: Member) -> str:
+    """Return the beginning of a message about a member that cannot be exported."""
+    if isinstance(member, LinearMember) and callable(member.describe):
+        return f"features={name!r} is your own function, which cannot be exported"
+    return f"features={name!r} cannot be exported"
 
 
 def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:

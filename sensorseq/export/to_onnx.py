@@ -144,7 +144,7 @@ def _outputs(g: Graph, model: TrainedModel, windows: GraphWindows) -> str:
         logits = (
             _lstm_logits(g, model, windows)
             if name == LSTM
-            else feature_logits(g, member, windows, cache)
+            else feature_logits(g, name, member, windows, cache)
         )
         joined = g("Add", joined, g("Mul", logits, np.float64(weight)))
     return str(joined)

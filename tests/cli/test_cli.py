@@ -21,9 +21,9 @@ from sensorseq.bench import timing
 from sensorseq.cli import main
 from sensorseq.diagnosis.report_text import banner_words, list_steps, settings_as_options
 from sensorseq.errors import RecordingError
-from sensorseq.estimator.refit import N_FOLDS
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import read_windows, write_windows
+from sensorseq.learners.all_windows import N_FOLDS
 from sensorseq.ops import choice, cuda_kernels
 from sensorseq.ops.cuda_kernels import ALL_KERNELS, NOT_PASSED, Permission
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from checkout import code_in, page_of
 
-from sensorseq.estimator import feature_head, refit
+from sensorseq.estimator import plan
 from sensorseq.features import SummarySteps
 from sensorseq.features.ridge import STRENGTHS
 from sensorseq.features.summary import FEATURES
+from sensorseq.learners import all_windows, boosting, linear
 
 PAGE = page_of("features.md")
 
@@ -36,18 +37,16 @@ def test_the_examples_run(capsys):
 
 
 def test_the_numbers_of_the_page_agree_with_the_code():
-    assert f"up to {refit.FEW_WINDOWS:,} windows" in PAGE
-    assert f"at most {feature_head.MOST_WINDOWS:,} windows" in PAGE
-    assert f"about {feature_head.ROCKET_FEATURES:,} random convolutions" in PAGE
-    assert f"if there are more than {feature_head.MANY_WINDOWS:,} windows" in PAGE
+    assert f"up to {plan.FEW_WINDOWS:,} windows" in PAGE
+    assert f"at most {plan.MOST_WINDOWS:,} windows" in PAGE
+    assert f"about {linear.ROCKET_FEATURES:,} random convolutions" in PAGE
+    assert f"if there are more than {linear.MANY_WINDOWS:,} windows" in PAGE
     assert f"| {len(FEATURES)} statistics of each channel" in PAGE
     assert f"into {SummarySteps().n_steps} ranges" in PAGE
-    assert f"if there are more than {feature_head.STEPPED_STATISTICS} statistics" in PAGE
-    assert (
-        f"if there are more than {feature_head.BOOSTED_STATISTICS}, only on the most important"
-        in PAGE
-    )
+    assert f"if there are more than {linear.STEPPED_STATISTICS} statistics" in PAGE
+    n_boosted = boosting.BOOSTED_STATISTICS
+    assert f"if there are more than {n_boosted}, only on the most important" in PAGE
     assert "Of five penalties, ridge regression uses the penalty" in " ".join(PAGE.split())
     assert len(STRENGTHS) == 5
     assert "three folds: the validation part, and two folds of" in PAGE
-    assert refit.N_FOLDS == 3
+    assert all_windows.N_FOLDS == 3

@@ -30,15 +30,17 @@ from sensorseq.errors import (
     ModelFileError,
     PreparedFileError,
 )
-from sensorseq.estimator import feature_head, refit
-from sensorseq.estimator.feature_head import FittedFeatures
-from sensorseq.estimator.refit import N_FOLDS
+from sensorseq.estimator import fit, plan
 from sensorseq.features.summary import FEATURES
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
+from sensorseq.learners import all_windows, boosting, linear, lstm, weigh
+from sensorseq.learners.all_windows import N_FOLDS
+from sensorseq.learners.kinds import all_learners
+from sensorseq.learners.learner import Fitted
 from sensorseq.prediction.members.boosting import BoostingMember
+from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.members.lstm import LstmMember
-from sensorseq.prediction.members.sum import FEATURE_KINDS
 from sensorseq.training import train_network
 from sensorseq.training.torch_network import make_network
 
@@ -55,7 +57,8 @@ def set_limits(monkeypatch):
 
     def set_to(**limits):
         for name, value in limits.items():
-            monkeypatch.setattr(feature_head, name, value)
+            (home,) = [file for file in (linear, boosting, weigh) if hasattr(file, name)]
+            monkeypatch.setattr(home, name, value)
 
     set_to(ROCKET_FEATURES=168)
     return set_to
@@ -64,21 +67,22 @@ def set_limits(monkeypatch):
 @pytest.fixture
 def refit_jobs(monkeypatch):
     """Record the training runs that follow the run on the training part."""
-    jobs, train_jobs = [], refit.train_jobs
-    monkeypatch.setattr(refit, "train_jobs", lambda given: jobs.extend(given) or train_jobs(given))
+    jobs, train_all = [], lstm._train_all
+    monkeypatch.setattr(lstm, "_train_all", lambda given: jobs.extend(given) or train_all(given))
     return jobs
 
 
 @pytest.fixture
 def chosen_statistics(monkeypatch):
     """Record the number of windows and the result of each choice of important statistics."""
-    chosen, choose = [], feature_head.important_statistics
+    chosen, choose = [], linear.important_statistics
 
     def noted(statistics, *rest):
         chosen.append((len(statistics), choose(statistics, *rest)))
         return chosen[-1][1]
 
-    monkeypatch.setattr(feature_head, "important_statistics", noted)
+    for file in (linear, boosting):
+        monkeypatch.setattr(file, "important_statistics", noted)
     return chosen
 
 
@@ -253,15 +257,11 @@ def test_auto_keeps_features_that_lower_the_loss():
 def test_the_kind_that_helps_is_chosen(good, monkeypatch):
     """The other kind of feature is replaced with noise, so it is useless."""
     useless = "summary" if good == "rocket" else "rocket"
-    learn = feature_head.learn_features
 
     def noise(windows, lengths):
         return np.random.default_rng(len(windows)).normal(size=(len(windows), 20))
 
-    def blind(kind, data, seed):
-        return noise if kind == useless else learn(kind, data, seed)
-
-    monkeypatch.setattr(feature_head, "learn_features", blind)
+    monkeypatch.setitem(all_learners(), useless, linear.learner_of(noise))
     rng = np.random.default_rng(3)
     y = np.arange(200) % 2
     windows = rng.normal(size=(200, 40, 1)) * (1 + 1.5 * y[:, None, None])
@@ -374,13 +374,13 @@ def test_labels_of_x_val_change_no_weight():
 
 
 def test_ridge_does_not_learn_from_x_val(monkeypatch):
-    seen, fit_ridge = [], feature_head.fit_ridge
+    seen, fit_ridge = [], linear.fit_ridge
 
     def watched(Z, target, weight, folds, rows, loss, *rest):
         seen.append((rows.tolist(), [fit.tolist() for fit, _ in folds]))
         return fit_ridge(Z, target, weight, folds, rows, loss, *rest)
 
-    monkeypatch.setattr(feature_head, "fit_ridge", watched)
+    monkeypatch.setattr(linear, "fit_ridge", watched)
     small(features="auto").fit(X[:36], Y[:36], X_val=X[36:], y_val=Y[36:])
     assert seen == [(list(range(36)), [list(range(36))])] * 3
 
@@ -465,7 +465,7 @@ def test_every_member_of_an_ensemble_is_refitted():
 
 
 def test_many_windows_are_not_refitted(monkeypatch):
-    monkeypatch.setattr(refit, "FEW_WINDOWS", 47)
+    monkeypatch.setattr(plan, "FEW_WINDOWS", 47)
     assert not small(features=None).fit(X, Y, groups=GROUPS).refitted_
     assert small(features=None, refit="all").fit(X, Y, groups=GROUPS).refitted_
 
@@ -534,16 +534,16 @@ def test_folds_are_whole_groups_and_leave_out_each_window_once():
     for n, n_groups, k in [(30, 10, 2), (9, 9, 3), (20, 2, 4), (50, 5, 7), (12, 3, 12)]:
         rng = np.random.default_rng(n)
         target, groups = np.arange(n) % k, rng.integers(0, n_groups, n)
-        folds = refit.split_folds(target, groups, 4, seed=1)
+        folds = all_windows.split_folds(target, groups, 4, seed=1)
         tested = [row for _, test in folds for row in test]
         assert len(set(tested)) == len(tested)
-        for fit, test in folds:
-            assert min(len(fit), len(test)) > 0
-            assert not set(groups[fit]) & set(groups[test])
-            np.testing.assert_array_equal(np.sort(np.append(fit, test)), np.arange(n))
-    assert refit.split_folds(np.zeros(9, int), np.zeros(9), 5, seed=0) == []
-    assert refit.split_folds(np.arange(9), None, 5, seed=0) == []
-    assert len(refit.split_folds(np.arange(9) % 3, None, 5, seed=0)) == 3
+        for fitted, test in folds:
+            assert min(len(fitted), len(test)) > 0
+            assert not set(groups[fitted]) & set(groups[test])
+            np.testing.assert_array_equal(np.sort(np.append(fitted, test)), np.arange(n))
+    assert all_windows.split_folds(np.zeros(9, int), np.zeros(9), 5, seed=0) == []
+    assert all_windows.split_folds(np.arange(9), None, 5, seed=0) == []
+    assert len(all_windows.split_folds(np.arange(9) % 3, None, 5, seed=0)) == 3
 
 
 def test_too_few_windows_for_folds_are_explained():
@@ -574,9 +574,9 @@ def test_more_windows_than_the_linear_layer_takes(set_limits):
 
 def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(set_limits, monkeypatch):
     """The logits and the labels of their windows give the reported accuracy."""
-    found, join = [], FittedFeatures.join
+    found, weighed = [], fit.weigh
     monkeypatch.setattr(
-        FittedFeatures, "join", lambda *given: found.append(join(*given)) or found[-1]
+        fit, "weigh", lambda *given, **how: found.append(weighed(*given, **how)) or found[-1]
     )
     y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # not in the order of the training part
     for most in (10**6, 20):
@@ -726,14 +726,14 @@ def test_the_temperature_of_weighted_logits_is_near_one(given):
 def test_an_interrupt_of_further_training_runs_keeps_the_first_network(features, monkeypatch):
     clf = small(features=features, refit="all", engine="autograd")
     wanted = small(features=features, refit=None, engine="autograd").fit(X, Y, groups=GROUPS)
-    train_jobs = refit.train_jobs
+    train_all = lstm._train_all
 
     def interrupted(jobs):
         for job in jobs:
             object.__setattr__(job, "callbacks", (InterruptAfter(1),))
-        return train_jobs(jobs)
+        return train_all(jobs)
 
-    monkeypatch.setattr(refit, "train_jobs", interrupted)
+    monkeypatch.setattr(lstm, "_train_all", interrupted)
     with pytest.warns(UserWarning, match="further parts .* interrupted"):
         clf.fit(X, Y, groups=GROUPS)
     assert weights(clf) == weights(wanted)
@@ -741,35 +741,63 @@ def test_an_interrupt_of_further_training_runs_keeps_the_first_network(features,
     assert not clf.refitted_
 
 
-def test_an_interrupt_while_features_are_fitted_ends_the_fit(monkeypatch):
+@pytest.mark.trains
+@pytest.mark.filterwarnings("ignore:training was interrupted")
+@pytest.mark.parametrize("callbacks", [[], [InterruptAfter(2)]])
+def test_an_interrupt_while_features_are_fitted_keeps_the_lstm(callbacks, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(refit, "fit_features", interrupted)
-    clf = small(refit="all")
+    monkeypatch.setattr(fit, "fit_members", interrupted)
+    monkeypatch.setattr(fit, "is_second_interrupt", lambda: False)
+    with pytest.warns(UserWarning, match="features was interrupted, so the LSTM is used alone"):
+        clf = small(refit="all", callbacks=callbacks).fit(X, Y, groups=GROUPS)
+    assert clf.features_.reason == "training was interrupted or diverged"
+    assert clf.model_.sum.is_lstm_alone
+    assert clf.predict_proba(NEW).shape == (9, 2)
+    assert clf.refitted_ is not bool(callbacks)
+    monkeypatch.setattr(fit, "is_second_interrupt", lambda: True)
+    clf = small(refit="all", callbacks=callbacks)
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X, Y, groups=GROUPS)
     assert not hasattr(clf, "module_")
 
 
-@pytest.mark.trains
-@pytest.mark.filterwarnings("ignore:training was interrupted")
-def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monkeypatch):
-    fit_features, calls = refit.fit_features, []
+class Acts:
+    """A learner that calls a function with the windows before training or when it is fitted."""
 
-    def interrupted(*arguments):
-        calls.append(arguments)
-        if len(calls) > 1:
-            raise KeyboardInterrupt
-        return fit_features(*arguments)
+    auto_place = 0
 
-    monkeypatch.setattr(refit, "fit_features", interrupted)
-    monkeypatch.setattr(refit, "is_second_interrupt", lambda: False)
-    with pytest.warns(UserWarning, match="features was interrupted, so the LSTM is used alone"):
-        clf = small(refit="all", callbacks=[InterruptAfter(2)]).fit(X, Y, groups=GROUPS)
-    assert clf.features_.reason == "training was interrupted or diverged"
-    assert clf.predict_proba(NEW).shape == (9, 2)
-    assert not clf.refitted_
+    def __init__(self, fit=None, check=None):
+        self.act, self.act_first = fit, check
+
+    def check(self, data):
+        if self.act_first is not None:
+            self.act_first(data)
+
+    def fit(self, data, folds, seed):
+        return self.act(data)
+
+
+def test_a_learner_that_fails_is_named_and_leaves_the_estimator_as_it_was(monkeypatch):
+    clf = small(features="boosting").fit(X, Y, groups=GROUPS)
+    before = clf.predict_proba(NEW)
+    (member,) = on_features(clf).values()
+
+    def raises(_):
+        raise np.linalg.LinAlgError("singular")
+
+    for act, error, text in (
+        (raises, np.linalg.LinAlgError, "singular"),
+        (lambda data: (member, np.zeros((3, 2))), InputError, r"'boosting' .* shape \(3, 2\)"),
+        (lambda data: (member, np.full((len(data.X), 2), np.nan)), InputError, "numbers for all"),
+    ):
+        monkeypatch.setitem(all_learners(), "boosting", Acts(act))
+        with pytest.raises(error, match=text) as raised:
+            clf.fit(X, Y, groups=GROUPS)
+        if error is not InputError:
+            assert raised.value.__notes__ == ["in the fit of the member 'boosting'"]
+        np.testing.assert_array_equal(clf.predict_proba(NEW), before)
 
 
 @pytest.mark.trains
@@ -818,9 +846,9 @@ def test_the_lstm_takes_part_if_it_lowers_the_log_loss(knows_more):
     truth = 4.0 * np.eye(3)[target]
     scores = truth + 3 * rng.normal(size=(300, 3))
     outputs = truth + 3 * rng.normal(size=(300, 3)) if knows_more else -scores
-    members = {"boosting": BoostingMember("boosting", None, None, 3)}
-    fitted = FittedFeatures(target, np.ones(300), rows, members, [scores], 3)
-    weighted = fitted.join(LstmMember(), outputs)
+    member = BoostingMember(None, None, 3)
+    fitted = {"lstm": Fitted(LstmMember(), outputs), "boosting": Fitted(member, scores)}
+    weighted = weigh.weigh(fitted, target, np.ones(300), 3)
     assert weighted.sum.uses_lstm is knows_more
     assert weighted.choice.names == ("boosting",)
     _, boosting, whole = weighted.choice.candidates
@@ -859,7 +887,7 @@ def many_windows():
 @pytest.fixture
 def few_are_drawn(monkeypatch, set_limits):
     """Features are fitted to 40 windows, which take 5 kB; all windows take 30 kB."""
-    monkeypatch.setattr(refit, "MOST_WINDOWS", 40)
+    monkeypatch.setattr(plan, "MOST_WINDOWS", 40)
     set_limits(MOST_WINDOWS=40)
     many = {"features": ["rocket", "summary", "boosting"], "refit": None}
     return lambda X, **more: small(**{**many, **more}).fit(X)
@@ -872,7 +900,7 @@ def test_a_sample_drawn_before_reading_gives_the_bits_of_one_drawn_after(
     train, validation = windows.part("train"), windows.part("validation")
     fits = [few_are_drawn(windows), small(features="rocket", refit=None)]
     fits[1].fit(train, X_val=validation, y_val=validation.y)
-    monkeypatch.setattr(refit, "MOST_WINDOWS", 1000)  # the sample is drawn from windows in memory
+    monkeypatch.setattr(plan, "MOST_WINDOWS", 1000)  # the sample is drawn from windows in memory
     estimators = [few_are_drawn(windows), small(features="rocket", refit=None)]
     estimators[1].fit(train, X_val=validation, y_val=validation.y)
     for one, other in zip(fits, estimators, strict=True):
@@ -926,7 +954,7 @@ def test_windows_in_their_file_are_neither_refitted_nor_weighed_without_a_held_o
     assert alone.features_.reason.endswith("none of them are held out")
 
 
-def test_an_interrupt_while_features_of_a_file_are_computed_leaves_nothing_behind(
+def test_a_second_interrupt_while_features_of_a_file_are_computed_leaves_nothing_behind(
     tmp_path, monkeypatch
 ):
     windows, file = many_windows(), tmp_path / "windows.h5"
@@ -934,11 +962,12 @@ def test_an_interrupt_while_features_of_a_file_are_computed_leaves_nothing_behin
     content, seen = file.read_bytes(), []
     monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", str(4 * 40 * 16 * 2 * 4))
 
-    def interrupt(kind, data, seed):
+    def interrupt(data):
         seen.append((len(data.X), [t.name for t in threading.enumerate()]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(feature_head, "learn_features", interrupt)
+    monkeypatch.setitem(all_learners(), "rocket", Acts(interrupt))
+    monkeypatch.setattr(fit, "is_second_interrupt", lambda: True)
     clf = small()
     with pytest.raises(KeyboardInterrupt):
         clf.fit(file)
@@ -957,8 +986,8 @@ def test_damage_in_a_file_whose_features_are_computed_is_named(tmp_path, monkeyp
     windows.X[7, 3, 1] = np.nan
     write_windows(file, windows)
     monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", str(4 * 40 * 16 * 2 * 4))
-    read, arguments = feature_head.learn_features, []
-    monkeypatch.setattr(feature_head, "learn_features", lambda *given: arguments.append(given))
+    arguments = []
+    monkeypatch.setitem(all_learners(), "rocket", Acts(arguments.append))
     with pytest.raises(InputError, match="NaN in window 7, step 3, channel 1") as error:
         small().fit(file)
     assert str(file) in error.value.__notes__[0]
@@ -966,11 +995,8 @@ def test_damage_in_a_file_whose_features_are_computed_is_named(tmp_path, monkeyp
     windows.X[7, 3, 1] = 0.0
     write_windows(file, windows)
 
-    def replaced(*given):
-        write_windows(file, windows)
-        return read(*given)
-
-    monkeypatch.setattr(feature_head, "learn_features", replaced)
+    replaced = Acts(check=lambda data: write_windows(file, windows))
+    monkeypatch.setitem(all_learners(), "rocket", replaced)
     with pytest.raises(PreparedFileError, match="was replaced while"):
         small().fit(file)
 
@@ -1048,7 +1074,8 @@ def test_a_truncated_file_is_refused(model, tmp_path):
 def test_the_choice_survives_conversion_to_json():
     clf = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
     text = json.dumps(clf.features_.to_dict())
-    again = feature_head.FeatureChoice.from_dict(json.loads(text))
+    again = FeatureChoice.from_dict(json.loads(text))
     assert again == clf.features_
     lines = str(clf.features_).splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["lstm", *FEATURE_KINDS, "together"]
+    kinds = ["rocket", "hydra", "summary", "boosting"]
+    assert [line.split()[0] for line in lines[2:]] == ["lstm", *kinds, "together"]

@@ -56,9 +56,9 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
 
 @pytest.mark.parametrize("hop_s", [None, 1.0, 0.4])
 def test_the_end_of_each_recording_is_held_out_if_no_whole_recording_can_be(hop_s, monkeypatch):
-    plans, plan_refit = [], classifier.plan_refit
+    plans, make_plan = [], classifier.make_plan
     monkeypatch.setattr(
-        classifier, "plan_refit", lambda *given: plans.append(plan_refit(*given)) or plans[-1]
+        classifier, "make_plan", lambda *given: plans.append(make_plan(*given)) or plans[-1]
     )
     recording = np.repeat([0, 1, 2], [40, 30, 20])
     order = np.concatenate([np.arange(40), np.arange(30), np.arange(20)])
@@ -72,9 +72,9 @@ def test_the_end_of_each_recording_is_held_out_if_no_whole_recording_can_be(hop_
     with pytest.warns(LeakWarning, match="expect lower accuracy on other recordings"):
         clf._prepare_fit(X, y, **options)
     (plan,) = plans
-    folds = plan.folds
+    folds = plan.windows.folds
     assert len(folds) == 3
-    rows = plan.part.rows
+    rows = plan.windows.part.rows
     assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(rows)))
     apart = 2.0 / (hop_s or 1.0)  # the length of a window plus a gap of the same length
     for fit, test in folds:

@@ -287,7 +287,7 @@ def test_what_a_graph_cannot_compute_is_refused_by_name(tmp_path):
         fitted(scale="quantile").to_onnx(path)
     described = featured(X, y, features=lambda X, lengths: X[:, 0])
     assert on_features(described)
-    with pytest.raises(InputError, match="a function given as features cannot be exported"):
+    with pytest.raises(InputError, match="is your own function, which cannot be exported to ONNX"):
         described.to_onnx(path)
     with pytest.raises(ArgumentError, match="dtype='float16' is not known"):
         fitted().to_onnx(path, dtype="float16")

@@ -15,7 +15,7 @@ from sensorseq import (
     find_label_errors,
 )
 from sensorseq.errors import ArgumentError, InputError, SplitError
-from sensorseq.estimator import refit
+from sensorseq.estimator import plan
 from sensorseq.inspection import label_errors
 from sensorseq.inspection.label_errors import judge_labels
 
@@ -138,13 +138,13 @@ def test_groups_are_never_divided():
 
 def test_the_folds_inside_a_fit_do_not_divide_groups_either(monkeypatch):
     seen = []
-    make = refit.make_folds
+    make = plan.make_folds
 
     def spy(seen_data, of_part, *args, **options):
         seen.append((of_part.groups, make(seen_data, of_part, *args, **options)))
         return seen[-1][1]
 
-    monkeypatch.setattr(refit, "make_folds", spy)
+    monkeypatch.setattr(plan, "make_folds", spy)
     errors = find_label_errors(small(), X, Y, groups=GROUPS, n_seeds=1, random_state=0)
     ((of_part, folds),) = seen
     for fit_rows, test_rows in folds:

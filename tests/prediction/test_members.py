@@ -8,10 +8,14 @@ import pytest
 import torch
 from fits import learn_few_features, plain_classifier
 
-from sensorseq.estimator.feature_head import FittedFeatures
+from sensorseq.errors import InputError
 from sensorseq.io.model_file import arrays_below
+from sensorseq.learners import weigh
 from sensorseq.prediction.members.choice import LSTM
-from sensorseq.prediction.members.sum import KINDS, Sum
+from sensorseq.prediction.members.kinds import all_kinds
+from sensorseq.prediction.members.sum import Sum
+
+KINDS = dict(all_kinds())
 
 N, T, C = 40, 30, 2
 RNG = np.random.default_rng(0)
@@ -31,7 +35,7 @@ def members():
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         learn_few_features(patch)
-        patch.setattr(FittedFeatures, "weigh", lambda own, _: (np.ones(1 + len(own.members)), 0.0))
+        patch.setattr(weigh, "fit_weights", lambda logits, *_: (np.ones(len(logits)), 0.0))
         for kind in (*KINDS, averages):
             features = None if kind == LSTM else kind
             more = {"patch": 6, "n_models": 2} if kind == LSTM else {}
@@ -39,7 +43,7 @@ def members():
             of_fit = fitted.fit(X, Y, lengths=np.where(Y, T, T - 9)).model_.sum.members
             found |= of_fit if kind == LSTM else {k: m for k, m in of_fit.items() if k != LSTM}
     assert [*found] == [*KINDS, "function_0"]
-    weights = dict(zip(found, (0.5, 2.0, 0.3, 1.0, 0.7, 0.0), strict=True))
+    weights = dict(zip(found, np.linspace(2.0, 0.0, len(found)).tolist(), strict=True))
     return {**found, "sum": Sum(dict(found), weights, np.array([0.1, 0.0, -0.1]))}
 
 
@@ -80,7 +84,7 @@ def test_a_member_reads_only_valid_steps(members, name):
 @pytest.mark.parametrize("name", [name for name in KINDS if name != LSTM])
 def test_a_member_is_restored_from_its_state(members, name):
     settings, arrays = members[name].state()
-    again = KINDS[name].restore(name, settings, arrays)
+    again = KINDS[name](settings, arrays)
     np.testing.assert_array_equal(again.logits(NEW, LENGTHS), members[name].logits(NEW, LENGTHS))
     again.check(C, 3)
     for wrong in ((C + 1, 3), (C, 4)):
@@ -106,6 +110,17 @@ def test_a_member_of_weight_0_is_not_computed(members):
     np.testing.assert_array_equal(
         whole.with_member("function_0", unused).logits(NEW, None), whole.logits(NEW, None)
     )
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((len(NEW), 2)), np.full((len(NEW), 3), np.nan)])
+def test_a_member_that_returns_a_wrong_shape_or_nan_is_named(wrong, members):
+    class Wrong:
+        def logits(self, windows, lengths):
+            return wrong
+
+    whole = members["sum"].with_member("rocket", Wrong())
+    with pytest.raises(InputError, match=r"the member 'rocket' returned .* expected .* 3\)"):
+        whole.logits(NEW, None)
 
 
 def test_a_sum_is_restored_with_its_weights_and_bias(members):

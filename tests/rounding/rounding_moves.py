@@ -161,7 +161,7 @@ class Nudge:
                 m, "initialize_weights", lambda module, *_, **__: self.weights(module, _PARTS)
             ),
             "sensorseq.training.engine": lambda m: after(m.TrainingRun, "__init__", trained),
-            "sensorseq.estimator.feature_head": lambda m: on_features(m, "fit_ridge", 0),
+            "sensorseq.learners.linear": lambda m: on_features(m, "fit_ridge", 0),
             "sensorseq.features.grow_trees": lambda m: on_features(m, "grow_trees", 0),
             "sklearn.ensemble._hist_gradient_boosting.gradient_boosting": lambda m: on_features(
                 m.BaseHistGradientBoosting, "fit", 1

@@ -43,7 +43,7 @@ def small_classifier(**arguments):
 
 def learn_few_features(patch):
     """Make fits faster by reducing the number of ROCKET features and of trees."""
-    patch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)
+    patch.setattr("sensorseq.learners.linear.ROCKET_FEATURES", 504)
     patch.setattr("sensorseq.features.grow_trees._TREES", 10)
 
 

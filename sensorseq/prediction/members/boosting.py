@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from sensorseq.features.summary import SummaryFeatures
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
-from sensorseq.prediction.members.member import check_sizes, in_blocks
+from sensorseq.prediction.members.member import Kinds, check_sizes, in_blocks
 
 
 @dataclass(frozen=True, eq=False)
 class BoostingMember:
     """Boosted trees on summary statistics; their log-probabilities are the logits."""
 
-    name: str
     summary: SummaryFeatures
     trees: BoostedTrees
     n_classes: int
@@ -37,7 +36,7 @@ class BoostingMember:
 
     @classmethod
     def restore(
-        cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "BoostingMember":
         """Restore a member from `state`; raise a ValueError if its parts do not match."""
         trees = BoostedTrees.from_state({"settings": settings["trees"], "arrays": arrays})
@@ -47,12 +46,12 @@ class BoostingMember:
                 f"the trees read {trees.n_statistics} statistics, but windows have"
                 f" {summary.n_features_}"
             )
-        return cls(name, summary, trees, trees.n_outputs)
+        return cls(summary, trees, trees.n_outputs)
 
     def check(self, n_channels: int, n_outputs: int) -> None:
         """Raise a ValueError unless the member reads these channels and has these outputs."""
         sizes = self.summary.n_channels_, self.n_classes
-        check_sizes(self.name, sizes, (n_channels, n_outputs))
+        check_sizes(sizes, (n_channels, n_outputs))
 
 
 def log_probabilities(
@@ -65,3 +64,6 @@ def log_probabilities(
     logs = np.full((len(statistics), n_classes), SMALLEST_LOG)
     logs[:, trees.classes_] = np.maximum(trees.log_probabilities(statistics), SMALLEST_LOG)
     return logs
+
+
+KINDS: Kinds = {"boosting": BoostingMember.restore}

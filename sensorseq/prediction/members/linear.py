@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Union
 
 import numpy as np
@@ -12,7 +13,7 @@ from sensorseq.features.competing_kernels import CompetingKernels
 from sensorseq.features.random_convolutions import RandomConvolutions
 from sensorseq.features.summary_steps import SummarySteps
 from sensorseq.io.model_file import arrays_below
-from sensorseq.prediction.members.member import check_sizes, in_blocks
+from sensorseq.prediction.members.member import Kinds, check_sizes, in_blocks
 
 Learned = Union[RandomConvolutions, CompetingKernels, SummarySteps]
 LINEAR: Mapping[str, type[Learned]] = {
@@ -30,7 +31,6 @@ Described = Union[Learned, Callable[..., ArrayLike]]
 class LinearMember:
     """One kind of feature, with its weights in a linear layer."""
 
-    name: str
     describe: Described
     weight: NDArray[np.float32]  # (F, K)
     bias: NDArray[np.float64]  # (K,)
@@ -70,29 +70,30 @@ class LinearMember:
 
     @classmethod
     def restore(
-        cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+        cls,
+        kind: type[Learned],
+        settings: Mapping[str, Any],
+        arrays: Mapping[str, NDArray[Any]],
     ) -> "LinearMember":
         """Restore a member from `state`; raise a ValueError if its parts do not match."""
-        features = LINEAR[name].from_state(
-            {"settings": settings, "arrays": arrays_below(arrays, "state.")}
-        )
+        features = kind.from_state({"settings": settings, "arrays": arrays_below(arrays, "state.")})
         weight, bias = arrays["weight"], arrays["bias"]
         shape = features.n_features_, bias.size
         has_types = weight.dtype == np.float32 and bias.dtype == np.float64
         if weight.shape != shape or bias.ndim != 1 or not has_types:
             raise ValueError(
-                f"the weight of {name} features has shape {weight.shape} and type {weight.dtype},"
+                f"the weight of the features has shape {weight.shape} and type {weight.dtype},"
                 f" and the bias has type {bias.dtype}; expected {shape}, float32 and float64"
             )
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ValueError(f"a weight of {name} features is not finite")
-        return cls(name, features, weight, bias)
+            raise ValueError("a weight of the features is not finite")
+        return cls(features, weight, bias)
 
     def check(self, n_channels: int, n_outputs: int) -> None:
         """Raise a ValueError unless the member reads these channels and has these outputs."""
         assert isinstance(self.describe, _LEARNED)
         sizes = self.describe.n_channels_, len(self.bias)
-        check_sizes(self.name, sizes, (n_channels, n_outputs))
+        check_sizes(sizes, (n_channels, n_outputs))
 
 
 def describe(
@@ -113,3 +114,6 @@ def describe(
         row = int(np.argmin(np.isfinite(features).all(axis=1)))
         raise InputError(f"the function given as features returned NaN or infinity in row {row}.")
     return features
+
+
+KINDS: Kinds = {name: partial(LinearMember.restore, kind) for name, kind in LINEAR.items()}

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.numeric import log_softmax, logsumexp
+from sensorseq.prediction.members.choice import LSTM
+from sensorseq.prediction.members.member import Kinds
 from sensorseq.prediction.patches import Patch, read_patch
 
 
@@ -64,7 +66,7 @@ class LstmMember:
 
     @classmethod
     def restore(
-        cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "LstmMember":
         """Restore a member without its networks from `state`, or raise a ValueError."""
         return cls((), read_patch(settings["patch"], arrays))
@@ -82,3 +84,6 @@ class LstmMember:
                     f"a network has {network.n_inputs} inputs and {network.n_outputs} outputs;"
                     f" expected {expected[0]} and {expected[1]}"
                 )
+
+
+KINDS: Kinds = {LSTM: LstmMember.restore}

@@ -1,6 +1,6 @@
 """Member: a trained model of windows, whose logits are part of a weighted sum."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,10 @@ class Member(Protocol):
         """Raise a ValueError unless the member reads these channels and has these outputs."""
 
 
+Kinds = Mapping[str, Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Member]]
+"""The functions that restore members from their `state`, by the member's name."""
+
+
 def in_blocks(
     logits: Callable[[NDArray[Any], NDArray[np.int64] | None], NDArray[np.float64]],
     X: NDArray[Any],
@@ -39,11 +43,11 @@ def in_blocks(
     return of_all
 
 
-def check_sizes(name: str, sizes: tuple[int, int], expected: tuple[int, int]) -> None:
+def check_sizes(sizes: tuple[int, int], expected: tuple[int, int]) -> None:
     """Raise a ValueError unless a member has the expected numbers of channels and outputs."""
     if sizes != expected:
         raise ValueError(
-            f"{name} features of {sizes[0]} channels with {sizes[1]} outputs; the model has"
+            f"features of {sizes[0]} channels with {sizes[1]} outputs; the model has"
             f" {expected[0]} channels and {expected[1]} outputs"
         )
 

@@ -7,21 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.errors import InputError
 from sensorseq.io.model_file import arrays_below
-from sensorseq.prediction.members.boosting import BoostingMember
 from sensorseq.prediction.members.choice import LSTM
-from sensorseq.prediction.members.linear import LINEAR, LinearMember
+from sensorseq.prediction.members.kinds import all_kinds
 from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.prediction.members.member import Member, finite
-
-BOOSTING = "boosting"
-KINDS: Mapping[str, Any] = {
-    LSTM: LstmMember,
-    **dict.fromkeys(LINEAR, LinearMember),
-    BOOSTING: BoostingMember,
-}
-"""The kinds of members that a model file can contain."""
-FEATURE_KINDS = tuple(name for name in KINDS if name != LSTM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +39,22 @@ class Sum:
         return cls({LSTM: lstm}, {LSTM: 1.0}, np.zeros(n_outputs))
 
     def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """Return the logits (n, K) of scaled windows (n, t, c)."""
+        """Return the logits (n, K) of scaled windows (n, t, c).
+
+        Raises
+        ------
+        InputError
+            If a member returns another shape or NaN, as a user's function may.
+        """
         logits = np.tile(self.bias, (len(X), 1))
         for name, weight in self.used.items():
-            logits += weight * self.members[name].logits(X, lengths)
+            of_member = self.members[name].logits(X, lengths)
+            if of_member.shape != logits.shape or np.isnan(of_member).any():
+                raise InputError(
+                    f"the member {name!r} returned logits of shape {of_member.shape}, or NaN among"
+                    f" them; expected numbers of shape {logits.shape}."
+                )
+            logits += weight * of_member
         return logits
 
     @property
@@ -79,7 +82,7 @@ class Sum:
     @property
     def is_plain(self) -> bool:
         """True if a model file can contain every member; it cannot contain a user's function."""
-        return self.members.keys() <= KINDS.keys()
+        return self.members.keys() <= all_kinds().keys()
 
     def with_member(self, name: str, member: Member) -> "Sum":
         """Return the sum with one member replaced."""
@@ -109,10 +112,11 @@ class Sum:
         if not isinstance(bias, list):
             raise ValueError(f"bias is {bias!r}")
         for name, of_member in settings["members"].items():
-            if name not in KINDS:
+            kind = all_kinds().get(name)
+            if kind is None:
                 raise ValueError(f"a member of an unknown kind {name!r}")
             of_name = arrays_below(arrays, f"member.{name}.")
-            members[name] = KINDS[name].restore(name, of_member, of_name)
+            members[name] = kind(of_member, of_name)
         weights = {name: finite(f"the weight of {name}", weights[name]) for name in weights}
         of_classes = np.array([finite("the bias of a class", value) for value in bias], np.float64)
         return cls(members, weights, of_classes)
@@ -121,5 +125,8 @@ class Sum:
         """Raise a ValueError unless each member reads these channels and has these outputs."""
         if len(self.bias) != n_outputs:
             raise ValueError(f"{len(self.bias)} biases; the model has {n_outputs} outputs")
-        for member in self.members.values():
-            member.check(n_channels, n_outputs)
+        for name, member in self.members.items():
+            try:
+                member.check(n_channels, n_outputs)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None

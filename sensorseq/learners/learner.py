@@ -1,0 +1,88 @@
+"""Learner: fits a member of one kind to windows, and once more for each fold."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.features.ridge import Fold
+from sensorseq.prediction.members.member import Member
+
+
+@dataclass(frozen=True)
+class LearnerData:
+    """The scaled windows on which members are fitted.
+
+    `weight` is the positive weight of each window in the loss. Thresholds and convolutions are
+    chosen from the windows with the indices `learn_rows`, which are in the training part.
+    """
+
+    X: NDArray[Any]
+    lengths: NDArray[np.int64] | None
+    class_index: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    n_classes: int
+    learn_rows: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64]) -> "LearnerData":
+        """Return the windows with the indices `rows`, and adjust `learn_rows`."""
+        lengths = None if self.lengths is None else self.lengths[rows]
+        learn = np.flatnonzero(np.isin(rows, self.learn_rows))
+        taken = self.X[rows], lengths, self.class_index[rows], self.weight[rows]
+        return LearnerData(*taken, self.n_classes, learn)
+
+    def join(self, other: "LearnerData") -> "LearnerData":
+        """Return the windows of both data sets, with the `learn_rows` of `self`."""
+        lengths = None
+        if self.lengths is not None and other.lengths is not None:
+            lengths = np.concatenate([self.lengths, other.lengths])
+        X, class_index, weight = (
+            np.concatenate([getattr(part, name) for part in (self, other)])
+            for name in ("X", "class_index", "weight")
+        )
+        return LearnerData(X, lengths, class_index, weight, self.n_classes, self.learn_rows)
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The windows on which members are fitted and tested.
+
+    `pairs` are the windows to fit on and to test on; the member that is kept is fitted on `rows`.
+    If the folds are cut `in_time`, both sides of a fold share recordings, so that scores of the
+    test windows are optimistic.
+    """
+
+    pairs: Sequence[Fold]
+    rows: NDArray[np.int64]
+    in_time: bool = False
+
+    @property
+    def tested(self) -> NDArray[np.int64]:
+        """The windows that are tested in a fold."""
+        return np.unique(np.concatenate([test_rows for _, test_rows in self.pairs]))
+
+
+class Fitted(NamedTuple):
+    """A member, and its logits (n, K) for windows on which it was not fitted; NaN elsewhere."""
+
+    member: Member
+    logits: NDArray[np.float64]
+
+
+class Learner(ABC):
+    """Fits members of one kind.
+
+    ``features="auto"`` uses the learners with an `auto_place`, in the order of these numbers.
+    """
+
+    auto_place: int | None = None
+
+    def check(self, data: LearnerData) -> None:  # noqa: B027
+        """Raise an error if the learner cannot read these windows; called before any training."""
+
+    @abstractmethod
+    def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> Fitted:
+        """Fit a member on the windows `folds.rows`, and once more for each fold."""

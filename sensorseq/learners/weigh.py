@@ -1,0 +1,170 @@
+"""Fit the members of a model on the same windows and folds, and weigh them."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError
+from sensorseq.features.ridge import MOST_WINDOWS
+from sensorseq.features.stack import fit_stack
+from sensorseq.learners.learner import Fitted, Folds, Learner, LearnerData
+from sensorseq.prediction.members.choice import LSTM, Candidate, FeatureChoice
+from sensorseq.prediction.members.linear import LinearMember
+from sensorseq.prediction.members.sum import Sum
+
+# weight of the LSTM if all weights would be 0, so that its logits still rank the classes
+_SMALLEST_WEIGHT = 1e-3
+
+
+class Weighted(NamedTuple):
+    """A fitted sum, the reasons for its weights, and its logits for windows left out of the fits.
+
+    `logits` (n, K) belong to the windows with the indices `rows` among all windows of the fit.
+    """
+
+    sum: Sum
+    choice: FeatureChoice
+    logits: NDArray[np.float64]
+    rows: NDArray[np.int64]
+
+
+def fit_members(
+    learners: Mapping[str, Learner],
+    data: LearnerData,
+    folds: Folds,
+    seed: np.random.SeedSequence,
+) -> dict[str, Fitted]:
+    """Fit a member with each learner, on a sample of the windows if there are many.
+
+    Raises
+    ------
+    InputError
+        If a learner returns logits of another shape, or none for a window that is in a test fold.
+    """
+    n, drawn = len(data.X), np.arange(len(data.X))
+    if n > MOST_WINDOWS:
+        rng = np.random.default_rng(seed)
+        drawn = draw_windows(data.class_index, data.learn_rows, MOST_WINDOWS, rng)
+        data, folds = data.take(drawn), _thinned(drawn, folds)
+    fitted = {}
+    for name, learner in learners.items():
+        try:
+            member, of_drawn = learner.fit(data, folds, seed)
+        except Exception as error:
+            error.add_note(f"in the fit of the member {name!r}")
+            raise
+        expected = len(data.X), data.n_classes
+        if of_drawn.shape != expected or not np.isfinite(of_drawn[folds.tested]).all():
+            raise InputError(
+                f"the learner of {name!r} returned logits of shape {of_drawn.shape}; expected"
+                f" shape {expected}, with numbers for all windows that were left out of a fit."
+            )
+        logits = np.full((n, data.n_classes), np.nan)
+        logits[drawn] = of_drawn
+        fitted[name] = Fitted(member, logits)
+    return fitted
+
+
+def draw_windows(
+    class_index: NDArray[np.int64],
+    learn_rows: NDArray[np.int64],
+    most: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Draw up to `most` windows, in order, including a training window of each class."""
+    if len(class_index) <= most:
+        return np.arange(len(class_index))
+    order = rng.permutation(len(class_index))
+    learned = order[np.isin(order, learn_rows)]
+    first = learned[np.unique(class_index[learned], return_index=True)[1]]
+    further = order[~np.isin(order, first)]
+    return np.sort(np.concatenate([first, further])[:most])
+
+
+def _thinned(drawn: NDArray[np.int64], folds: Folds) -> Folds:
+    """Restrict folds to the drawn windows."""
+
+    def kept(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.flatnonzero(np.isin(drawn, rows))
+
+    pairs = [(kept(fit_rows), kept(test_rows)) for fit_rows, test_rows in folds.pairs]
+    return Folds(pairs, kept(folds.rows), folds.in_time)
+
+
+def weigh(
+    fitted: Mapping[str, Fitted],
+    class_index: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    n_folds: int,
+    *,
+    in_time: bool = False,
+) -> Weighted:
+    """Fit the weights of the members on windows for which each has logits; the first is the LSTM.
+
+    Logits for folds that are cut `in_time` are not suitable for fitting weights. In this case, if
+    there are linear layers, only these are used, and all of them get the same weight.
+    """
+    of_all = np.stack([logits for _, logits in fitted.values()])
+    rows = np.flatnonzero(np.isfinite(of_all).all(axis=(0, 2)))
+    stacked = of_all[:, rows]
+    truth = class_index[rows], weight[rows]
+    are_linear = [isinstance(member, LinearMember) for member, _ in fitted.values()]
+    equal = np.array(are_linear) if in_time and any(are_linear) else None
+    weights, log_loss = fit_weights(stacked, *truth, equal)
+    if not weights.any():
+        weights[0] = _SMALLEST_WEIGHT
+    together = np.tensordot(weights, stacked, 1)
+    centered = stacked - stacked.mean(axis=2, keepdims=True)
+    spread = weights * np.sqrt((centered**2).mean(axis=(1, 2)))
+    shares = spread / spread.sum()
+    table = dict(zip(fitted, weights.tolist(), strict=True))
+    tried = [
+        Candidate(name, fit_stack(logits[None], *truth)[1], _accuracy(logits, *truth), own, share)
+        for (name, own), logits, share in zip(table.items(), stacked, shares.tolist(), strict=True)
+    ]
+    joined = Candidate("together", log_loss, _accuracy(together, *truth), None)
+    choice = _describe([*tried, joined], len(rows), n_folds)
+    kept = (LSTM, *choice.names)
+    whole = Sum(
+        {name: fitted[name].member for name in kept},
+        {name: table[name] for name in kept},
+        np.zeros(together.shape[1]),
+    )
+    return Weighted(whole, choice, together, rows)
+
+
+def fit_weights(
+    logits: NDArray[np.float64],
+    class_index: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    equal: NDArray[np.bool_] | None,
+) -> tuple[NDArray[np.float64], float]:
+    """Return the weights of members from their logits (m, n, K), and the log-loss of the sum.
+
+    If `equal` is given, only these members are used, and all of them get the same weight.
+    """
+    if equal is None:
+        return fit_stack(logits, class_index, weight)
+    factor, log_loss = fit_stack(logits[equal].sum(0)[None], class_index, weight)
+    return factor * equal, log_loss
+
+
+def _accuracy(
+    logits: NDArray[np.float64], class_index: NDArray[np.int64], weight: NDArray[np.float64]
+) -> float:
+    return float(np.average(logits.argmax(axis=1) == class_index, weights=weight))
+
+
+def _describe(tried: list[Candidate], n_windows: int, n_folds: int) -> FeatureChoice:
+    """Describe the choice; `tried` starts with the LSTM and ends with the sum of all members."""
+    alone, together = tried[0], tried[-1]
+    used = tuple(candidate.name for candidate in tried[1:] if candidate.weight)
+    reason = (
+        f"log-loss of {n_windows} windows left out in {n_folds} fold(s): LSTM alone"
+        f" {alone.log_loss:.3f}, with {' and '.join(used)} {together.log_loss:.3f}"
+        if used
+        else "no features lowered the log-loss of windows left out"
+    )
+    return FeatureChoice(used, tuple(tried), n_windows, n_folds, reason)
