@@ -101,6 +101,72 @@ class Sum(_Combined):
             ),
         ]
     },
+    "member": {
+        "prediction/members/means.py": '''"""MeansMember: the class with the nearest mean window."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sensorseq.prediction.members.member import check_sizes, in_blocks
+
+
+@dataclass(frozen=True, eq=False)
+class MeansMember:
+    center: Any  # (K, c), the mean of each class
+
+    def logits(self, X, lengths):
+        return in_blocks(self._logits, X, lengths, len(self.center))
+
+    def _logits(self, X, lengths):
+        return -((means_of(X, lengths)[:, None] - self.center) ** 2).sum(axis=2)
+
+    def state(self):
+        return {}, {"center": self.center}
+
+    @classmethod
+    def restore(cls, settings, arrays):
+        return cls(arrays["center"])
+
+    def check(self, n_channels, n_outputs):
+        check_sizes(self.center.shape[::-1], (n_channels, n_outputs))
+
+
+def means_of(X, lengths):
+    n_valid = np.full(len(X), X.shape[1]) if lengths is None else lengths
+    windows = zip(X.astype(float), n_valid)
+    return np.reshape([window[:n].mean(axis=0) for window, n in windows], (len(X), X.shape[2]))
+
+
+KINDS = {"means": MeansMember.restore}
+''',
+        "learners/means.py": '''"""MeansLearner: the mean of the windows of each class."""
+
+import numpy as np
+
+from sensorseq.learners.learner import Fitted, Learner
+from sensorseq.prediction.members.means import MeansMember, means_of
+
+
+class MeansLearner(Learner):
+    def fit(self, data, folds, seed):
+        means = means_of(data.X, data.lengths)
+
+        def fitted(rows):
+            share = data.weight[rows, None] * np.eye(data.n_classes)[data.class_index[rows]]
+            return MeansMember((share / share.sum(axis=0)).T @ means[rows])
+
+        logits = np.full((len(data.X), data.n_classes), np.nan)
+        for fit_rows, test_rows in folds.pairs:
+            lengths = None if data.lengths is None else data.lengths[test_rows]
+            logits[test_rows] = fitted(fit_rows).logits(data.X[test_rows], lengths)
+        return Fitted(fitted(folds.rows), logits)
+
+
+LEARNERS = {"means": MeansLearner()}
+''',
+    },
     "reader": {
         "readers/tab.py": '''"""Read recordings from tables separated by tabs."""
 
@@ -207,6 +273,26 @@ with tempfile.TemporaryDirectory() as folder:
     classifier.save(folder + "/m.safetensors")
     assert SensorLSTMClassifier.load(folder + "/m.safetensors").head_gain == 3.0
 """,
+    "member": """
+import numpy as np
+from sensorseq import SensorLSTMClassifier
+from sensorseq.prediction import load
+
+y = np.arange(40) % 2
+X = np.random.default_rng(0).normal(size=(40, 12, 2)) + y[:, None, None]
+settings = {"hidden_size": 4, "max_epochs": 1, "random_state": 0}
+clf = SensorLSTMClassifier(features=["means", "summary"], **settings).fit(X, y)
+assert "means" in clf.features_.names
+clf.save("m")
+assert (load("m").predict_proba(X) == clf.predict_proba(X)).all()
+for export in clf.to_c, clf.to_onnx:
+    try:
+        export("exported")
+    except ValueError as error:
+        assert "'means' cannot be exported" in str(error)
+    else:
+        raise AssertionError("exported")
+""",
     "cause": """
 from sensorseq.diagnosis.causes import FAMILY_OF
 from sensorseq.diagnosis.report import FluctuationReport
@@ -274,6 +360,36 @@ def test_a_recipe_works_and_changes_as_many_files_as_it_states(recipe, tmp_path)
     if recipe.startswith("option"):
         assert re.search(r"Fade both ends\.|--invert +Turn signs\.", done.stdout)
     assert len(ADDED[recipe]) == files_said(recipe)
+
+
+def copy_with_a_member(folder):
+    """Copy the package and the tests of members, and add the member of the recipe."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "sensorseq", folder / "sensorseq", ignore=ignored)
+    add(folder / "sensorseq", ADDED["member"])
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+@pytest.mark.long
+def test_a_new_member_passes_the_tests_of_all_members(tmp_path):
+    tests = [str(ROOT / "tests" / name) for name in ("prediction/test_members.py", "learners")]
+    settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "-q", "-n", "0"]
+    command = [sys.executable, "-m", "pytest", *settings, "-k", "means", *tests]
+    environment = copy_with_a_member(tmp_path)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 8
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("file", ADDED["member"])
+def test_a_new_member_needs_both_tables(file, tmp_path):
+    environment = copy_with_a_member(tmp_path)
+    changed = tmp_path / "sensorseq" / file
+    changed.write_text(re.sub(r"^(KINDS|LEARNERS) = .*", "", changed.read_text(), flags=re.M))
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAMS["member"]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "Error" in done.stderr
 
 
 @pytest.mark.native

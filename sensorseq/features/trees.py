@@ -59,14 +59,9 @@ class BoostedTrees:
         return np.asarray(log_softmax(np.concatenate(scores), axis=1))
 
     def _scores(self, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-        a = self.arrays
-        rows = np.arange(len(statistics))[:, None]
-        node = np.tile(a["root"].ravel(), (len(statistics), 1))  # begin at the root of every tree
-        while (inner := a["feature"][node] >= 0).any():
-            goes_left = statistics[rows, a["feature"][node]] <= a["threshold"][node]
-            node = np.where(inner, np.where(goes_left, a["left"][node], a["right"][node]), node)
+        a, leaf = self.arrays, leaves_of(self.arrays, statistics)
         scores = np.tile(a["baseline"], (len(statistics), 1))
-        for values in np.moveaxis(a["value"][node].reshape(-1, *a["root"].shape), 1, 0):
+        for values in np.moveaxis(a["value"][leaf].reshape(-1, *a["root"].shape), 1, 0):
             scores += values
         if scores.shape[1] == 1:  # a single score belongs to the second class
             scores = np.hstack([np.zeros_like(scores), scores])
@@ -84,34 +79,52 @@ class BoostedTrees:
         n_statistics = check_integer("n_statistics", settings["n_statistics"], 1)
         feature, root, baseline = stored["feature"], stored["root"], stored["baseline"]
         n_nodes = feature.size
-        place = np.arange(n_nodes)
-        inner = feature >= 0
         of_nodes = [stored[name] for name in ("threshold", "left", "right", "value")]
         is_consistent = (
             all(array.shape == (n_nodes,) for array in (feature, *of_nodes))
             and root.ndim == 2
             and root.size > 0
             and baseline.shape == root.shape[1:]
-            and ((root >= 0) & (root < n_nodes)).all()
-            and ((feature >= -1) & (feature < n_statistics)).all()
-            and not np.isnan(stored["threshold"]).any()
+            and are_trees(stored, n_statistics)
             and (np.abs(stored["value"]) < _LARGEST).all()  # also false for NaN
             and (np.abs(baseline) < _LARGEST).all()
         )
-        if is_consistent:
-            children = np.stack([stored["left"], stored["right"]])[:, inner]
-            # Every path ends if each child has one parent and comes after this parent in the same
-            # tree.
-            tree = np.searchsorted(root.ravel(), place, side="right")
-            reached = np.sort(np.concatenate([root.ravel(), children.ravel()]))
-            is_consistent = bool(
-                np.array_equal(reached, place)
-                and (np.diff(root.ravel()) > 0).all()
-                and (children > place[inner]).all()
-                and (tree[children] == tree[inner]).all()
-            )
         if not is_consistent:
             raise SignalError(
                 "the stored trees are inconsistent: a shape, child, feature or value is invalid."
             )
         return cls(stored, n_statistics)
+
+
+def leaves_of(arrays: Mapping[str, NDArray[Any]], values: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the leaf (n, n_trees) that rows of values (n, n_values) reach in each tree."""
+    feature, threshold = arrays["feature"], arrays["threshold"]
+    left, right = arrays["left"], arrays["right"]
+    rows = np.arange(len(values))[:, None]
+    node = np.tile(arrays["root"].ravel(), (len(values), 1))  # begin at the root of every tree
+    while (inner := feature[node] >= 0).any():
+        goes_left = values[rows, feature[node]] <= threshold[node]
+        node = np.where(inner, np.where(goes_left, left[node], right[node]), node)
+    return np.asarray(node)
+
+
+def are_trees(arrays: Mapping[str, NDArray[Any]], n_values: int) -> bool:
+    """Test whether the arrays describe trees in which every path ends."""
+    feature, root = arrays["feature"], arrays["root"].ravel()
+    place, inner = np.arange(feature.size), feature >= 0
+    if not (
+        ((root >= 0) & (root < feature.size)).all()
+        and ((feature >= -1) & (feature < n_values)).all()
+        and not np.isnan(arrays["threshold"]).any()
+    ):
+        return False
+    # Every path ends if each child has one parent and comes after this parent in the same tree.
+    children = np.stack([arrays["left"], arrays["right"]])[:, inner]
+    tree = np.searchsorted(root, place, side="right")
+    reached = np.sort(np.concatenate([root, children.ravel()]))
+    return bool(
+        np.array_equal(reached, place)
+        and (np.diff(root) > 0).all()
+        and (children > place[inner]).all()
+        and (tree[children] == tree[inner]).all()
+    )

@@ -1,0 +1,59 @@
+"""Every learner keeps the same laws."""
+
+import numpy as np
+import pytest
+from fits import learn_few_features, plain_classifier
+from scipy.special import softmax
+from sklearn.base import clone
+from threads import torch_threads
+
+from sensorseq.learners.kinds import all_learners
+from sensorseq.learners.learner import Folds, LearnerData
+
+N, RNG = 48, np.random.default_rng(0)
+Y = np.arange(N) % 3
+X = (RNG.normal(size=(N, 30, 2)) + 0.7 * Y[:, None, None]).astype(np.float32)
+EVERY = np.arange(N)
+FOLDS = Folds([(EVERY[k::2], EVERY[1 - k :: 2]) for k in (0, 1)], EVERY)
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    learn_few_features(monkeypatch)
+
+
+def fitted(name, weight=None, y=Y):
+    data = LearnerData(X, None, y, np.ones(N) if weight is None else weight, 3, EVERY)
+    return all_learners()[name].fit(data, FOLDS, np.random.SeedSequence(0))
+
+
+@pytest.mark.parametrize("name", all_learners())
+class TestEveryLearner:
+    def test_gives_the_same_bits_for_the_same_seed_with_any_number_of_threads(self, name):
+        first = fitted(name)
+        with torch_threads(3):
+            again = fitted(name)
+        np.testing.assert_array_equal(again.logits, first.logits)
+        np.testing.assert_array_equal(again.member.logits(X, None), first.member.logits(X, None))
+
+    def test_leaves_out_every_window_and_learns_the_classes(self, name):
+        member, logits = fitted(name)
+        assert np.isfinite(logits).all()
+        assert np.mean(logits.argmax(axis=1) == Y) > 0.6
+        assert np.mean(member.logits(X, None).argmax(axis=1) == Y) > 0.6
+
+    def test_windows_of_little_weight_count_little(self, name):
+        """Half of the windows have a wrong label; the others are classified better without them."""
+        is_wrong = np.arange(N) % 4 > 1
+        given = np.where(is_wrong, (Y + 1) % 3, Y)
+        right = []
+        for weight in (np.ones(N), np.where(is_wrong, 1e-3, 1.0)):
+            logits = fitted(name, weight, given).logits
+            right.append(softmax(logits, axis=1)[~is_wrong, Y[~is_wrong]].mean())
+        assert right[1] > right[0]
+
+    @pytest.mark.trains
+    def test_a_clone_fits_the_same_model(self, name):
+        clf = plain_classifier(features=name, max_epochs=1, hidden_size=4, random_state=0)
+        one, other = (clone(clf).fit(X, Y).predict_proba(X) for _ in range(2))
+        np.testing.assert_array_equal(one, other)
