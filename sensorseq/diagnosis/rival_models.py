@@ -1,6 +1,5 @@
 """Compare a network with ridge regression and boosted trees on features of the same data."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -13,9 +12,10 @@ from sensorseq.diagnosis.metrics import Floats
 from sensorseq.diagnosis.statements import ReportContents, statement_of
 from sensorseq.errors import ArgumentError
 from sensorseq.features.random_convolutions import RandomConvolutions
-from sensorseq.features.ridge import Fold, fit_ridge
-from sensorseq.features.summary import SummaryFeatures
-from sensorseq.features.summary_steps import SummarySteps
+from sensorseq.features.ridge import Fold
+from sensorseq.learners.kinds import all_learners
+from sensorseq.learners.learner import Folds, LearnerData
+from sensorseq.learners.linear import LinearLearner
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale import fit_scaler
 
@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 
 Compared = tuple[Windows, Windows, Ints]  # `train`, `validation` and `rows` of `compare_level`
 MOST_WINDOWS = 1_000  # maximum number of windows per part; the rivals then take two seconds
-_CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
+_CONVOLUTIONS, _FOLDS = 2_016, 4
 
 
 def compare_level(
@@ -147,13 +147,25 @@ def rivals(train: Windows, validation: Windows) -> Iterator[tuple[str, Ints]]:
     if len(classes) < 2:
         return
     scaler = fit_scaler(train.X, train.lengths)
-    scaled_train, scaled_validation = (
+    (X, lengths), shown = (
         (scaler.transform(part.X, part.lengths), None if part.are_full else part.lengths)
         for part in (train, validation)
     )
-    ridge = _ridge(scaled_train, scaled_validation, target, _folds(train))
-    yield "ridge on features", classes[ridge]
-    yield "boosting on features", classes[_boosting(scaled_train, scaled_validation, target)]
+    every, seed = np.arange(len(target)), np.random.SeedSequence(0)
+    data = LearnerData(X, lengths, target, np.ones(len(target)), len(classes), every)
+    for name, learners, pairs in (
+        ("ridge on features", (LinearLearner(_convolutions), all_learners()["summary"]), True),
+        ("boosting on features", (all_learners()["boosting"],), False),
+    ):
+        folds = Folds(_folds(train) if pairs else [], every)
+        members = [learner.fit(data, folds, seed).member for learner in learners]
+        logits = np.sum([member.logits(*shown) for member in members], axis=0)
+        yield name, classes[logits.argmax(axis=1)]
+
+
+def _convolutions(data: LearnerData, seed: np.random.SeedSequence) -> RandomConvolutions:
+    convolutions = RandomConvolutions(_CONVOLUTIONS, random_state=0, pad=True)
+    return convolutions.fit(data.X, data.lengths)
 
 
 def _folds(train: Windows) -> list[Fold]:
@@ -162,39 +174,3 @@ def _folds(train: Windows) -> list[Fold]:
         codes = np.unique(train.groups, return_inverse=True)[1]
     fold = (np.random.default_rng(0).permutation(codes.max() + 1) % _FOLDS)[codes]
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(_FOLDS)]
-
-
-_Scaled = tuple[Any, Any]  # scaled windows and their lengths
-
-
-def _ridge(train: _Scaled, validation: _Scaled, target: Ints, folds: list[Fold]) -> Ints:
-    """Predict classes by ridge regression on random convolutions and on step functions."""
-    n, blocks = len(target), []
-    convolutions = RandomConvolutions(_CONVOLUTIONS, random_state=0, pad=True).fit(*train)
-    for features in (convolutions, SummarySteps().fit(*train)):
-        values = np.concatenate([features.transform(*train), features.transform(*validation)])
-        center, spread = values[:n].mean(axis=0), values[:n].std(axis=0)
-        # step features are 0 or 1; with a fixed scale, features that are rarely 1 stay small
-        if features is not convolutions:
-            center, spread = np.full_like(center, 0.5), np.full_like(spread, 0.5)
-        varies = spread > 1e-6 * np.maximum(np.abs(center), 1e-30)
-        scale = np.where(varies, 1 / np.where(varies, spread, 1.0), 0.0)
-        blocks.append((values - center) * (scale / math.sqrt(values.shape[1])))
-    Z = np.concatenate(blocks, axis=1).astype(np.float32)
-    signs = 2.0 * np.eye(int(target.max()) + 1)[target] - 1.0
-
-    def loss(scores: Floats) -> float:
-        return float(np.mean((scores - signs) ** 2))
-
-    fitted = fit_ridge(Z[:n], signs, np.ones(n), folds, np.arange(n), loss)
-    return np.asarray((Z[n:] @ fitted.weight + fitted.bias).argmax(axis=1))
-
-
-def _boosting(train: _Scaled, validation: _Scaled, target: Ints) -> Ints:
-    from sensorseq.features.grow_trees import grow_trees, important_statistics  # needs scikit-learn
-
-    summary, weight = SummaryFeatures().fit(*train), np.ones(len(target))
-    values = summary.transform(*train)
-    columns = important_statistics(values, target, weight, _STATISTICS)
-    trees = grow_trees(values, columns, target, weight)
-    return np.asarray(trees.log_probabilities(summary.transform(*validation)).argmax(axis=1))
