@@ -7,6 +7,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from sensorseq.errors import EnvironmentProblemError
+from sensorseq.options import ReadOptions
 from sensorseq.readers.csv import read_csv
 from sensorseq.recording import Recording
 
@@ -52,10 +53,10 @@ def load_surfaces() -> list[Recording]:
             file = path / row["path"]
             recording = read_csv(
                 file,
+                ReadOptions(units={"current_a": "A"}),
                 recording_id=f"{row['label']}_{file.name.removesuffix('.csv.gz')}",
                 group=row["group"],
                 label=row["label"],
-                units={"current_a": "A"},
             )
             recordings.append(replace(recording, attributes={"simulated": True}))
     return recordings

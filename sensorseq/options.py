@@ -5,10 +5,12 @@ fields are also keys in the configuration file and options of the commands. nump
 here, so that the command line starts quickly.
 """
 
+import functools
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
@@ -293,18 +295,43 @@ class ReadOptions:
 NAMES = tuple(each.name for each in fields(ReadOptions))
 
 
+def as_options(options: ReadOptions | None) -> ReadOptions:
+    """Return the `options` of a call, or the defaults; raise a TypeError for another type."""
+    if options is None:
+        return ReadOptions()
+    if not isinstance(options, ReadOptions):
+        raise TypeError(
+            f"options={options!r} are not ReadOptions; give options by name, such as"
+            " ReadOptions(time_column='time')."
+        )
+    return options
+
+
+Reader = TypeVar("Reader", bound=Callable[..., Any])
+
+
+def takes_options(function: Reader) -> Reader:
+    """Let a function that takes `options` refuse an option that is given by its own name."""
+    own = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def called(*given: Any, **named: Any) -> Any:
+        for name in named.keys() & set(NAMES) - own.keys():
+            raise TypeError(
+                f"{function.__name__} has no argument {name!r}; give it as"
+                f" options=ReadOptions({name}={named[name]!r})."
+            )
+        return function(*given, **named)
+
+    return cast(Reader, called)
+
+
 def combined(options: ReadOptions | None, by_name: ReadOptions) -> ReadOptions:
     """Return the `options` of a call, overridden by the options that were given by name.
 
     An argument that has its default value, such as None, counts as not given.
     """
-    if options is None:
-        return by_name
-    if not isinstance(options, ReadOptions):
-        raise TypeError(
-            f"options={options!r} are not ReadOptions; give options by name, such as"
-            " time_column='time'."
-        )
+    options = as_options(options)
     values = {each.name: getattr(by_name, each.name) for each in fields(ReadOptions)}
     defaults = {each.name: each.default for each in fields(ReadOptions)}
     changed = {name: value for name, value in values.items() if value is not defaults[name]}

@@ -32,6 +32,8 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
+from sensorseq.options import ReadOptions
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent), str(ROOT / "tests" / "support")]
 
@@ -433,7 +435,7 @@ class SalvagedBag(Bag):
     def parse(self, path):
         from sensorseq.readers import read_robot_log
 
-        read_robot_log(path, salvage=True)
+        read_robot_log(path, ReadOptions(salvage=True))
 
 
 class Db3(RecordingFile):

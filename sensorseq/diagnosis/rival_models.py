@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.diagnosis import thresholds as limits
-from sensorseq.diagnosis.metrics import Floats
 from sensorseq.diagnosis.statements import ReportContents, statement_of
 from sensorseq.errors import ArgumentError
 from sensorseq.features.random_convolutions import RandomConvolutions

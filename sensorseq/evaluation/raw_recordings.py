@@ -95,7 +95,7 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
     pattern = PairPattern(pair)
     n_above = pattern.depth - 1 - pattern.sensor_depth
     parents = path.parents if len(path.parents) > n_above else path.absolute().parents
-    siblings = find_recordings(parents[n_above], named, manifest=False)
+    siblings = find_recordings(parents[n_above], replace(named, manifest=False))
     resolved = path.resolve()
     sources = [
         source for source in siblings if resolved in (file.resolve() for file in source.paths)

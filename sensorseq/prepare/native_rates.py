@@ -97,7 +97,7 @@ def _rates(
     for source in sources:
         # Unreadable recordings are reported later, when they are left out.
         with suppress(*SPOILT) if skip else nullcontext():
-            yield read_source_rate(source, use, salvage=skip)
+            yield read_source_rate(source, replace(use, salvage=skip))
 
 
 def _join(

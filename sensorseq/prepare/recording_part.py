@@ -146,7 +146,7 @@ def read_recording(
     source: RecordingSource, options: PreparationOptions, scratch: Path, *, salvage: bool
 ) -> Recording:
     """Read a recording; only the reading options are used."""
-    return read_source(source, options, salvage=salvage, scratch=scratch)
+    return read_source(source, replace(options, salvage=salvage, scratch=scratch))
 
 
 def digests_of(source: RecordingSource) -> list[dict[str, Any]]:

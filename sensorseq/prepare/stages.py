@@ -165,12 +165,8 @@ class FilePreparation:
         if given_hz is not None:
             self.rate, self.rate_from = float(given_hz), "given"
             return
-        read = partial(
-            read_source_rate,
-            options=self.request.options,
-            salvage=self.skip,
-            scratch=self.folder.path,
-        )
+        use = replace(self.request.options, salvage=self.skip, scratch=self.folder.path)
+        read = partial(read_source_rate, options=use)
         rates = self._run("rates", read, self.sources, self.pool)
         self.rate, self.rate_from = common_rate(rates)
         # Check the units of time before recordings are read, because a wrong unit may make the rate

@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
 from sensorseq.io import foreign
-from sensorseq.options import ReadOptions, combined
+from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.columns import (
     RATE,
     NumberColumns,
@@ -43,6 +43,7 @@ _ELEMENT = re.compile(r"(.+)\[\d+\]")
 _DEEPEST = 16  # maximum nesting depth of groups
 
 
+@takes_options
 def read_arrays(
     path: Path,
     options: ReadOptions | None = None,
@@ -50,15 +51,6 @@ def read_arrays(
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
-    # options: time_column time_unit label_column channels units stamps sample_rate_hz
-    time_column: str | None = None,
-    time_unit: str | None = None,
-    label_column: str | None = None,
-    channels: Sequence[str] | None = None,
-    units: Mapping[str, str] | None = None,
-    stamps: str | None = None,
-    sample_rate_hz: float | None = None,
-    # end of options
 ) -> Recording:
     """Read one recording from a ``.npz``, ``.npy``, ``.mat``, ``.json`` or ``.cbor`` file.
 
@@ -75,68 +67,14 @@ def read_arrays(
         As in `read_csv`.
     options : ReadOptions, optional
         `channels`, `time_column`, `time_unit`, `units`, `stamps`, `label_column` and
-        `sample_rate_hz` are used, and can also be given by name.
-    time_column : str, optional
-        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
-        ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
-        otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
-        of arrays has several such columns, the default is the column in the struct that contains
-        the `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
-        ``"header.stamp"`` if the first message of the topic has a header stamp or a field
-        ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
-    time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the timestamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
-        are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
-        rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
-        this option.
-    label_column : str, optional
-        Column that contains the label of each sample, as a word or a number. The column is used for
-        recordings that consist of one file and have no label from a folder or manifest. Runs of the
-        same label become `label_spans`; an empty field means that the sample has no label. In a
-        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
-        until the topic's next message. In a long table or a manifest, this is the column with the
-        labels.
-    channels : sequence of str, optional
-        Channels to keep, in this order. By default, columns without a name are left out, and so are
-        columns that count the rows or the time (an index, a counter that may begin again, or a
-        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
-        left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
-        are read, so other arrays may have different lengths.
-    units : mapping of str to str, optional
-        Units by channel name, for files that do not store units, such as CSV files; a given unit
-        overrides a unit stored in the file. Some steps select channels by unit.
-    stamps : {"packets", "keep", "merge"}, optional
-        How to handle timestamps that repeat, go back or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
-        if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
-        ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
-        and ``n_spread``.
-    sample_rate_hz : float, optional
-        Number of rows per second in files without a time column; their time then begins at 0 s. The
-        rate can be given only if `time_column` is None. Robot logs do not need this option.
+        `sample_rate_hz` are used.
 
     Raises
     ------
     RecordingError
         If the file is damaged, or its arrays have different lengths.
     """
-    options = combined(
-        options,
-        ReadOptions(
-            # options
-            time_column=time_column,
-            time_unit=time_unit,
-            label_column=label_column,
-            channels=channels,
-            units=units,
-            stamps=stamps,
-            sample_rate_hz=sample_rate_hz,
-            # end of options
-        ),
-    )
+    options = as_options(options)
     origin = Origin(recording_id, group, label)
     recording = read_recording(ArraysTable, path, options, origin)
     return recording if options.channels is None else recording.select(options.channels)

@@ -7,7 +7,7 @@ import mmap
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from sensorseq._signal import read_numbers
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
 from sensorseq.io.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
-from sensorseq.options import ReadOptions, combined
+from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.columns import (
     CodedLabels,
     NumberColumns,
@@ -112,6 +112,7 @@ class CsvFormat(NamedTuple):
 USUAL_FORM = CsvFormat()
 
 
+@takes_options
 def read_csv(
     path: str | os.PathLike[str],
     options: ReadOptions | None = None,
@@ -119,20 +120,6 @@ def read_csv(
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
-    # options: time_column time_unit CSV_FORM label_column units stamps sample_rate_hz scratch
-    time_column: str | None = None,
-    time_unit: str | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    decimal: str | None = None,
-    no_header: bool | None = None,
-    names: Sequence[str] | None = None,
-    label_column: str | None = None,
-    units: Mapping[str, str] | None = None,
-    stamps: str | None = None,
-    sample_rate_hz: float | None = None,
-    scratch: str | os.PathLike[str] | None = None,
-    # end of options
 ) -> Recording:
     """Read one recording from a CSV file.
 
@@ -146,60 +133,7 @@ def read_csv(
         The file; if its name ends in ``.gz``, the file is decompressed.
     options : ReadOptions, optional
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `encoding`, `delimiter`,
-        `decimal`, `no_header`, `names`, `sample_rate_hz` and `scratch` are used, and can also be
-        given by name.
-    time_column : str, optional
-        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
-        ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
-        otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
-        of arrays has several such columns, the default is the column in the struct that contains
-        the `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
-        ``"header.stamp"`` if the first message of the topic has a header stamp or a field
-        ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
-    time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the timestamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
-        are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
-        rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
-        this option.
-    encoding : str, optional
-        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
-        with a UTF-16 byte order mark.
-    delimiter : str, optional
-        Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any run of spaces and tabs.
-    decimal : {".", ","}, optional
-        Decimal mark of the numbers in CSV files; a point by default.
-    no_header : bool, optional
-        True if the first line of CSV files contains samples instead of column names; the columns
-        are then named ``column_1``, ``column_2`` and so on.
-    names : sequence of str, optional
-        Names of the columns of CSV files without a header line.
-    label_column : str, optional
-        Column that contains the label of each sample, as a word or a number. The column is used for
-        recordings that consist of one file and have no label from a folder or manifest. Runs of the
-        same label become `label_spans`; an empty field means that the sample has no label. In a
-        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
-        until the topic's next message. In a long table or a manifest, this is the column with the
-        labels.
-    units : mapping of str to str, optional
-        Units by channel name, for files that do not store units, such as CSV files; a given unit
-        overrides a unit stored in the file. Some steps select channels by unit.
-    stamps : {"packets", "keep", "merge"}, optional
-        How to handle timestamps that repeat, go back or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
-        if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
-        ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
-        and ``n_spread``.
-    sample_rate_hz : float, optional
-        Number of rows per second in files without a time column; their time then begins at 0 s. The
-        rate can be given only if `time_column` is None. Robot logs do not need this option.
-    scratch : path-like, optional
-        Folder in which the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB are stored,
-        in unnamed files that are deleted with the recording. By default, all samples are kept in
-        memory.
+        `decimal`, `no_header`, `names`, `sample_rate_hz` and `scratch` are used.
     recording_id : str, optional
         By default, the file's name without suffixes.
     group, label : str, optional
@@ -218,25 +152,7 @@ def read_csv(
     RecordingError
         If the file cannot be read as a table, or if its timestamps could be in several units.
     """
-    options = combined(
-        options,
-        ReadOptions(
-            # options
-            time_column=time_column,
-            time_unit=time_unit,
-            encoding=encoding,
-            delimiter=delimiter,
-            decimal=decimal,
-            no_header=no_header,
-            names=names,
-            label_column=label_column,
-            units=units,
-            stamps=stamps,
-            sample_rate_hz=sample_rate_hz,
-            scratch=scratch,
-            # end of options
-        ),
-    )
+    options = as_options(options)
     return read_recording(CsvTable, path, options, Origin(recording_id, group, label))
 
 

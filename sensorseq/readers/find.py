@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known, warn_caller
 from sensorseq.io.pair_pattern import Paired, PairPattern
 from sensorseq.io.remote import is_url, listing
-from sensorseq.options import CSV_FORM, ReadOptions, combined
+from sensorseq.options import CSV_FORM, ReadOptions, as_options, takes_options
 from sensorseq.readers.annotations import (
     COLUMNS,
     PER_RECORDING,
@@ -143,27 +143,12 @@ class RecordingSource:
         return tuple(map(str, self.paths))
 
 
+@takes_options
 def find_recordings(
     path: str | os.PathLike[str],
     options: ReadOptions | None = None,
     *,
     ignore: str | os.PathLike[str] | None = None,
-    # options: LISTING
-    files: Sequence[str] | None = None,
-    pair: str | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    decimal: str | None = None,
-    no_header: bool | None = None,
-    names: Sequence[str] | None = None,
-    label_column: str | None = None,
-    recording_column: str | None = None,
-    group_column: str | None = None,
-    sensor_column: str | None = None,
-    labels: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    manifest: str | bool | None = None,
-    # end of options
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
@@ -190,57 +175,9 @@ def find_recordings(
     options : ReadOptions, optional
         `files`, `pair`, `labels`, `exclude`, `manifest`, `recording_column`, `group_column`,
         `sensor_column`, `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names`
-        are used, and can also be given by name. If a recording in a long table has several classes,
-        `read_source` converts the classes to label spans. A manifest may have the CSV format of the
-        recordings or the default CSV format.
-    files : str or sequence of str, optional
-        Patterns for the names of the files to read, such as ``pro_*.csv``; a pattern with a slash
-        is matched against the path relative to the folder. By default, all readable files are used.
-        Every pattern must match at least one file.
-    pair : str, optional
-        Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
-        files in the same folder with the same ``{recording}`` become one recording. A pattern with
-        a slash is matched against the end of the path, such as ``{recording}/{sensor}.*`` if each
-        recording has its own folder. The recording's channels are in the order of the patterns in
-        `files`.
-    encoding : str, optional
-        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
-        with a UTF-16 byte order mark.
-    delimiter : str, optional
-        Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any run of spaces and tabs.
-    decimal : {".", ","}, optional
-        Decimal mark of the numbers in CSV files; a point by default.
-    no_header : bool, optional
-        True if the first line of CSV files contains samples instead of column names; the columns
-        are then named ``column_1``, ``column_2`` and so on.
-    names : sequence of str, optional
-        Names of the columns of CSV files without a header line.
-    label_column : str, optional
-        Column that contains the label of each sample, as a word or a number. The column is used for
-        recordings that consist of one file and have no label from a folder or manifest. Runs of the
-        same label become `label_spans`; an empty field means that the sample has no label. In a
-        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
-        until the topic's next message. In a long table or a manifest, this is the column with the
-        labels.
-    recording_column, group_column : str, optional
-        Columns of a long table (one file with all recordings) that contain the recording id and the
-        group of each row. All rows of a recording must have the same group.
-    sensor_column : str, optional
-        Column with the name or number of each row's sensor (or joint), for tables with one row per
-        sample and sensor. The rows of each sensor become separate channels, such as
-        ``gyroscope.x``, as if each sensor had its own file; see `join_sensors`.
-    labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes, and samples with a different
-        label in the `label_column`, become unlabeled.
-    exclude : sequence of str, optional
-        Names of classes or ids of recordings to leave out; patterns such as ``ICE/pro_0*`` are also
-        allowed.
-    manifest : path-like or bool, optional
-        Table that lists the recordings and their labels. By default, ``manifest.csv`` in the
-        folder, if that file exists; with False, that file is ignored. The manifest may also be a
-        JSON export of Label Studio, or a name pattern, such as ``{recording}.txt``, for the label
-        tables that Audacity and ELAN export for each recording.
+        are used. If a recording in a long table has several classes, `read_source` converts the
+        classes to label spans. A manifest may have the CSV format of the recordings or the default
+        CSV format.
     ignore : path-like, optional
         A file in the folder that is not a recording, such as the file prepared from the recordings.
 
@@ -257,27 +194,7 @@ def find_recordings(
     ArgumentError
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
-    options = combined(
-        options,
-        ReadOptions(
-            # options
-            files=files,
-            pair=pair,
-            encoding=encoding,
-            delimiter=delimiter,
-            decimal=decimal,
-            no_header=no_header,
-            names=names,
-            label_column=label_column,
-            recording_column=recording_column,
-            group_column=group_column,
-            sensor_column=sensor_column,
-            labels=labels,
-            exclude=exclude,
-            manifest=manifest,
-            # end of options
-        ),
-    )
+    options = as_options(options)
     form = CsvFormat.of(options).check()
     if options.pair is not None and options.sensor_column is not None:
         raise ArgumentError(

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from sensorseq.errors import RecordingError
 from sensorseq.io import foreign
 from sensorseq.io.scratch import Rows, blocks, even_stamps, folder_for
-from sensorseq.options import ReadOptions, combined
+from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.columns import (
     RATE,
     NumberColumns,
@@ -38,6 +38,7 @@ from sensorseq.time_names import is_time_name
 _DEEPEST = 16  # maximum nesting depth of groups
 
 
+@takes_options
 def read_hdf5(
     path: str | os.PathLike[str],
     options: ReadOptions | None = None,
@@ -45,16 +46,6 @@ def read_hdf5(
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
-    # options: time_column time_unit label_column channels units stamps sample_rate_hz scratch
-    time_column: str | None = None,
-    time_unit: str | None = None,
-    label_column: str | None = None,
-    channels: Sequence[str] | None = None,
-    units: Mapping[str, str] | None = None,
-    stamps: str | None = None,
-    sample_rate_hz: float | None = None,
-    scratch: str | os.PathLike[str] | None = None,
-    # end of options
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
@@ -80,73 +71,14 @@ def read_hdf5(
         As in `read_csv`.
     options : ReadOptions, optional
         `channels`, `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `sample_rate_hz`
-        and `scratch` are used, and can also be given by name.
-    time_column : str, optional
-        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
-        ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
-        otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
-        of arrays has several such columns, the default is the column in the struct that contains
-        the `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
-        ``"header.stamp"`` if the first message of the topic has a header stamp or a field
-        ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
-    time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the timestamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
-        are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
-        rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
-        this option.
-    label_column : str, optional
-        Column that contains the label of each sample, as a word or a number. The column is used for
-        recordings that consist of one file and have no label from a folder or manifest. Runs of the
-        same label become `label_spans`; an empty field means that the sample has no label. In a
-        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
-        until the topic's next message. In a long table or a manifest, this is the column with the
-        labels.
-    channels : sequence of str, optional
-        Channels to keep, in this order. By default, columns without a name are left out, and so are
-        columns that count the rows or the time (an index, a counter that may begin again, or a
-        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
-        left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
-        are read, so other arrays may have different lengths.
-    units : mapping of str to str, optional
-        Units by channel name, for files that do not store units, such as CSV files; a given unit
-        overrides a unit stored in the file. Some steps select channels by unit.
-    stamps : {"packets", "keep", "merge"}, optional
-        How to handle timestamps that repeat, go back or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
-        if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
-        ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
-        and ``n_spread``.
-    sample_rate_hz : float, optional
-        Number of rows per second in files without a time column; their time then begins at 0 s. The
-        rate can be given only if `time_column` is None. Robot logs do not need this option.
-    scratch : path-like, optional
-        Folder in which the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB are stored,
-        in unnamed files that are deleted with the recording. By default, all samples are kept in
-        memory.
+        and `scratch` are used.
 
     Raises
     ------
     RecordingError
         If the file is missing, truncated or not an HDF5 file, or if it has a different layout.
     """
-    options = combined(
-        options,
-        ReadOptions(
-            # options
-            time_column=time_column,
-            time_unit=time_unit,
-            label_column=label_column,
-            channels=channels,
-            units=units,
-            stamps=stamps,
-            sample_rate_hz=sample_rate_hz,
-            scratch=scratch,
-            # end of options
-        ),
-    )
+    options = as_options(options)
     origin = Origin(recording_id, group, label)
     recording = read_recording(open_hdf5, path, options, origin)
     return recording if options.channels is None else recording.select(options.channels)

@@ -6,7 +6,6 @@ import errno
 import io
 import json
 import math
-import os
 import re
 import struct
 from collections import defaultdict
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
 from sensorseq.io.scratch import count_where
-from sensorseq.options import ReadOptions, combined
+from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.columns import (
     CodedLabels,
     Content,
@@ -193,6 +192,7 @@ class _Series:
             yield made(self.topic, times_s=times_s, columns={}, labels=CodedLabels.of(self.labels))
 
 
+@takes_options
 def read_robot_log(
     path: Path | Sequence[Path],
     options: ReadOptions | None = None,
@@ -200,14 +200,6 @@ def read_robot_log(
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
-    # options: time_column label_column channels stamps salvage scratch
-    time_column: str | None = None,
-    label_column: str | None = None,
-    channels: Sequence[str] | None = None,
-    stamps: str | None = None,
-    salvage: bool = False,
-    scratch: str | os.PathLike[str] | None = None,
-    # end of options
 ) -> Recording:
     """Read one recording from a ROS 1 bag, a ROS 2 bag, an MCAP, ULog or MDF file.
 
@@ -228,45 +220,8 @@ def read_robot_log(
         The file, or the files of a split bag in order.
     options : ReadOptions, optional
         `channels`, `time_column`, `stamps`, `label_column`, `salvage` and `scratch` (for MDF files)
-        are used, and can also be given by name. By default, all numbers in the messages of each
-        topic are channels, including the elements of arrays of up to 64 numbers.
-    time_column : str, optional
-        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
-        ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
-        otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
-        of arrays has several such columns, the default is the column in the struct that contains
-        the `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
-        ``"header.stamp"`` if the first message of the topic has a header stamp or a field
-        ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
-    label_column : str, optional
-        Column that contains the label of each sample, as a word or a number. The column is used for
-        recordings that consist of one file and have no label from a folder or manifest. Runs of the
-        same label become `label_spans`; an empty field means that the sample has no label. In a
-        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
-        until the topic's next message. In a long table or a manifest, this is the column with the
-        labels.
-    channels : sequence of str, optional
-        Channels to keep, in this order. By default, columns without a name are left out, and so are
-        columns that count the rows or the time (an index, a counter that may begin again, or a
-        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
-        left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
-        are read, so other arrays may have different lengths.
-    stamps : {"packets", "keep", "merge"}, optional
-        How to handle timestamps that repeat, go back or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
-        if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
-        ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
-        and ``n_spread``.
-    salvage : bool, default=False
-        If a ``.bag``, ``.mcap`` or ``.ulg`` file is damaged, use the messages before the damage
-        instead of raising an error. The recording's ``attributes["salvaged"]`` then contains the
-        reason, with the offset of the damage, and the number of seconds that were kept.
-    scratch : path-like, optional
-        Folder in which the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB are stored,
-        in unnamed files that are deleted with the recording. By default, all samples are kept in
-        memory.
+        are used. By default, all numbers in the messages of each topic are channels, including the
+        elements of arrays of up to 64 numbers.
     recording_id, group, label
         As in `Recording`.
 
@@ -278,19 +233,7 @@ def read_robot_log(
     EnvironmentProblemError
         If the packages of the extra ``ros`` (or ``vehicle``, for ULog and MDF) are not installed.
     """
-    options = combined(
-        options,
-        ReadOptions(
-            # options
-            time_column=time_column,
-            label_column=label_column,
-            channels=channels,
-            stamps=stamps,
-            salvage=salvage,
-            scratch=scratch,
-            # end of options
-        ),
-    )
+    options = as_options(options)
     paths = [path] if isinstance(path, Path) else list(path)
     with refusing_content(paths[0]):
         return _read(paths, options, Origin(recording_id, group, label))

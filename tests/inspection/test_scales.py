@@ -11,6 +11,7 @@ from scipy.signal import lfilter
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import RecordingError
 from sensorseq.inspection.recordings import similar_names
+from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
 from sensorseq.preprocessing.odd_scales import (
@@ -232,7 +233,7 @@ class TestPrepare:
 @needs_borealtc
 @pytest.mark.parametrize("files", ["pro_*.csv", "imu_*.csv.gz"])
 def test_no_recording_of_borealtc_is_in_a_different_unit(files):
-    sources = find_recordings(BOREALTC, files=[files], exclude=["MIXED"])
-    facts = [facts_of(read_source(source, time_column="time")) for source in sources]
+    sources = find_recordings(BOREALTC, ReadOptions(files=[files], exclude=["MIXED"]))
+    facts = [facts_of(read_source(source, ReadOptions(time_column="time"))) for source in sources]
     assert len(facts) > 60
     assert find_odd_scales(facts) == {}

@@ -9,6 +9,7 @@ from commands import said
 from tables import write_table
 
 from sensorseq.errors import RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.readers import find_recordings, read_recordings
 
 RUNS = {"s": 1.0, "ms": 1e3, "us": 1e6}
@@ -91,7 +92,7 @@ def test_files_with_the_same_name_are_distinguished_by_folder_or_refused(tmp_pat
     with pytest.raises(
         RecordingError, match=r"task 7: must .* but names mon/run1\.csv and tue/run1\.csv;"
     ):
-        find_recordings(tmp_path / "logs", manifest=table)
+        find_recordings(tmp_path / "logs", ReadOptions(manifest=table))
     log(tmp_path / "one" / "run1.csv")
     tasks = [
         {"id": at, "data": {"csv": name}, "annotations": [{"result": [region(*SPANS[at])]}]}
@@ -99,7 +100,7 @@ def test_files_with_the_same_name_are_distinguished_by_folder_or_refused(tmp_pat
     ]
     table.write_text(json.dumps(tasks))
     with pytest.raises(RecordingError, match=r"task 0 and task 1 both label run1\.csv"):
-        find_recordings(tmp_path / "one", manifest=table)
+        find_recordings(tmp_path / "one", ReadOptions(manifest=table))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_an_error_in_an_export_is_named(tmp_path, change, said):
     log(tmp_path / "logs" / "run1.csv")
     table = export(tmp_path / "export.json", "run1.csv", SPANS, **change)
     with pytest.raises(RecordingError, match=said):
-        find_recordings(tmp_path / "logs", manifest=table)
+        find_recordings(tmp_path / "logs", ReadOptions(manifest=table))
 
 
 def test_the_short_export_and_labels_of_whole_recordings(tmp_path):
@@ -194,9 +195,9 @@ def test_tables_with_tabs_label_the_recording_with_the_same_name(tmp_path, text,
         spans = [(span.start_s, span.end_s, span.label) for span in recording.label_spans]
         assert spans == approximately(SPANS, start_s)
     with pytest.raises(RecordingError, match=r"calibration\.txt: cannot be read"):
-        find_recordings(tmp_path / "logs", **own)
+        find_recordings(tmp_path / "logs", ReadOptions(**own))
     with pytest.raises(RecordingError, match="no such folder"):
-        find_recordings(tmp_path / "nowhere", **own)
+        find_recordings(tmp_path / "nowhere", ReadOptions(**own))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ def test_lines_that_are_not_understood_are_named(tmp_path, text, said):
     log(tmp_path / "run1.csv")
     (tmp_path / "run1.txt").write_text(text)
     with pytest.raises(RecordingError, match=rf"run1\.txt.*{said}"):
-        find_recordings(tmp_path, manifest="{recording}.txt")
+        find_recordings(tmp_path, ReadOptions(manifest="{recording}.txt"))
 
 
 @pytest.mark.parametrize("unit", ["s", "ms"])

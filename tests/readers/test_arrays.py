@@ -20,6 +20,7 @@ from pyarrow import parquet
 
 from sensorseq.cli import run
 from sensorseq.errors import RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 from sensorseq.readers import list_arrays, read_arrays, read_recordings
 from sensorseq.readers.mat5 import read_mat5
@@ -86,7 +87,7 @@ def write(request, tmp_path):
 def test_vectors_and_columns_of_matrices_are_channels(write, along):
     acc = ACC if along == 0 else ACC.T
     path = write({"time": T, "current": CURRENT, "acc": acc, "mass_kg": 12.5})
-    recording = read_arrays(path, group="robot", label="ice", units={"current": "A"})
+    recording = read_arrays(path, ReadOptions(units={"current": "A"}), group="robot", label="ice")
     assert sorted(recording.channel_names) == ["acc[0]", "acc[1]", "acc[2]", "current"]
     kept = recording.select(["current", "acc[0]", "acc[1]", "acc[2]"])
     np.testing.assert_array_equal(kept.values, np.column_stack([CURRENT, ACC]))
@@ -114,17 +115,17 @@ def test_each_struct_has_its_own_time(tmp_path, kind):
     path = tmp_path / name
     motor = {"motor.t": T[::2] + 0.5, "motor.current": CURRENT[::2]}
     function(path, {"imu.t": T, "imu.acc": ACC, **motor, "gain": np.eye(3)})
-    imu = read_arrays(path, channels=["imu.acc[2]", "imu.acc[0]"])
+    imu = read_arrays(path, ReadOptions(channels=["imu.acc[2]", "imu.acc[0]"]))
     assert imu.channel_names == ("imu.acc[2]", "imu.acc[0]")
     np.testing.assert_array_equal(imu.values, ACC[:, [2, 0]])
-    motor = read_arrays(path, channels=["motor.current"])
+    motor = read_arrays(path, ReadOptions(channels=["motor.current"]))
     np.testing.assert_array_equal(motor.timestamps_s, T[::2] + 0.5)
     with pytest.raises(RecordingError, match=r"several times \(imu.t, motor.t\).*time_column"):
         read_arrays(path)
     with pytest.raises(RecordingError, match=r"has shape \(.*\), but 'imu.t' has 300 samples"):
-        read_arrays(path, time_column="imu.t")
+        read_arrays(path, ReadOptions(time_column="imu.t"))
     with pytest.raises(RecordingError, match=r"no channel 'imu.ac\[0\]'.*'imu.acc\[0\]'"):
-        read_arrays(path, channels=["imu.ac[0]"], time_column="imu.t")
+        read_arrays(path, ReadOptions(channels=["imu.ac[0]"], time_column="imu.t"))
     topics = {one.name: one for one in list_arrays(path)}
     assert topics["imu.acc"].rate_hz == pytest.approx(100)
     assert topics["motor.current"].rate_hz == pytest.approx(50)
@@ -139,7 +140,7 @@ def test_structured_and_plain_numpy_arrays(tmp_path):
     assert recording.channel_names == ("values.x",)
     assert recording.median_sample_rate_hz == pytest.approx(100)
     np.save(tmp_path / "plain.npy", np.column_stack([T, ACC]))
-    recording = read_arrays(tmp_path / "plain.npy", time_column="values[0]")
+    recording = read_arrays(tmp_path / "plain.npy", ReadOptions(time_column="values[0]"))
     np.testing.assert_array_equal(recording.values, ACC)
     with pytest.raises(RecordingError, match="no array 'time' or 'time_s'"):
         read_arrays(tmp_path / "plain.npy")
@@ -150,7 +151,7 @@ def test_labels_and_dates_of_numpy(tmp_path):
     time = np.datetime64("2026-03-01T12:00:00", "us") + np.arange(300) * 10_000
     words = {"ground": np.repeat(["ice", "mud", ""], 100), "words": np.repeat("x", 300)}
     np.savez(path, time=time, a=CURRENT, **words)
-    recording = read_arrays(path, label_column="ground")
+    recording = read_arrays(path, ReadOptions(label_column="ground"))
     assert [span.label for span in recording.label_spans] == ["ice", "mud"]
     assert recording.timestamps_s[1] - recording.timestamps_s[0] == pytest.approx(0.01, abs=1e-6)
     assert recording.attributes["dropped_columns"] == ["words"]
@@ -263,7 +264,7 @@ def test_odd_arrays_are_refused_with_the_name_of_the_file(tmp_path, name):
     np.savez(tmp_path / "odd.npz", **ODD[name])
     label_column = "label" if "label" in ODD[name] else None
     with pytest.raises(RecordingError, match=re.escape(str(tmp_path / "odd.npz"))):
-        read_arrays(tmp_path / "odd.npz", label_column=label_column)
+        read_arrays(tmp_path / "odd.npz", ReadOptions(label_column=label_column))
 
 
 def test_elements_without_a_size_are_not_samples(tmp_path):
@@ -271,7 +272,7 @@ def test_elements_without_a_size_are_not_samples(tmp_path):
     head = head.ljust(117).encode() + b"\n"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head)
     with pytest.raises(RecordingError, match="1000000000 elements with a size of 0 bytes"):
-        read_arrays(tmp_path / "a.npy", time_column="values")
+        read_arrays(tmp_path / "a.npy", ReadOptions(time_column="values"))
 
 
 def test_archive_members_that_are_not_arrays_are_left_out(tmp_path):
@@ -318,7 +319,7 @@ def test_rows_without_a_time_are_a_given_rate_apart(write, along):
     label = np.repeat([0.0, 1.0, 2.0], 100)
     path = write({"emg": ACC if along == 0 else ACC.T, "label": label, "gain": 2.0})
     given = {"channels": ["emg[2]"], "label_column": "label"}
-    recording = read_arrays(path, sample_rate_hz=200, **given)
+    recording = read_arrays(path, ReadOptions(sample_rate_hz=200, **given))
     np.testing.assert_array_equal(recording.timestamps_s, np.arange(300) / 200)
     np.testing.assert_array_equal(recording.values[:, 0], ACC[:, 2])
     assert [span.label for span in recording.label_spans] == ["0", "1", "2"]
@@ -326,10 +327,12 @@ def test_rows_without_a_time_are_a_given_rate_apart(write, along):
     with pytest.raises(
         RecordingError, match="if there is none, give the rate of the rows with `sample_rate_hz`"
     ):
-        read_arrays(path, **given)
-    stored = read_arrays(write({"emg": ACC, "sample_rate_hz": 50.0}), sample_rate_hz=200)
+        read_arrays(path, ReadOptions(**given))
+    stored = read_arrays(
+        write({"emg": ACC, "sample_rate_hz": 50.0}), ReadOptions(sample_rate_hz=200)
+    )
     assert stored.median_sample_rate_hz == pytest.approx(50)
-    timed = read_arrays(write({"emg": ACC, "time": T}), sample_rate_hz=200)
+    timed = read_arrays(write({"emg": ACC, "time": T}), ReadOptions(sample_rate_hz=200))
     assert timed.median_sample_rate_hz == pytest.approx(100)
 
 
@@ -346,7 +349,7 @@ def test_rates_stored_in_structs_are_those_of_their_channels(write):
     if path.suffix == ".npz":  # the NumPy format has no structs
         return
     for channel, rate_hz in (("imu.a", 100), ("motor.b", 50)):
-        one = read_arrays(path, channels=[channel])
+        one = read_arrays(path, ReadOptions(channels=[channel]))
         assert one.median_sample_rate_hz == pytest.approx(rate_hz)
     with pytest.raises(RecordingError, match=r"several rates \(imu.sample_rate_hz 100, motor"):
         read_arrays(path)
@@ -362,7 +365,7 @@ def test_objects_alongside_arrays_are_left_out_and_named(tmp_path, capsys):
     assert run(["inspect", str(tmp_path / "a.npz")]) == 0
     assert "left out column 'folds' of 1 recording(s), because not every" in capsys.readouterr().out
     with pytest.raises(RecordingError, match=r"'folds' contains Python objects.*not labels"):
-        read_arrays(tmp_path / "a.npz", label_column="folds")
+        read_arrays(tmp_path / "a.npz", ReadOptions(label_column="folds"))
 
 
 @pytest.mark.parametrize("kind", ["mat5", "mat7"])

@@ -11,6 +11,7 @@ from tables import write_csv
 
 from sensorseq._signal import read_numbers
 from sensorseq.errors import RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.readers import read_recordings
 from sensorseq.readers.csv import read_csv
 
@@ -25,7 +26,7 @@ def write(folder, text, name="drive.csv"):
 @pytest.mark.parametrize("name", ["drive.csv", "drive.csv.gz"])
 def test_a_table_of_numbers_becomes_a_recording(tmp_path, name):
     path = write(tmp_path, "speed,time_s,current_a\n1,0.5,-2.25\n2,0.75,3e-3\n", name)
-    recording = read_csv(path, units={"current_a": "A"}, group="robot_1", label="ice")
+    recording = read_csv(path, ReadOptions(units={"current_a": "A"}), group="robot_1", label="ice")
     np.testing.assert_array_equal(recording.timestamps_s, [0.5, 0.75])
     np.testing.assert_array_equal(recording.values, [[1.0, -2.25], [2.0, 0.003]])
     assert [(c.name, c.unit) for c in recording.channels] == [("speed", ""), ("current_a", "A")]
@@ -110,7 +111,7 @@ def test_a_file_that_cannot_be_read_is_one_error_that_names_the_file(tmp_path, t
 def test_a_unit_for_an_unknown_channel_is_an_error(tmp_path):
     path = write(tmp_path, "time_s,a\n0,1\n")
     with pytest.raises(RecordingError, match="unit is given for 'b'"):
-        read_csv(path, units={"b": "A"})
+        read_csv(path, ReadOptions(units={"b": "A"}))
 
 
 @pytest.mark.parametrize(
@@ -137,10 +138,12 @@ def test_a_value_that_is_not_a_measurement_is_named_with_its_row(tmp_path):
 def test_usual_names_of_time_are_found_and_two_of_them_are_refused(tmp_path):
     for name in ("time", "time_s"):
         path = write(tmp_path, f"{name},a\n0,1\n1,2\n")
-        np.testing.assert_array_equal(read_csv(path, time_column=None).timestamps_s, [0, 1])
+        np.testing.assert_array_equal(
+            read_csv(path, ReadOptions(time_column=None)).timestamps_s, [0, 1]
+        )
     path = write(tmp_path, "time,time_s,a\n0,0,1\n")
     with pytest.raises(RecordingError, match=r"both columns time and time_s .* time_column"):
-        read_csv(path, time_column=None)
+        read_csv(path, ReadOptions(time_column=None))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,9 @@ def test_a_path_may_contain_unicode_and_spaces(tmp_path, name):
 def test_repairing_stamps_also_moves_the_labels(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("time,x,ground\n0,1,ice\n3,4,mud\n1,2,ice\n2,3,mud\n2,5,mud\n4,6,\n")
-    recording = read_csv(path, time_column="time", stamps="merge", label_column="ground")
+    recording = read_csv(
+        path, ReadOptions(time_column="time", stamps="merge", label_column="ground")
+    )
     np.testing.assert_array_equal(recording.values[:, 0], [1, 2, 4, 4, 6])
     assert [(s.start_s, s.end_s, s.label) for s in recording.label_spans] == [
         (0.0, 2.0, "ice"),
@@ -175,7 +180,7 @@ def test_repairing_stamps_also_moves_the_labels(tmp_path):
     ]
     path.write_text("time,x,ground\n0,1,ice\n1,2,ice\n1,2,mud\n")
     with pytest.raises(RecordingError, match="row 3: has label 'mud', but row 2 has label 'ice'"):
-        read_csv(path, time_column="time", stamps="merge", label_column="ground")
+        read_csv(path, ReadOptions(time_column="time", stamps="merge", label_column="ground"))
 
 
 SPELLINGS = st.one_of(
@@ -230,7 +235,7 @@ def test_a_class_may_be_named_like_a_missing_number(tmp_path, word):
     labels = [words[at // 50 % 4] for at in range(400)]
     t = np.arange(400) / 50
     path = write_csv(tmp_path / "a.csv", {"time": t, "a": range(400), "l": labels})
-    spans = read_csv(path, label_column="l").label_spans
+    spans = read_csv(path, ReadOptions(label_column="l")).label_spans
     assert [span.label for span in spans] == [word, "wave", word, "wave", word]
     columns = {"run": ["one"] * 200 + ["two"] * 200, "time": t, "a": range(400)}
     whole = [word] * 200 + ["wave"] * 200

@@ -59,7 +59,7 @@ def test_every_form_gives_the_same_recording(
         monkeypatch.setattr(scratch, "LARGE_BYTES", 1)
     at = tmp_path if stored else None
     given = {"time_column": "Zeit", "label_column": "Untergrund", "scratch": at}
-    recording = read_csv(path, **given, **form)
+    recording = read_csv(path, ReadOptions(**given, **form))
     assert recording.channel_names == NAMES[1:3]
     np.testing.assert_array_equal(recording.values, [row[1:3] for row in VALUES])
     np.testing.assert_array_equal(recording.timestamps_s, [row[0] for row in VALUES])
@@ -68,7 +68,7 @@ def test_every_form_gives_the_same_recording(
     options = ReadOptions(time_column="Zeit", scratch=at, **form)
     stamps = read_timestamps(CsvTable, path, options)
     np.testing.assert_array_equal(stamps, recording.timestamps_s)
-    plain = read_csv(path, **given, **form)  # also has a column of words
+    plain = read_csv(path, ReadOptions(**given, **form))  # also has a column of words
     np.testing.assert_array_equal(plain.values, recording.values)
     assert plain.attributes["dropped_columns"] == ["Untergrund"]
 
@@ -113,7 +113,7 @@ def test_a_different_format_is_an_error_that_names_the_option(
     path = write(tmp_path / "a.csv", text, encoding)
     time_column = text.partition(",")[0] if text.startswith("t,") else "Zeit"
     with pytest.raises((RecordingError, ArgumentError), match=message):
-        read_csv(path, time_column=time_column, **form)
+        read_csv(path, ReadOptions(time_column=time_column, **form))
 
 
 PROPERTIES = "Device:,3\nRate:,50Hz\nStart:,2025-07-11\n\n"
@@ -149,7 +149,7 @@ def test_other_lines_around_the_names_are_not_samples(before, names, units, suff
 def test_names_below_properties_are_known_by_the_given_time(tmp_path):
     rows = "".join(f"{20000 * i},{i % 7}\n" for i in range(60))
     path = write(tmp_path / "a.csv", "Device:,3\n\nSampleTimeFine,a\n" + rows, "utf-8")
-    recording = read_csv(path, time_column="SampleTimeFine")
+    recording = read_csv(path, ReadOptions(time_column="SampleTimeFine"))
     np.testing.assert_allclose(recording.timestamps_s, np.arange(60) / 50)
     with pytest.raises(RecordingError, match="no column time"):
         read_csv(path)
@@ -174,19 +174,19 @@ def test_a_column_of_numbers_in_a_different_format_is_never_left_out(number, row
     lines = [f"{i}{mark}{i}{mark}{field if i in rows else ''}" for i in range(3)]
     path = write(tmp_path / "a.csv", f"time_s{mark}n{mark}a\n" + "\n".join(lines), "utf-8")
     if is_read:
-        assert read_csv(path, **form).values[2, 1] == float(number.replace(",", "."))
+        assert read_csv(path, ReadOptions(**form)).values[2, 1] == float(number.replace(",", "."))
         return
     row = min(rows) + 1
     with pytest.raises(
         RecordingError, match=rf"row {row}, column 'a': .* is not a number in this notation"
     ):
-        read_csv(path, **form)
+        read_csv(path, ReadOptions(**form))
 
 
 def test_a_byte_order_mark_before_an_empty_line_is_not_a_header(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xef\xbb\xbf\r\n" + table().encode())
-    assert read_csv(path, time_column="Zeit").channel_names == NAMES[1:3]
+    assert read_csv(path, ReadOptions(time_column="Zeit")).channel_names == NAMES[1:3]
 
 
 def test_a_word_with_a_comma_between_semicolons_can_remain_a_word(tmp_path):
@@ -194,8 +194,10 @@ def test_a_word_with_a_comma_between_semicolons_can_remain_a_word(tmp_path):
     path = write(tmp_path / "a.csv", text, "utf-8")
     given = {"time_column": "Zeit", "delimiter": ";"}
     with pytest.raises(RecordingError, match="commas"):
-        read_csv(path, **given)
-    assert read_csv(path, **given, decimal=".").attributes["dropped_columns"] == ["Untergrund"]
+        read_csv(path, ReadOptions(**given))
+    assert read_csv(path, ReadOptions(decimal=".", **given)).attributes["dropped_columns"] == [
+        "Untergrund"
+    ]
 
 
 def write_logs(root, separator, decimal, encoding):
@@ -255,9 +257,12 @@ def test_a_manifest_may_have_the_default_format_or_that_of_the_recordings(tmp_pa
     for encoding, mark in (("utf-8", ","), ("latin-1", ";"), ("utf-8-sig", ";"), ("utf-16", ";")):
         write(root / "manifest.csv", "\r\n".join(mark.join(row) for row in rows), encoding)
         recordings = read_recordings(root, time_column="Zeit", **form)
-        for found in (recordings, find_recordings(root / "manifest.csv", **form)):
+        for found in (recordings, find_recordings(root / "manifest.csv", ReadOptions(**form))):
             assert [one.label for one in found] == ["Öl", "Kies"]
-        rates = [read_source_rate(one, time_column="Zeit") for one in find_recordings(root, **form)]
+        rates = [
+            read_source_rate(one, ReadOptions(time_column="Zeit"))
+            for one in find_recordings(root, ReadOptions(**form))
+        ]
         assert rates == pytest.approx([20, 20])
 
 
@@ -265,7 +270,7 @@ def test_the_times_of_a_manifest_may_have_decimal_commas(tmp_path):
     write(tmp_path / "a.csv", table(names=("time", *"abc")), "utf-8")
     text = "\npath;label;start_s;end_s\na.csv;Öl;0,5;1,25\n"
     write(tmp_path / "manifest.csv", text, "utf-8")
-    (found,) = find_recordings(tmp_path, decimal=",")
+    (found,) = find_recordings(tmp_path, ReadOptions(decimal=","))
     assert [(span.start_s, span.end_s) for span in found.label_spans] == [(0.5, 1.25)]
     with pytest.raises(RecordingError, match=r"start_s '0,5' is not .* Use decimal=','"):
         find_recordings(tmp_path)
@@ -329,7 +334,7 @@ def test_comments_and_blanks_around_names_are_not_part_of_the_table(
     rows = [(0, 1.5, -2), (0.05, 2, 3), (0.1, 2.5, 4)]
     path = tmp_path / "a.csv"
     path.write_text(text + "".join(mark.join(map(str, row)) + " \n" for row in rows))
-    recording = read_csv(path, **form, scratch=tmp_path if stored else None)
+    recording = read_csv(path, ReadOptions(scratch=tmp_path if stored else None, **form))
     assert recording.channel_names == ("a", "b")
     np.testing.assert_array_equal(recording.values, [row[1:] for row in rows])
     np.testing.assert_array_equal(recording.timestamps_s, [row[0] for row in rows])

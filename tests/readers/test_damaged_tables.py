@@ -5,6 +5,7 @@ import pytest
 from tables import READERS, write_table
 
 from sensorseq.errors import RecordingError
+from sensorseq.options import ReadOptions
 
 WORDS = {
     ".gz": "not a complete gzip|the file is empty",
@@ -20,7 +21,7 @@ def test_a_file_truncated_anywhere_is_an_error_that_names_it(tmp_path, name, kep
     path.write_bytes(path.read_bytes()[:kept])
     read = READERS[path.with_suffix("").suffix or path.suffix]
     with pytest.raises(RecordingError, match=f"{name}: ({WORDS[path.suffix]})"):
-        read(path, time_column="time")
+        read(path, ReadOptions(time_column="time"))
 
 
 @pytest.mark.parametrize("suffix", READERS)

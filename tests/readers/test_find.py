@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sensorseq.errors import ArgumentError, RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.readers import find_recordings, read_recordings
 from sensorseq.recording import LabelSpan
 
@@ -44,16 +45,22 @@ def test_a_folder_for_each_label_gives_recordings_in_order_of_their_ids(terrains
 
 
 def test_patterns_choose_by_name_or_by_path(terrains):
-    by_name = find_recordings(terrains, files="pro_0[01].*")
+    by_name = find_recordings(terrains, ReadOptions(files="pro_0[01].*"))
     assert ids(by_name) == ["ICE/pro_00", "ICE/pro_01", "SNOW/day 1/pro_00"]
-    by_path = find_recordings(terrains, files=["SNOW/day 1/*"], labels=["SNOW"])
+    by_path = find_recordings(terrains, ReadOptions(files=["SNOW/day 1/*"], labels=["SNOW"]))
     assert ids(by_path) == ["SNOW/day 1/pro_00"]
 
 
 def test_labels_keep_and_exclusions_leave_out_classes_and_recordings(terrains):
-    assert ids(find_recordings(terrains, labels=["ICE"])) == ["ICE/pro_00", "ICE/pro_01"]
-    assert ids(find_recordings(terrains, exclude=["SNOW"])) == ["ICE/pro_00", "ICE/pro_01"]
-    assert ids(find_recordings(terrains, exclude=["SNOW", "ICE/*1"])) == ["ICE/pro_00"]
+    assert ids(find_recordings(terrains, ReadOptions(labels=["ICE"]))) == [
+        "ICE/pro_00",
+        "ICE/pro_01",
+    ]
+    assert ids(find_recordings(terrains, ReadOptions(exclude=["SNOW"]))) == [
+        "ICE/pro_00",
+        "ICE/pro_01",
+    ]
+    assert ids(find_recordings(terrains, ReadOptions(exclude=["SNOW", "ICE/*1"]))) == ["ICE/pro_00"]
 
 
 @pytest.mark.parametrize(
@@ -67,22 +74,22 @@ def test_labels_keep_and_exclusions_leave_out_classes_and_recordings(terrains):
 )
 def test_a_pattern_that_matches_nothing_is_an_error(terrains, arguments, said):
     with pytest.raises(ArgumentError, match=said):
-        find_recordings(terrains, **arguments)
+        find_recordings(terrains, ReadOptions(**arguments))
 
 
 def test_an_empty_class_is_named_with_a_remedy(terrains):
     (terrains / "GRAVEL").mkdir()
     with pytest.raises(RecordingError, match=r"class 'GRAVEL' has no file .* exclude='GRAVEL'"):
         find_recordings(terrains)
-    assert len(find_recordings(terrains, exclude=["GRAVEL"])) == 4
-    assert len(find_recordings(terrains, labels=["ICE"])) == 2
+    assert len(find_recordings(terrains, ReadOptions(exclude=["GRAVEL"]))) == 4
+    assert len(find_recordings(terrains, ReadOptions(labels=["ICE"]))) == 2
 
 
 def test_a_recording_outside_the_class_folders_is_not_silently_left_out(terrains):
     touch(terrains, "stray.csv")
     with pytest.raises(RecordingError, match=r"stray\.csv: .* class folder.* exclude='stray'"):
         find_recordings(terrains)
-    assert len(find_recordings(terrains, exclude=["stray"])) == 4
+    assert len(find_recordings(terrains, ReadOptions(exclude=["stray"]))) == 4
 
 
 def test_a_folder_of_files_alone_and_a_single_file_have_no_labels(tmp_path):
@@ -119,7 +126,7 @@ def test_a_text_file_is_a_recording_only_if_it_is_a_table_apart_from_other_kinds
         ):
             find_recordings(tmp_path)
         with pytest.warns(UserWarning, match="left out"):
-            found = find_recordings(tmp_path, exclude="loss")
+            found = find_recordings(tmp_path, ReadOptions(exclude="loss"))
     else:
         with pytest.warns(UserWarning, match=r"left out loss\.txt, because") as caught:
             found = find_recordings(tmp_path)
@@ -130,7 +137,7 @@ def test_a_text_file_is_a_recording_only_if_it_is_a_table_apart_from_other_kinds
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(find_recordings(tmp_path, files=["a.*", "b.*"])) == 2
+        assert len(find_recordings(tmp_path, ReadOptions(files=["a.*", "b.*"]))) == 2
 
 
 def test_a_text_file_that_is_not_a_table_is_one_error(tmp_path):
@@ -149,7 +156,7 @@ def test_label_tables_of_recordings_are_not_recordings(tmp_path, kind, own):
     (tmp_path / f"a{own}").write_text("0.0\t1.0\tICE\n1.0\t2.0\tSNOW\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (one,) = find_recordings(tmp_path, manifest="{recording}" + own)
+        (one,) = find_recordings(tmp_path, ReadOptions(manifest="{recording}" + own))
     assert [span.label for span in one.label_spans] == ["ICE", "SNOW"]
 
 
@@ -157,7 +164,7 @@ def test_notes_are_not_a_sensor_of_a_listed_recording(tmp_path):
     for name in ("imu_0.csv", "pro_0.csv", "loss_0.txt"):
         (tmp_path / name).write_text(TABLE)
     (tmp_path / "manifest.csv").write_text("path,label\nimu_0.csv,ice\n")
-    (one,) = find_recordings(tmp_path, pair="{sensor}_{recording}.*")
+    (one,) = find_recordings(tmp_path, ReadOptions(pair="{sensor}_{recording}.*"))
     assert one.sensors == ("imu", "pro")
 
 
@@ -186,17 +193,17 @@ class TestManifest:
             (folder / "manifest.csv", {}),
             (folder, {"manifest": "manifest.csv"}),
         ):
-            sources = find_recordings(path, **arguments)
+            sources = find_recordings(path, ReadOptions(**arguments))
             assert [(s.recording_id, s.label, s.group) for s in sources] == [
                 ("x/b", "Eis", "robot 1"),
                 ("x/a", "snow", "x/a"),
             ]
-        assert ids(find_recordings(folder, labels=["snow"])) == ["x/a"]
-        assert ids(find_recordings(folder, files="*.gz")) == ["x/b"]
+        assert ids(find_recordings(folder, ReadOptions(labels=["snow"]))) == ["x/a"]
+        assert ids(find_recordings(folder, ReadOptions(files="*.gz"))) == ["x/b"]
 
     def test_it_can_be_read_as_an_ordinary_file(self, tmp_path):
         folder = self.manifest(tmp_path, "path,label\nx/a.csv,snow\n")
-        sources = find_recordings(folder, manifest=False, exclude=["manifest"])
+        sources = find_recordings(folder, ReadOptions(manifest=False, exclude=["manifest"]))
         assert [source.label for source in sources] == ["x", "x"]
 
     @pytest.mark.parametrize(
@@ -227,7 +234,7 @@ class TestPair:
     def test_sensors_of_one_recording_are_found_in_the_order_of_the_patterns(self, tmp_path):
         touch(tmp_path, "ICE/pro_01.csv", "ICE/imu_01.csv.gz", "ICE/pro_1.5.csv")
         touch(tmp_path, "ICE/imu_1.5.csv.gz", "SNOW/imu_01.csv.gz", "SNOW/pro_01.csv")
-        sources = find_recordings(tmp_path, files=self.files, pair=self.pair)
+        sources = find_recordings(tmp_path, ReadOptions(files=self.files, pair=self.pair))
         assert ids(sources) == ["ICE/01", "ICE/1.5", "SNOW/01"]
         assert {source.sensors for source in sources} == {("pro", "imu")}
         snow = tmp_path / "SNOW"
@@ -236,24 +243,24 @@ class TestPair:
 
     def test_a_sensor_that_other_recordings_have_is_listed_as_missing(self, tmp_path):
         touch(tmp_path, "ICE/pro_01.csv", "ICE/imu_01.csv.gz", "ICE/pro_02.csv")
-        one, two = find_recordings(tmp_path, files=self.files, pair=self.pair)
+        one, two = find_recordings(tmp_path, ReadOptions(files=self.files, pair=self.pair))
         assert (one.missing_sensors, two.missing_sensors) == ((), ("imu",))
 
     def test_two_files_of_one_sensor_are_an_error_that_names_both(self, tmp_path):
         touch(tmp_path, "ICE/pro_01.csv", "ICE/pro_01.parquet")
         with pytest.raises(RecordingError, match=r"pro_01\.csv and .*pro_01\.parquet: pair="):
-            find_recordings(tmp_path, pair=self.pair)
+            find_recordings(tmp_path, ReadOptions(pair=self.pair))
 
     def test_a_name_that_does_not_match_is_an_error(self, tmp_path):
         touch(tmp_path, "ICE/pro-01.csv")
         with pytest.raises(RecordingError, match=r"pro-01\.csv: does not match pair"):
-            find_recordings(tmp_path, pair=self.pair)
+            find_recordings(tmp_path, ReadOptions(pair=self.pair))
 
     def test_a_manifest_must_give_each_recording_a_single_label(self, tmp_path):
         touch(tmp_path, "pro_1.csv", "imu_1.csv")
         (tmp_path / "manifest.csv").write_text("path,label\npro_1.csv,ice\nimu_1.csv,snow\n")
         with pytest.raises(RecordingError, match="labels 'ice' and 'snow'"):
-            find_recordings(tmp_path, pair=self.pair)
+            find_recordings(tmp_path, ReadOptions(pair=self.pair))
 
 
 def manifest_of(folder, *lines):
@@ -291,12 +298,12 @@ def test_chosen_and_excluded_classes_also_apply_to_parts(tmp_path):
         "run_2.csv,1,4,mud",
     )
     for choice in ({"labels": ["ice"]}, {"exclude": ["mud"]}):
-        (only,) = find_recordings(folder, **choice)
+        (only,) = find_recordings(folder, ReadOptions(**choice))
         assert only.label_spans == (LabelSpan(0, 4, "ice"),)
     with pytest.raises(ArgumentError, match=r"labels='ise'.* Known: ice, mud"):
-        find_recordings(folder, labels=["ise"])
+        find_recordings(folder, ReadOptions(labels=["ise"]))
     with pytest.raises(ArgumentError, match="Did you mean 'mud'"):
-        find_recordings(folder, exclude=["mod"])
+        find_recordings(folder, ReadOptions(exclude=["mod"]))
 
 
 @pytest.mark.parametrize(
@@ -350,11 +357,11 @@ def test_sensors_of_one_recording_must_have_the_same_parts(tmp_path):
     folder = touch(tmp_path / "a", "pro_1.csv", "imu_1.csv")
     head = "path,start_s,end_s,label\n"
     (folder / "manifest.csv").write_text(head + "pro_1.csv,0,4,ice\nimu_1.csv,0,4,ice\n")
-    (one,) = find_recordings(folder, pair="{sensor}_{recording}.*")
+    (one,) = find_recordings(folder, ReadOptions(pair="{sensor}_{recording}.*"))
     assert one.label_spans == (LabelSpan(0, 4, "ice"),)
     (folder / "manifest.csv").write_text(head + "pro_1.csv,0,4,ice\nimu_1.csv,0,5,ice\n")
     with pytest.raises(RecordingError, match="their label spans differ"):
-        find_recordings(folder, pair="{sensor}_{recording}.*")
+        find_recordings(folder, ReadOptions(pair="{sensor}_{recording}.*"))
 
 
 @pytest.mark.parametrize(
@@ -372,7 +379,7 @@ def test_a_manifest_that_lists_one_sensor_is_completed_by_pair(tmp_path, pair, n
     rows = [(a, b, f, x) for f in (names[0], others[0]) for a, b, x in ((0, 1, "w"), (1, 2, "t"))]
     lines = ["path,start_s,end_s,label", *(f"{f},{a},{b},{x}" for a, b, f, x in rows)]
     (tmp_path / "labels_run1.csv").write_text("\n".join(lines))
-    sources = find_recordings(tmp_path, pair=pair, manifest="labels_run1.csv")
+    sources = find_recordings(tmp_path, ReadOptions(pair=pair, manifest="labels_run1.csv"))
     assert [source.relative_paths for source in sources] == [tuple(names), tuple(others)]
     assert [source.sensors for source in sources] == [("acc", "gyro")] * 2
     assert [source.labels for source in sources] == [("w", "t")] * 2
@@ -383,7 +390,7 @@ def test_sensors_that_a_manifest_omits_stay_omitted_if_it_lists_several(tmp_path
     touch(tmp_path, *names)
     listed = ["acc_run1.csv,w", "gyro_run1.csv,w", "acc_run2.csv,w"]
     (tmp_path / "manifest.csv").write_text("\n".join(["path,label", *listed]))
-    for source in find_recordings(tmp_path, pair="{sensor}_{recording}.csv"):
+    for source in find_recordings(tmp_path, ReadOptions(pair="{sensor}_{recording}.csv")):
         assert source.sensors == ("acc", "gyro")
 
 
@@ -393,4 +400,4 @@ def test_pair_that_joins_none_of_the_files_in_a_manifest_is_refused(tmp_path):
     with pytest.raises(
         RecordingError, match="joins nothing, because all files are of sensor 'acc'"
     ):
-        find_recordings(tmp_path, pair="{sensor}_{recording}.csv")
+        find_recordings(tmp_path, ReadOptions(pair="{sensor}_{recording}.csv"))

@@ -5,6 +5,7 @@ from tables import write_table
 
 from sensorseq.cli import run
 from sensorseq.errors import RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.readers import read_hdf5, read_recordings
 
 
@@ -137,7 +138,7 @@ def test_columns_without_names_are_numbered_whatever_the_axes(tmp_path, along, t
         if time:
             file[time] = T
 
-    recording = read_hdf5(write(tmp_path, fill), sample_rate_hz=100)
+    recording = read_hdf5(write(tmp_path, fill), ReadOptions(sample_rate_hz=100))
     assert recording.channel_names == ("gyro[0]", "gyro[1]", "gyro[2]", "one")
     np.testing.assert_array_equal(recording.values, np.column_stack([GYRO, A]))
     np.testing.assert_allclose(recording.timestamps_s, T, rtol=1e-15)
@@ -152,14 +153,14 @@ def test_of_two_clocks_that_of_the_channels_is_read(tmp_path):
     path = write(tmp_path, fill)
     with pytest.raises(RecordingError, match=r"imu/time of 300 .*motor/time of 100 .*`channels`"):
         read_hdf5(path)
-    assert read_hdf5(path, channels=["motor/current"]).median_sample_rate_hz == pytest.approx(
-        100 / 3
-    )
-    np.testing.assert_array_equal(read_hdf5(path, channels=["imu/a"]).values[:, 0], A)
+    assert read_hdf5(
+        path, ReadOptions(channels=["motor/current"])
+    ).median_sample_rate_hz == pytest.approx(100 / 3)
+    np.testing.assert_array_equal(read_hdf5(path, ReadOptions(channels=["imu/a"])).values[:, 0], A)
     with pytest.raises(RecordingError, match=r"imu/time of 300 .*motor/time of 100"):
-        read_hdf5(path, channels=["imu/a", "motor/current"])
+        read_hdf5(path, ReadOptions(channels=["imu/a", "motor/current"]))
     with pytest.raises(RecordingError, match=r"no column 'imu/b'.*'imu/a'"):
-        read_hdf5(path, channels=["imu/b"], time_column="imu/time")
+        read_hdf5(path, ReadOptions(channels=["imu/b"], time_column="imu/time"))
     (one,) = read_recordings(path, channels=["motor/current"])
     assert one.n_samples == 100
 
@@ -181,7 +182,9 @@ def test_datasets_without_a_number_for_each_sample_are_named(tmp_path, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "left out columns 'images', " in said
     assert "'slow/b', 'slow/time' of 1 recording(s), because not every sample has a number" in said
-    np.testing.assert_array_equal(read_hdf5(path, channels=["slow/b"]).timestamps_s, T[::3])
+    np.testing.assert_array_equal(
+        read_hdf5(path, ReadOptions(channels=["slow/b"])).timestamps_s, T[::3]
+    )
 
 
 def test_rates_stored_with_groups_must_agree(tmp_path):
@@ -193,7 +196,9 @@ def test_rates_stored_with_groups_must_agree(tmp_path):
     path = write(tmp_path, fill)
     with pytest.raises(RecordingError, match=r"'sample_rate_hz' differ \(50 and 100\)"):
         read_hdf5(path)
-    assert read_hdf5(path, channels=["motor/m"]).median_sample_rate_hz == pytest.approx(50)
+    assert read_hdf5(
+        path, ReadOptions(channels=["motor/m"])
+    ).median_sample_rate_hz == pytest.approx(50)
 
 
 @pytest.mark.parametrize("given", [{}, {"sample_rate_hz": 50.0}])
@@ -205,9 +210,9 @@ def test_groups_with_the_same_contents_are_not_read_as_one_recording(tmp_path, g
     path = write(tmp_path, fill)
     named = r"no dataset; it contains demo_0, demo_1\. Store one .* channels='demo_0/action'"
     with pytest.raises(RecordingError, match=named):
-        read_hdf5(path, **given)
+        read_hdf5(path, ReadOptions(**given))
     channels = ["demo_0/action", "demo_0/obs/q[1]"]
-    one = read_hdf5(path, sample_rate_hz=50, channels=channels)
+    one = read_hdf5(path, ReadOptions(sample_rate_hz=50, channels=channels))
     np.testing.assert_array_equal(one.values, np.column_stack([A, GYRO[:, 1]]))
 
 
@@ -271,7 +276,7 @@ def test_packed_numbers_are_unpacked(tmp_path, attributes, values, shape):
 def test_packed_numbers_are_unpacked_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 0)
     fill = packed(scale_factor=0.002, add_offset=25.0, _FillValue=np.int16(-32768))
-    recording = read_hdf5(write(tmp_path, fill), scratch=tmp_path)
+    recording = read_hdf5(write(tmp_path, fill), ReadOptions(scratch=tmp_path))
     np.testing.assert_allclose(recording.values[:, 0], [24, 25, 26, np.nan, 28])
 
 
@@ -359,7 +364,7 @@ def test_an_implausible_stored_unit_is_refused(tmp_path, name, step, units, said
     path = write(tmp_path, fill)
     with pytest.raises(RecordingError, match=said):
         read_hdf5(path)
-    assert read_hdf5(path, time_unit="ms").n_samples == 100
+    assert read_hdf5(path, ReadOptions(time_unit="ms")).n_samples == 100
 
 
 def test_a_missing_time_is_not_a_time(tmp_path):
@@ -375,5 +380,5 @@ def test_packed_labels_are_unpacked(tmp_path):
         file["state"] = np.array([2, 2, 4, 4, -1], np.int8)
         file["state"].attrs.update({"scale_factor": 0.5, "_FillValue": np.int8(-1)})
 
-    spans = read_hdf5(write(tmp_path, fill), label_column="state").label_spans
+    spans = read_hdf5(write(tmp_path, fill), ReadOptions(label_column="state")).label_spans
     assert [span.label for span in spans] == ["1", "2"]

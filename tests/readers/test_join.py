@@ -3,6 +3,7 @@ import pytest
 from tables import write_csv
 
 from sensorseq.errors import RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.readers import (
     find_recordings,
@@ -58,14 +59,14 @@ def test_sensors_in_one_table_keep_the_clocks_of_their_own_time_columns(tmp_path
     in_one_table(tmp_path / "ice/run.csv", columns)
     for time_column in ("1", "3"):
         (source,) = find_recordings(tmp_path)
-        recording = read_source(source, time_column=time_column)
+        recording = read_source(source, ReadOptions(time_column=time_column))
         assert set(recording.channel_names) == set(sines)
         for name, (hz, sine_hz) in sines.items():
             x = recording.select([name]).values[:, 0]
             t = recording.timestamps_s[np.isfinite(x)]
             np.testing.assert_allclose(t, np.arange(len(columns[name])) / hz)
             np.testing.assert_allclose(x[np.isfinite(x)], np.sin(2 * np.pi * sine_hz * t))
-        fastest = read_source_rate(source, time_column=time_column)
+        fastest = read_source_rate(source, ReadOptions(time_column=time_column))
         assert fastest == pytest.approx(max(100, rate_hz), rel=1e-3)
 
 
@@ -99,8 +100,8 @@ def test_a_second_clock_of_another_time_is_refused_unless_it_is_chosen(tmp_path)
         read_recordings(tmp_path)
     (source,) = find_recordings(tmp_path)
     chosen = ["x", "cpu_time_s", "y"]
-    np.testing.assert_array_equal(read_source(source, channels=chosen).timestamps_s, T)
-    assert read_source_rate(source, channels=chosen) == pytest.approx(100)
+    np.testing.assert_array_equal(read_source(source, ReadOptions(channels=chosen)).timestamps_s, T)
+    assert read_source_rate(source, ReadOptions(channels=chosen)) == pytest.approx(100)
 
 
 def test_a_gap_in_one_sensor_cuts_all_sensors():
@@ -142,9 +143,9 @@ class TestFiles:
         assert [recording.recording_id for recording in recordings] == ["ICE/0", "ICE/1"]
         assert recordings[0].channel_names == ("current", "gyro")
         assert recordings[0].label == "ICE"
-        source = find_recordings(folder, **arguments)[0]
+        source = find_recordings(folder, ReadOptions(**arguments))[0]
         assert read_source_rate(source) == pytest.approx(50)
-        only = read_source(source, channels=["gyro"])
+        only = read_source(source, ReadOptions(channels=["gyro"]))
         assert only.channel_names == ("gyro",)
 
     def test_a_recording_without_one_sensor_stops_or_is_skipped_with_a_warning(self, folder):

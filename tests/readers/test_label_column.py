@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tables import READERS, write_table
 
 from sensorseq.errors import RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 from sensorseq.readers import find_recordings, read_hdf5, read_recordings
 from sensorseq.readers.columns import as_label, spans_of_labels
@@ -23,7 +24,7 @@ def write(path, labels=WORDS):
 def read_labels(path, labels):
     """Write a table in the format of the path's suffix, and read the table with its labels."""
     columns = {"time_column": "time", "label_column": "label"}
-    return READERS[path.suffix](write(path, labels), **columns)
+    return READERS[path.suffix](write(path, labels), ReadOptions(**columns))
 
 
 NAMES = [f"run{suffix}" for suffix in READERS]
@@ -59,18 +60,18 @@ def test_an_invalid_label_column_is_an_error(name, tmp_path):
     path = write(tmp_path / name)
     read = READERS[path.suffix]
     with pytest.raises(RecordingError, match=r"no column 'labels'.*Did you mean .*'label'"):
-        read(path, time_column="time", label_column="labels")
+        read(path, ReadOptions(time_column="time", label_column="labels"))
     with pytest.raises(RecordingError, match="is the time column"):
-        read(path, time_column="time", label_column="time")
+        read(path, ReadOptions(time_column="time", label_column="time"))
     with pytest.raises(RecordingError, match=r"its folder or manifest gives the label 'ice'"):
-        read(path, time_column="time", label_column="label", label="ice")
+        read(path, ReadOptions(time_column="time", label_column="label"), label="ice")
 
 
 def test_a_column_of_a_table_in_hdf5_may_be_the_labels(tmp_path):
     with h5py.File(tmp_path / "run.h5", "w") as file:
         file["log"] = np.column_stack([TIMES, np.arange(6.0), [1, 1, np.nan, 2, 2, 2]])
         file["log"].attrs["columns"] = ["time", "a", "label"]
-    made = read_hdf5(tmp_path / "run.h5", label_column="label")
+    made = read_hdf5(tmp_path / "run.h5", ReadOptions(label_column="label"))
     assert [span.label for span in made.label_spans] == ["1", "2"]
     assert made.channel_names == ("a",)
 
@@ -156,7 +157,9 @@ def test_numbers_in_manifests_and_long_tables(one, tmp_path):
         tmp_path / "all.csv",
         {"time": TIMES * 2, "run": runs, "label": labels, "a": np.arange(12.0)},
     )
-    table = find_recordings(tmp_path / "all.csv", recording_column="run", label_column="label")
+    table = find_recordings(
+        tmp_path / "all.csv", ReadOptions(recording_column="run", label_column="label")
+    )
     assert [source.label for source in table] == (["1", "1"] if one == "1" else ["01", None])
 
 

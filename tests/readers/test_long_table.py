@@ -11,6 +11,7 @@ from preparing import assert_same_windows
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, RecordingError
 from sensorseq.io.prepared import read_windows
+from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 from sensorseq.readers import (
     digest_source,
@@ -79,24 +80,30 @@ def test_a_table_gives_the_windows_of_the_files_it_could_be_split_into(
     assert summary.counts == one.counts
     assert summary.dropped_columns == {"note": 12}
     assert_same_windows(windows, read_windows(tmp_path / "table.h5"))
-    for source in find_recordings(table, **COLUMNS):  # sources are sent to other processes
+    for source in find_recordings(
+        table, ReadOptions(**COLUMNS)
+    ):  # sources are sent to other processes
         assert pickle.loads(pickle.dumps(source)) == source
 
 
 def test_the_digest_of_a_recording_does_not_depend_on_the_rest_of_the_table(table, tmp_path):
-    digests = {s.recording_id: digest_source(s) for s in find_recordings(table, **COLUMNS)}
+    digests = {
+        s.recording_id: digest_source(s) for s in find_recordings(table, ReadOptions(**COLUMNS))
+    }
     assert len({one["sha256"] for (one,) in digests.values()}) == 12
     frame = make_frame().sort_values("time", kind="stable")
     changed = frame.copy()
     changed.loc[changed.run == "run 03", "current"] += 1
     other = write(changed[changed.run != "run 05"], tmp_path / f"other{''.join(table.suffixes)}")
-    moved = {s.recording_id: digest_source(s) for s in find_recordings(other, **COLUMNS)}
+    moved = {
+        s.recording_id: digest_source(s) for s in find_recordings(other, ReadOptions(**COLUMNS))
+    }
     assert {name for name in moved if moved[name] != digests[name]} == {"run 03"}
     assert set(digests) - set(moved) == {"run 05"}
 
 
 def test_labels_and_exclusions_choose_recordings_with_their_own_rates(table):
-    sources = find_recordings(table, labels=["mud"], exclude=["run 01"], **COLUMNS)
+    sources = find_recordings(table, ReadOptions(labels=["mud"], exclude=["run 01"], **COLUMNS))
     assert [source.recording_id for source in sources] == [f"run {i:02d}" for i in (3, 5, 7, 9, 11)]
     assert {source.label for source in sources} == {"mud"}
     assert read_source_rate(sources[0]) == pytest.approx(100, rel=1e-2)
@@ -180,7 +187,7 @@ def test_stamps_of_any_unit_and_words_among_numbers(tmp_path):
 def test_unusable_tables_are_refused(tmp_path, name, change, arguments, error, said):
     path = write(change(make_frame(4, 50)), tmp_path / name)
     with pytest.raises(error, match=said):
-        find_recordings(path, **arguments)
+        find_recordings(path, ReadOptions(**arguments))
 
 
 def test_a_truncated_table_or_another_file_is_an_error_that_names_it(table, tmp_path):
@@ -188,11 +195,11 @@ def test_a_truncated_table_or_another_file_is_an_error_that_names_it(table, tmp_
     table.write_bytes(whole[: len(whole) // 2 - 1])
     if table.suffix != ".csv":  # half of a CSV file is also a valid CSV file
         with pytest.raises(RecordingError, match=table.name):
-            find_recordings(table, **COLUMNS)
+            find_recordings(table, ReadOptions(**COLUMNS))
     with pytest.raises(RecordingError, match="needs one table"):
-        find_recordings(tmp_path, recording_column="run")
+        find_recordings(tmp_path, ReadOptions(recording_column="run"))
     with pytest.raises(RecordingError, match="no such file"):
-        find_recordings(tmp_path / "none.csv", recording_column="run")
+        find_recordings(tmp_path / "none.csv", ReadOptions(recording_column="run"))
 
 
 def test_commands_accept_a_table(tmp_path, capsys):

@@ -7,6 +7,7 @@ import pytest
 from commands import said
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.readers import find_recordings, list_topics, read_recordings, read_source_rate
 from sensorseq.readers.robot_logs import read_robot_log
 
@@ -39,7 +40,9 @@ def test_values_have_their_units_and_conversions(tmp_path, version, compression)
 
 def test_words_of_a_group_label_the_others(tmp_path):
     path, *_ = mdfs.drive(tmp_path / "a.mf4")
-    one = read_robot_log(path, channels=["CAN1.motor.current"], label_column="State.mode")
+    one = read_robot_log(
+        path, ReadOptions(channels=["CAN1.motor.current"], label_column="State.mode")
+    )
     assert [(span.label, span.start_s) for span in one.label_spans] == [
         ("idle", 0.0),
         ("pull", pytest.approx(6.0)),
@@ -67,7 +70,9 @@ def test_large_files_are_read_in_pieces_and_stored(tmp_path, monkeypatch):
     monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 1000)
     monkeypatch.setattr("sensorseq.readers.mdf._PIECE_BYTES", 100)
     (tmp_path / "scratch").mkdir()
-    one = read_robot_log(path, channels=["CAN1.motor.current"], scratch=tmp_path / "scratch")
+    one = read_robot_log(
+        path, ReadOptions(channels=["CAN1.motor.current"], scratch=tmp_path / "scratch")
+    )
     np.testing.assert_array_equal(one.values[:, 0], current)
 
 
@@ -108,7 +113,7 @@ def test_truncated_or_unknown_files_are_named(tmp_path):
     with pytest.raises(RecordingError, match="did not finish this file"):
         list_topics(tmp_path / "b.mf4")
     with pytest.raises(RecordingError, match=r"no channel 'CAN1\.current'.*CAN1\.motor\.current"):
-        read_robot_log(path, channels=["CAN1.current"])
+        read_robot_log(path, ReadOptions(channels=["CAN1.current"]))
     with pytest.raises(RecordingError, match="a separate recording"):
         read_robot_log([path, path])
 

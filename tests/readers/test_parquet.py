@@ -6,6 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from sensorseq.errors import RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.readers import read_parquet
 
 
@@ -91,7 +92,7 @@ def test_a_column_of_equally_long_lists_has_a_channel_for_each_position(
     options = {"scratch": tmp_path} if is_large else {}
     if is_large:
         monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 100)
-    read = read_parquet(tmp_path / "log.parquet", time_column="t_s", **options)
+    read = read_parquet(tmp_path / "log.parquet", ReadOptions(time_column="t_s", **options))
     assert read.channel_names == tuple(f"state[{place}]" for place in range(4))
     np.testing.assert_array_equal(read.values, X)
     assert read.attributes["dropped_columns"] == ["ragged", "words"]
@@ -121,7 +122,7 @@ def test_a_position_without_numbers_is_left_out_and_one_may_be_the_time_or_the_l
     stamps = pa.array([[i / 20, 0.5 * i] for i in range(n)], pa.list_(pa.float64()))
     pyarrow.parquet.write_table(pa.table({"s": lists, "clock": stamps}), tmp_path / "log.parquet")
     options = {"time_column": "clock[0]", "label_column": "s[2]"}
-    read = read_parquet(tmp_path / "log.parquet", **options)
+    read = read_parquet(tmp_path / "log.parquet", ReadOptions(**options))
     assert read.channel_names == ("s[0]", "clock[1]")
     assert read.attributes["dropped_columns"] == ["s[1]"]
     assert [(span.label, span.start_s) for span in read.label_spans] == [("0", 0.0), ("1", 1.5)]
@@ -132,5 +133,5 @@ def test_a_column_is_not_confused_with_one_whose_name_begins_the_same(tmp_path, 
     monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 100)
     columns = {"a.b": np.ones(50), "a": np.arange(50.0), "time_s": np.arange(50.0)}
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
-    read = read_parquet(tmp_path / "log.parquet", scratch=tmp_path)
+    read = read_parquet(tmp_path / "log.parquet", ReadOptions(scratch=tmp_path))
     np.testing.assert_array_equal(read.values, np.stack([np.ones(50), np.arange(50)], axis=1))

@@ -6,6 +6,7 @@ import scipy.io
 from tables import write_table
 
 from sensorseq.errors import RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.readers import find_recordings, read_recordings, read_source, read_source_rate
 
 STAMPS = [0.0, 0.1, 0.3, 0.2, 0.3, 0.4]
@@ -25,11 +26,11 @@ def test_every_reader_repairs_on_request_and_counts(tmp_path, suffix):
         read_source(source)
     with pytest.raises(RecordingError, match="goes back"):
         read_source_rate(source)
-    recording = read_source(source, stamps="merge")
+    recording = read_source(source, ReadOptions(stamps="merge"))
     np.testing.assert_array_equal(recording.timestamps_s, [0.0, 0.1, 0.2, 0.3, 0.4])
     np.testing.assert_array_equal(recording.values[:, 0], [1, 2, 3, 5, 7])
     assert recording.attributes["repaired_stamps"] == COUNTS
-    assert read_source_rate(source, stamps="merge") == pytest.approx(10)
+    assert read_source_rate(source, ReadOptions(stamps="merge")) == pytest.approx(10)
     (same,) = read_recordings(tmp_path, stamps="merge")
     assert same.attributes["repaired_stamps"] == COUNTS
 
@@ -37,7 +38,7 @@ def test_every_reader_repairs_on_request_and_counts(tmp_path, suffix):
 def test_a_file_in_order_is_read_as_it_is_and_counts_nothing(tmp_path):
     write(tmp_path / "run.csv", [0, 1, 2], [1, 2, 3])
     (source,) = find_recordings(tmp_path)
-    plain, repaired = read_source(source), read_source(source, stamps="merge")
+    plain, repaired = read_source(source), read_source(source, ReadOptions(stamps="merge"))
     np.testing.assert_array_equal(repaired.values, plain.values)
     assert "repaired_stamps" not in plain.attributes
     assert "repaired_stamps" not in repaired.attributes
@@ -47,14 +48,16 @@ def test_a_missing_stamp_remains_an_error(tmp_path):
     (tmp_path / "run.csv").write_text("time_s,a\n0,1\n,2\n1,3\n")
     (source,) = find_recordings(tmp_path)
     with pytest.raises(RecordingError, match="row 2: no timestamp"):
-        read_source(source, stamps="merge")
+        read_source(source, ReadOptions(stamps="merge"))
 
 
 def test_the_counts_of_several_sensors_are_added(tmp_path):
     write(tmp_path / "imu_1.csv", name="gyro")
     write(tmp_path / "motor_1.csv")
-    (source,) = find_recordings(tmp_path, files=["imu_*", "motor_*"], pair="{sensor}_{recording}.*")
-    joined = read_source(source, stamps="merge")
+    (source,) = find_recordings(
+        tmp_path, ReadOptions(files=["imu_*", "motor_*"], pair="{sensor}_{recording}.*")
+    )
+    joined = read_source(source, ReadOptions(stamps="merge"))
     assert joined.attributes["repaired_stamps"] == {name: 2 * n for name, n in COUNTS.items()}
 
 
@@ -81,13 +84,13 @@ def test_samples_with_stamps_in_whole_seconds_keep_their_rate_and_are_not_merged
     said = r"row 2: time repeats.* About 30 rows .*, 30 Hz on average. .* use stamps='packets'"
     for read in (read_source, read_source_rate):
         with pytest.raises(RecordingError, match=said):
-            read(source, time_unit="s", stamps="keep")
-    recording = read_source(source, time_unit="s")  # all packets have the same size
+            read(source, ReadOptions(time_unit="s", stamps="keep"))
+    recording = read_source(source, ReadOptions(time_unit="s"))  # all packets have the same size
     assert recording.attributes["packets"] == "packets of 30 samples"
     np.testing.assert_allclose(recording.timestamps_s, np.arange(1200) / 30, atol=1e-9)
     np.testing.assert_array_equal(recording.values[:, 0], values)
     assert recording.attributes["repaired_stamps"] == {**dict.fromkeys(COUNTS, 0), "n_spread": 1160}
-    assert read_source_rate(source, time_unit="s") == pytest.approx(30)
+    assert read_source_rate(source, ReadOptions(time_unit="s")) == pytest.approx(30)
 
 
 @each_suffix
@@ -98,7 +101,7 @@ def test_a_clock_that_restarts_is_refused_with_every_repair(tmp_path, suffix):
     for stamps in (None, "packets", "merge", "keep"):
         for read in (read_source, read_source_rate):
             with pytest.raises(RecordingError, match=r"row 1501: .*Cut the recording at row 1501,"):
-                read(source, stamps=stamps)
+                read(source, ReadOptions(stamps=stamps))
 
 
 def test_a_recording_of_a_long_table_is_refused_by_its_own_rows(tmp_path):
@@ -109,10 +112,10 @@ def test_a_recording_of_a_long_table_is_refused_by_its_own_rows(tmp_path):
         "a": np.sin(np.arange(500)),
     }
     write_table(tmp_path / "all.csv", columns)
-    one, two = find_recordings(tmp_path / "all.csv", recording_column="run")
-    assert read_source(one, stamps="merge").n_samples == 200
+    one, two = find_recordings(tmp_path / "all.csv", ReadOptions(recording_column="run"))
+    assert read_source(one, ReadOptions(stamps="merge")).n_samples == 200
     with pytest.raises(RecordingError, match=r"run 'two'.*Cut the recording at row 201,"):
-        read_source(two, stamps="merge")
+        read_source(two, ReadOptions(stamps="merge"))
 
 
 def test_labels_follow_samples_that_are_spread(tmp_path):
@@ -123,7 +126,7 @@ def test_labels_follow_samples_that_are_spread(tmp_path):
     }
     write_table(tmp_path / "run.csv", columns)
     (source,) = find_recordings(tmp_path)
-    recording = read_source(source, label_column="ground", time_unit="s")
+    recording = read_source(source, ReadOptions(label_column="ground", time_unit="s"))
     spans = [(span.start_s, span.end_s, span.label) for span in recording.label_spans]
     assert spans == [
         (0.0, pytest.approx(140 / 30), "ice"),
@@ -141,4 +144,4 @@ def test_a_column_that_numbers_the_sensors_is_named(tmp_path):
     (source,) = find_recordings(tmp_path)
     for stamps in (None, "packets", "merge", "keep"):
         with pytest.raises(RecordingError, match="column 'joint' names the sensor of each row"):
-            read_source(source, stamps=stamps)
+            read_source(source, ReadOptions(stamps=stamps))

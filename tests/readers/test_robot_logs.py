@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import RecordingError
 from sensorseq.evaluation.text import format_summary
+from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 from sensorseq.readers import find_recordings, read_recordings, read_sensors, read_source_rate
 from sensorseq.readers.robot_logs import list_topics, read_robot_log
@@ -120,10 +121,12 @@ def logs(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_channels_are_the_numbers_that_were_written(logs, kind):
-    recording = read_robot_log(logs[kind], channels=["/joint_states.effort[1]"])
+    recording = read_robot_log(logs[kind], ReadOptions(channels=["/joint_states.effort[1]"]))
     np.testing.assert_allclose(recording.values[:, 0], -np.arange(50.0))
     np.testing.assert_array_equal(recording.timestamps_s, np.arange(50) / 100)
-    custom = read_robot_log(logs[kind], channels=["/wheel.phases[2]", "/wheel.current"])
+    custom = read_robot_log(
+        logs[kind], ReadOptions(channels=["/wheel.phases[2]", "/wheel.current"])
+    )
     np.testing.assert_allclose(custom.values[:, 0], np.arange(25) + 2)
     np.testing.assert_allclose(custom.values[:, 1], np.arange(25) / 2)
 
@@ -131,7 +134,7 @@ def test_channels_are_the_numbers_that_were_written(logs, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_topics_keep_their_own_rates(logs, kind):
     channels = ["/imu/data.angular_velocity.x", "/joint_states.effort[0]"]
-    recording = read_robot_log(logs[kind], channels=channels)
+    recording = read_robot_log(logs[kind], ReadOptions(channels=channels))
     assert recording.channel_names == tuple(channels)
     assert len(recording.values) == 100
     np.testing.assert_allclose(recording.values[:, 0], np.sin(np.arange(100) / 10))
@@ -147,7 +150,7 @@ def test_each_topic_is_a_sensor_with_its_own_samples(logs, kind):
     sensors = read_sensors(logs[kind])
     assert list(sensors) == ["/imu/data", "/joint_states", "/wheel"]
     for name, (recording,) in sensors.items():
-        alone = read_robot_log(logs[kind], channels=topics[name].channels)
+        alone = read_robot_log(logs[kind], ReadOptions(channels=topics[name].channels))
         assert recording.channel_names == topics[name].channels
         np.testing.assert_array_equal(recording.values, alone.values)
         np.testing.assert_array_equal(recording.timestamps_s, alone.timestamps_s)
@@ -211,34 +214,36 @@ def test_the_rate_in_the_list_of_topics_is_that_of_the_recording(tmp_path, steps
 def test_time_is_that_of_the_sender_by_default(tmp_path, kind):
     file = write_log(tmp_path, kind, n=20, header_offset_s=-1.0)
     channels = ["/joint_states.effort[0]"]
-    sent = read_robot_log(file, channels=channels)
-    logged = read_robot_log(file, channels=channels, time_column="log_time")
+    sent = read_robot_log(file, ReadOptions(channels=channels))
+    logged = read_robot_log(file, ReadOptions(channels=channels, time_column="log_time"))
     np.testing.assert_allclose(logged.timestamps_s - sent.timestamps_s, 1.0)
     # The log time is used, because these messages have no header.
-    without = read_robot_log(file, channels=["/wheel.current"])
+    without = read_robot_log(file, ReadOptions(channels=["/wheel.current"]))
     assert without.timestamps_s[0] == 0.0
     with pytest.raises(RecordingError, match=r"'/wheel' have no header\.stamp; use time_column"):
-        read_robot_log(file, channels=["/wheel.current"], time_column="header.stamp")
+        read_robot_log(file, ReadOptions(channels=["/wheel.current"], time_column="header.stamp"))
     with pytest.raises(RecordingError, match=r"no time column 'time'; use header\.stamp or log_"):
-        read_robot_log(file, time_column="time")
+        read_robot_log(file, ReadOptions(time_column="time"))
 
 
 def test_stamps_of_a_different_clock_are_not_changed(tmp_path):
     file = write_log(tmp_path, "mcap", header_offset_s=5.0 - START_NS / 10**9)
-    simulated = read_robot_log(file, channels=["/joint_states.effort[0]"])
+    simulated = read_robot_log(file, ReadOptions(channels=["/joint_states.effort[0]"]))
     np.testing.assert_allclose(simulated.timestamps_s, 5 + np.arange(50) / 100, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_topic_of_strings_labels_the_recording(logs, kind):
     channels = ["/joint_states.effort[0]"]
-    recording = read_robot_log(logs[kind], channels=channels, label_column="/terrain.data")
+    recording = read_robot_log(
+        logs[kind], ReadOptions(channels=channels, label_column="/terrain.data")
+    )
     first, second = recording.label_spans
     assert (first.label, second.label) == ("grass", "gravel")
     assert first.end_s - first.start_s == pytest.approx(0.3)
     assert second.end_s > recording.timestamps_s[-1]
     with pytest.raises(RecordingError, match=r"no channel '/terrain\.date'"):
-        read_robot_log(logs[kind], channels=channels, label_column="/terrain.date")
+        read_robot_log(logs[kind], ReadOptions(channels=channels, label_column="/terrain.date"))
 
 
 def test_json_messages_are_read_and_other_encodings_named(tmp_path):
@@ -286,12 +291,12 @@ def test_an_element_is_the_one_that_its_message_names(tmp_path, kind):
     file = write_joints(tmp_path, kind, joints + gripper)
     names = [f"/joints.position[{name}]" for name in ("a", "b", "finger")]
     for channels in (names, None):
-        recording = read_robot_log(file, channels=channels)
+        recording = read_robot_log(file, ReadOptions(channels=channels))
         assert recording.channel_names == tuple(names)
         assert list(recording.attributes["sensor_rates_hz"].values()) == [50, 50]
         np.testing.assert_array_equal(recording.values[::2, :2], np.column_stack([i, -i]))
         np.testing.assert_array_equal(recording.values[1::2, 2], np.full(50, 0.5))
-    alone = read_robot_log(file, channels=names[:1])
+    alone = read_robot_log(file, ReadOptions(channels=names[:1]))
     np.testing.assert_array_equal(alone.values[:, 0], i)
     np.testing.assert_allclose(np.diff(alone.timestamps_s), 0.02)
     assert [(t.n_messages, t.rate_hz, t.channels) for t in list_topics(file)] == [
@@ -301,7 +306,7 @@ def test_an_element_is_the_one_that_its_message_names(tmp_path, kind):
     assert read_sensors(file)["/joints"][0].channel_names == tuple(names)
     words = r"names in messages of '/joints' change.*such as '/joints\.position\[a\]'"
     with pytest.raises(RecordingError, match=words):
-        read_robot_log(file, channels=["/joints.position[0]"])
+        read_robot_log(file, ReadOptions(channels=["/joints.position[0]"]))
 
 
 @pytest.mark.parametrize(("names", "last"), [(["a", "b"], "b"), ([], 1), (["a", "b", "c"], 1)])
@@ -309,7 +314,7 @@ def test_a_constant_order_can_be_used_by_number(tmp_path, names, last):
     messages = [(20 * k, names, [k, -k]) for k in range(20)]
     file = write_joints(tmp_path, "mcap", messages)
     for channel in ("/joints.position[1]", f"/joints.position[{last}]"):
-        recording = read_robot_log(file, channels=[channel])
+        recording = read_robot_log(file, ReadOptions(channels=[channel]))
         np.testing.assert_array_equal(recording.values[:, 0], -np.arange(20))
     assert list_topics(file)[0].channels[-1] == f"/joints.position[{last}]"
 
@@ -320,7 +325,9 @@ def test_frames_of_one_topic_are_separate_sensors(tmp_path):
 
     messages = [message(k, ("left", "right")[k % 2]) for k in range(100)]
     write_json_mcap(file := tmp_path / "two.mcap", messages)
-    left, right = (read_robot_log(file, channels=[f"/motor[{n}].x"]) for n in ("left", "right"))
+    left, right = (
+        read_robot_log(file, ReadOptions(channels=[f"/motor[{n}].x"])) for n in ("left", "right")
+    )
     np.testing.assert_array_equal(left.values[:, 0], np.arange(0, 100, 2))
     np.testing.assert_array_equal(right.values[:, 0], np.arange(1, 100, 2))
     both = read_robot_log(file)
@@ -328,7 +335,7 @@ def test_frames_of_one_topic_are_separate_sensors(tmp_path):
     assert list(read_sensors(file)) == ["/motor[left]", "/motor[right]"]
     assert list(read_sensors(file, channels=["/motor[left].x"])) == ["/motor[left]"]
     with pytest.raises(RecordingError, match=r"frame_id .*left.*right.*as in '/motor\[left\]\.x'"):
-        read_robot_log(file, channels=["/motor.x"])
+        read_robot_log(file, ReadOptions(channels=["/motor.x"]))
     for frames in (["left"] * 100, [f"frame_{k}" for k in range(100)]):  # constant, or a counter
         write_json_mcap(file := tmp_path / "one.mcap", map(message, range(100), frames))
         one = read_robot_log(file)
@@ -347,17 +354,17 @@ def test_structs_in_a_list_are_named_by_themselves(tmp_path):
     file = tmp_path / "tf.mcap"
     write_json_mcap(file, [(START_NS + k * 10**7, message(k)) for k in range(30)])
     paths = ["transforms[arm].x", "interface_values[j1].values[position]"]
-    recording = read_robot_log(file, channels=[f"/motor.{path}" for path in paths])
+    recording = read_robot_log(file, ReadOptions(channels=[f"/motor.{path}" for path in paths]))
     np.testing.assert_array_equal(recording.values, np.arange(30)[:, None] * [-1, 1])
     assert "/motor.interface_values[j2].values[effort]" in list_topics(file)[0].channels
     with pytest.raises(RecordingError, match=r"such as '/motor\.transforms\[base\]\.x'"):
-        read_robot_log(file, channels=["/motor.transforms[0].x"])
+        read_robot_log(file, ReadOptions(channels=["/motor.transforms[0].x"]))
 
 
 def test_a_numeric_label_is_no_channel(tmp_path):
     messages = [(START_NS + k * 10**7, {"x": k, "mode": k // 15}) for k in range(30)]
     write_json_mcap(tmp_path / "a.mcap", messages)
-    recording = read_robot_log(tmp_path / "a.mcap", label_column="/motor.mode")
+    recording = read_robot_log(tmp_path / "a.mcap", ReadOptions(label_column="/motor.mode"))
     assert recording.channel_names == ("/motor.x",)
     assert recording.labels == ("0", "1")
 
@@ -415,7 +422,7 @@ def test_protobuf_messages_are_read_by_the_definitions_in_the_file(tmp_path):
     assert topic.message_type == "my.Motor"
     names = ["phases[0]", "phases[1]", "joints[0].x", "joints[0].y", "count", "force.x", "force.y"]
     assert topic.channels == tuple(f"/motor.{name}" for name in names)
-    recording = read_robot_log(file, channels=topic.channels)
+    recording = read_robot_log(file, ReadOptions(channels=topic.channels))
     i = np.arange(20.0)
     x, y = (np.where(i % 2, force, np.nan) for force in (0 * i, 0.5 * i))
     expected = np.column_stack([i, -i, i, 0 * i, 2.0**40 + i, x, y])
@@ -468,8 +475,8 @@ def test_fields_of_one_definition_only_are_named(tmp_path):
         writer.finish()
     for channels in (None, ["/motor.current"], ["/motor.current_ma"]):
         with pytest.raises(RecordingError, match=r"\(V1, V2\), and not all of them have 'current"):
-            read_robot_log(file, channels=channels)
-    assert read_robot_log(file, channels=["/motor.speed"]).values.sum() == 10
+            read_robot_log(file, ReadOptions(channels=channels))
+    assert read_robot_log(file, ReadOptions(channels=["/motor.speed"])).values.sum() == 10
 
 
 def write_two_clocks(folder, offsets_s, period_ms=(20, 20)):
@@ -495,10 +502,10 @@ def test_topics_on_different_clocks_are_not_joined(tmp_path, offsets_s):
     file = write_two_clocks(tmp_path, offsets_s)
     for channels in (None, ["/body.x", "/foot.x"]):
         with pytest.raises(RecordingError, match=r"'/body' and '/foot' are of different clocks"):
-            read_robot_log(file, channels=channels)
-    x = read_robot_log(file, time_column="log_time").values
+            read_robot_log(file, ReadOptions(channels=channels))
+    x = read_robot_log(file, ReadOptions(time_column="log_time")).values
     np.testing.assert_array_equal(x[:, 0], x[:, 1])
-    assert len(read_robot_log(file, channels=["/body.x"]).values) == 100
+    assert len(read_robot_log(file, ReadOptions(channels=["/body.x"])).values) == 100
 
 
 @pytest.mark.parametrize(
@@ -521,8 +528,12 @@ def test_folders_of_bags_are_recordings_with_their_class(logs, tmp_path):
     assert [recording.label for recording in recordings] == ["grass", "gravel", "sand"]
     np.testing.assert_array_equal(recordings[0].values, recordings[1].values)
     np.testing.assert_array_equal(recordings[0].values, recordings[2].values)
-    assert read_source_rate(sources[0], channels=channels) == pytest.approx(200, rel=1e-3)
-    assert read_source_rate(sources[0], channels=channels[:1]) == pytest.approx(100, rel=1e-3)
+    assert read_source_rate(sources[0], ReadOptions(channels=channels)) == pytest.approx(
+        200, rel=1e-3
+    )
+    assert read_source_rate(sources[0], ReadOptions(channels=channels[:1])) == pytest.approx(
+        100, rel=1e-3
+    )
 
 
 def test_the_files_of_a_split_bag_are_one_recording(tmp_path):
@@ -549,7 +560,7 @@ def test_an_unknown_channel_is_named_with_a_similar_one(logs, kind):
     ):
         said = rf"{re.escape(str(logs[kind]))}: no channel '{re.escape(wrong)}'.*Did you mean '"
         with pytest.raises(RecordingError, match=said) as error:
-            read_robot_log(logs[kind], channels=[wrong])
+            read_robot_log(logs[kind], ReadOptions(channels=[wrong]))
         assert nearest[:16] in str(error.value)
 
 
@@ -612,7 +623,10 @@ def long_logs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def long_readings(long_logs):
     channels = ["/joint_states.effort[0]"]
-    return {kind: read_robot_log(file, channels=channels) for kind, file in long_logs.items()}
+    return {
+        kind: read_robot_log(file, ReadOptions(channels=channels))
+        for kind, file in long_logs.items()
+    }
 
 
 @settings(max_examples=8)
@@ -627,8 +641,8 @@ def test_messages_before_the_damage_can_be_salvaged(
     channels = ["/joint_states.effort[0]"]
     whole = long_readings[kind]
     with pytest.raises(RecordingError, match="cannot be read"):
-        read_robot_log(file, channels=channels)
-    kept = read_robot_log(file, channels=channels, salvage=True)
+        read_robot_log(file, ReadOptions(channels=channels))
+    kept = read_robot_log(file, ReadOptions(channels=channels, salvage=True))
     assert kept.n_samples >= 30
     np.testing.assert_array_equal(kept.values, whole.values[: kept.n_samples])
     np.testing.assert_array_equal(kept.timestamps_s, whole.timestamps_s[: kept.n_samples])
@@ -639,7 +653,7 @@ def test_messages_before_the_damage_can_be_salvaged(
 @pytest.mark.parametrize("kind", ["bag", "mcap"])
 def test_salvaging_ends_at_a_changed_byte(long_logs, tmp_path, kind):
     rng = np.random.default_rng(0)
-    whole = read_robot_log(long_logs[kind], channels=["/wheel.current"])
+    whole = read_robot_log(long_logs[kind], ReadOptions(channels=["/wheel.current"]))
     n_kept = []
     for _ in range(8):
         content = bytearray(long_logs[kind].read_bytes())
@@ -647,7 +661,7 @@ def test_salvaging_ends_at_a_changed_byte(long_logs, tmp_path, kind):
         file = tmp_path / f"changed.{kind}"
         file.write_bytes(content)
         with suppress(RecordingError):
-            kept = read_robot_log(file, channels=["/wheel.current"], salvage=True)
+            kept = read_robot_log(file, ReadOptions(channels=["/wheel.current"], salvage=True))
             n_kept.append(kept.n_samples)
             if "salvaged" in kept.attributes:
                 wrong = (kept.values != whole.values[: kept.n_samples]).sum()
@@ -659,11 +673,11 @@ def test_nothing_is_salvaged_by_default_or_from_an_unreadable_file(logs, tmp_pat
     cut = tmp_path / "cut.mcap"
     cut.write_bytes(logs["mcap"].read_bytes()[:60])
     with pytest.raises(RecordingError, match=r"cut\.mcap: cannot be read"):
-        read_robot_log(cut, salvage=True)
-    whole = read_robot_log(logs["mcap"], channels=["/wheel.current"], salvage=True)
+        read_robot_log(cut, ReadOptions(salvage=True))
+    whole = read_robot_log(logs["mcap"], ReadOptions(channels=["/wheel.current"], salvage=True))
     assert "salvaged" not in whole.attributes
     with pytest.raises(RecordingError, match=r"no channel '/wheel\.volts'"):
-        read_robot_log(logs["mcap"], channels=["/wheel.volts"], salvage=True)
+        read_robot_log(logs["mcap"], ReadOptions(channels=["/wheel.volts"], salvage=True))
 
 
 def test_prepare_uses_messages_before_the_damage_if_errors_are_skipped(long_logs, tmp_path):

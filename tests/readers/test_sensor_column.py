@@ -10,6 +10,7 @@ import pytest
 
 from sensorseq import PreparePipeline, read_recordings, read_sensors
 from sensorseq.errors import ArgumentError, RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 from sensorseq.readers import read_csv
 
@@ -60,7 +61,7 @@ def test_rows_of_several_sensors_are_refused(tmp_path, rates_hz, offset_s):
     path = as_csv(tmp_path, frame.rename(columns=str))
     for how in {None, stamps}:
         with pytest.raises(RecordingError, match=r"a\.csv: column 'sensor' names the sensor"):
-            read_csv(path, stamps=how)
+            read_csv(path, ReadOptions(stamps=how))
     with pytest.raises(RecordingError, match="sensor_column='sensor'"):
         prepare(path, tmp_path / "w.h5", **WINDOW, stamps=stamps)
 

@@ -7,6 +7,7 @@ import pytest
 from tables import READERS, write_table
 
 from sensorseq import PreparePipeline, Recording
+from sensorseq.options import ReadOptions
 from sensorseq.recording import UNITS, LabelSpan
 
 START_S = 1_709_283_600  # a day in 2024, as seconds since 1970
@@ -47,7 +48,7 @@ def rows_of(rate_hz):
 def windows_of(path, name, stamps, rate_hz, **options):
     x, labels = rows_of(rate_hz)
     write_table(path, {name: stamps, "a": x, "gesture": labels.tolist()})
-    recording = READERS[path.suffix](path, time_column=name, label_column="gesture")
+    recording = READERS[path.suffix](path, ReadOptions(time_column=name, label_column="gesture"))
     made = PreparePipeline(window_s=1.0, split=(1, 0, 0), **options).prepare([recording])
     return made, np.asarray(made.start_s) - recording.timestamps_s[0]
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tables import READERS, write_table
 
 from sensorseq.errors import RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 from sensorseq.readers import join_sensors, read_csv, read_parquet, read_recordings
 from sensorseq.readers.columns import find_clocks, without_counters
@@ -46,7 +47,7 @@ def test_whole_number_stamps_in_a_known_unit_are_the_same_seconds(
         ("time", None, "data"),
     ):
         path = write(tmp_path / file, stamps, name)
-        recording = read(path, time_column=name, time_unit=given_unit)
+        recording = read(path, ReadOptions(time_column=name, time_unit=given_unit))
         np.testing.assert_array_equal(recording.timestamps_s, start_s + np.arange(200) / 100)
         assert recording.attributes["clock"] == {"column": name, "unit": unit, "unit_from": how}
 
@@ -54,7 +55,7 @@ def test_whole_number_stamps_in_a_known_unit_are_the_same_seconds(
 @each_format
 def test_nanoseconds_since_1970_keep_every_digit(tmp_path, file, read):
     stamps = EPOCH_S * 10**9 + np.arange(100) * 1_000_001 + 7
-    recording = read(write(tmp_path / file, stamps, "t_ns"), time_column=None)
+    recording = read(write(tmp_path / file, stamps, "t_ns"), ReadOptions(time_column=None))
     np.testing.assert_array_equal(recording.timestamps_s, np.arange(100) * 1_000_001 / 10**9)
     assert recording.attributes["clock"]["origin_ns"] == int(stamps[0])
 
@@ -62,7 +63,7 @@ def test_nanoseconds_since_1970_keep_every_digit(tmp_path, file, read):
 @each_format
 def test_seconds_with_fractions_are_not_changed(tmp_path, file, read):
     stamps = np.cumsum(np.random.default_rng(0).uniform(0.001, 3, 200))
-    recording = read(write(tmp_path / file, stamps), time_column=None)
+    recording = read(write(tmp_path / file, stamps), ReadOptions(time_column=None))
     np.testing.assert_array_equal(recording.timestamps_s, stamps)
     assert "clock" not in recording.attributes
 
@@ -97,8 +98,8 @@ def test_a_unit_that_cannot_be_known_is_an_error_that_names_the_option(
 ):
     path = write(tmp_path / file, ticks_at(rate_hz, unit))
     with pytest.raises(RecordingError, match=f"{said}.*Give.* time_unit='{unit}'"):
-        read(path, time_column="time")
-    recording = read(path, time_column="time", time_unit=unit)
+        read(path, ReadOptions(time_column="time"))
+    recording = read(path, ReadOptions(time_column="time", time_unit=unit))
     np.testing.assert_array_equal(recording.timestamps_s, np.arange(200) / rate_hz)
 
 
@@ -122,7 +123,7 @@ def test_a_column_of_other_ticks_is_refused_with_a_remedy(tmp_path, file, read, 
     with pytest.raises(
         RecordingError, match=r"other ticks, leave out `time_column`, choose .* rate"
     ):
-        read(path, time_column="clk")
+        read(path, ReadOptions(time_column="clk"))
     (recording,) = read_recordings(path, channels="a", sample_rate_hz=50)
     np.testing.assert_allclose(recording.timestamps_s, np.arange(200) / 50)
 
@@ -137,9 +138,11 @@ def test_only_a_column_that_increases_is_an_index(tmp_path, file, read):
 
 def test_a_date_decides_between_units(tmp_path):
     path = write(tmp_path / "one.csv", ticks_at(1000, "ms", start_s=EPOCH_S))
-    assert read_csv(path, time_column="time").median_sample_rate_hz == pytest.approx(1000, rel=1e-3)
+    assert read_csv(path, ReadOptions(time_column="time")).median_sample_rate_hz == pytest.approx(
+        1000, rel=1e-3
+    )
     path = write(tmp_path / "one.csv", ticks_at(1, "s", start_s=EPOCH_S))
-    assert read_csv(path, time_column="time").median_sample_rate_hz == 1
+    assert read_csv(path, ReadOptions(time_column="time")).median_sample_rate_hz == 1
 
 
 @pytest.mark.parametrize(
@@ -189,7 +192,7 @@ def test_whole_number_stamps_at_usual_rates_are_never_mistaken(rate_hz, unit, up
 @each_format
 def test_iso_dates_are_seconds_since_1970(tmp_path, file, read, form):
     path = write(tmp_path / file, [form.format(i / 100) for i in range(50)])
-    recording = read(path, time_column=None)
+    recording = read(path, ReadOptions(time_column=None))
     np.testing.assert_array_equal(recording.timestamps_s, EPOCH_S + np.arange(50) / 100)
     assert recording.attributes["clock"]["unit"] == "date"
 
@@ -197,13 +200,15 @@ def test_iso_dates_are_seconds_since_1970(tmp_path, file, read, form):
 def test_a_string_that_is_not_a_date_is_named_with_its_row(tmp_path):
     dates = ["2026-03-01T12:00:00Z", "2026-03-01T12:00:01Z", "2026-03-01T12:00:02", "yesterday"]
     with pytest.raises(RecordingError, match=r"row 3, time column 'time': '2026-03-01T12:00:02'"):
-        read_csv(write(tmp_path / "one.csv", dates), time_column="time")
+        read_csv(write(tmp_path / "one.csv", dates), ReadOptions(time_column="time"))
     with pytest.raises(RecordingError, match="has no numbers; timestamps must be"):
-        read_csv(write(tmp_path / "one.csv", ["12:00", "12:01"]), time_column="time")
+        read_csv(write(tmp_path / "one.csv", ["12:00", "12:01"]), ReadOptions(time_column="time"))
     with pytest.raises(RecordingError, match="row 2: no timestamp"):
-        read_csv(write(tmp_path / "one.csv", [dates[0], "", dates[1]]), time_column="time")
+        read_csv(
+            write(tmp_path / "one.csv", [dates[0], "", dates[1]]), ReadOptions(time_column="time")
+        )
     with pytest.raises(RecordingError, match="too large to be times"):
-        read_csv(write(tmp_path / "one.csv", [0, 2**63 - 1]), time_column="time")
+        read_csv(write(tmp_path / "one.csv", [0, 2**63 - 1]), ReadOptions(time_column="time"))
 
 
 PARTS = {  # names and nanoseconds of the parts of a time
@@ -234,7 +239,7 @@ def test_a_time_whose_parts_are_in_several_columns_is_joined(tmp_path, file, rea
         start_s = 86_398
     path = write_table(tmp_path / file, columns)
     for name in PARTS[kind]:
-        recording = read(path, time_column=name)
+        recording = read(path, ReadOptions(time_column=name))
         np.testing.assert_array_equal(recording.timestamps_s, start_s + np.arange(200) / rate_hz)
         assert recording.channel_names == ("a",)
 
@@ -271,7 +276,7 @@ def test_a_date_and_a_time_of_day_are_joined(tmp_path, file, read, day):
     path = write_table(tmp_path / file, columns)
     start_s = CLOCK.replace(tzinfo=datetime.UTC).timestamp()
     for name in (None, "Date", "Time"):
-        recording = read(path, time_column=name)
+        recording = read(path, ReadOptions(time_column=name))
         np.testing.assert_allclose(recording.timestamps_s, start_s + np.arange(200) / 50)
         assert recording.channel_names == ("a",)
         assert "dropped_columns" not in recording.attributes
@@ -282,7 +287,7 @@ def test_a_date_and_a_time_of_day_are_joined(tmp_path, file, read, day):
 def test_times_of_day_continue_after_midnight(tmp_path, file, read, form):
     for start, start_s in ((CLOCK, 86_398), (CLOCK.replace(hour=12), 46_798)):
         path = write(tmp_path / file, clock_texts(form, start=start))
-        recording = read(path, time_column=None)
+        recording = read(path, ReadOptions(time_column=None))
         np.testing.assert_allclose(recording.timestamps_s, start_s + np.arange(200) / 50)
         assert recording.attributes["clock"]["unit"] == "time of day"
 
@@ -321,7 +326,7 @@ def test_sensors_that_count_from_their_own_first_stamp_stay_aligned(tmp_path):
         write(tmp_path / f"{name}.csv", start + late + np.arange(100) * 10**7, "t_ns")
         for name, late in (("imu", 0), ("motor", 250_000_000))
     ]
-    recordings = [read_csv(path, time_column=None) for path in paths]
+    recordings = [read_csv(path, ReadOptions(time_column=None)) for path in paths]
     joined = join_sensors(recordings, ["imu", "motor"])
     assert joined.timestamps_s[0] == 0
     assert joined.timestamps_s[np.isfinite(joined.values[:, 1])][0] == 0.25
@@ -379,10 +384,10 @@ def test_units_in_names_are_read_as_people_write_them(unit, names):
 def test_an_unknown_unit_in_a_name_is_refused_and_never_read_as_seconds(tmp_path, name):
     path = write(tmp_path / "one.csv", np.arange(100) / 100, name)
     with pytest.raises(RecordingError, match=r"not a unit of timestamps.*give time_unit"):
-        read_csv(path, time_column=name)
-    assert read_csv(path, time_column=name, time_unit="s").median_sample_rate_hz == pytest.approx(
-        100
-    )
+        read_csv(path, ReadOptions(time_column=name))
+    assert read_csv(
+        path, ReadOptions(time_column=name, time_unit="s")
+    ).median_sample_rate_hz == pytest.approx(100)
 
 
 @each_format
@@ -390,7 +395,9 @@ def test_an_unknown_unit_in_a_name_is_refused_and_never_read_as_seconds(tmp_path
 def test_fractions_in_a_named_unit_have_the_right_rate_and_the_column_is_found(
     tmp_path, file, read, name
 ):
-    recording = read(write(tmp_path / file, np.arange(3000) / 2, name), time_column=None)
+    recording = read(
+        write(tmp_path / file, np.arange(3000) / 2, name), ReadOptions(time_column=None)
+    )
     assert recording.median_sample_rate_hz == pytest.approx(2000)
     assert recording.duration_s == pytest.approx(1.4995)
 
@@ -410,11 +417,15 @@ def in_digits(rate_hz, digits, n=3000):
 @each_format
 @pytest.mark.parametrize(("digits", "rate_hz"), [(14, 1), (16, 50), (17, 50), (17, 1000), (18, 50)])
 def test_dates_in_digits_are_read_without_gaps_at_midnight(tmp_path, file, read, digits, rate_hz):
-    recording = read(write(tmp_path / file, in_digits(rate_hz, digits)), time_column="time")
+    recording = read(
+        write(tmp_path / file, in_digits(rate_hz, digits)), ReadOptions(time_column="time")
+    )
     np.testing.assert_allclose(np.diff(recording.timestamps_s), 1 / rate_hz, atol=1e-6)
     assert recording.attributes["clock"]["unit"] == "date"
     assert recording.timestamps_s[0] == 1709337570
-    few = read(write(tmp_path / file, in_digits(rate_hz, digits, 5)), time_column="time")
+    few = read(
+        write(tmp_path / file, in_digits(rate_hz, digits, 5)), ReadOptions(time_column="time")
+    )
     assert few.duration_s == pytest.approx(4 / rate_hz, abs=1e-6)
 
 

@@ -9,6 +9,7 @@ from commands import said
 from ulogs import START_US, flight, message, write_ulog
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.options import ReadOptions
 from sensorseq.readers import find_recordings, read_recordings, read_source_rate
 from sensorseq.readers.robot_logs import list_topics, read_robot_log
 
@@ -38,17 +39,19 @@ def test_a_channel_has_the_values_and_times_of_the_file(tmp_path):
         ("sensor_gyro", 2): (times_us + 7, {"z": ("float", -values), "n": ("int32_t", range(300))}),
     }
     path = write_ulog(tmp_path / "a.ulg", topics, start_us=2**41)
-    one = read_robot_log(path, channels=["sensor_gyro_2.z"])
+    one = read_robot_log(path, ReadOptions(channels=["sensor_gyro_2.z"]))
     np.testing.assert_array_equal(one.values[:, 0], -values)
     np.testing.assert_allclose(one.timestamps_s, (times_us + 7) / 1e6, rtol=0, atol=1e-12)
-    several = read_robot_log(path, channels=["sensor_gyro_0.z", "sensor_gyro_0.n"])
+    several = read_robot_log(path, ReadOptions(channels=["sensor_gyro_0.z", "sensor_gyro_0.n"]))
     np.testing.assert_array_equal(several.values, np.stack([values, np.arange(300)], axis=1))
 
 
 def test_a_number_may_label_and_topics_keep_their_rates(tmp_path):
     path = flight(tmp_path / "a.ulg", mode=14)
     channels = ["sensor_accel_0.x", "battery_status_0.current_a"]
-    one = read_robot_log(path, channels=channels, label_column="vehicle_status_0.nav_state")
+    one = read_robot_log(
+        path, ReadOptions(channels=channels, label_column="vehicle_status_0.nav_state")
+    )
     assert [(span.label, span.start_s) for span in one.label_spans] == [("2", 0.0), ("14", 3.0)]
     assert one.channel_names == tuple(channels)
     (source,) = find_recordings(tmp_path)
@@ -88,7 +91,7 @@ def test_a_truncated_log_is_named_with_the_byte_or_used_up_to_it(tmp_path):
     whole = int(str(error.value).split("byte ")[1].split(" ")[0])
     n_bytes, _ = struct.unpack_from("<HB", content, whole)
     assert whole < len(content) // 2 < whole + 3 + n_bytes
-    kept = read_robot_log(path, channels=["sensor_accel_0.x"], salvage=True)
+    kept = read_robot_log(path, ReadOptions(channels=["sensor_accel_0.x"], salvage=True))
     assert 2.5 < kept.duration_s < 3.5
     assert "is intact up to byte" in kept.attributes["salvaged"]["reason"]
 
@@ -106,7 +109,7 @@ def test_a_topic_whose_stamps_never_change_is_not_a_sensor(tmp_path):
     ]
     assert read_robot_log(path).channel_names == ("gyro_0.z",)
     with pytest.raises(RecordingError, match=r"time repeats in time column .*innovations_0"):
-        read_robot_log(path, channels=["innovations_0.v"])
+        read_robot_log(path, ReadOptions(channels=["innovations_0.v"]))
 
 
 @pytest.mark.parametrize(
@@ -122,9 +125,9 @@ def test_another_file_is_named(tmp_path, content, message):
 def test_damage_between_messages_and_unknown_channels_are_named(tmp_path):
     path = flight(tmp_path / "a.ulg")
     with pytest.raises(RecordingError, match=r"no channel 'sensor_accel_0.y'.*sensor_accel_0.x"):
-        read_robot_log(path, channels=["sensor_accel_0.y"])
+        read_robot_log(path, ReadOptions(channels=["sensor_accel_0.y"]))
     with pytest.raises(RecordingError, match=r"has no header\.stamp"):
-        read_robot_log(path, time_column="header.stamp")
+        read_robot_log(path, ReadOptions(time_column="header.stamp"))
     content = bytearray(path.read_bytes())
     at = content.index(struct.pack("<HQ", 0, START_US + 3_000_000)) - 3
     content[at + 2] = 0  # changes the kind of a message, but not its size
@@ -140,7 +143,7 @@ def test_only_the_messages_before_a_hole_in_a_log_are_used(tmp_path):
     path.write_bytes(content[:at] + bytes(40) + content[at + 40 :])
     with pytest.raises(RecordingError, match=rf"is intact up to byte {at} of {len(content)}"):
         read_robot_log(path)
-    kept = read_robot_log(path, channels=["sensor_accel_0.x"], salvage=True)
+    kept = read_robot_log(path, ReadOptions(channels=["sensor_accel_0.x"], salvage=True))
     assert kept.timestamps_s[-1] == pytest.approx(1.995)
     assert "Only the first 2.0 s of the log are used" in kept.attributes["salvaged"]["reason"]
 
@@ -153,7 +156,7 @@ def test_data_appended_after_a_crash_are_read(tmp_path):
     content += message("I", bytes([10]) + b"char[3] oh" + b"yes")
     content[16 + 3 + 8] |= 1  # the flag of appended data
     path.write_bytes(content)
-    read = read_robot_log(path, channels=["sensor_accel_0.x"])
+    read = read_robot_log(path, ReadOptions(channels=["sensor_accel_0.x"]))
     assert read.n_samples == 1200
 
 
