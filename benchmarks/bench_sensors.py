@@ -42,6 +42,7 @@ from sensorseq import (
     read_sensors,
 )
 from sensorseq.estimator import AnyClassifier
+from sensorseq.options import ReadOptions
 from sensorseq.prediction.fused import cut_sensors
 
 SENSORS = {"files": ["pro_*.csv", "imu_*.csv*"], "pair": "{sensor}_{recording}.*"}
@@ -59,7 +60,7 @@ Recordings = dict[str, list[Recording]]
 
 def read_both(folder: Path) -> Recordings:
     """Return the recordings of each sensor."""
-    by_sensor = read_sensors(folder, **SENSORS, exclude="MIXED")
+    by_sensor = read_sensors(folder, ReadOptions(**SENSORS, exclude="MIXED"))
     return {name: list(recordings) for name, recordings in by_sensor.items()}
 
 

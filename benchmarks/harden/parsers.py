@@ -515,7 +515,7 @@ class PhoneFolder(Csv):
         folder.mkdir(exist_ok=True)
         (folder / "Gyroscope.csv").write_bytes(self.seeds(None)[0])
         (folder / "Accelerometer.csv").write_bytes(path.read_bytes())
-        read_sensors(path.parent / "phone", pair="{recording}/{sensor}.csv")
+        read_sensors(path.parent / "phone", ReadOptions(pair="{recording}/{sensor}.csv"))
 
 
 class Matlab(RecordingFile):

@@ -13,7 +13,7 @@ from sensorseq.cli.output import check_output, print_result, progress
 from sensorseq.cli.words import in_options
 from sensorseq.errors import ArgumentError
 from sensorseq.io.atomic import write_whole
-from sensorseq.options import split_names
+from sensorseq.options import ReadOptions, split_names
 from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS, read_shares
 
 
@@ -94,8 +94,7 @@ def inspect(
         if is_prepared:
             description, facts = described.inspect_windows(path, sensor=sensor, progress=advance)
         else:
-            description, facts = described.inspect_recordings(
-                path,
+            reading = ReadOptions(
                 # options
                 files=files,
                 pair=pair,
@@ -117,8 +116,9 @@ def inspect(
                 stamps=stamps,
                 sample_rate_hz=sample_rate_hz,
                 # end of options
-                read_logs=html is not None,
-                progress=advance,
+            )
+            description, facts = described.inspect_recordings(
+                path, reading, read_logs=html is not None, progress=advance
             )
     if html is not None:
         from sensorseq.evaluation.look import make_look

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sensorseq import read_sensors
 from sensorseq.errors import SensorseqError
 from sensorseq.io.prepared import read_sensor_windows
+from sensorseq.options import ReadOptions
 from sensorseq.prediction import live
 from sensorseq.prediction.serving import serve
 from sensorseq.prepare import prepare
@@ -56,7 +57,7 @@ BOTH_ANSWERS = pytest.mark.parametrize("model", ["error", "expected"], indirect=
 
 def expected(model, logs, number=2):
     """Return the probabilities for complete recordings of all sensors."""
-    recordings = read_sensors(logs / "class_1", **FILES)
+    recordings = read_sensors(logs / "class_1", ReadOptions(**FILES))
     of_number = {name: [each[number]] for name, each in recordings.items()}
     return model.timeline(of_number, smooth="none").probabilities
 

@@ -12,6 +12,7 @@ from fits import fused_classifier
 from sensorseq import PreparePipeline, SensorWindows, read_sensors
 from sensorseq.errors import ArgumentError, PreparedFileError, RecordingError
 from sensorseq.io.prepared import PreparedFile, read_sensor_windows, sensors_in
+from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 
 RATES_HZ = {"imu": 50.0, "motor": 6.5}
@@ -60,7 +61,7 @@ def test_a_file_has_the_windows_of_the_pipeline(logs, tmp_path, more):
     path = tmp_path / "windows.h5"
     given = {**more, "split": "none"} if "split" in more else more
     prepare(logs, path, **FILES, **HOW, **given)
-    made = PreparePipeline(**HOW, **more).prepare(read_sensors(logs, **FILES))
+    made = PreparePipeline(**HOW, **more).prepare(read_sensors(logs, ReadOptions(**FILES)))
     stored = read_sensor_windows(path, sensors_in(path))
     assert isinstance(made, SensorWindows)
     assert_same(made, stored)
@@ -148,7 +149,7 @@ def test_options_that_exclude_each_other_are_refused(logs, tmp_path, more, messa
 
 
 def test_recordings_of_several_sensors_are_given_by_name(logs):
-    recordings = read_sensors(logs, **FILES)
+    recordings = read_sensors(logs, ReadOptions(**FILES))
     with pytest.raises(ArgumentError, match="needs the recordings of each sensor"):
         PreparePipeline(**HOW).prepare(recordings["imu"])
     with pytest.raises(ArgumentError, match="need native_rates=True"):

@@ -13,6 +13,7 @@ from fits import fused_classifier
 from sensorseq import PreparePipeline, Recording, read_sensors
 from sensorseq.errors import ArgumentError, RecordingError
 from sensorseq.io.prepared import read_sensor_windows, sensors_in
+from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare, recording_part
 
 pytest.importorskip("mcap")
@@ -90,7 +91,9 @@ def test_a_file_has_the_windows_of_the_pipeline(logs, read, tmp_path, channels):
     names = sensors_in(tmp_path / "w.h5")
     stored = read_sensor_windows(tmp_path / "w.h5", names)
     made = [
-        PreparePipeline(**HOW, split=None).prepare(read_sensors(logs, channels=channels)),
+        PreparePipeline(**HOW, split=None).prepare(
+            read_sensors(logs, ReadOptions(channels=channels))
+        ),
         PreparePipeline(**HOW, split=None, channels=channels).prepare(read),
     ]
     expected = channels or ["/imu.x", "/imu.y", "/motor.x", "/motor.y"]
@@ -116,7 +119,7 @@ def test_a_topic_that_starts_in_a_later_file_of_a_bag_is_on_its_clock(tmp_path):
     write_log(tmp_path / "bag_1.mcap", {"/imu": 50.0}, seconds=5)
     (tmp_path / "metadata.yaml").write_text("")
     assert read_sensors(tmp_path)["/imu"][0].timestamps_s[0] == 0.03
-    read = partial(read_sensors, tmp_path, channels=["/imu.x"])
+    read = partial(read_sensors, tmp_path, ReadOptions(channels=["/imu.x"]))
     assert read()["/imu"][0].timestamps_s[0] == 0.03
     # this topic is only in the second file, but the bag begins with the first file
     write_log(tmp_path / "bag_0.mcap", {"/motor": 10.0, "/imu": 50.0}, seconds=5)
@@ -141,14 +144,14 @@ def test_a_log_without_a_topic_is_named_or_kept(logs, tmp_path):
 def test_channels_that_no_topic_has_are_named(logs, tmp_path):
     file = logs / "class_0" / "run_0.mcap"
     with pytest.raises(RecordingError, match=r"no channel 'imu\.x'.*Did you mean '/imu\.x'"):
-        read_sensors(file, channels=["imu.x"])
+        read_sensors(file, ReadOptions(channels=["imu.x"]))
     with pytest.raises(RecordingError, match=r"no channel '/imu\.z'"):
-        read_sensors(file, channels=["/imu.z"])
+        read_sensors(file, ReadOptions(channels=["/imu.z"]))
     with pytest.raises(ArgumentError, match=r"'/motr\.x' belongs to none of the sensors /imu"):
-        read_sensors(file, channels=["/imu.x", "/motr.x"])
+        read_sensors(file, ReadOptions(channels=["/imu.x", "/motr.x"]))
     (tmp_path / "imu_0.csv").write_text("time,a\n0,1\n1,2\n")
     with pytest.raises(ArgumentError, match=r"channels='a'.*choose files with `files`"):
-        read_sensors(tmp_path, pair="{sensor}_{recording}.*", channels=["a"])
+        read_sensors(tmp_path, ReadOptions(pair="{sensor}_{recording}.*", channels=["a"]))
 
 
 def test_a_damaged_log_is_skipped_or_used_up_to_the_damage(logs, tmp_path):

@@ -155,7 +155,7 @@ def test_each_topic_is_a_sensor_with_its_own_samples(logs, kind):
         np.testing.assert_array_equal(recording.values, alone.values)
         np.testing.assert_array_equal(recording.timestamps_s, alone.timestamps_s)
         assert len(recording.values) == topics[name].n_messages
-    chosen = read_sensors(logs[kind], channels=["/wheel.current"])
+    chosen = read_sensors(logs[kind], ReadOptions(channels=["/wheel.current"]))
     assert {name: one[0].channel_names for name, one in chosen.items()} == {
         "/wheel": ("/wheel.current",)
     }
@@ -172,7 +172,7 @@ def test_messages_with_an_unknown_encoding_are_refused_only_if_requested(tmp_pat
                 time_ns = START_NS + i * 10**7
                 writer.add_message(channel, time_ns, json.dumps({"a": i}).encode(), time_ns)
         writer.finish()
-    (motor,) = read_sensors(file, channels=["/motor.a"])["/motor"]
+    (motor,) = read_sensors(file, ReadOptions(channels=["/motor.a"]))["/motor"]
     np.testing.assert_array_equal(motor.values[:, 0], np.arange(5))
     with pytest.raises(RecordingError, match="'/camera' have the encoding 'cbor'"):
         read_sensors(file)
@@ -333,7 +333,7 @@ def test_frames_of_one_topic_are_separate_sensors(tmp_path):
     both = read_robot_log(file)
     assert both.channel_names == ("/motor[left].x", "/motor[right].x")
     assert list(read_sensors(file)) == ["/motor[left]", "/motor[right]"]
-    assert list(read_sensors(file, channels=["/motor[left].x"])) == ["/motor[left]"]
+    assert list(read_sensors(file, ReadOptions(channels=["/motor[left].x"]))) == ["/motor[left]"]
     with pytest.raises(RecordingError, match=r"frame_id .*left.*right.*as in '/motor\[left\]\.x'"):
         read_robot_log(file, ReadOptions(channels=["/motor.x"]))
     for frames in (["left"] * 100, [f"frame_{k}" for k in range(100)]):  # constant, or a counter

@@ -208,7 +208,7 @@ def test_each_sensor_is_read_by_itself(tmp_path, kind, numbered):
     assert read[0].attributes["sensor_rates_hz"] == pytest.approx(
         dict(zip(names, (50.0, 20.0), strict=True))
     )
-    native = read_sensors(path, sensor_column="sensor", **how)
+    native = read_sensors(path, ReadOptions(sensor_column="sensor", **how))
     assert {name: own[0].n_samples for name, own in native.items()} == dict(
         zip(names, (1000, 400), strict=True)
     )
@@ -259,8 +259,9 @@ def test_windows_are_those_of_a_file_for_each_sensor(tmp_path):
     for native in (False, True):
         pipeline = PreparePipeline(window_s=1.0, native_rates=native)
         read = read_sensors if native else read_recordings
-        one = pipeline.prepare(read(logs, sensor_column="sensor"))
-        other = pipeline.prepare(read(tmp_path / "apart", pair="{sensor}_r{recording}.*"))
+        one = pipeline.prepare(read(logs, ReadOptions(sensor_column="sensor")))
+        pair = ReadOptions(pair="{sensor}_r{recording}.*")
+        other = pipeline.prepare(read(tmp_path / "apart", pair))
         pairs = [(one[n], other[n]) for n in one] if native else [(one, other)]
         assert len(pairs) == 1 + native
         for a, b in pairs:
