@@ -1121,27 +1121,19 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         lengths: ArrayLike | None = None,
         *,
         label: ArrayLike | None = None,
-        method: str = "auto",
         n_regions: int = 10,
     ) -> Explanation:
         """Explain which channels and time intervals each decision is based on.
 
-        ``"gradients"`` integrates the gradients [1]_ of the log-probability along the line from
-        zeros to the window. For ``scale="standard"``, zero is the training mean of each channel or,
-        with `patch`, of each frame statistic. The contribution of a frame statistic is divided
-        equally among the samples of the frame. The sum of the contributions is the difference in
-        log-probability between the two ends of the line. ``"occlusion"`` sets one region of one
-        channel at a time to zero after scaling and measures the decrease in the log-probability; it
-        also works with features and trees. The sum of these decreases has no meaning.
+        One region of one channel at a time is set to zero after scaling (for ``scale="standard"``,
+        zero is the training mean of the channel), and the decrease in the log-probability is
+        measured. The sum of these decreases has no meaning.
 
         Parameters
         ----------
         X, lengths : as in `predict`
         label : label or array of shape (n_windows,), optional
             Class to explain; by default, the predicted class.
-        method : {"auto", "gradients", "occlusion"}, default="auto"
-            ``"auto"`` uses gradients if the model consists of networks alone, and occlusion if it
-            has features.
         n_regions : int, default=10
             Number of time intervals of equal length.
 
@@ -1154,14 +1146,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         ArgumentError
-            If an argument is invalid, or if gradients are requested for a model with features.
+            If an argument is invalid.
         InputError
             If the windows cannot be used, or if X is a prepared file larger than the buffer for
             reading files.
-
-        References
-        ----------
-        .. [1] M. Sundararajan, A. Taly, Q. Yan, *Axiomatic Attribution for Deep Networks*, 2017.
         """
         windows, model = self._in_memory(X, lengths), self.model_
         windows, lacks = model.without_failed(windows)
@@ -1172,7 +1160,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             model.temperature,
             model.classes,
             label=label,
-            method=method,
             n_regions=n_regions,
         )
 
