@@ -200,16 +200,6 @@ class SampleParser:
         """Count a datagram that cannot be read."""
         self.n_unreadable += 1
 
-    def feed(self, data: bytes, *, whole: bool = False) -> Samples:
-        """Return the samples of `parts` together."""
-        parts = list(self.parts(data, whole=whole))
-        n_channels, has_time = len(self._channels), self._columns and self._columns.time is not None
-        stamps = [part.timestamps_s for part in parts if part.timestamps_s is not None]
-        return Samples(
-            np.concatenate([np.empty((0, n_channels)), *(part.values for part in parts)]),
-            np.concatenate([np.empty(0), *stamps]) if has_time else None,
-        )
-
     def parts(self, data: bytes, *, whole: bool = False) -> Iterator[Samples]:
         """Yield the complete samples, and raise errors after the samples before them.
 
@@ -375,9 +365,11 @@ class SampleParser:
             self._first, self._possible = [], possible
         self._possible &= possible
         self._first.append(fields)
-        is_clear = len(self._possible) == 1 or bool(self._of_sensor)
-        if len(self._first) >= (2 if is_clear else _FEWEST_LINES):
+        if len(self._first) >= (2 if self._are_clear() else _FEWEST_LINES):
             self._find_columns(rows)
+
+    def _are_clear(self) -> bool:
+        return len(self._possible) == 1 or bool(self._of_sensor)  # sensors' lines have a time
 
     def _find_columns(self, rows: list[list[float]]) -> None:
         """Find the columns without a header, from the first lines; append their samples to `rows`.
@@ -387,8 +379,7 @@ class SampleParser:
         """
         if not self._first:
             return
-        n = len(self._channels)
-        is_clear = len(self._possible) == 1 or bool(self._of_sensor)  # sensors' lines have a time
+        n, is_clear = len(self._channels), self._are_clear()
         if self._time_column is not None:
             raise InputError(
                 f"the lines{self._of_sensor} have no header, so the time column"
