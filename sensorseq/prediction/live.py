@@ -200,6 +200,16 @@ class SampleParser:
         """Count a datagram that cannot be read."""
         self.n_unreadable += 1
 
+    def feed(self, data: bytes, *, whole: bool = False) -> Samples:
+        """Return the samples of `parts` together."""
+        parts = list(self.parts(data, whole=whole))
+        n_channels, has_time = len(self._channels), self._columns and self._columns.time is not None
+        stamps = [part.timestamps_s for part in parts if part.timestamps_s is not None]
+        return Samples(
+            np.concatenate([np.empty((0, n_channels)), *(part.values for part in parts)]),
+            np.concatenate([np.empty(0), *stamps]) if has_time else None,
+        )
+
     def parts(self, data: bytes, *, whole: bool = False) -> Iterator[Samples]:
         """Yield the complete samples, and raise errors after the samples before them.
 

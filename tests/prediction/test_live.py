@@ -19,7 +19,6 @@ from commands import said, succeed
 from fits import plain_classifier
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from live_lines import read_whole
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, InputError
@@ -172,8 +171,8 @@ def test_bytes_may_be_split_anywhere(cuts, is_text):
     data = TEXT if is_text else FLOATS
     parser = live.SampleParser("csv" if is_text else "float32", NAMES)
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    parts = [part for a, b in itertools.pairwise(edges) for part in parser.parts(data[a:b])]
-    parts += parser.parts(b"", whole=True)
+    parts = [parser.feed(data[a:b]) for a, b in itertools.pairwise(edges)]
+    parts.append(parser.feed(b"", whole=True))
     values = np.concatenate([part.values for part in parts])
     if not is_text:
         np.testing.assert_array_equal(values, np.arange(14).reshape(7, 2))
@@ -204,9 +203,11 @@ def test_many_lines_are_parsed_together_with_the_same_result_as_singly(odd, has_
     lines = ["time,cur,vel"] * has_header + usual[:30] + odd + usual[30:]
     text = "".join(f"{line}\n" for line in lines).encode()
     whole, single = live.SampleParser("csv", NAMES), live.SampleParser("csv", NAMES)
-    parts = [part for line in text.splitlines(keepends=True) for part in single.parts(line)]
-    for found, arrays in zip(read_whole(whole, text), zip(*parts, strict=True), strict=True):
-        np.testing.assert_array_equal(found, np.concatenate(arrays))
+    found = whole.feed(text, whole=True)
+    parts = [single.feed(line) for line in text.splitlines(keepends=True)]
+    for name in ("values", "timestamps_s"):
+        arrays = [value for part in parts if (value := getattr(part, name)) is not None]
+        np.testing.assert_array_equal(getattr(found, name), np.concatenate(arrays))
     assert whole.n_unreadable == single.n_unreadable
 
 
@@ -274,17 +275,17 @@ def numbers_in(folder, cell, n_lines):
         in_file = float(read_csv(path).values[1, 0])
     except InputError:
         in_file = None
-    values, _ = read_whole(live.SampleParser("csv", NAMES), text)
+    values = live.SampleParser("csv", NAMES).feed(text, whole=True).values
     return [in_file, float(values[1, 0]) if len(values) == n_lines else None]
 
 
 def test_quoted_numbers_are_numbers_and_lines_without_any_after_a_header_are_refused():
     header = ",".join(["time", *NAMES]).encode() + b"\n"
     row = ",".join(f'"{k}.5"' for k in range(len(NAMES) + 1)).encode() + b"\n"
-    values, _ = read_whole(live.SampleParser("csv", NAMES), header + row)
-    assert values.tolist() == [[k + 0.5 for k in range(1, len(NAMES) + 1)]]
+    found = live.SampleParser("csv", NAMES).feed(header + row)
+    assert found.values.tolist() == [[k + 0.5 for k in range(1, len(NAMES) + 1)]]
     with pytest.raises(InputError, match="the first 20 lines are not samples"):
-        read_whole(live.SampleParser("csv", NAMES), header + row.replace(b",", b";") * 30)
+        live.SampleParser("csv", NAMES).feed(header + row.replace(b",", b";") * 30)
 
 
 @pytest.mark.parametrize(
@@ -296,19 +297,20 @@ def test_quoted_numbers_are_numbers_and_lines_without_any_after_a_header_are_ref
     ],
 )
 def test_columns_are_found(lines, values, stamps):
-    found = read_whole(live.SampleParser("csv", NAMES), lines)
-    np.testing.assert_array_equal(found[0], values)
-    np.testing.assert_array_equal(found[1], stamps)
+    found = live.SampleParser("csv", NAMES).feed(lines)
+    np.testing.assert_array_equal(found.values, values)
+    assert (found.timestamps_s is None) == (stamps is None)
+    if stamps is not None:
+        np.testing.assert_array_equal(found.timestamps_s, stamps)
 
 
 @pytest.mark.parametrize("name", ["time_ms", "timeMs", "Time (milliseconds)"])
 def test_times_have_the_unit_in_their_name(name):
     lines = f"{name},cur,vel\n500,1,2\n600,3,4\n".encode()
-    _, stamps = read_whole(live.SampleParser("csv", NAMES, name), lines)
-    np.testing.assert_array_equal(stamps, [0.5, 0.6])
-    parser = live.SampleParser("csv", NAMES, "time (min)")
+    found = live.SampleParser("csv", NAMES, name).feed(lines)
+    np.testing.assert_array_equal(found.timestamps_s, [0.5, 0.6])
     with pytest.raises(InputError, match=r"'time \(min\)' seems to be in 'min'; send seconds"):
-        read_whole(parser, b"time (min),cur,vel\n1,2,3\n")
+        live.SampleParser("csv", NAMES, "time (min)").feed(b"time (min),cur,vel\n1,2,3\n")
 
 
 @pytest.mark.parametrize(
@@ -322,7 +324,7 @@ def test_times_have_the_unit_in_their_name(name):
 def test_data_that_are_not_samples_are_refused(data, kind, message):
     parser = live.SampleParser(kind, NAMES)
     with pytest.raises(InputError, match=message):
-        read_whole(parser, data)
+        parser.feed(data, whole=True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from live_lines import cut, draw_lines, read_parts, read_whole
+from live_lines import cut, draw_lines, read_parts
 
 from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction import live, serving
@@ -191,7 +191,7 @@ def test_a_guess_about_the_time_is_checked(text, n_fields, message):
 
 def test_a_time_column_needs_a_header():
     with pytest.raises(InputError, match="have no header, so the time column 'tick' is unknown"):
-        read_whole(live.SampleParser("csv", NAMES, "tick"), T_ROWS.encode())
+        live.SampleParser("csv", NAMES, "tick").feed(T_ROWS.encode(), whole=True)
 
 
 class CountingStream:

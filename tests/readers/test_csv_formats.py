@@ -4,7 +4,6 @@ import gzip
 
 import numpy as np
 import pytest
-from live_lines import read_whole
 from tables import write_table
 
 from sensorseq import read_recordings
@@ -375,7 +374,7 @@ def test_separators_at_the_ends_of_lines_do_not_become_channels(n_separators, tm
 def test_a_stream_also_skips_comments_and_blanks(before):
     parser = SampleParser("csv", ("a", "Other[1]"), " time ")
     text = before + "Other, time , a, Other\n" + "7, 0.5, 1, 2\n"
-    values, stamps = read_whole(parser, text.encode())
+    values, stamps = parser.feed(text.encode(), whole=True)
     np.testing.assert_array_equal(values, [[1, 2]])
     np.testing.assert_array_equal(stamps, [0.5])
     assert parser.n_unreadable == 0

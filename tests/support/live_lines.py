@@ -95,9 +95,3 @@ def read_parts(parser, blocks):
     except InputError as error:
         problem = f"{type(error).__name__}: {error}"
     return parts, problem, parser.n_unreadable
-
-
-def read_whole(parser, data):
-    """Return the samples in data that end here, and their timestamps."""
-    values, stamps = zip(*parser.parts(data, whole=True), strict=True)
-    return np.concatenate(values), None if stamps[0] is None else np.concatenate(stamps)
