@@ -331,73 +331,6 @@ scaler_unknown: the scaler's statistics match neither the training part nor all 
   > Fit the scaler on the training windows of this set.
 """
 
-# Findings of short training runs and of the checks before them.
-_OF_TRAININGS = """
-[trainings]
-channels_vary: {n_channels:The channel varies|All {n_channels} channels vary}.
-dead_channels: {n_constant} of {n_channels} channels are constant in all windows: {constant}. The
-  network can learn nothing from them.
-  > Check the sensor and how it was read, or drop the channel.
-no_label_channels: No channel that is constant within windows reveals the class.
-classes_have_windows: Each of the {n_classes} classes has at least {smallest} windows; the largest
-  has {largest_share:.0%} of all windows.
-one_group: There is only one group.
-nothing_shared: No two {unit} share samples ({n_windows} windows compared).
-windows_share_samples: {n_sharing} of {n_windows} windows overlap or repeat another window. Without
-  groups=, a split puts such windows on both sides, so the model is validated on samples seen in
-  training.
-  > Give groups= with the recording of each window.
-groups_share_samples: {n_sharing} of {n_windows} windows share samples with a window of another
-  group, so the model is validated on samples seen in training.
-  > Check how groups= was made: overlapping or copied windows belong in one group.
-loss_repeats: With a learning rate of 0, the validation loss is the same in every epoch, so changes
-  in your curves come from training and not from the measurement.
-loss_changes: With a learning rate of 0, the validation loss is {losses} in successive epochs; it
-  should not change. The evaluation itself is random, or not finite.
-  > Look for dropout or noise that is still active in evaluation, and for a custom loss that draws
-  random numbers.
-one_target: All {n_windows} windows have the same target.
-memorized: The network memorized {n_windows} windows in {steps} steps ({reached}): network, loss,
-  targets and gradients work together.
-not_memorized: The network could not memorize {n_windows} windows in {steps} steps of Adam at 0.01
-  without any regularization ({reached}). A network that sees its input can memorize them.
-  > Look for identical windows with different labels, inputs without any signal after scaling, a
-  custom loss that has the wrong sign or ignores the target, and a very small hidden_size.
-steps_too_large: {settings} takes the loss of {n_windows} windows from {first_loss:.4g} to
-  {last_loss:.4g} in {steps} steps: the steps are too large.
-  > Lower learning_rate by a factor of ten, and clip the gradient with max_grad_norm=1.
-loss_falls: {settings} takes the loss of {n_windows} windows from {first_loss:.4g} to
-  {last_loss:.4g} in {steps} steps{is_slow:, a small change that may be enough with many steps per
-  epoch|}.
-  > {is_slow:If fit learns slowly, raise learning_rate.|}
-windows_too_short: Windows of {n_timesteps} steps are too short to show the shape of a wave.
-waves_learned: The network learned to separate cosine from triangle waves of the same period in
-  {epochs} epochs ({reached} on new windows). It can learn shapes in windows like yours, so if your
-  training fails, look at the data and the labels.
-waves_not_learned: The network did not learn to separate cosine from triangle waves of the same
-  period in {epochs} epochs of Adam at 0.01 ({reached} on new windows); a working network needs only
-  a few.
-  > If overfits_a_batch failed too, start there. Otherwise try pooling='meanmax', the default
-  weight_init and forget_bias, and a larger hidden_size.
-too_few_recordings: There are only {n_units} {unit}, too few for a test with random labels.
-  > Give windows of more recordings.
-nothing_held_out: No part of the {unit} can be held out for validation.
-  > Give more groups.
-too_few_held_out: Only {n_votes} {unit} could be held out, too few to show more than chance even if
-  all were predicted correctly.
-  > Give windows of more recordings.
-random_labels_predicted: The {unit} got random labels, yet {n_right} of {n_votes} held-out {unit}
-  were predicted correctly (chance gives at least as many in {p:.2%} of cases). Information leaks
-  from training to validation, so every validation score is inflated.
-  > Give groups= with the recording of each window, so that each recording is on one side of the
-  split.
-random_labels_at_chance: The {unit} got random labels, and {n_right} of {n_votes} held-out {unit}
-  were predicted correctly, which is no better than chance. No leak from training to validation was
-  found.
-  > {is_blind:?Without groups= this check cannot determine which windows belong together; give the
-  recording of each window to make the check stronger.}
-"""
-
 # The verdict: accuracy, loss and generalization, one line each.
 _OF_VERDICT = """
 [accuracy]
@@ -697,7 +630,6 @@ MESSAGES = _read(
             _OF_RECORDINGS,
             _OF_WINDOWS,
             _OF_LEAKS,
-            _OF_TRAININGS,
             _OF_VERDICT,
             _OF_FAILURE,
             _OF_FIGURES,

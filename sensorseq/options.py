@@ -10,7 +10,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
@@ -307,15 +307,16 @@ def as_options(options: ReadOptions | None) -> ReadOptions:
     return options
 
 
-Reader = TypeVar("Reader", bound=Callable[..., Any])
+Given = ParamSpec("Given")
+Returned = TypeVar("Returned")
 
 
-def takes_options(function: Reader) -> Reader:
+def takes_options(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
     """Let a function that takes `options` refuse an option that is given by its own name."""
     own = inspect.signature(function).parameters
 
     @functools.wraps(function)
-    def called(*given: Any, **named: Any) -> Any:
+    def called(*given: Given.args, **named: Given.kwargs) -> Returned:
         for name in named.keys() & set(NAMES) - own.keys():
             raise TypeError(
                 f"{function.__name__} has no argument {name!r}; give it as"
@@ -323,7 +324,7 @@ def takes_options(function: Reader) -> Reader:
             )
         return function(*given, **named)
 
-    return cast(Reader, called)
+    return called
 
 
 def combined(options: ReadOptions | None, by_name: ReadOptions) -> ReadOptions:

@@ -12,7 +12,7 @@ ORDER = """_lazy errors options _signal numeric < core text windows optimizers <
            sensor_windows messages < io < packets < stamp_repair < recording history html ops
            < time_names < preprocessing nn gpu_check readers < features sequence datasets
            < prediction < training < learners < inspection < diagnosis export < estimator
-           < model_selection evaluation prepare adapters bench doctor < cli < __main__"""
+           < model_selection evaluation prepare adapters bench < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
          csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq
@@ -45,8 +45,6 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "diagnosis/probe.py",
         "gpu_check.py",
         "learners/",
-        "inspection/short_trainings.py",
-        "inspection/training_check.py",
         "estimator/",
         "export/",
         "model_selection.py",

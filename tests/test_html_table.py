@@ -18,7 +18,7 @@ def results(names):
     yield OutsideWindows(reasons, np.ones((3, 2)), names), names
     contributions = rng.normal(size=(5, 4, 2))
     edges = np.array([0, 5, 10, 15, 20])
-    explained = Explanation(np.full(5, "ice"), np.ones(5), contributions, edges, "occlusion")
+    explained = Explanation(np.full(5, "ice"), np.ones(5), contributions, edges)
     yield explained, ("steps 5 to 9", "5 window")
     y = np.repeat(["ice", "snow"], 10)
     shares = np.stack([y == "ice", y == "snow"], axis=1).astype(float)

@@ -506,7 +506,8 @@ def test_the_command_reports_a_prepared_file_that_leaks(tmp_path, capsys):
     parts = np.random.default_rng(0).choice(["train", "test"], len(windows))
     flat = windows.X.copy()
     flat[:, :, 1] = 0.5
-    write_windows(file, replace(windows, split=parts, X=flat))
+    y = np.where(windows.groups == windows.groups[0], "rare", windows.y)
+    write_windows(file, replace(windows, split=parts, X=flat, y=y))
     assert run(["inspect", str(file), "--leakage"]) == GATE == 10
     text = capsys.readouterr().out
     assert "overlap" in text
@@ -516,6 +517,7 @@ def test_the_command_reports_a_prepared_file_that_leaks(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert '"kind": "overlapping_windows"' in shown
     assert '"kind": "constant_channels"' in shown
+    assert '"kind": "single_group"' in shown
     assert run(["inspect", str(file)]) == 3
     assert "--leakage" in capsys.readouterr().err
     assert run(["inspect", str(file), "--leakage", "--files", "x"]) == 2

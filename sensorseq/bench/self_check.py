@@ -5,11 +5,9 @@ import platform
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-
-from sensorseq.inspection.check_result import FAILED, PASSED, CheckResult
 
 _NEEDED = {
     "x86_64": {"avx512": {"avx512f", "avx512dq"}, "avx2": {"avx2", "fma"}},
@@ -19,6 +17,14 @@ _NEEDED = {
 _FORWARD, _GRADIENT, _SIGNAL, _PRODUCT = 1e-5, 1e-4, 1e-12, 1e-5
 
 
+class CheckResult(NamedTuple):
+    """The result of one check: ``"passed"`` or ``"failed"``, and what was found."""
+
+    name: str
+    status: str
+    finding: str
+
+
 def check_installation() -> list[CheckResult]:
     """Run all checks; a check that raises an error has failed, and the other checks still run."""
     return [_run(name, check) for name, check in CHECKS.items()]
@@ -26,10 +32,10 @@ def check_installation() -> list[CheckResult]:
 
 def _run(name: str, check: Callable[[], str]) -> CheckResult:
     try:
-        return CheckResult(name, PASSED, check())
+        return CheckResult(name, "passed", check())
     except Exception as error:  # any exception means that the check has failed
         message = " ".join(str(error).split())
-        return CheckResult(name, FAILED, f"{type(error).__name__}: {message}")
+        return CheckResult(name, "failed", f"{type(error).__name__}: {message}")
 
 
 def _require(holds: bool, otherwise: str) -> None:

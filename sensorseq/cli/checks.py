@@ -8,69 +8,36 @@ import typer
 from typer import Argument, Option
 
 from sensorseq.cli import options as opt
-from sensorseq.cli.app import GATE, command
-from sensorseq.cli.models import naming, read_settings, with_scale
+from sensorseq.cli.app import command
 from sensorseq.cli.output import print_result, progress
 from sensorseq.errors import ArgumentError, check_choice
 
 
-@command("sensorseq doctor", "sensorseq doctor terrain.h5 --json")
+@command("sensorseq doctor --self", "sensorseq doctor --gpu --json")
 def doctor(
-    windows: Annotated[
-        Path | None,
-        Argument(metavar="[H5]", help="File written by prepare [default: synthetic signals]."),
-    ] = None,
-    settings: opt.Settings = None,
-    random_state: opt.Seed = 0,
-    installation: Annotated[
-        bool, Option("--self", help="Check the installed package; exit code 1 if a check fails.")
-    ] = False,
-    gpu: Annotated[
-        bool, Option("--gpu", help="Check the CUDA kernels; exit code 1 if one fails.")
-    ] = False,
+    installation: Annotated[bool, Option("--self", help="Check the installed package.")] = False,
+    gpu: Annotated[bool, Option("--gpu", help="Check the CUDA kernels.")] = False,
     as_json: opt.Json = False,
-    no_verify: opt.NoVerify = False,
 ) -> None:
-    """Use short training runs to distinguish a bug from a hard problem.
+    """Check the installation; the exit code is 1 if a check fails.
 
-    The outcome of each run is known in advance. Without a file, the runs use synthetic signals. The
-    exit code is 10 if a check fails. With --self, the command checks the installation instead: it
-    compares the compiled kernels with float64, trains a small model, and saves it. With --gpu,
-    the command runs every CUDA kernel on this GPU and compares the results with float64, which
-    takes at most a minute. Kernels that pass are used from then on, unless
+    With --self, the command compares the compiled kernels with float64, trains a small model, and
+    saves it. With --gpu, the command runs every CUDA kernel on this GPU and compares the results
+    with float64, which takes at most a minute. Kernels that pass are used from then on, unless
     SENSORSEQ_CUDA_KERNELS=0.
     """
+    if installation == gpu:
+        raise ArgumentError("give either --self or --gpu; to check windows, use `inspect FILE`.")
     if gpu:
-        _check_gpu(windows, settings, as_json, installation)
-        return
-    if installation:
-        _check_installation(windows, settings, as_json)
-        return
-    from sensorseq.doctor import check_training, plant_windows
-    from sensorseq.estimator import SensorLSTMClassifier
-
-    arguments = read_settings(settings)
-    if windows is None:
-        X, y, groups = plant_windows(random_state)
-        model = SensorLSTMClassifier(**arguments)
-        diagnosis = check_training(model, X, y, groups=groups, random_state=random_state)
+        _check_gpu(as_json)
     else:
-        model = SensorLSTMClassifier(**with_scale(arguments, windows))
-        with naming(windows):
-            diagnosis = check_training(model, windows, random_state=random_state)
-    print_result(diagnosis.to_dict(), str(diagnosis), as_json)
-    if not diagnosis.passed:
-        raise typer.Exit(GATE)
+        _check_installation(as_json)
 
 
-def _check_gpu(
-    windows: Path | None, settings: list[str] | None, as_json: bool, installation: bool
-) -> None:
+def _check_gpu(as_json: bool) -> None:
     from sensorseq import gpu_check
     from sensorseq.ops import cuda_kernels
 
-    if windows is not None or settings or installation:
-        raise ArgumentError("--gpu checks the CUDA kernels; remove the file, --set and --self.")
     mode = cuda_kernels.switch()
 
     def show(result: gpu_check.Result) -> None:
@@ -96,14 +63,12 @@ def _check_gpu(
         raise typer.Exit(1)
 
 
-def _check_installation(windows: Path | None, settings: list[str] | None, as_json: bool) -> None:
+def _check_installation(as_json: bool) -> None:
     from sensorseq.bench import self_check
 
-    if windows is not None or settings:
-        raise ArgumentError("--self checks the installation; remove the file and --set.")
     results = self_check.check_installation()
     passed = all(result.status == "passed" for result in results)
-    result_of_all = {"passed": passed, "checks": [result.to_dict() for result in results]}
+    result_of_all = {"passed": passed, "checks": [result._asdict() for result in results]}
     print_result(result_of_all, self_check.format_results(results), as_json)
     if not passed:
         raise typer.Exit(1)

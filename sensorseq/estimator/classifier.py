@@ -29,7 +29,6 @@ from sensorseq.estimator.explain import Explanation, explain
 from sensorseq.estimator.fit import (
     Judged,
     Trained,
-    make_jobs,
     refuse_diverged,
     report_fit,
     show_progress,
@@ -38,12 +37,10 @@ from sensorseq.estimator.fit import (
 from sensorseq.estimator.fit_windows import (
     check_arguments,
     hold_out,
-    read_and_scale,
     read_table,
     read_windows,
     scale_windows,
 )
-from sensorseq.estimator.plan import make_plan
 from sensorseq.estimator.report import make_report
 from sensorseq.estimator.runner import FitOrigin, copied
 from sensorseq.estimator.saving import (
@@ -64,9 +61,6 @@ from sensorseq.estimator.uncertainty import (
 from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.history import History
-from sensorseq.inspection.check_result import Diagnosis
-from sensorseq.inspection.short_trainings import CheckedFit
-from sensorseq.inspection.training_check import run_checks
 from sensorseq.io.model_file import (
     check_texts,
     model_digest,
@@ -92,7 +86,6 @@ from sensorseq.prediction.stream import DecisionStream
 from sensorseq.prediction.windows import Windows, is_table
 from sensorseq.sequence import Timeline
 from sensorseq.training import EngineChoice
-from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import ModuleNetwork, modules_of
 from sensorseq.training.inputs import open_windows
 from sensorseq.training.parameters import check_parameters
@@ -630,37 +623,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if model.feature_names is not None:
             self.feature_names_in_ = np.array(model.feature_names, dtype=object)
 
-    def _prepare_fit(self, X: Any, y: Any = None, **options: Any) -> list[TrainingJob]:
-        """Do everything that `fit` does before training."""
-        arguments = check_arguments(self.get_params(deep=False), self._earlier())
-        scaled = read_and_scale(arguments, X, y, **options)
-        jobs = make_jobs(arguments, scaled)
-        if arguments.earlier is None:  # raises an error for invalid combinations
-            make_plan(arguments.parameters, scaled, jobs, arguments.entropy)
-        return jobs
-
-    def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
-        """Do short training runs with predictable outcomes to tell a bug from a hard problem.
-
-        The estimator need not be fitted and is not changed. Print the result to read it; see
-        `sensorseq.doctor.check_training`.
-
-        Parameters
-        ----------
-        X, y, groups, lengths : as in `fit`
-        """
-        return run_checks(self._checked_fit(), X, y, groups=groups, lengths=lengths)
-
-    def _checked_fit(self) -> CheckedFit:
-        """Return the arguments, and a function that prepares a fit with different arguments."""
-
-        def prepare(
-            arguments: Mapping[str, Any], X: Any, y: Any, **keywords: Any
-        ) -> list[TrainingJob]:
-            return type(self)(**arguments)._prepare_fit(X, y, **keywords)
-
-        return CheckedFit(self.get_params(deep=False), prepare)
-
     # The learned values
 
     classes_ = _of_model("classes")
@@ -1121,27 +1083,19 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         lengths: ArrayLike | None = None,
         *,
         label: ArrayLike | None = None,
-        method: str = "auto",
         n_regions: int = 10,
     ) -> Explanation:
         """Explain which channels and time intervals each decision is based on.
 
-        ``"gradients"`` integrates the gradients [1]_ of the log-probability along the line from
-        zeros to the window. For ``scale="standard"``, zero is the training mean of each channel or,
-        with `patch`, of each frame statistic. The contribution of a frame statistic is divided
-        equally among the samples of the frame. The sum of the contributions is the difference in
-        log-probability between the two ends of the line. ``"occlusion"`` sets one region of one
-        channel at a time to zero after scaling and measures the decrease in the log-probability; it
-        also works with features and trees. The sum of these decreases has no meaning.
+        One region of one channel at a time is set to zero after scaling (for ``scale="standard"``,
+        zero is the training mean of the channel), and the decrease in the log-probability is
+        measured. The sum of these decreases has no meaning.
 
         Parameters
         ----------
         X, lengths : as in `predict`
         label : label or array of shape (n_windows,), optional
             Class to explain; by default, the predicted class.
-        method : {"auto", "gradients", "occlusion"}, default="auto"
-            ``"auto"`` uses gradients if the model consists of networks alone, and occlusion if it
-            has features.
         n_regions : int, default=10
             Number of time intervals of equal length.
 
@@ -1154,14 +1108,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         ArgumentError
-            If an argument is invalid, or if gradients are requested for a model with features.
+            If an argument is invalid.
         InputError
             If the windows cannot be used, or if X is a prepared file larger than the buffer for
             reading files.
-
-        References
-        ----------
-        .. [1] M. Sundararajan, A. Taly, Q. Yan, *Axiomatic Attribution for Deep Networks*, 2017.
         """
         windows, model = self._in_memory(X, lengths), self.model_
         windows, lacks = model.without_failed(windows)
@@ -1172,7 +1122,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             model.temperature,
             model.classes,
             label=label,
-            method=method,
             n_regions=n_regions,
         )
 

@@ -1,31 +1,17 @@
 """Explain which channels and time intervals a decision is based on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
 from sensorseq.checks import check_integer
-from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.nn import LSTMLinear
+from sensorseq.errors import ArgumentError
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.text import html_table
-from sensorseq.training.evaluation import modules_of
-from sensorseq.training.window_format import apply_patch
-
-METHODS = ("auto", "gradients", "occlusion")
-# Number of intervals on the path from zeros to a window, and number of gradients per interval.
-# These 32 gradients are enough if the log-probability is smooth along the path.
-_INTERVALS, _NODES = 8, 4
-# Tolerated difference, in nats, between the integrated gradients and the actual change of the
-# log-probability in one interval.
-_EXACT = 1e-3 / _INTERVALS
-_NARROWEST = 1e-5  # shorter intervals are not halved again
-_WINDOWS = 256  # number of windows differentiated at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +28,12 @@ class Explanation:
         How much a channel's values in a region raise the logarithm of that probability, in nats.
     edges : ndarray of shape (R + 1,)
         First timestep of each region, and the end of the last region.
-    method : str
-        ``"gradients"`` or ``"occlusion"``.
     """
 
     label: NDArray[Any]
     probability: NDArray[np.float64]
     contributions: NDArray[np.float64]
     edges: NDArray[np.int64]
-    method: str
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -67,10 +50,7 @@ class Explanation:
 
     def __repr__(self) -> str:
         n, n_regions, n_channels = self.contributions.shape
-        return (
-            f"<Explanation of {n} window(s) by {self.method}, in {n_regions} regions of"
-            f" {n_channels} channel(s)>"
-        )
+        return f"<Explanation of {n} window(s) in {n_regions} regions of {n_channels} channel(s)>"
 
     def _repr_html_(self) -> str:
         """Show the mean fraction of each channel and region as a table in a notebook."""
@@ -107,21 +87,11 @@ def explain(
     classes: NDArray[Any],
     *,
     label: ArrayLike | None,
-    method: str,
     n_regions: int,
 ) -> Explanation:
     """Explain decisions on scaled windows and their lengths; see `SensorLSTMClassifier.explain`."""
-    check_choice("method", method, METHODS)
     check_integer("n_regions", n_regions)
     member = model.sum if isinstance(model, TrainedModel) else model
-    has_gradients = isinstance(model, TrainedModel) and model.sum.is_lstm_alone
-    if method == "auto":
-        method = "gradients" if has_gradients else "occlusion"
-    elif method == "gradients" and not has_gradients:
-        raise ArgumentError(
-            'method="gradients" supports only networks, but this model also uses features, which'
-            ' have no gradient; use method="occlusion".'
-        )
     scaled, valid = windows
     n_regions = min(n_regions, scaled.shape[1])
     edges = np.linspace(0, scaled.shape[1], n_regions + 1).round().astype(np.int64)
@@ -133,91 +103,8 @@ def explain(
     whole = log_probability(scaled)
     rows = np.arange(len(whole))
     target = whole.argmax(axis=1) if label is None else target_of(classes, label, len(whole))
-    if method == "gradients":
-        assert isinstance(model, TrainedModel)
-        patch, lengths = model.lstm.patch, None if valid is None else torch.from_numpy(valid)
-        steps = apply_patch(patch, torch.from_numpy(scaled), lengths)
-        network = Differentiable(modules_of(model), temperature)
-        by_step = integrated_gradients(network, *steps, target)
-        if patch is not None:
-            by_step = patch.by_sample(by_step, valid, scaled.shape[1])
-        contributions = np.add.reduceat(by_step, edges[:-1], axis=1)
-    else:
-        contributions = _occlude(scaled, edges, lambda x: log_probability(x)[rows, target])
-    return Explanation(classes[target], np.exp(whole[rows, target]), contributions, edges, method)
-
-
-class Differentiable(NamedTuple):
-    """The networks of an ensemble without features, in a form that torch can differentiate."""
-
-    modules: Sequence[LSTMLinear]
-    temperature: float
-
-    def log_probability(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        """Return the log-probabilities, of shape (n, classes), with their autograd graph."""
-        device = next(self.modules[0].parameters()).device
-        moved = x.to(device), None if valid is None else valid.to(device)
-        members = [module(*moved).double() for module in self.modules]
-        outputs = members[0]
-        if len(members) > 1:
-            logs = torch.stack([torch.log_softmax(logits, 1) for logits in members])
-            outputs = torch.logsumexp(logs, 0)
-        return torch.log_softmax(outputs / self.temperature, 1).to(x.device)
-
-
-def integrated_gradients(
-    model: Differentiable,
-    scaled: torch.Tensor,
-    valid: torch.Tensor | None,
-    target: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Return the contribution of every input, of shape (n, n_steps, n_inputs); see `explain`."""
-    contributions = np.zeros(tuple(scaled.shape))
-    rows = np.repeat(np.arange(len(scaled)), _INTERVALS)
-    starts = np.tile(np.arange(_INTERVALS) / _INTERVALS, len(scaled))
-    width = 1 / _INTERVALS
-    while rows.size:
-        is_done = np.ones(len(rows), bool)
-        for at in range(0, len(rows), _WINDOWS):
-            some, begin = rows[at : at + _WINDOWS], starts[at : at + _WINDOWS]
-            parts, change = _integrate(model, scaled, valid, target, some, begin, width)
-            off = np.abs(parts.sum(axis=(1, 2)) - change)
-            good = is_done[at : at + _WINDOWS] = (off < _EXACT) | (width < _NARROWEST)
-            np.add.at(contributions, some[good], parts[good])
-        width /= 2  # intervals in which the gradient changes too much are halved
-        starts = np.concatenate([starts[~is_done], starts[~is_done] + width])
-        rows = np.tile(rows[~is_done], 2)
-    return contributions
-
-
-def _integrate(
-    model: Differentiable,
-    scaled: torch.Tensor,
-    valid: torch.Tensor | None,
-    target: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    starts: NDArray[np.float64],
-    width: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Integrate the gradients over one interval of each path; also return the exact integral."""
-    x = scaled[rows]
-    lengths = None if valid is None else valid[rows]
-    class_index = torch.from_numpy(target[rows])
-
-    def value(places: NDArray[np.float64]) -> tuple[torch.Tensor, torch.Tensor]:
-        point = x * torch.from_numpy(places).to(x.dtype)[:, None, None]
-        point.requires_grad_(True)
-        logs = model.log_probability(point, lengths)
-        return logs[torch.arange(len(x)), class_index], point
-
-    total = torch.zeros_like(x, dtype=torch.float64)
-    for node, weight in zip(*np.polynomial.legendre.leggauss(_NODES), strict=True):
-        logs, point = value(starts + width * (node + 1) / 2)
-        (gradient,) = torch.autograd.grad(logs.sum(), point)
-        total += width * weight / 2 * gradient.double()
-    with torch.no_grad():
-        change = value(starts + width)[0] - value(starts)[0]
-    return (total * x.double()).numpy(), change.numpy()
+    contributions = _occlude(scaled, edges, lambda x: log_probability(x)[rows, target])
+    return Explanation(classes[target], np.exp(whole[rows, target]), contributions, edges)
 
 
 def _occlude(

@@ -23,7 +23,7 @@ from sensorseq.errors import (
 )
 from sensorseq.estimator.adapt import refuse_apart
 from sensorseq.estimator.classifier import SensorLSTMClassifier
-from sensorseq.estimator.explain import METHODS, Explanation, SensorPart, explain, target_of
+from sensorseq.estimator.explain import Explanation, SensorPart, explain, target_of
 from sensorseq.estimator.saving import load_file, plain_arguments
 from sensorseq.estimator.uncertainty import (
     LeftOut,
@@ -263,7 +263,6 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         X: Any,
         *,
         label: ArrayLike | None = None,
-        method: str = "auto",
         n_regions: int = 10,
     ) -> dict[str, Explanation]:
         """Explain each sensor's contribution to the decisions on the windows that have this sensor.
@@ -273,14 +272,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         X : as in `predict`
         label, n_regions
             As in `SensorLSTMClassifier.explain`.
-        method : {"auto", "occlusion"}, default="auto"
-            Both values mean occlusion.
         """
-        check_choice("method", method, METHODS)
-        if method == "gradients":
-            raise ArgumentError(
-                "method='gradients' requires a model of one sensor; use method='occlusion'."
-            )
         X, model = self._open(X), self.model_
         windows, _ = model.fusion.read(X)
         logits, lacks = model.of_sensors(windows)
@@ -296,7 +288,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             other_sensors = joined[rows] - weight[:, None] * logits[at, rows]
             part = SensorPart(own, weight, other_sensors)
             scaled = own.scaled(own.without_failed(own.read(of_sensor))[0])
-            how = {"label": own.classes[target[rows]], "method": method, "n_regions": n_regions}
+            how = {"label": own.classes[target[rows]], "n_regions": n_regions}
             explanations[name] = explain(part, scaled, model.temperature, model.classes, **how)
         return explanations
 

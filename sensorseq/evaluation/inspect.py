@@ -410,7 +410,8 @@ def inspect_data(path: str | os.PathLike[str], sensor: str | None = None) -> lis
         )
         for rows in (np.flatnonzero(split == part) for part in PARTS[:2])
     )
-    findings = [*check_shares(codes, classes.tolist()), *check_windows(train, validation)]
+    shares = check_shares(codes, classes.tolist(), windows.groups)
+    findings = [*shares, *check_windows(train, validation)]
     return [finding for finding in findings if finding.kind != "not_scaled"]
 
 

@@ -4,18 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sensorseq import _signal
-from sensorseq.checks import (
-    RandomState,
-    check_integer,
-    check_random_state,
-    check_state,
-    raise_not_finite,
-)
+from sensorseq.checks import RandomState, check_integer, check_random_state, check_state
 from sensorseq.errors import SignalError
-from sensorseq.features.random_convolutions import N_KERNELS, draw_channels, read_windows
+from sensorseq.features.random_convolutions import (
+    N_KERNELS,
+    KernelFeatures,
+    draw_channels,
+    read_windows,
+)
 
 N_RIVALS = 7  # number of kernels in a group
 N_GROUPS = N_KERNELS // N_RIVALS
@@ -24,7 +23,7 @@ _ARRAYS = dict.fromkeys(
 )
 
 
-class CompetingKernels:
+class CompetingKernels(KernelFeatures):
     """Describe windows by the kernels with the largest and the smallest outputs: Hydra [1]_.
 
     The kernels are the 84 kernels of `RandomConvolutions`, each used unchanged or negated. They are
@@ -78,16 +77,13 @@ class CompetingKernels:
     (20, 1344)
     """
 
+    kind = "competing_kernels"
+    _shares = staticmethod(_signal.share_wins)
+
     def __init__(
         self, random_state: RandomState = None, n_threads: int = 1, pad: bool = False
     ) -> None:
-        check_random_state(random_state)
-        self.random_state = random_state
-        self.n_threads = check_integer("n_threads", n_threads, 1, 4096)
-        self.pad = pad
-        self._arrays: dict[str, NDArray[Any]] = {}
-        self._n_channels = 0
-        self._padded_steps = 0
+        super().__init__(random_state, n_threads, pad)
 
     def __repr__(self) -> str:
         return "CompetingKernels()"
@@ -96,12 +92,6 @@ class CompetingKernels:
     def n_features_(self) -> int:
         """The number of features."""
         return 2 * len(self._fitted()["kernels"])
-
-    @property
-    def n_channels_(self) -> int:
-        """Number of channels of the windows given to `fit`."""
-        self._fitted()
-        return self._n_channels
 
     def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "CompetingKernels":
         """Draw groups, signs and channels, and return this object.
@@ -138,31 +128,6 @@ class CompetingKernels:
         self._padded_steps = longest if self.pad and used.min() < longest else 0
         return self
 
-    def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Return the features of windows: a float32 array (n_windows, n_features_) of values >= 0.
-
-        Parameters
-        ----------
-        X, lengths : as in `RandomConvolutions.transform`
-        """
-        arrays = self._fitted()
-        windows, original, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
-        shares, bad = _signal.share_wins(windows, steps, n_threads=self.n_threads, **arrays)
-        if bad >= 0:
-            raise_not_finite(windows, bad, original)
-        return shares
-
-    def state(self) -> dict[str, dict[str, Any]]:
-        """Return the state for `from_state`: settings as plain values for JSON, and arrays."""
-        seed = self.random_state
-        settings = {
-            "kind": "competing_kernels",
-            "random_state": int(seed) if isinstance(seed, (int, np.integer)) else None,
-            "n_channels": self.n_channels_,
-            "padded_steps": self._padded_steps,
-        }
-        return {"settings": settings, "arrays": dict(self._fitted())}
-
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "CompetingKernels":
         """Restore from `state`, or raise a SignalError if it is inconsistent or of a wrong kind.
@@ -172,7 +137,7 @@ class CompetingKernels:
         state : mapping
         """
         needed = "random_state", "n_channels", "padded_steps"
-        settings, stored = check_state(state, "competing_kernels", needed, _ARRAYS)
+        settings, stored = check_state(state, cls.kind, needed, _ARRAYS)
         n_channels = check_integer("n_channels", settings["n_channels"], 1)
         try:
             _signal.check_competition(n_channels=n_channels, **stored)
@@ -183,11 +148,6 @@ class CompetingKernels:
         restored._arrays, restored._n_channels = stored, n_channels
         restored._padded_steps = padded_steps
         return restored
-
-    def _fitted(self) -> dict[str, NDArray[Any]]:
-        if not self._arrays:
-            raise SignalError("CompetingKernels was not fitted: call fit first.")
-        return self._arrays
 
 
 def _choose_dilations(n_timesteps: int) -> list[int]:

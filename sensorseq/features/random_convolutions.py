@@ -1,7 +1,7 @@
 """MiniRocket: random convolutions of windows, and the fractions of their outputs above biases."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,7 +37,64 @@ _ARRAYS = {
 }
 
 
-class RandomConvolutions:
+class KernelFeatures:
+    """Base class of features that kernels compute; `fit` fills `_arrays`."""
+
+    kind: ClassVar[str]
+    _own_settings: ClassVar[tuple[str, ...]] = ()
+    # The native loop; it returns the features and the first window that is not finite, or -1.
+    _shares: ClassVar[Callable[..., tuple[NDArray[np.float32], int]]]
+
+    def __init__(self, random_state: RandomState, n_threads: int, pad: bool) -> None:
+        check_random_state(random_state)
+        self.random_state = random_state
+        self.n_threads = check_integer("n_threads", n_threads, 1, 4096)
+        self.pad = pad
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._n_channels = 0
+        self._padded_steps = 0
+
+    @property
+    def n_channels_(self) -> int:
+        """Number of channels of the windows given to `fit`."""
+        self._fitted()
+        return self._n_channels
+
+    def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Return the features of windows: a float32 array (n_windows, n_features_) of values >= 0.
+
+        Parameters
+        ----------
+        X, lengths : as in `fit`
+            Windows with the same channels as in `fit`. A SignalError is raised if their number of
+            channels differs, or if `fit` was not called.
+        """
+        arrays = self._fitted()
+        windows, original, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
+        shares, bad = self._shares(windows, steps, n_threads=self.n_threads, **arrays)
+        if bad >= 0:
+            raise_not_finite(windows, bad, original)
+        return shares
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Return the state for `from_state`: settings as plain values for JSON, and arrays."""
+        seed = self.random_state
+        settings = {
+            "kind": self.kind,
+            **{name: getattr(self, name) for name in self._own_settings},
+            "random_state": int(seed) if isinstance(seed, (int, np.integer)) else None,
+            "n_channels": self.n_channels_,
+            "padded_steps": self._padded_steps,
+        }
+        return {"settings": settings, "arrays": dict(self._fitted())}
+
+    def _fitted(self) -> dict[str, NDArray[Any]]:
+        if not self._arrays:
+            raise SignalError(f"{type(self).__name__} was not fitted: call fit first.")
+        return self._arrays
+
+
+class RandomConvolutions(KernelFeatures):
     """Describe windows by random convolutions: MiniRocket [1]_.
 
     Each window is convolved with 84 fixed kernels of 9 taps (three of weight 2, six of weight -1)
@@ -97,6 +154,10 @@ class RandomConvolutions:
     (20, 840)
     """
 
+    kind = "random_convolutions"
+    _own_settings = ("n_features", "max_dilations")
+    _shares = staticmethod(_signal.share_above_biases)
+
     def __init__(
         self,
         n_features: int = 10_000,
@@ -107,13 +168,7 @@ class RandomConvolutions:
     ) -> None:
         self.n_features = check_integer("n_features", n_features, 1)
         self.max_dilations = check_integer("max_dilations", max_dilations, 1)
-        check_random_state(random_state)
-        self.random_state = random_state
-        self.n_threads = check_integer("n_threads", n_threads, 1, 4096)
-        self.pad = pad
-        self._arrays: dict[str, NDArray[Any]] = {}
-        self._n_channels = 0
-        self._padded_steps = 0
+        super().__init__(random_state, n_threads, pad)
 
     def __repr__(self) -> str:
         return f"RandomConvolutions(n_features={self.n_features})"
@@ -122,12 +177,6 @@ class RandomConvolutions:
     def n_features_(self) -> int:
         """The number of features."""
         return len(self._fitted()["biases"])
-
-    @property
-    def n_channels_(self) -> int:
-        """Number of channels of the windows given to `fit`."""
-        self._fitted()
-        return self._n_channels
 
     def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "RandomConvolutions":
         """Choose dilations, channels and biases, and return this object.
@@ -185,40 +234,6 @@ class RandomConvolutions:
         self._arrays, self._n_channels, self._padded_steps = arrays, n_channels, padded_steps
         return self
 
-    def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Return the features of windows: a float32 array (n_windows, n_features_) in [0, 1].
-
-        Parameters
-        ----------
-        X, lengths : as in `fit`
-            Windows with the same channels as in `fit`. A SignalError is raised if their number of
-            channels differs, or if `fit` was not called.
-        """
-        arrays = self._fitted()
-        windows, original, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
-        shares, bad = _signal.share_above_biases(windows, steps, n_threads=self.n_threads, **arrays)
-        if bad >= 0:
-            raise_not_finite(windows, bad, original)
-        return shares
-
-    def state(self) -> dict[str, dict[str, Any]]:
-        """Return the state for `from_state`: settings as plain values for JSON, and arrays.
-
-        The arrays are `dilations` and `features_per_dilation` (n_dilations,) int32,
-        `channel_counts` (n_dilations * 84,) int32, `channel_indices` int32 and `biases`
-        (n_features_,) float32.
-        """
-        seed = self.random_state
-        settings = {
-            "kind": "random_convolutions",
-            "n_features": self.n_features,
-            "max_dilations": self.max_dilations,
-            "random_state": int(seed) if isinstance(seed, (int, np.integer)) else None,
-            "n_channels": self.n_channels_,
-            "padded_steps": self._padded_steps,
-        }
-        return {"settings": settings, "arrays": dict(self._fitted())}
-
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "RandomConvolutions":
         """Restore from `state`, or raise a SignalError if it is inconsistent or of a wrong kind.
@@ -227,7 +242,7 @@ class RandomConvolutions:
         ----------
         state : mapping
         """
-        settings, stored = check_state(state, "random_convolutions", _SETTINGS, _ARRAYS)
+        settings, stored = check_state(state, cls.kind, _SETTINGS, _ARRAYS)
         restored = cls(settings["n_features"], settings["max_dilations"], settings["random_state"])
         n_channels = check_integer("n_channels", settings["n_channels"], 1)
         try:
@@ -240,11 +255,6 @@ class RandomConvolutions:
         restored._arrays, restored._n_channels = stored, n_channels
         restored._padded_steps, restored.pad = padded_steps, padded_steps > 0
         return restored
-
-    def _fitted(self) -> dict[str, NDArray[Any]]:
-        if not self._arrays:
-            raise SignalError("RandomConvolutions was not fitted: call fit first.")
-        return self._arrays
 
 
 def choose_dilations(

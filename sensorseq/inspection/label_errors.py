@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,16 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from sklearn.base import clone, is_classifier
 
-from sensorseq.checks import check_integer
+from sensorseq.checks import check_groups, check_integer
 from sensorseq.errors import ArgumentError, InputError, SplitError, printable
 from sensorseq.features.ridge import MOST_WINDOWS
 from sensorseq.features.stack import fit_stack
-from sensorseq.inspection.checked_windows import read_checked_windows, split_unit
 from sensorseq.prediction.outside import Floats, Ints
-from sensorseq.prediction.windows import Windows
+from sensorseq.prediction.windows import Windows, windows_of
 from sensorseq.preprocessing.splitters import split_folds
 from sensorseq.text import plain
-from sensorseq.training.labels import draw_entropy
+from sensorseq.training.labels import draw_entropy, read_labels
 from sensorseq.windows import WindowSet
 
 LEAST_WINDOWS = 3  # minimum number of windows of a label needed to judge a recording
@@ -335,7 +334,15 @@ def _read(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
             "X has a split, but find_label_errors draws its own folds; give"
             ' X.part("train") to check the labels of the training part.'
         )
-    windows = read_checked_windows(X, y, groups, lengths)
+    if isinstance(X, WindowSet):
+        y = X.y if y is None else y
+        groups = X.groups if groups is None else groups
+        groups = X.recording_id if groups is None else groups
+    windows = windows_of(X, lengths)
+    labels, _ = read_labels(y, len(windows), "y")
+    classes, target = np.unique(labels, return_inverse=True)
+    groups = check_groups("groups", groups, len(windows))
+    windows = replace(windows, target=target, classes=classes, groups=groups)
     if len(windows.classes) < 2:
         raise InputError(
             f"y has only one class ({windows.classes.tolist()[0]!r}); there must be at least two."
@@ -352,7 +359,9 @@ def _arguments(windows: Windows, rows: Ints) -> tuple[NDArray[Any], Ints | None]
 
 def _check_groups(windows: Windows, n_folds: int | None) -> None:
     """Raise an error unless groups can be held out while every class stays in training."""
-    units, unit = split_unit(windows), "window" if windows.groups is None else "group"
+    units, unit = windows.groups, "group"
+    if units is None:
+        units, unit = np.arange(len(windows)), "window"
     n_units, needed = len(np.unique(units)), 2 if n_folds is None else n_folds
     if n_units < needed:
         raise SplitError(

@@ -1,6 +1,6 @@
 """Check windows without training: channels, padding, classes, labels, levels and units."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,16 +36,10 @@ LEAST_LEVELS = 50  # minimum number of different values; a sensor with fewer has
 STILL_SHARE, LEAST_STILL = 0.01, 3  # minimum fraction and number of windows without variation
 
 
-def constant_channels(parts: Iterable[Measures]) -> Ints:
-    """Return the channels that have the same value throughout all windows of all parts."""
-    ranges = [part.window_range for part in parts]
-    least = np.min([low.min(axis=0) for low, _ in ranges], axis=0)
-    return np.flatnonzero(least == np.max([high.max(axis=0) for _, high in ranges], axis=0))
-
-
 def check_channels(train: Measures, validation: Measures | None = None) -> Iterator[Finding]:
     """Yield findings about the channels of the training windows."""
-    constant = constant_channels([train])
+    low, high = train.window_range
+    constant = np.flatnonzero(low.min(axis=0) == high.max(axis=0))
     moving = np.setdiff1d(np.arange(train.n_channels), constant)
     clocks = _clocks(train, moving)
     if len(constant):

@@ -69,7 +69,7 @@ class PartFolder:
         if error is not None and n_parts:
             kept = self._url or self.path
             error.add_note(
-                f"{n_parts} finished recording(s) are kept in {kept}; resume (--resume) continues"
+                f"{n_parts} finished recording(s) are kept in {kept}; resume=True continues"
                 " with these recordings, and a run without resume removes them"
             )
         with suppress(OSError):  # a folder that is not empty is kept for the next run

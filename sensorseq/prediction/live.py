@@ -375,9 +375,11 @@ class SampleParser:
             self._first, self._possible = [], possible
         self._possible &= possible
         self._first.append(fields)
-        is_clear = len(self._possible) == 1 or bool(self._of_sensor)
-        if len(self._first) >= (2 if is_clear else _FEWEST_LINES):
+        if len(self._first) >= (2 if self._are_clear() else _FEWEST_LINES):
             self._find_columns(rows)
+
+    def _are_clear(self) -> bool:
+        return len(self._possible) == 1 or bool(self._of_sensor)  # sensors' lines have a time
 
     def _find_columns(self, rows: list[list[float]]) -> None:
         """Find the columns without a header, from the first lines; append their samples to `rows`.
@@ -387,8 +389,7 @@ class SampleParser:
         """
         if not self._first:
             return
-        n = len(self._channels)
-        is_clear = len(self._possible) == 1 or bool(self._of_sensor)  # sensors' lines have a time
+        n, is_clear = len(self._channels), self._are_clear()
         if self._time_column is not None:
             raise InputError(
                 f"the lines{self._of_sensor} have no header, so the time column"

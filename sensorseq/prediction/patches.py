@@ -95,24 +95,6 @@ class Patch(NamedTuple):
         assert self.scaler is not None
         return {f"patch.{name}": array for name, array in self.scaler.to_dict().items()}
 
-    def by_sample(
-        self, steps: NDArray[Any], lengths: NDArray[np.int64] | None, n_timesteps: int
-    ) -> NDArray[Any]:
-        """Distribute the value of each input in `steps` equally over the samples of its frame.
-
-        `lengths` are the lengths of the windows. The result (n, n_timesteps, c) has the same sum as
-        `steps`.
-        """
-        n, n_steps, n_inputs = steps.shape
-        c = n_inputs // self.n_inputs(1)
-        of_bands = steps[:, :, 4 * c :].reshape(n, n_steps, c, -1).sum(3)
-        share = (steps[:, :, : 4 * c].reshape(n, n_steps, 4, c).sum(2) + of_bands) / self.n_samples
-        last = np.full(n, n_timesteps - 1) if lengths is None else lengths - 1
-        places = np.minimum(self.places(n_steps), last[:, None, None])
-        values = np.zeros((n, n_timesteps, c))
-        np.add.at(values, (np.arange(n)[:, None, None], places), share[:, :, None])
-        return values
-
     def _describe(self, frames: NDArray[Any]) -> NDArray[Any]:
         """Return the inputs of frames (n, n_steps, n_samples, c)."""
         window, share = self.spectrum()

@@ -306,7 +306,7 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
     if suffix_of(paths[0]) in STORED_LOG_SUFFIXES:
         topics = _list_arrays(paths, channels)
         if channels is not None and not topics:
-            raise _no_such(paths[0], channels[0], _all_numbers(paths))
+            raise _no_such(paths, channels[0])
         return topics
     series_of: dict[str, _Series] = {}
 
@@ -325,7 +325,7 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
             series.read(paths[0], message.type, message.content)
         _add_time(paths[0], message, series)
     if channels is not None and not series_of:
-        raise _no_such(paths[0], channels[0], _all_numbers(paths))
+        raise _no_such(paths, channels[0])
     topics = []
     for _, series in sorted(series_of.items()):
         for name, rows, columns in series.sensors(paths[0]):
@@ -375,11 +375,11 @@ def _read_topics(
     columns = {name: values for topic in topics for name, values in topic.columns.items()}
     for name in channels or ():
         if name not in columns or name == label_column or not _has_number(columns[name]):
-            raise _no_such(where, name, _all_numbers(paths))
+            raise _no_such(paths, name)
     if label_column:
         coded = [topic.labels for topic in topics if topic.labels is not None]
         if not any(labels.names[code] for labels in coded for code in np.unique(labels.codes)):
-            raise _no_such(where, label_column, _all_numbers(paths))
+            raise _no_such(paths, label_column)
     if not any(topic.channels for topic in topics):
         raise RecordingError(f"{where}: no topic has messages with numbers.")
     return topics
@@ -474,13 +474,10 @@ def _frame(message: Any, path: str) -> str:
     return value.lstrip("/") if isinstance(value, str) else ""
 
 
-def _all_numbers(paths: list[Path]) -> list[str]:
-    return [name for topic in list_topics(paths) for name in topic.channels]
-
-
-def _no_such(where: Path, name: str, numbers: Sequence[str]) -> RecordingError:
+def _no_such(paths: list[Path], name: str) -> RecordingError:
+    numbers = [number for topic in list_topics(paths) for number in topic.channels]
     return RecordingError(
-        f"{where}: no channel {name!r} in its messages; it has"
+        f"{paths[0]}: no channel {name!r} in its messages; it has"
         f" {listed(numbers) or 'no numeric channels'}." + did_you_mean(name, numbers)
     )
 

@@ -118,6 +118,6 @@ def test_an_inaccurate_filter_fails(no_training, monkeypatch):
     assert "the filter differs from numpy by 1e-09" in finding
 
 
-def test_the_command_accepts_no_file_and_no_settings(tmp_path):
-    for extra in ([tmp_path / "x.h5"], ["--set", "hidden_size=3"]):
-        assert "--self checks the installation" in refused(2, "doctor", "--self", *extra)
+def test_the_command_checks_the_installation_or_the_gpu():
+    for both in ([], ["--self", "--gpu"]):
+        assert "give either --self or --gpu; to check windows" in refused(2, "doctor", *both)

@@ -767,12 +767,6 @@ def test_training_scales_as_the_file_was_prepared(tmp_path, how, kind):
 # Mistakes of new users.
 
 
-def test_doctor_blames_an_argument_on_no_file(prepared):
-    message = refused(2, "doctor", prepared, "--set", "hidden_size=0")
-    assert message.startswith("error: --set hidden_size=0 must be")
-    assert str(prepared) not in message
-
-
 @pytest.mark.long
 def test_a_training_run_survives_if_nobody_reads_its_progress(prepared, tmp_path):
     out = tmp_path / "m"

@@ -12,7 +12,7 @@ from checkout import ROOT, script
 API = ROOT / "docs" / "api"
 MODULES = [
     "sensorseq",
-    *("sensorseq.datasets", "sensorseq.diagnosis", "sensorseq.doctor", "sensorseq.errors"),
+    *("sensorseq.datasets", "sensorseq.diagnosis", "sensorseq.errors"),
     *("sensorseq.evaluation", "sensorseq.features"),
     *("sensorseq.history", "sensorseq.model_selection", "sensorseq.nn"),
     *("sensorseq.ops", "sensorseq.preprocessing", "sensorseq.readers", "sensorseq.recording"),

@@ -1,10 +1,8 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from fits import outputs_of, plain_classifier
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
@@ -35,81 +33,17 @@ def with_features():
     return SensorLSTMClassifier(**settings, random_state=0).fit(X, y)
 
 
-@pytest.mark.parametrize("method", ["gradients", "occlusion"])
-def test_the_planted_place_has_the_largest_share(model, method):
+@pytest.mark.parametrize("kind", ["model", "with_features"])
+def test_the_planted_place_has_the_largest_share(kind, request):
     X, y = planted(1)
     bumps = y != "flat"
-    explanation = model.explain(X[bumps], method=method, n_regions=5)
+    explanation = request.getfixturevalue(kind).explain(X[bumps], n_regions=5)
     assert explanation.contributions.shape == (bumps.sum(), 5, C)
     np.testing.assert_array_equal(explanation.edges, [0, 8, 16, 24, 32, 40])
     mean = explanation.shares.mean(axis=0)
     assert np.unravel_index(mean.argmax(), mean.shape) == (2, 1)
     assert mean[2, 1] > 0.4
     np.testing.assert_allclose(explanation.shares.sum(axis=(1, 2)), 1)
-
-
-def test_features_are_explained_by_occlusion(with_features):
-    X, y = planted(1)
-    explanation = with_features.explain(X[y != "flat"], n_regions=5)
-    assert explanation.method == "occlusion"
-    mean = explanation.shares.mean(axis=0)
-    assert np.unravel_index(mean.argmax(), mean.shape) == (2, 1)
-    with pytest.raises(ArgumentError, match='use method="occlusion"'):
-        with_features.explain(X, method="gradients")
-
-
-@pytest.mark.parametrize("patch", ["auto", None])
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"pooling": "mean"},
-        {"pooling": "last", "n_models": 2, "num_layers": 2},
-        {"pooling": "meanmax"},  # the step of the maximum changes along the path
-        # after longer training, the network changes its class within 1 % of the path
-        {"pooling": "last", "hidden_size": 6, "max_epochs": 20, "learning_rate": 0.01},
-    ],
-)
-def test_contributions_add_up_to_the_change_of_the_logarithm(arguments, patch):
-    X, y = planted()
-    lengths = np.random.default_rng(0).integers(10, T + 1, N)
-    X[np.arange(T)[None] >= lengths[:, None]] = 0
-    settings = {"hidden_size": 5, "max_epochs": 3, "random_state": 0, "dtype": "float64"}
-    settings["patch"] = patch
-    model = plain_classifier(**{**settings, **arguments}).fit(X, y, lengths=lengths)
-    model.model_ = replace(model.model_, temperature=1.7)
-    explanation = model.explain(X[:7], lengths[:7], label="up")
-    at = model.classes_.tolist().index("up")
-    steps, of_steps = model.model_.lstm.steps(np.zeros_like(X[:7]), lengths[:7])
-    outputs = np.stack([net.outputs(0 * steps, of_steps) for net in model.model_.lstm.networks])
-    average = log_softmax(logsumexp(log_softmax(outputs, 2), 0) / model.temperature_, 1)
-    logs = [np.log(model.predict_proba(X[:7], lengths[:7])[:, at]), average[:, at]]
-    np.testing.assert_allclose(
-        explanation.contributions.sum(axis=(1, 2)), logs[0] - logs[1], atol=1e-3
-    )
-    np.testing.assert_allclose(explanation.probability, np.exp(logs[0]))
-    assert explanation.label.tolist() == ["up"] * 7
-
-
-def test_gradients_equal_a_fine_sum_over_torchs_own_network():
-    X, y = planted()
-    settings = {"hidden_size": 6, "max_epochs": 20, "learning_rate": 0.01, "pooling": "last"}
-    model = plain_classifier(**settings, patch=None, random_state=0).fit(X, y)
-    target = np.array([0, 1, 2, 0])
-    explained = model.explain(X[:4], label=model.classes_[target], n_regions=T)
-    assert (explained.method, explained.contributions.shape) == ("gradients", (4, T, C))
-    lstm, linear = (part.double() for part in model.module_.to_torch())
-
-    def value(x):
-        logits = linear(lstm(x)[0][:, -1]) / model.temperature_
-        rows = torch.arange(len(x))
-        return torch.log_softmax(logits, 1)[rows, torch.from_numpy(target).repeat(n)].sum()
-
-    x, n = torch.from_numpy(model.scaler_.transform(X[:4])).double(), 800
-    points = torch.cat([x * (i + 0.5) / n for i in range(n)]).requires_grad_(True)
-    (gradients,) = torch.autograd.grad(value(points), points)
-    wanted = gradients.reshape(n, *x.shape).mean(0) * x
-    ours = explained.contributions
-    np.testing.assert_allclose(ours, wanted.numpy(), atol=0.02 * np.abs(ours).max())
 
 
 def test_different_weights_give_different_shares(model):
@@ -146,7 +80,6 @@ def test_occlusion_is_the_decrease_of_the_log_probability(with_features):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "shap"}, "method='shap' is not known"),
         ({"label": "sideways"}, "'sideways' is not a class"),
         ({"label": ["up"]}, "for each of 3"),
         ({"n_regions": 0}, "n_regions"),

@@ -8,14 +8,23 @@ from hypothesis import strategies as st
 
 from sensorseq import WindowSet
 from sensorseq.errors import InputError, LeakWarning, SplitError
-from sensorseq.estimator import classifier
+from sensorseq.estimator.fit import make_jobs
+from sensorseq.estimator.fit_windows import check_arguments, read_and_scale
+from sensorseq.estimator.plan import make_plan
+
+
+def prepare_fit(estimator, X, y, **options):
+    """Do what `fit` does before training."""
+    arguments = check_arguments(estimator.get_params())
+    scaled = read_and_scale(arguments, X, y, **options)
+    return arguments, scaled, make_jobs(arguments, scaled)
 
 
 def parts_of(estimator, y, **arguments):
     """Indices of windows that `fit` trains and validates on; each window contains its index."""
     X = np.ones((len(y), 4, 1)) * np.arange(len(y))[:, None, None]
     configured = estimator.set_params(scale=None, hidden_size=2, random_state=0)
-    first = configured._prepare_fit(X, y, **arguments)[0]
+    first = prepare_fit(configured, X, y, **arguments)[2][0]
     return [part.X[:, 0, 0].numpy().astype(int) for part in (first.train, first.validation)]
 
 
@@ -55,11 +64,7 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
 
 
 @pytest.mark.parametrize("hop_s", [None, 1.0, 0.4])
-def test_the_end_of_each_recording_is_held_out_if_no_whole_recording_can_be(hop_s, monkeypatch):
-    plans, make_plan = [], classifier.make_plan
-    monkeypatch.setattr(
-        classifier, "make_plan", lambda *given: plans.append(make_plan(*given)) or plans[-1]
-    )
+def test_the_end_of_each_recording_is_held_out_if_no_whole_recording_can_be(hop_s):
     recording = np.repeat([0, 1, 2], [40, 30, 20])
     order = np.concatenate([np.arange(40), np.arange(30), np.arange(20)])
     X = np.ones((90, 10, 1)) * np.arange(90)[:, None, None]
@@ -70,8 +75,8 @@ def test_the_end_of_each_recording_is_held_out_if_no_whole_recording_can_be(hop_
         y, options = None, {}
     clf = plain_classifier(scale=None, hidden_size=2, refit="auto", features="summary")
     with pytest.warns(LeakWarning, match="expect lower accuracy on other recordings"):
-        clf._prepare_fit(X, y, **options)
-    (plan,) = plans
+        arguments, scaled, jobs = prepare_fit(clf, X, y, **options)
+    plan = make_plan(arguments.parameters, scaled, jobs, arguments.entropy)
     folds = plan.windows.folds
     assert len(folds) == 3
     rows = plan.windows.part.rows

@@ -9,7 +9,6 @@ from fits import plain_classifier
 from tables import write_table
 
 from sensorseq import PreparePipeline, Recording, read_recordings
-from sensorseq.doctor import check_training
 from sensorseq.errors import WindowError
 from sensorseq.inspection.leakage import find_leakage
 from sensorseq.io.prepared import read_windows
@@ -141,7 +140,7 @@ def test_each_of_several_sensors_is_checked(tmp_path):
 
 
 @pytest.mark.trains
-def test_fit_warns_and_the_doctor_fails(tmp_path):
+def test_fit_warns_and_the_leak_is_found(tmp_path):
     logs = write_folder(tmp_path / "logs")
     prepare(logs, tmp_path / "w.h5", window_s=2, allow_constant=True)
     windows = read_windows(tmp_path / "w.h5")
@@ -149,17 +148,8 @@ def test_fit_warns_and_the_doctor_fails(tmp_path):
     for given in ((windows,), (tmp_path / "w.h5",), (windows.X, windows.y)):
         with pytest.warns(UserWarning, match=r"channel (class_id|2) is constant within windows"):
             model.fit(*given)
-    only = ["channels_hold_no_label"]
-    for given in (windows, tmp_path / "w.h5"):
-        (result,) = check_training(model, given, only=only).results
-        assert result.status == "failed"
-        assert result.figures["count"] == 1
-    (result,) = check_training(model, windows.X, windows.y, only=only).results
-    assert result.status == "not possible"
-    (result,) = check_training(
-        model, windows.X[:, :, :2], windows.y, groups=windows.groups, only=only
-    ).results
-    assert result.status == "passed"
+    (leak,) = find_leakage(windows).leaks
+    assert (leak.kind, leak.count) == ("label_channels", 1)
 
 
 def test_the_remedy_works_if_names_have_brackets_or_steps_change_them(tmp_path):

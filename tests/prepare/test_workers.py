@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from killing import Program
 from preparing import digest, interrupt_at, names_in, prepare_plainly
+from sklearn.model_selection import GridSearchCV
 from small_recordings import write_recordings
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, RecordingError
-from sensorseq.model_selection import SequenceSearchCV, cross_validate
+from sensorseq.model_selection import cross_validate
 from sensorseq.prepare import workers
 from sensorseq.prepare.workers import outcomes, worker_pool
+from sensorseq.preprocessing import GroupBalancedKFold
 
 distributed = pytest.importorskip("distributed", reason="the extra [dask] is not installed")
 
@@ -172,9 +174,9 @@ class TestSearch:
         clf = SensorLSTMClassifier(hidden_size=4, max_epochs=3, random_state=0, features=None)
 
         def look():
-            search = SequenceSearchCV(clf, {"learning_rate": [1e-3, 1e-2]}, cv=2).fit(windows)
-            found = cross_validate(clf, windows, cv=2, seeds=(0, 1))
-            return search, found
+            folds = GroupBalancedKFold(2)
+            search = GridSearchCV(clf, {"learning_rate": [1e-3, 1e-2]}, cv=folds)
+            return search.fit(windows, windows.y), cross_validate(clf, windows, cv=2)
 
         one, scores = look()
         with distributed.Client(cluster), joblib.parallel_config("dask"):

@@ -9,7 +9,6 @@ import torch
 from fits import plain_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import log_softmax
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, ModelFileError
@@ -202,21 +201,6 @@ def test_a_damaged_patch_in_a_file_is_refused(tmp_path):
         write_model(path, arrays_wrong, description)
         with pytest.raises(ModelFileError):
             SensorLSTMClassifier.load(path)
-
-
-def test_contributions_of_samples_add_up_even_if_a_channel_is_constant():
-    clf = fitted()
-    still = X.copy()
-    still[:, :, 1] = still[:, :1, 1]
-    explained = clf.explain(still, method="gradients", n_regions=N_TIMESTEPS)
-    assert explained.contributions.shape == (len(X), N_TIMESTEPS, N_CHANNELS)
-    assert np.isfinite(explained.contributions).all()
-    steps, _ = clf.model_.lstm.steps(clf.scaler_.transform(still).astype(np.float32), None)
-    (network,) = clf.model_.lstm.networks
-    logs = [log_softmax(network.outputs(inputs, None), 1) for inputs in (steps, 0 * steps)]
-    rows, target = np.arange(len(X)), np.searchsorted(clf.classes_, explained.label)
-    expected = logs[0][rows, target] - logs[1][rows, target]
-    np.testing.assert_allclose(explained.contributions.sum((1, 2)), expected, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS[:0]])

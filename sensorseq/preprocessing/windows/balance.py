@@ -47,8 +47,7 @@ def balance_indices(
     classes, class_index = np.unique(labels, return_inverse=True)
     counts = np.bincount(class_index)
     repeat = strategy == "oversample"
-    wanted = int(counts.max() if repeat else counts.min())
-    cap: int | None = None
+    cap = wanted = int(counts.max() if repeat else counts.min())
     if max_per_recording is not None:
         is_share = isinstance(max_per_recording, float | np.floating) and 0 < max_per_recording <= 1
         is_count = isinstance(max_per_recording, int | np.integer) and max_per_recording >= 1
@@ -74,12 +73,8 @@ def balance_indices(
         group_index = np.unique(group[members], return_inverse=True)[1]
         window, group_index = rng.permutation(np.stack([members, group_index]), axis=1)
         in_turns: NDArray[np.int64] = window[np.argsort(copy_numbers(group_index), kind="stable")]
-        if cap is not None:
-            assert recording is not None
-            chosen.append(_take_capped(in_turns, recording[in_turns], wanted, cap))
-        else:
-            copies, extra = divmod(wanted, len(members))
-            chosen += [np.tile(members, copies), in_turns[:extra]]
+        of_recording = np.zeros(len(members)) if recording is None else recording[in_turns]
+        chosen.append(_take_capped(in_turns, of_recording, wanted, cap))
     return np.sort(np.concatenate(chosen))
 
 
