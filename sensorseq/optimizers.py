@@ -13,9 +13,10 @@ class OptimizerFacts(NamedTuple):
 
     Attributes
     ----------
-    state : mapping of str to str
+    state : mapping of str to str, or None
         Names of the rows of the optimizer's state, in order. Each name is mapped to the
-        hyper-parameter that must be nonzero for the row to exist; "" if the row always exists.
+        hyper-parameter that must be nonzero for the row to exist; "" if the row always exists. None
+        if the native engine does not know the optimizer.
     options : tuple of str
         Keys of `optimizer_params`.
     usual_rate : float
@@ -24,7 +25,7 @@ class OptimizerFacts(NamedTuple):
         True if the argument `momentum` applies.
     """
 
-    state: Mapping[str, str]
+    state: Mapping[str, str] | None
     options: tuple[str, ...]
     usual_rate: float
     takes_momentum: bool = False
@@ -48,3 +49,5 @@ OPTIMIZERS = {
         {"momentum_buffer": "momentum"}, ("dampening", "nesterov"), 0.1, takes_momentum=True
     ),
 }
+NATIVE_STATES = {name: of.state for name, of in OPTIMIZERS.items() if of.state is not None}
+"""The `state` of the optimizers that the native engine knows."""

@@ -190,19 +190,19 @@ class TabTable(Table):
         return {name: self.values[name] for name in names}, stamps
 ''',
         "readers/suffixes.py": (
-            "*ARRAY_SUFFIXES, *LOG_SUFFIXES)\n",
-            'SUFFIXES += (".tab",)\n',
+            '    ".parquet": "parquet.open_parquet",\n',
+            '    ".tab": "tab.TabTable",\n',
         ),
-        "readers/source.py": [
-            (
-                "from sensorseq.readers.parquet import open_parquet\n",
-                "from sensorseq.readers.tab import TabTable\n",
-            ),
-            (
-                '    ".parquet": open_parquet,\n',
-                '    ".tab": TabTable,\n',
-            ),
-        ],
+    },
+    "optimizer": {
+        "optimizers.py": (
+            "OPTIMIZERS = {\n",
+            '    "adagrad": OptimizerFacts(None, ("eps", "lr_decay"), 1e-2),\n',
+        ),
+        "training/optim.py": (
+            "_CLASSES: dict[str, type[Optimizer]] = {\n",
+            '    "adagrad": torch.optim.Adagrad,\n',
+        ),
     },
 }
 PROGRAMS = {
@@ -303,6 +303,17 @@ history = {"loss": [0.5 + 0.2 * (-1) ** t for t in range(40)]}
 assert cause.evidence == "patch is 400, usually at most 50."
 assert cause.recommendation == {"patch": "auto"}
 assert cause.advice.startswith("Cut windows")
+""",
+    "optimizer": """
+import numpy as np
+from sensorseq import SensorLSTMClassifier
+
+y = np.arange(40) % 2
+X = np.random.default_rng(0).normal(size=(40, 12)) + 2.0 * y[:, None]
+settings = {"optimizer": "adagrad", "optimizer_params": {"eps": 1e-8}, "learning_rate": 0.05}
+clf = SensorLSTMClassifier(**settings, hidden_size=8, features=None, random_state=0).fit(X, y)
+assert "does not know optimizer='adagrad'" in clf.engine_.reason
+assert clf.score(X, y) > 0.9
 """,
     "reader": """
 from pathlib import Path

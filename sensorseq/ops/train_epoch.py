@@ -20,7 +20,7 @@ from sensorseq.ops import _extension
 from sensorseq.ops.choice import choose_here
 from sensorseq.ops.lstm_linear import POOLINGS, pooled_size
 from sensorseq.ops.lstm_linear_loss import LOSSES
-from sensorseq.optimizers import OPTIMIZERS
+from sensorseq.optimizers import NATIVE_STATES
 
 _extension.load()
 
@@ -273,7 +273,7 @@ class EpochTrainer:
         n_timesteps: int | None = None,
     ) -> None:
         check_choice("loss", loss, LOSSES)
-        check_choice("optimizer", optimizer, OPTIMIZERS)
+        check_choice("optimizer", optimizer, NATIVE_STATES)
         if parameters.dim() != 2 or parameters.shape[1] != network.n_parameters:
             raise ArgumentError(
                 f"parameters has shape {tuple(parameters.shape)}; expected"
@@ -289,7 +289,7 @@ class EpochTrainer:
         self._n_timesteps = self._x.shape[2] if n_timesteps is None else n_timesteps
         self._seeds = None if seeds is None else torch.tensor(list(seeds), dtype=torch.int64)
         self.parameters = parameters.detach().clone(memory_format=torch.contiguous_format)
-        n_rows = len(OPTIMIZERS[optimizer].state)
+        n_rows = len(NATIVE_STATES[optimizer])
         self.state = parameters.new_zeros((n_models, n_rows, network.n_parameters))
         self.step_count = torch.zeros(n_models, dtype=torch.int64, device=device)
         self.average = self.parameters.clone() if average else None

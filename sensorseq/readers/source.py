@@ -1,8 +1,9 @@
 """Read one listed recording: choose the reader by suffix, join sensors and select channels."""
 
 import hashlib
+import importlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from sensorseq.errors import ArgumentError, RecordingError, did_you_mean
 from sensorseq.io.remote import fetched
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.annotations import on_clock
-from sensorseq.readers.arrays import ArraysTable
 from sensorseq.readers.columns import (
     Opens,
     Origin,
@@ -24,32 +24,17 @@ from sensorseq.readers.columns import (
     refusing_content,
     without_counters,
 )
-from sensorseq.readers.csv import CsvTable
 from sensorseq.readers.find import RecordingSource, keep_spans
-from sensorseq.readers.hdf5 import open_hdf5
 from sensorseq.readers.join import from_origin, join_sensors
 from sensorseq.readers.long_table import digest_rows, open_rows, rows_of_sensors
-from sensorseq.readers.parquet import open_parquet
 from sensorseq.readers.robot_logs import (
     list_topics,
     read_robot_log,
     read_robot_log_timestamps,
 )
-from sensorseq.readers.suffixes import (
-    ARRAY_SUFFIXES,
-    CSV_SUFFIXES,
-    HDF5_SUFFIXES,
-    known_suffix_of,
-)
+from sensorseq.readers.suffixes import TABLES, known_suffix_of
 from sensorseq.recording import Channel, Recording, sample_period
 from sensorseq.time_names import time_parts
-
-_TABLES: Mapping[str, Opens] = {
-    **dict.fromkeys(CSV_SUFFIXES, CsvTable),
-    ".parquet": open_parquet,
-    **dict.fromkeys(HDF5_SUFFIXES, open_hdf5),
-    **dict.fromkeys(ARRAY_SUFFIXES, ArraysTable),
-}
 
 
 @contextmanager
@@ -198,7 +183,9 @@ def _opens(source: RecordingSource, path: Path) -> Opens:
     rows = source.rows
     if rows is not None:
         return lambda path, options: open_rows(path, rows)
-    return _TABLES[known_suffix_of(path)]
+    file, name = TABLES[known_suffix_of(path)].split(".")
+    opens: Opens = getattr(importlib.import_module(f"sensorseq.readers.{file}"), name)
+    return opens
 
 
 def _open_sensors(

@@ -1,5 +1,6 @@
 """The supported file formats, by suffix."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sensorseq.errors import RecordingError
@@ -16,7 +17,14 @@ TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 HDF5_SUFFIXES = (".h5", ".hdf5")
 ACQUISITION_SUFFIXES = (".json", ".cbor")
 ARRAY_SUFFIXES = (".npz", ".npy", ".mat", *ACQUISITION_SUFFIXES)
-SUFFIXES = (*TABLE_SUFFIXES, *HDF5_SUFFIXES, *ARRAY_SUFFIXES, *LOG_SUFFIXES)
+TABLES: Mapping[str, str] = {
+    **dict.fromkeys(CSV_SUFFIXES, "csv.CsvTable"),
+    ".parquet": "parquet.open_parquet",
+    **dict.fromkeys(HDF5_SUFFIXES, "hdf5.open_hdf5"),
+    **dict.fromkeys(ARRAY_SUFFIXES, "arrays.ArraysTable"),
+}
+"""The class or function of a file in this folder that opens a table."""
+SUFFIXES = (*TABLES, *LOG_SUFFIXES)
 
 
 def stem_of(path: Path) -> str:

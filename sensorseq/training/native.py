@@ -22,7 +22,7 @@ from sensorseq.ops.train_epoch import (
     make_hyper,
     pack_batches,
 )
-from sensorseq.optimizers import OPTIMIZERS
+from sensorseq.optimizers import NATIVE_STATES
 from sensorseq.prediction.windows import DTYPES, crop_starts
 from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
 from sensorseq.training.config import TrainingConfig
@@ -68,6 +68,8 @@ def native_engine_gap(
         return f"it computes in {' or '.join(DTYPES)}, not in {dtype}"
     if callable(config.loss):
         return "the loss is a callable"
+    if config.optimizer not in NATIVE_STATES:
+        return f"it does not know optimizer={config.optimizer!r}"
     if num_layers > MAX_LAYERS:
         return f"it supports at most {MAX_LAYERS} layers, not {num_layers}"
     return None
@@ -357,5 +359,5 @@ class NativeEpochs:
     def _used_rows(self) -> list[int]:
         """Return the indices of the optimizer's state rows that may be nonzero."""
         hyper = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
-        needed = OPTIMIZERS[self.trainer.optimizer].state.values()
+        needed = NATIVE_STATES[self.trainer.optimizer].values()
         return [row for row, name in enumerate(needed) if not name or hyper[name] != 0.0]
