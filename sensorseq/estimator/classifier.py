@@ -295,7 +295,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         (``"summary"``, see `sensorseq.features.SummarySteps`). A linear layer can also use the
         result of your own function of the scaled windows, ``(windows, lengths) -> array of shape
         (n, f)``. Gradient boosting uses summary statistics (``"boosting"``, see
-        `sensorseq.features.SummaryFeatures`). The weights of the models in the sum of logits
+        `sensorseq.features.SummaryFeatures`), and ``"interval_quantiles"`` grows random trees on
+        quantiles of parts of the window. The weights of the models in the sum of logits
         minimize the log-loss on windows that are left out of training; whole groups are left out.
         ``"auto"`` tries the four named models and keeps those that lower this log-loss; it may also
         drop the LSTM. `features_` records the choice and the reasons for it. With `refit`, or if

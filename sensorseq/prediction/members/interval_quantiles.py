@@ -129,7 +129,11 @@ def _describe(series: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
             mean = part.mean(axis=2)
             yield mean
             yield part.std(axis=2)
-            yield from np.quantile(part, _QUANTILES, axis=2) - mean
+            rising, last = np.sort(part, axis=2), part.shape[2] - 1
+            for quantile in _QUANTILES:  # np.quantile takes ten times as long for one window
+                low, share = divmod(quantile * last, 1)
+                at, after = rising[:, :, int(low)], rising[:, :, min(int(low) + 1, last)]
+                yield at + share * (after - at) - mean
 
 
 KINDS: Kinds = {_KIND: IntervalQuantilesMember.restore}
