@@ -73,12 +73,11 @@ def fit_sensors(
     classes = next(iter(classifiers.values())).classes_
     truth = np.searchsorted(classes, np.asarray(windows.y)), weight
     logits, present = _left_out_logits(left_out, windows, len(classes))
-    rows_of_weights = _weigh(logits, present, *truth)
-    joint = SensorSum.of(tuple(windows), rows_of_weights, len(classes))
+    joint = SensorSum({}, _weigh(logits, present, *truth), np.zeros(len(classes)))
     joined, lacks = joint.join(logits, np.where(present, COMPLETE, EMPTY).astype(np.int8))
     probabilities = softmax(joined[lacks != EMPTY])
     shares = learn_shares(estimator.get_params(deep=False), probabilities)
-    scores = _describe(joint, logits, present, *truth)
+    scores = _describe(list(windows), joint, logits, present, *truth)
     return FittedSensors(classifiers, TrainedModel(classes, {}, joint, shares=shares), scores)
 
 
@@ -198,6 +197,7 @@ def _weigh(
 
 
 def _describe(
+    sensors: list[str],
     joint: SensorSum,
     logits: NDArray[np.float64],
     present: NDArray[np.bool_],
@@ -205,7 +205,6 @@ def _describe(
     weight: NDArray[np.float64],
 ) -> FeatureChoice:
     """Return the scores of each sensor and of their weighted sum, on windows with all sensors."""
-    sensors = list(joint.weights)
     n = len(sensors)
     rows = present.all(axis=1) & (weight > 0)
     if not rows.any():

@@ -14,20 +14,19 @@ from sklearn.utils.validation import check_is_fitted
 from sensorseq.errors import ArgumentError, InputError, check_choice, noting
 from sensorseq.estimator.adapt import refuse_apart
 from sensorseq.estimator.classifier import SensorLSTMClassifier
-from sensorseq.estimator.explain import METHODS, Explanation, SensorPart, explain, target_of
+from sensorseq.estimator.explain import METHODS, Explanation, explain_sensors
 from sensorseq.estimator.fit_sensors import fit_sensors, without_lost
 from sensorseq.estimator.saving import load_file, plain_arguments
 from sensorseq.export.c_source import CExport, COptions, render_sensors, write_texts
 from sensorseq.export.to_onnx import write_onnx
-from sensorseq.io.model_file import take_field, write_model
-from sensorseq.io.prepared import read_sensor_windows, sensors_in
+from sensorseq.io.model_file import take_field
 from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.members.choice import FeatureChoice
-from sensorseq.prediction.members.sensors import SensorSum
 from sensorseq.prediction.model import TrainedModel, read_joint
 from sensorseq.prediction.stream import DecisionStream
 from sensorseq.sensor_windows import UNNAMED, SensorWindows, are_sensors, as_sensor_windows
 from sensorseq.training.parameters import check_parameters
+from sensorseq.training.prepared_windows import read_prepared
 
 
 class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -199,28 +198,8 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             raise ArgumentError(
                 "method='gradients' requires a model of one sensor; use method='occlusion'."
             )
-        X, model = self._open(X), self.model_
-        joint, (_, of_sensors) = model.sum, model.read(X)
-        assert isinstance(joint, SensorSum)
-        logits, lacks = model.of_sensors(X)
-        model.check_not_empty(lacks.min(axis=1))
-        weights, (joined, _) = joint.weights_for(lacks), joint.join(logits, lacks)
-        target = joined.argmax(axis=1)
-        if label is not None:
-            target = target_of(model.classes, label, len(joined))
-        explanations = {}
-        for at, (name, of_sensor) in enumerate(model.inputs.items()):
-            if name in of_sensors:
-                windows, rows = of_sensors[name]
-                weight = weights[rows, at]
-                other_sensors = joined[rows] - weight[:, None] * logits[at, rows]
-                part = SensorPart(model.of_sensor(name), weight, other_sensors)
-                scaled = of_sensor.scaled(of_sensor.without_failed(windows)[0])
-                how = {"label": model.classes[target[rows]], "method": method}
-                explanations[name] = explain(
-                    part, scaled, model.temperature, model.classes, n_regions=n_regions, **how
-                )
-        return explanations
+        X = self._open(X)
+        return explain_sensors(self.model_, X, label=label, method=method, n_regions=n_regions)
 
     def adapt(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Self:
         """Return a copy with adapted classifiers; see `SensorLSTMClassifier.adapt`.
@@ -252,16 +231,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     # Files and exports
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted classifier to one file; see `SensorLSTMClassifier.save`.
-
-        Parameters
-        ----------
-        path : str or path
-            Name of the file; an existing file is replaced.
-        """
-        check_is_fitted(self)
-        write_model(path, *self._stored())
+    save = SensorLSTMClassifier.save
 
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and the description of a model file."""
@@ -392,8 +362,8 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
 def _open(X: Any) -> Any:
     """Return windows of several sensors, which are read from a file if X is a path."""
-    if isinstance(X, str | os.PathLike) and (sensors := sensors_in(X)):
-        X = read_sensor_windows(X, sensors)
+    if isinstance(X, str | os.PathLike):
+        X = read_prepared(X)
     if not are_sensors(X):
         raise InputError(
             "X has one sensor; give a mapping of sensors to their windows, or use"

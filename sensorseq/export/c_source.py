@@ -246,7 +246,7 @@ def _render(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path,
 
 
 def render_sensors(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
-    """Return the export of `SensorFusionClassifier.to_c`, with the text of each file."""
+    """Return the export of a model of several sensors, with the text of each file."""
     joint, prefix = model.sum, options.prefix
     assert isinstance(joint, SensorSum)
     table = joint.weight_table()

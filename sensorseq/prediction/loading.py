@@ -63,8 +63,8 @@ def sensors_of(
 ) -> dict[str, Loaded]:
     """Return each sensor's model; `read_sensor` makes a model from arrays and a description."""
     fusion, descriptions = take("fusion", dict), take("sensors", list)
+    read_rows(fusion)  # checks that the names and weights match
     sensors = fusion["sensors"]
-    read_rows(tuple(sensors), fusion["weights"])  # checks that the names and weights match
     if len(descriptions) != len(sensors):
         raise ValueError(f"{len(descriptions)} models for {len(sensors)} sensors")
     return {

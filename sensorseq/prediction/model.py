@@ -264,7 +264,7 @@ class TrainedModel(ProbabilityModel):
     def describe_sensors(self) -> dict[str, Any]:
         """Return the names and weights of several sensors for a model file."""
         assert isinstance(self.sum, SensorSum)
-        weights = {pattern: row.tolist() for pattern, row in self.sum.rows.items()}
+        weights = {pattern: row.tolist() for pattern, row in self.sum.weights.items()}
         return {"sensors": list(self.inputs), "weights": weights, "missing": self.missing}
 
     def describe_classes(self) -> dict[str, Any]:
@@ -305,8 +305,7 @@ def read_trained(arrays: Mapping[str, NDArray[Any]], take: TakeField) -> Trained
 def read_joint(take: TakeField, models: Mapping[str, TrainedModel]) -> TrainedModel:
     """Read a model of several sensors from a file, given the models of its sensors."""
     stored, classes = take("fusion", dict), read_classes(take)
-    rows = read_rows(tuple(models), stored["weights"])
-    joint = SensorSum.of(tuple(models), rows, len(classes["classes"]))
+    joint = SensorSum({}, read_rows(stored), np.zeros(len(classes["classes"])))
     for name, model in models.items():
         if model.classes.tolist() != classes["classes"].tolist():
             raise ValueError(f"the classes of sensor {name!r} differ from those of all sensors")

@@ -63,9 +63,11 @@ class DecisionStream:
 
     Attributes
     ----------
+    names_sensors : bool
+        Whether samples are pushed with the name of their sensor.
     sensors : dict of str to WindowStream
-        The `channels` and the `sample_rate_hz` of each sensor. The name of the only sensor of a
-        model without names is empty.
+        The `channels` and the `sample_rate_hz` of each sensor. A sensor without a name has the
+        empty name, and its channels and rate are also those of the stream.
     hop_s : float
         Seconds between the starts of windows.
     latency_s : float
@@ -93,7 +95,7 @@ class DecisionStream:
         max_wait_s: float | None = None,
         smoothing: Smoothing,
     ) -> None:
-        self._model, self._names_sensors = model, model.names_sensors
+        self._model, self.names_sensors = model, model.names_sensors
         rates = self._rates(sample_rate_hz)
         self.sensors = {
             name: WindowStream(
@@ -110,10 +112,12 @@ class DecisionStream:
         first = next(iter(self.sensors.values()))
         self.classes: list[Any] = model.classes.tolist()
         self.hop_s = first.hop_s
+        if not self.names_sensors:
+            self.channels, self.sample_rate_hz = first.channels, first.sample_rate_hz
         self.latency_s = max(sensor.latency_s for sensor in self.sensors.values())
         self.latency_s += smoothing.n_later * self.hop_s
         self._wait_s = self.hop_s if max_wait_s is None else float(max_wait_s)
-        self._slop_s = self._common_slop_s() if self._names_sensors else 0.0
+        self._slop_s = self._common_slop_s() if self.names_sensors else 0.0
         self.n_decisions = self.n_dropped = self.n_late = 0
         self._done_s = -np.inf  # start of the last row that was decided or dropped
         self._rows: list[Row] = []  # in order of time
@@ -122,7 +126,7 @@ class DecisionStream:
         self._threshold = None if model.abstention is None else model.abstention.threshold
         if smoothing.smooth == "none":
             return
-        if self._names_sensors:
+        if self.names_sensors:
             raise ArgumentError(
                 f"smooth={smoothing.smooth!r} is for a stream of one sensor; smooth the decisions"
                 " of several sensors with sensorseq.sequence.smoothing.LagSmoother."
@@ -133,7 +137,7 @@ class DecisionStream:
 
     def _rates(self, sample_rate_hz: Union[float, Mapping[str, float], None]) -> dict[str, float]:
         """Return the sample rates that are given, by sensor."""
-        if not self._names_sensors:
+        if not self.names_sensors:
             if isinstance(sample_rate_hz, Mapping):
                 raise ArgumentError(
                     "sample_rate_hz must be a single number, because the model has one sensor."
@@ -159,36 +163,10 @@ class DecisionStream:
         return max(float(slop) for slop in slops if slop is not None)
 
     @property
-    def channels(self) -> tuple[str, ...]:
-        """The columns of the samples of the only sensor, in this order."""
-        return self._only.channels
-
-    @property
-    def sample_rate_hz(self) -> float:
-        """The rate of the samples of the only sensor."""
-        return self._only.sample_rate_hz
-
-    @property
-    def _only(self) -> WindowStream:
-        if self._names_sensors:
-            raise AttributeError("the stream has several sensors; see its `sensors`.")
-        return self.sensors[UNNAMED]
-
-    @property
-    def names_sensors(self) -> bool:
-        """True if samples are pushed with the name of their sensor."""
-        return self._names_sensors
-
-    @property
     def newest_s(self) -> float | None:
         """The time of the newest sample of any sensor."""
         times = [sensor.newest_s for sensor in self.sensors.values()]
         return max((newest_s for newest_s in times if newest_s is not None), default=None)
-
-    @property
-    def n_outside(self) -> int:
-        """The number of windows of single sensors that are unlike the training windows."""
-        return sum(sensor.n_outside for sensor in self.sensors.values())
 
     @property
     def counts(self) -> dict[str, int]:
@@ -199,8 +177,9 @@ class DecisionStream:
         counts of each sensor contain its name.
         """
         counts = {"n_decisions": self.n_decisions}
-        if not self._names_sensors:
-            return {**self._only.counts, **counts, "n_outside": self.n_outside}
+        if not self.names_sensors:
+            (only,) = self.sensors.values()
+            return {**only.counts, **counts, "n_outside": only.n_outside}
         counts |= {"n_dropped": self.n_dropped, "n_late windows": self.n_late}
         for name, sensor in self.sensors.items():
             of_sensor = {**sensor.counts, "n_outside": sensor.n_outside}
@@ -241,7 +220,7 @@ class DecisionStream:
             If the model has no such sensor, or a DataFrame lacks a channel or has an unknown
             column.
         """
-        if self._names_sensors:
+        if self.names_sensors:
             return self._push_sensor(*arguments, **named)
         return self._push(*arguments, **named)
 
@@ -267,7 +246,7 @@ class DecisionStream:
         rows: list[Row] = []
         for name, sensor in self.sensors.items():
             for window in sensor.flush():
-                if self._names_sensors:
+                if self.names_sensors:
                     self._add(name, window)
                 else:
                     rows.append({name: window})

@@ -107,7 +107,7 @@ def set_class_shares(fitted, shares):
 def weigh_sensors(fitted, weights):
     """Set the weights of the sensors, {pattern: row}."""
     joint = fitted._joint
-    fitted._joint = replace(joint, sum=joint.sum.with_rows(weights))
+    fitted._joint = replace(joint, sum=replace(joint.sum, weights=weights))
 
 
 def with_int8(fitted):

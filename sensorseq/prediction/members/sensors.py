@@ -1,7 +1,7 @@
 """SensorSum: the sums of several sensors, with weights for each pattern of present sensors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -25,40 +25,18 @@ class SensorSum(Sum):
     ----------
     members : dict of str to Sum
         The sum of each sensor.
-    weights : dict of str to float
-        The factor of each sensor's logits in windows that have all sensors.
-    patterns : dict of str to ndarray of shape (n_sensors,)
-        The factors for other patterns of present sensors; a pattern is a string of zeros and ones.
-        There is a row for each sensor alone, and for each pattern for which the fit had enough
-        windows.
+    weights : dict of str to ndarray of shape (n_sensors,)
+        The factors of the sensors' logits for each pattern of present sensors, a string of zeros
+        and ones. There is a row for each sensor alone, and for each pattern for which the fit had
+        enough windows.
+    bias : ndarray of shape (K,)
+        Zeros; each sensor's sum has its own bias.
     temperatures : dict of str to float
         The divisor of each sensor's logits if the sensor is used alone.
     """
 
-    patterns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    weights: Mapping[str, NDArray[np.float64]]  # type: ignore[assignment]  # rows, not numbers
     temperatures: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, sensors: tuple[str, ...], rows: Mapping[str, NDArray[np.float64]], n_outputs: int
-    ) -> "SensorSum":
-        """Return a sum with weights, which are rows by pattern, but without the sensors' sums."""
-        empty = cls({}, dict.fromkeys(sensors, 0.0), np.zeros(n_outputs))
-        return empty.with_rows(rows)
-
-    def with_rows(self, rows: Mapping[str, NDArray[np.float64]]) -> "SensorSum":
-        """Return the sum with other weights, which are rows by pattern."""
-        patterns = dict(rows)
-        whole = patterns.pop("1" * len(self.weights), None)
-        if whole is None:
-            whole = mean_alone(patterns, np.ones(len(self.weights), bool))
-        return replace(self, weights=dict(zip(self.weights, whole.tolist())), patterns=patterns)
-
-    @property
-    def rows(self) -> dict[str, NDArray[np.float64]]:
-        """The weights by pattern, including the pattern with all sensors."""
-        whole = np.array([*self.weights.values()], np.float64)
-        return {**self.patterns, "1" * len(self.weights): whole}
 
     def of_sensor(self, name: str) -> Sum:
         """Return the sum of one sensor."""
@@ -93,12 +71,17 @@ class SensorSum(Sum):
 
     def weights_of(self, pattern: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the weights for a pattern of present sensors."""
-        learned = self.rows.get(pattern_key(pattern))
-        return mean_alone(self.patterns, pattern) if learned is None else learned
+        learned = self.weights.get(pattern_key(pattern))
+        if learned is not None:
+            return learned
+        alone = np.zeros(len(pattern))
+        for at in np.flatnonzero(pattern):
+            alone += self.weights[pattern_key(np.arange(len(pattern)) == at)]
+        return np.asarray(alone / pattern.sum())
 
     def weight_table(self) -> NDArray[np.float64]:
         """Return the weights (2^n, n) for an export; bit s of a row number stands for sensor s."""
-        n = len(self.weights)
+        n = len(next(iter(self.weights)))
         if n > _MOST_IN_TABLE:
             raise InputError(
                 f"a model of {n} sensors cannot be exported; at most"
@@ -111,25 +94,15 @@ class SensorSum(Sum):
         return table
 
 
-def mean_alone(
-    patterns: Mapping[str, NDArray[np.float64]], present: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return the weights that sensors have alone, divided by the number of present sensors."""
-    alone = np.zeros(len(present))
-    for at in np.flatnonzero(present):
-        alone += patterns[pattern_key(np.arange(len(present)) == at)]
-    return np.asarray(alone / present.sum())
-
-
 def pattern_key(pattern: NDArray[np.bool_]) -> str:
     """Return a pattern of present sensors as a string of zeros and ones."""
     return "".join("1" if is_present else "0" for is_present in pattern.tolist())
 
 
-def read_rows(sensors: tuple[Any, ...], stored: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Read the rows of weights in a model file; raise a ValueError if they are inconsistent."""
-    n = len(sensors)
-    rows = {str(key): np.array(row, np.float64) for key, row in stored.items()}
+def read_rows(fusion: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Read the weights of sensors in a model file; raise a ValueError if they are inconsistent."""
+    sensors, n = fusion["sensors"], len(fusion["sensors"])
+    rows = {str(key): np.array(row, np.float64) for key, row in fusion["weights"].items()}
     alone = {pattern_key(np.arange(n) == at) for at in range(n)}
     if (
         not n
@@ -138,5 +111,5 @@ def read_rows(sensors: tuple[Any, ...], stored: Mapping[str, Any]) -> dict[str, 
         or any(row.shape != (n,) or not np.isfinite(row).all() for row in rows.values())
         or not alone <= rows.keys()
     ):
-        raise ValueError(f"fusion: {stored!r} does not describe weights of {sensors}")
+        raise ValueError(f"fusion: {fusion!r} does not describe weights of sensors")
     return rows
