@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,18 +31,13 @@ from sensorseq.training.labels import draw_entropy, read_labels
 _MOST_WEIGHED = 6
 
 
-class FittedSensors(NamedTuple):
-    """The classifier of each sensor, the model that joins them, and their scores."""
-
-    classifiers: dict[str, SensorLSTMClassifier]
-    joint: TrainedModel
-    features: FeatureChoice
-
-
 def fit_sensors(
     estimator: SensorLSTMClassifier, X: Any, y: Any, sample_weight: ArrayLike | None, groups: Any
-) -> FittedSensors:
-    """Fit a copy of the estimator for each sensor; see `SensorFusionClassifier.fit`."""
+) -> tuple[dict[str, SensorLSTMClassifier], TrainedModel, FeatureChoice]:
+    """Fit a copy of the estimator for each sensor; see `SensorFusionClassifier.fit`.
+
+    Return the classifiers, the model that joins them but lacks their models, and their scores.
+    """
     _check_estimator(estimator)
     windows = _read(X, y, groups)
     checked = check_sample_weight(sample_weight, len(windows))
@@ -78,7 +73,7 @@ def fit_sensors(
     probabilities = softmax(joined[lacks != EMPTY])
     shares = learn_shares(estimator.get_params(deep=False), probabilities)
     scores = _describe(list(windows), joint, logits, present, *truth)
-    return FittedSensors(classifiers, TrainedModel(classes, {}, joint, shares=shares), scores)
+    return classifiers, TrainedModel(classes, {}, joint, shares=shares), scores
 
 
 def _read(X: Any, y: Any, groups: Any) -> SensorWindows:

@@ -74,7 +74,8 @@ class TrainedModel(ProbabilityModel):
 
     def with_input(self, **changes: Any) -> "TrainedModel":
         """Return a model of one sensor with changed fields of its input."""
-        return replace(self, inputs={UNNAMED: replace(self.input, **changes)})
+        changed = replace(self.input, **changes)
+        return replace(self, inputs=dict.fromkeys(self.inputs, changed))
 
     @property
     def lstm(self) -> LstmMember:

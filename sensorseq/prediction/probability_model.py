@@ -152,32 +152,32 @@ class ProbabilityModel:
         refuse_empty(lacks, self.missing, *words)
 
     def cut(self, X: Any, hop_s: float | None = None) -> Any:
-        """Cut recordings into windows as in training; return anything else unchanged."""
-        if self.names_sensors:
-            is_mapping = isinstance(X, Mapping) and any(map(_are_recordings, X.values()))
-            return self._cut_sensors(X, hop_s) if is_mapping else X
-        if not _are_recordings(X):
-            return X
-        return self.input.cut([X] if isinstance(X, Recording) else X, hop_s)
+        """Cut recordings into windows as in training; return anything else unchanged.
 
-    def _cut_sensors(self, recordings: Mapping[str, Any], hop_s: float | None) -> SensorWindows:
-        """Cut the recordings of each sensor into windows as in training, and align them."""
+        The recordings of several sensors are given by the name of the sensor, and their windows are
+        aligned.
+        """
+        recordings = X if self.names_sensors else {UNNAMED: X}
+        given = recordings.values() if isinstance(recordings, Mapping) else ()
+        if not any(map(_are_recordings, given)):
+            return X
         sets, slops = {}, []
         problem: WindowError | None = None
         for name, of_sensor in recordings.items():
             check_sensor(name, list(self.inputs))
             slops.append(self.inputs[name].plan(hop_s).options.slop_s)
-            if isinstance(of_sensor, Recording):
-                of_sensor = [of_sensor]
             try:
-                with noting(f"in the recordings of sensor {name!r}"):
-                    sets[name] = self.inputs[name].cut(of_sensor, hop_s)
+                with in_sensor(name, "recordings"):
+                    several = [of_sensor] if isinstance(of_sensor, Recording) else of_sensor
+                    sets[name] = self.inputs[name].cut(several, hop_s)
             except WindowError as error:  # the recordings are too short, or there are none
                 if self.missing == "error":
                     raise
                 problem = error
         if problem is not None and not sets:
             raise problem
+        if not self.names_sensors:
+            return sets[UNNAMED]
         slop_s = None if None in slops else max(slop for slop in slops if slop is not None)
         missing = "error" if self.missing == "error" else "expected"  # without "outside"
         return align_sensors(sets, slop_s=slop_s, missing=missing)
@@ -229,9 +229,9 @@ class ProbabilityModel:
         return join_sensors_outside(found, channels, n_windows)
 
 
-def in_sensor(name: str) -> AbstractContextManager[None]:
-    """Add the name of a sensor, if it has one, to errors about its windows."""
-    return noting(f"in the windows of sensor {name!r}") if name else nullcontext()
+def in_sensor(name: str, what: str = "windows") -> AbstractContextManager[None]:
+    """Add the name of a sensor, if it has one, to errors about its windows or recordings."""
+    return noting(f"in the {what} of sensor {name!r}") if name else nullcontext()
 
 
 def _are_recordings(X: Any) -> bool:

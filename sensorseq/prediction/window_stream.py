@@ -49,6 +49,9 @@ class WindowStream:
         Rate of the samples.
     window_s, hop_s : float
         Length of the windows, and time between their starts, in seconds.
+    slop_s : float or None
+        The largest distance in seconds between a window's start and a multiple of the hop; None if
+        windows may start at any time.
     latency_s : float
         Delay of a window after its end, due to filters that look ahead.
     n_outside : int
@@ -98,6 +101,7 @@ class WindowStream:
         self._clock_rate = self._window_rate * (rate / self._rate if self._is_same_rate else 1.0)
         self._n_window = self._plan.window_samples(self._rate)
         self.window_s = self._n_window / self._window_rate
+        self.slop_s = use.slop_s
         hop_s = use.window_s if use.hop_s is None else use.hop_s
         self.hop_s = float(hop_s)
         self._hop = hop_s * self._window_rate
@@ -106,14 +110,6 @@ class WindowStream:
         self.n_outside = 0
         self._begin(0.0)
         self.latency_s: float = self._resampler.latency_s + self._steps.latency_s
-
-    @property
-    def slop_s(self) -> float | None:
-        """The largest distance in seconds between a window's start and a multiple of the hop.
-
-        The distance is None if windows may start at any time.
-        """
-        return self._use.slop_s
 
     @property
     def newest_s(self) -> float | None:
