@@ -26,6 +26,7 @@ from sensorseq.sensor_windows import (
     check_complete,
 )
 
+_FEWER = "give fewer windows at a time"
 Rows = Union[slice, NDArray[np.int64]]
 """The rows of X that have a sensor."""
 
@@ -127,7 +128,7 @@ class ProbabilityModel:
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return all sensors' logits (n_sensors, n, K) and `lacks` (n, n_sensors); see `gaps`."""
-        with within_memory("give fewer windows at a time"):
+        with within_memory(_FEWER):
             n_windows, of_sensors = self.read(X, lengths)
             logits = np.zeros((len(self.inputs), n_windows, len(self.classes)))
             lacks = np.full((n_windows, len(self.inputs)), EMPTY, np.int8)
@@ -144,7 +145,10 @@ class ProbabilityModel:
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return logits (n, K) (zeros for an EMPTY window) and `lacks` (n,); see `gaps`."""
-        return self.sum.join(*self.of_sensors(X, lengths))
+        if self.names_sensors:
+            return self.sum.join(*self.of_sensors(X, lengths))
+        with within_memory(_FEWER):  # without the arrays of `of_sensors`, for speed
+            return self.input.logits_and_lacks(self.input.read(X, lengths), self.sum)
 
     def check_not_empty(self, lacks: NDArray[np.int8]) -> None:
         """Raise an InputError if a window is EMPTY and therefore cannot be classified."""

@@ -228,7 +228,8 @@ class DecisionStream:
         self, samples: ArrayLike, timestamps_s: ArrayLike | None = None
     ) -> list[StreamDecision]:
         windows = self.sensors[UNNAMED].push(samples, timestamps_s)
-        return self._smoothed(self._decide([{UNNAMED: window} for window in windows]))
+        rows = [{UNNAMED: window} for window in windows]
+        return self._smoothed(self._decide(rows)) if rows else []
 
     def _push_sensor(
         self, sensor: str, samples: ArrayLike, timestamps_s: ArrayLike

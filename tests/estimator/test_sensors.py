@@ -191,8 +191,7 @@ def test_windows_in_which_a_channel_has_no_number_are_not_trained_on():
 
 
 def test_a_pattern_that_the_fit_never_saw_is_the_mean_of_its_sensors():
-    alone = {"100": [2.0, 0, 0], "010": [0, 1.0, 0], "001": [0, 0, 4.0]}
-    rows = {key: np.array(row) for key, row in alone.items()}
+    rows = dict(zip(("100", "010", "001"), np.diag([2.0, 1.0, 4.0]), strict=True))
     joint = SensorSum({}, rows, np.zeros(2))
     np.testing.assert_array_equal(joint.weights_of(np.array([True, False, True])), [1, 0, 2])
 
