@@ -116,6 +116,10 @@ class DecisionStream:
             self.channels, self.sample_rate_hz = first.channels, first.sample_rate_hz
         self.latency_s = max(sensor.latency_s for sensor in self.sensors.values())
         self.latency_s += smoothing.n_later * self.hop_s
+        if max_wait_s is not None and not self.names_sensors:
+            raise ArgumentError(
+                f"max_wait_s={max_wait_s!r} is for a stream of several sensors; leave it out."
+            )
         self._wait_s = self.hop_s if max_wait_s is None else float(max_wait_s)
         self._slop_s = self._common_slop_s() if self.names_sensors else 0.0
         self.n_decisions = self.n_dropped = self.n_late = 0
@@ -203,8 +207,8 @@ class DecisionStream:
         timestamps_s : array-like of shape (n,), optional
             Times in seconds. A sample is ignored if its time is not finite, or so large that floats
             do not resolve half a sample period. Without times, no sample may be missing, because
-            sample i is assumed to be at time i / `sample_rate_hz`. Several sensors need
-            times, which are on the same clock.
+            sample i is assumed to be at time i / `sample_rate_hz`. Several sensors need times, on
+            the same clock.
 
         Returns
         -------
