@@ -188,7 +188,8 @@ def head_unchecked(model: Any, few: WindowSet) -> Any:
 def all_layers(model: Any, few: WindowSet) -> Any:
     """Train the networks at a low rate with an L2 penalty toward the old weights (L2-SP)."""
     moved = copy.copy(model)
-    X, _ = moved.model_.scaled(moved.model_.read(few.X))
+    of_sensor = moved.model_.input
+    X, _ = of_sensor.scaled(of_sensor.read(few.X))
     y = torch.from_numpy(np.searchsorted(model.classes_, few.y))
     for module in moved.modules_:
         weights = list(module.parameters())

@@ -43,7 +43,7 @@ from sensorseq import (
 )
 from sensorseq.estimator import AnyClassifier
 from sensorseq.options import ReadOptions
-from sensorseq.prediction.fused import cut_sensors
+from sensorseq.prediction import TrainedModel
 
 SENSORS = {"files": ["pro_*.csv", "imu_*.csv*"], "pair": "{sensor}_{recording}.*"}
 WINDOW_S, N_FOLDS = 5.0, 5
@@ -93,6 +93,13 @@ def with_holes(windows: WindowSet, seed: int) -> NDArray[Any]:
     return np.where(((into_s >= 0) & (into_s < GAP_S))[:, :, None], np.nan, windows.X)
 
 
+def with_missing(model: SensorFusionClassifier, missing: str) -> TrainedModel:
+    """Return the trained model with a different treatment of missing sensors."""
+    trained = model.model_
+    inputs = {name: replace(each, missing=missing) for name, each in trained.inputs.items()}
+    return replace(trained, inputs=inputs)
+
+
 def score_failures(model: SensorFusionClassifier, healthy: Recordings) -> dict[str, list[float]]:
     """Return the accuracy for each failure of each sensor, without and with masking."""
     label_of = {recording.recording_id: recording.label for recording in healthy["imu"]}
@@ -103,13 +110,11 @@ def score_failures(model: SensorFusionClassifier, healthy: Recordings) -> dict[s
             cases[f"{sensor} {failure}"] = {**healthy, name: failed}
     scores = {}
     for case, recordings in cases.items():
-        windows = cut_sensors(model.model_.models, recordings, "error")
+        windows = with_missing(model, "error").cut(recordings)
         y = [label_of[name] for name in np.asarray(windows.recording_id).tolist()]
         X = {name: of_sensor.X for name, of_sensor in windows.sensors.items()}
         for prefix, missing in (("", "expected"), ("masked ", "outside")):
-            trained = model.model_.models.items()
-            models = {name: replace(of_sensor, missing=missing) for name, of_sensor in trained}
-            predicted = replace(model.model_, models=models).predict(X)
+            predicted = with_missing(model, missing).predict(X)
             scores[prefix + case] = [float(np.mean(predicted == np.asarray(y))), np.nan]
     return scores
 

@@ -7,7 +7,6 @@ same processor, its results equal those of the trained estimator bit for bit.
 from importlib.metadata import PackageNotFoundError, version
 
 from sensorseq_runtime import errors
-from sensorseq_runtime.prediction.fused import FusedModel
 from sensorseq_runtime.prediction.loading import load
 from sensorseq_runtime.prediction.model import TrainedModel
 from sensorseq_runtime.recording import Channel, Recording
@@ -19,7 +18,6 @@ except PackageNotFoundError:  # this copy is not installed
 
 __all__ = [
     "Channel",
-    "FusedModel",
     "Recording",
     "TrainedModel",
     "errors",

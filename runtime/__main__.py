@@ -18,11 +18,10 @@ from sensorseq_runtime import TrainedModel, __version__
 from sensorseq_runtime.errors import InputError, RecordingError, SensorseqError
 from sensorseq_runtime.io.atomic import write_whole
 from sensorseq_runtime.prediction import live
-from sensorseq_runtime.prediction.fused import FusedModel
 from sensorseq_runtime.prediction.loading import load_classifier
 from sensorseq_runtime.prediction.network import usable_threads
 from sensorseq_runtime.prediction.outside import report_outside
-from sensorseq_runtime.prediction.stream import prediction_plan
+from sensorseq_runtime.prediction.stream import DecisionStream
 from sensorseq_runtime.recording import Channel, Recording
 from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH
 from sensorseq_runtime.sequence.timeline import spans_as_csv
@@ -104,9 +103,8 @@ def _stream(options: argparse.Namespace) -> None:
     model = load_classifier(options.model, strict=options.strict)
     say = (lambda _: None) if options.quiet else _warn
 
-    def make() -> live.AnyStream:
-        stream = live.stream_of(
-            model,
+    def make() -> DecisionStream:
+        stream = model.stream(
             live.rates_of(options.sample_rate_hz),
             max_gap_s=options.max_gap_s,
             max_delay_s=options.max_delay_s,
@@ -141,7 +139,7 @@ def _stream(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     model = load_classifier(options.model, strict=options.strict)
-    if isinstance(model, FusedModel):
+    if model.names_sensors:
         raise InputError(
             f"{options.model} is a model of several sensors; use `sensorseq predict` or"
             " `sensorseq-run stream`."
@@ -188,7 +186,7 @@ def _predict_log(options: argparse.Namespace, path: Path) -> tuple[list[Any], li
     """Return the segments of a log, in seconds since its start, and the notes to print."""
     model = _models[str(options.model)]
     recording = _read(path, model, options)
-    windows = prediction_plan(model.preparation, options.hop_s).prepare([recording])
+    windows = model.input.plan(options.hop_s).prepare([recording])
     outside = model.outside(windows) if model.has_ranges else None
     if outside is not None and outside.n_outside and options.strict:
         raise InputError(f"{path}: {outside} Leave out --strict to use these windows anyway.")
@@ -203,7 +201,7 @@ def _predict_log(options: argparse.Namespace, path: Path) -> tuple[list[Any], li
 
 def _read(path: Path, model: TrainedModel, options: argparse.Namespace) -> Recording:
     """Read the channels of a CSV log."""
-    preparation = prediction_plan(model.preparation).options
+    preparation = model.input.plan().options
     names, units = tuple(preparation.channels or ()), preparation.units or {}
     time_column = options.time_column or _reading(model).get("time_column")
     parser = live.SampleParser("csv", names, time_column)

@@ -4,16 +4,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any, Protocol
+from typing import Any, Protocol, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, WindowError, check_choice, did_you_mean
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    WindowError,
+    check_choice,
+    did_you_mean,
+)
 from sensorseq.windows import WindowSet
 
 __all__ = ["SensorWindows", "align_sensors"]
 
+UNNAMED = ""  # name of the only sensor if windows are given without the name of their sensor
 MISSING = ("error", "expected")
 _SHARED = ("y", "groups", "recording_id", "split")
 
@@ -176,6 +183,36 @@ def have_numbers(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
     for at in range(0, len(X), rows):
         is_present[at : at + rows] = np.isfinite(X[at : at + rows]).any(axis=(1, 2))
     return is_present & (np.asarray(windows.lengths) > 0)
+
+
+def check_complete(windows: SensorWindows, sensors: Sequence[str]) -> None:
+    """Raise an InputError if a window lacks one of these sensors of a model."""
+    present = np.zeros((len(windows), len(sensors)), bool)
+    for at, name in enumerate(windows.sensors):
+        present[:, list(sensors).index(name)] = windows.present[:, at]
+    if not present.all():
+        lacks = [
+            f"{name!r} in {n} of {len(present)} windows"
+            for name, n in zip(sensors, (~present).sum(axis=0).tolist())
+            if n
+        ]
+        raise InputError(
+            f"windows lack sensors: {', '.join(lacks)}. Fit with missing='expected' to predict"
+            " from the other sensors, or leave these windows out."
+        )
+
+
+AnyWindows = Union[WindowSet, SensorWindows]
+
+
+def window_set_of(X: Any) -> AnyWindows | None:
+    """Return X if it is a WindowSet or SensorWindows, which may have labels; otherwise None."""
+    return X if isinstance(X, (WindowSet, SensorWindows)) else None
+
+
+def sets_of(windows: AnyWindows) -> Mapping[str, WindowSet]:
+    """Return the windows of each sensor by its name, which is empty for a WindowSet."""
+    return windows.sensors if isinstance(windows, SensorWindows) else {UNNAMED: windows}
 
 
 def are_sensors(X: Any) -> bool:

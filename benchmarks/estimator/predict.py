@@ -27,7 +27,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
     clf.fit(X, np.arange(SHAPE[0]) % N_CLASSES)
     window = X[:1]
     module = clf.module_
-    scaled = clf.model_.read(window).scaled(clf.scaler_, "float32")
+    scaled = clf.model_.input.read(window).scaled(clf.scaler_, "float32")
     head = module.linear.weight[None], module.linear.bias[None]
     weights = [tensor.detach().contiguous() for tensor in (*module.lstm.layer(0, 1), *head)]
     arguments = (torch.from_numpy(scaled)[None], None, *weights, None, None, None)

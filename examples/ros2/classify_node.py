@@ -19,7 +19,7 @@ from rclpy.qos import qos_profile_sensor_data
 from rosidl_runtime_py.utilities import get_message
 from std_msgs.msg import String
 
-from sensorseq_runtime import FusedModel, load
+from sensorseq_runtime import load
 from sensorseq_runtime.errors import SensorseqError
 
 
@@ -39,11 +39,10 @@ class ClassifyNode(Node):
         self.declare_parameter("silent_s", 1.0)
         model = load(self.get_parameter("model").value)
         self.silent_s = float(self.get_parameter("silent_s").value)
-        self.stream, self.is_fused = model.stream(), isinstance(model, FusedModel)
-        sensors = self.stream.sensors if self.is_fused else {"": self.stream}
+        self.stream = model.stream()
         self.paths: dict[str, list[str]] = {}  # fields of each topic
         self.sensor_of: dict[str, str] = {}
-        for sensor, own in sensors.items():
+        for sensor, own in self.stream.sensors.items():
             if not all("." in name for name in own.channels):
                 names = ", ".join(own.channels)
                 raise ValueError(f"channels {names} are not TOPIC.FIELD; train on ROS 2 bags.")
@@ -87,7 +86,7 @@ class ClassifyNode(Node):
         if abs(late_s := now_s - stamp_s) > 10.0:  # the delay from a sensor to this node
             far = f"{topic}: stamps are {late_s:.0f} s late: they are empty or from another clock"
             self.get_logger().warning(far, throttle_duration_sec=10.0)
-        named = (self.sensor_of[topic],) if self.is_fused else ()
+        named = (self.sensor_of[topic],) if self.stream.names_sensors else ()
         try:
             sample = [[field_of(message, path) for path in self.paths[topic]]]
             decisions = self.stream.push(*named, sample, [stamp_s])

@@ -107,15 +107,15 @@ def diagnose(
 
 def _model_of_sensor(model: "AnyClassifier", sensor: str | None) -> "SensorLSTMClassifier":
     """Return the model itself, or the model of one of its sensors."""
-    from sensorseq.estimator import SensorFusionClassifier
+    from sensorseq.estimator import classifiers_of
 
-    models = {}
-    if isinstance(model, SensorFusionClassifier):
-        models = model.sensors_
-        if sensor in models:
-            return models[sensor]
-    elif sensor is None:
-        return model
+    models = classifiers_of(model)
+    if not model.model_.names_sensors:
+        if sensor is None:
+            return next(iter(models.values()))
+        models = {}
+    elif sensor in models:
+        return models[sensor]
     names = ", ".join(models) or "only one sensor"
     problem = "no --sensor is given" if sensor is None else f"--sensor {sensor} is not known"
     raise ArgumentError(

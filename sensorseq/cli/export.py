@@ -138,30 +138,24 @@ def export(
     model = load_model(model_file)
     model.to_onnx(output, lengths=lengths, steps=steps, **_export_options(options, model))
     from sensorseq.export.windows import stored_steps
-    from sensorseq.prediction.fused import FusedModel
 
     result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
     classes = ", ".join(map(str, model.classes_.tolist()))
     lines = [f"{output}: probabilities of {classes}{was_there}"]
-    models = model.model_.models if isinstance(model.model_, FusedModel) else {"": model.model_}
-    for name, trained in models.items():
+    for name, of_sensor in model.model_.inputs.items():
         of, argument = (f" of {name}", f"lengths_{name}") if name else ("", "lengths")
-        if trained.had_lengths if lengths is None else lengths:
+        if of_sensor.had_lengths if lengths is None else lengths:
             lines.append(f"Give the graph the number of valid steps of each window as {argument}.")
-        if not steps and (outside := [step.kind for step in stored_steps(trained.preparation)]):
+        if not steps and (outside := [step.kind for step in stored_steps(of_sensor.preparation)]):
             lines.append(f"Windows{of} need these steps before the graph: {', '.join(outside)}.")
     difference = None
     if check is not None:
         from sensorseq.export.to_onnx import TOLERANCE, onnx_difference
         from sensorseq.io.prepared import read_one_or_several
-        from sensorseq.sensor_windows import SensorWindows
 
         with naming(check):
             windows = read_one_or_several(check)
-            if isinstance(windows, SensorWindows):
-                difference = onnx_difference(model.model_, output, windows)
-            else:
-                difference = onnx_difference(model.model_, output, windows.X, windows.lengths)
+            difference = onnx_difference(model.model_, output, windows)
         result |= {"n_windows": len(windows), "largest_difference": difference}
         lines.append(
             f"onnxruntime and the model differ by at most {difference:.1e} on"
@@ -174,16 +168,14 @@ def export(
 
 def _export_options(options: Mapping[str, Any], model: "AnyClassifier") -> dict[str, Any]:
     """Return the options of an export; for several sensors, refuse options for one sensor only."""
-    from sensorseq.estimator import SensorFusionClassifier
-
-    if not isinstance(model, SensorFusionClassifier):
+    if not model.model_.names_sensors:
         return dict(options)
     allowed = {name: options[name] for name in _FOR_ALL_SENSORS if name in options}
     for name, value in options.items():
         if name not in allowed and value != _UNSET.get(name):
             raise ArgumentError(
                 f"--{_NAMES.get(name, name.replace('_', '-'))} cannot apply to all sensors"
-                f" ({', '.join(model.sensors_)}); leave it out."
+                f" ({', '.join(model.model_.inputs)}); leave it out."
             )
     return allowed
 

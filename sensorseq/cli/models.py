@@ -21,7 +21,7 @@ from sensorseq.preprocessing.options import PreparationOptions
 
 if TYPE_CHECKING:
     from sensorseq.estimator import AnyClassifier, SensorLSTMClassifier
-    from sensorseq.prediction.loading import AnyModel
+    from sensorseq.prediction.model import TrainedModel
 
 
 def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
@@ -38,7 +38,7 @@ def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
     return model
 
 
-def load_to_predict(path: Path, *, strict: bool = False) -> "AnyModel":
+def load_to_predict(path: Path, *, strict: bool = False) -> "TrainedModel":
     """Load a model like `load_model`, but without importing torch and scikit-learn."""
     from sensorseq.prediction.loading import load_classifier
 

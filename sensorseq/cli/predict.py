@@ -199,8 +199,7 @@ def stream(
         sample_format, time_column=time_column, max_delay_s=max_delay_s, replay=replay, speed=speed
     )
     model = load_to_predict(model_file, strict=strict)
-    decisions = live.stream_of(
-        model,
+    decisions = model.stream(
         live.rates_of(sample_rate_hz),
         max_gap_s=max_gap_s,
         max_delay_s=max_delay_s,

@@ -153,22 +153,23 @@ def adapt(
     the linear layer if that lowers the log-loss. The old training windows are not needed, and a
     test part is not read.
     """
-    from sensorseq.estimator import SensorFusionClassifier
+    from sensorseq.estimator import classifiers_of
 
     was_there = check_output(output, model_file, windows)
     with naming(windows):
         adapted = load_model(model_file).adapt(windows)
     adapted.save(output)
-    if isinstance(adapted, SensorFusionClassifier):
-        adaptations = {
-            name: classifier.adaptation_ for name, classifier in adapted.sensors_.items()
-        }
+    adaptations = {
+        name: classifier.adaptation_ for name, classifier in classifiers_of(adapted).items()
+    }
+    if adapted.model_.names_sensors:
         text = "\n".join([f"{output}{was_there}:", *(f"{k}: {v}" for k, v in adaptations.items())])
         of_sensors = {name: vars(adaptation) for name, adaptation in adaptations.items()}
         print_result({"model": str(output), "sensors": of_sensors}, text, as_json)
         return
-    result = {"model": str(output), **vars(adapted.adaptation_)}
-    print_result(result, f"{output}{was_there}: {adapted.adaptation_}", as_json)
+    (adaptation,) = adaptations.values()
+    result = {"model": str(output), **vars(adaptation)}
+    print_result(result, f"{output}{was_there}: {adaptation}", as_json)
 
 
 @command(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.saving import load_file
-from sensorseq.estimator.sensor_fusion import SensorFusionClassifier
+from sensorseq.estimator.sensor_fusion import SensorFusionClassifier, classifiers_of
 from sensorseq.prediction.decisions import Decisions, RecordingDecision
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
 
@@ -17,6 +17,7 @@ __all__ = [
     "SensorFusionClassifier",
     "SensorLSTMClassifier",
     "StreamDecision",
+    "classifiers_of",
     "load_estimator",
 ]
 

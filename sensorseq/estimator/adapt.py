@@ -78,10 +78,11 @@ def adapt(
     `source` is the SHA-256 of the old model's file. The model's networks may be changed in place.
     """
     few = read_few(model, X, y, groups, lengths)
-    cropped = few.cropped(model.max_timesteps, model.crop)
+    of_sensor = model.input
+    cropped = few.cropped(of_sensor.max_timesteps, of_sensor.crop)
     # Widen the ranges first, so that missing="outside" does not mask channels of the new windows.
-    if model.ranges is not None:
-        model = replace(model, ranges=model.ranges.widened(cropped.X, cropped.lengths))
+    if of_sensor.ranges is not None:
+        model = model.with_input(ranges=of_sensor.ranges.widened(cropped.X, cropped.lengths))
     before = losses(model, few)
     model, share = move_scaling(model, few, cropped, before)
     moved = f"was moved by a fraction of {share:g} toward these windows" if share else "was kept"
@@ -90,7 +91,7 @@ def adapt(
         here = describe_preparation(X)
         earlier = model.preparation or here
         seen = {**earlier["recordings"], **here["recordings"]}
-        model = replace(model, preparation={**earlier, "recordings": seen})
+        model = model.with_input(preparation={**earlier, "recordings": seen})
     return model, Adaptation(
         source,
         len(few),
@@ -112,7 +113,7 @@ def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> 
         if groups is None:  # with fewer than two groups, use the recordings as groups
             is_one_group = X.groups is None or len(np.unique(X.groups)) == 1
             groups = X.recording_id if is_one_group else X.groups
-    windows = model.read(X, lengths)
+    windows = model.input.read(X, lengths)
     n = len(windows)
     if n > MOST_WINDOWS:
         raise InputError(
@@ -129,7 +130,7 @@ def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> 
 
 def losses(model: TrainedModel, few: Windows) -> NDArray[np.float64]:
     """Return the log-loss of each window."""
-    logits, lacks = model.logits_and_lacks_of(few)
+    logits, lacks = model.input.logits_and_lacks(few, model.sum)
     model.check_not_empty(lacks)
     return _log_loss(logits / model.temperature, few.target)
 
@@ -169,10 +170,10 @@ def move_scaling(
             channel_center=old.channel_center + part * (new.channel_center - old.channel_center),
             channel_scale=old.channel_scale * (new.channel_scale / old.channel_scale) ** part,
         )
-        tried.append((scaler, share, losses(replace(model, scaler=scaler), few)))
+        tried.append((scaler, share, losses(model.with_input(scaler=scaler), few)))
     scaler, share, loss = min(tried, key=lambda trial: float(trial[2].mean()))
     moved = _falls(before - loss, few.target, _LEAST_GAIN)
-    return (replace(model, scaler=scaler), share) if moved else (model, 0.0)
+    return (model.with_input(scaler=scaler), share) if moved else (model, 0.0)
 
 
 def _move_head(model: TrainedModel, few: Windows) -> tuple[bool, str]:
@@ -272,7 +273,7 @@ def linear_parts(model: TrainedModel, few: Windows) -> Iterator[LinearPart]:
 
     Yield nothing if there are no linear layers on features and the networks have weight 0.
     """
-    scaled, lengths = model.scaled(few)
+    scaled, lengths = model.input.scaled(few)
     members, weights = model.sum.members, model.sum.used
     layers = [
         (describe(member.describe, scaled, lengths), partial(_add, members, name, weights[name]))

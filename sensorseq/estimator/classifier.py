@@ -73,7 +73,6 @@ from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.decisions import (
     Abstention,
     Decisions,
-    Predictor,
     RecordingDecision,
     softmax,
 )
@@ -106,7 +105,7 @@ class Fitted(Protocol):
     classes_: Any
 
     @property
-    def model_(self) -> Predictor:
+    def model_(self) -> TrainedModel:
         """The trained model."""
 
     def _open(self, X: Any, name: str = "X") -> Any: ...
@@ -118,11 +117,11 @@ class Fitted(Protocol):
 AnyFitted = TypeVar("AnyFitted", bound=Fitted)
 
 
-def _of_model(name: str) -> Any:
-    """Return a property that reads and sets a field of `model_`."""
+def _of_model(name: str, change: Callable[..., TrainedModel] = replace) -> Any:
+    """Return a property that reads a field of `model_`, and sets it with `change`."""
 
     def set_field(self: Any, value: Any) -> None:
-        self.model_ = replace(self.model_, **{name: value})
+        self.model_ = change(self.model_, **{name: value})
 
     def get_field(self: Any) -> Any:
         if not hasattr(self, "model_"):
@@ -619,17 +618,17 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _set_model(self, model: TrainedModel) -> None:
         """Store a model, and the attributes that scikit-learn expects."""
         self.model_ = model
-        self.n_features_in_ = model.flat_timesteps or model.n_channels
+        self.n_features_in_ = model.input.flat_timesteps or model.n_channels
         self.__dict__.pop("feature_names_in_", None)
-        if model.feature_names is not None:
-            self.feature_names_in_ = np.array(model.feature_names, dtype=object)
+        if model.input.feature_names is not None:
+            self.feature_names_in_ = np.array(model.input.feature_names, dtype=object)
 
     # The learned values
 
     classes_ = _of_model("classes")
     temperature_ = _of_model("temperature")
-    scaler_ = _of_model("scaler")
-    preparation_ = _of_model("preparation")
+    scaler_ = _of_model("scaler", TrainedModel.with_input)
+    preparation_ = _of_model("preparation", TrainedModel.with_input)
 
     @property
     def patch_(self) -> Patch | None:
@@ -691,7 +690,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         X = open_windows(X, self.scale, name)
         if not is_table(X):
             return X
-        if self.model_.flat_timesteps is not None:
+        if self.model_.input.flat_timesteps is not None:
             validate_data(self, X, reset=False, skip_check_array=True)
         else:
             refuse_panel(X, name)
@@ -1115,11 +1114,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             reading files.
         """
         windows, model = self._in_memory(X, lengths), self.model_
-        windows, lacks = model.without_failed(windows)
+        windows, lacks = model.input.without_failed(windows)
         model.check_not_empty(lacks)
         return explain(
             model,
-            model.scaled(windows),
+            model.input.scaled(windows),
             model.temperature,
             model.classes,
             label=label,
@@ -1129,7 +1128,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _in_memory(self, X: Any, lengths: ArrayLike | None) -> Windows:
         """Read windows into memory for `explain`."""
         X = self._open(X)
-        windows = self.model_.read(X, lengths)
+        windows = self.model_.input.read(X, lengths)
         if windows.are_stored and windows.X.nbytes > buffer_bytes():
             raise InputError(
                 "X is larger than the buffer for reading files; explain only some of the windows,"

@@ -10,6 +10,8 @@ from scipy.special import log_softmax
 
 from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError
+from sensorseq.prediction.members.sensors import SensorSum
+from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.text import html_table
 
@@ -65,19 +67,19 @@ class Explanation:
 
 @dataclass(frozen=True)
 class SensorPart:
-    """The model of one of several sensors, with the other sensors' contribution as a constant.
+    """The sum of one of several sensors, with the other sensors' contribution as a constant.
 
-    The joint logits of all sensors are the logits of `model` times `weight` (n,), plus
+    The joint logits of all sensors are the logits of `members` times `weight` (n,), plus
     `other_sensors` (n, K).
     """
 
-    model: TrainedModel
+    members: Sum
     weight: NDArray[np.float64]
     other_sensors: NDArray[np.float64]
 
     def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return the joint logits of all sensors for the windows X of this sensor."""
-        return self.weight[:, None] * self.model.sum.logits(X, lengths) + self.other_sensors
+        return self.weight[:, None] * self.members.logits(X, lengths) + self.other_sensors
 
 
 def explain(
@@ -105,6 +107,35 @@ def explain(
     target = whole.argmax(axis=1) if label is None else target_of(classes, label, len(whole))
     contributions = _occlude(scaled, edges, lambda x: log_probability(x)[rows, target])
     return Explanation(classes[target], np.exp(whole[rows, target]), contributions, edges)
+
+
+def explain_sensors(
+    model: TrainedModel, X: Any, *, label: ArrayLike | None, n_regions: int
+) -> dict[str, Explanation]:
+    """Explain each sensor's contribution; see `SensorFusionClassifier.explain`."""
+    joint, (_, of_sensors) = model.sum, model.read(X)
+    assert isinstance(joint, SensorSum)
+    logits, lacks = model.of_sensors(X)
+    model.check_not_empty(lacks.min(axis=1))
+    weights, (joined, _) = joint.weights_for(lacks), joint.join(logits, lacks)
+    target = joined.argmax(axis=1)
+    if label is not None:
+        target = target_of(model.classes, label, len(joined))
+    explanations = {}
+    for at, (name, of_sensor) in enumerate(model.inputs.items()):
+        if name in of_sensors:
+            windows, rows = of_sensors[name]
+            weight = weights[rows, at]
+            other_sensors = joined[rows] - weight[:, None] * logits[at, rows]
+            explanations[name] = explain(
+                SensorPart(joint.of_sensor(name), weight, other_sensors),
+                of_sensor.scaled(of_sensor.without_failed(windows)[0]),
+                model.temperature,
+                model.classes,
+                label=model.classes[target[rows]],
+                n_regions=n_regions,
+            )
+    return explanations
 
 
 def _occlude(

@@ -20,10 +20,10 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.learners.kinds import learners_of
 from sensorseq.prediction.frames import refuse_panel
-from sensorseq.prediction.fusion import refuse_sensors
+from sensorseq.prediction.inputs import PREDICTION_ARGUMENTS, Input, refuse_sensors
 from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.prediction.members.sum import Sum
-from sensorseq.prediction.model import PREDICTION_ARGUMENTS, TrainedModel
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.preparation import Preparation, check_same_preparation
@@ -35,6 +35,7 @@ from sensorseq.prediction.windows import (
 )
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.preprocessing.split import folds_in_time, holdout_by_group
+from sensorseq.sensor_windows import UNNAMED
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.batches import valid_lengths
 from sensorseq.training.inputs import (
@@ -222,10 +223,10 @@ def read_windows(
     if is_table(X):
         # scikit-learn compares the column names with those stored in an estimator
         checker, is_new = BaseEstimator(), earlier is None
-        if earlier is not None and earlier.flat_timesteps is not None:
-            checker.n_features_in_ = earlier.flat_timesteps
-            if earlier.feature_names is not None:
-                checker.feature_names_in_ = np.array(earlier.feature_names, dtype=object)
+        if earlier is not None and earlier.input.flat_timesteps is not None:
+            checker.n_features_in_ = earlier.input.flat_timesteps
+            if earlier.input.feature_names is not None:
+                checker.feature_names_in_ = np.array(earlier.input.feature_names, dtype=object)
         if is_new or hasattr(checker, "n_features_in_"):
             validate_data(checker, X, reset=is_new, skip_check_array=True)
         names = getattr(checker, "feature_names_in_", None)
@@ -233,7 +234,7 @@ def read_windows(
     if is_table(X_val):
         X_val = read_table(X_val, "X_val")
     scale, missing = parameters["scale"], parameters["missing"]
-    earlier_shape = None if earlier is None else earlier.shape
+    earlier_shape = None if earlier is None else earlier.input.shape
     classes = None if earlier is None else earlier.classes
     target = ClassTarget(classes, parameters["class_weight"])
     refuse_sensors(X)
@@ -529,7 +530,7 @@ def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
     findings += check_class_shares(data.train, data.validation, model.classes.tolist())
     if earlier is None:
         warn_of_label_channels(data.windows, data.train, model.channels)
-    model = replace(model, scaler=form.scaler, ranges=ranges).with_lstm(patch=patch)
+    model = model.with_input(scaler=form.scaler, ranges=ranges).with_lstm(patch=patch)
     return ScaledFit(data, model, form, train, validation, (samples, shown), findings)
 
 
@@ -537,10 +538,8 @@ def _new_model(data: FitData, arguments: Mapping[str, Any]) -> TrainedModel:
     """Return a model that has learned only the classes and the shape of the windows."""
     windows = data.windows
     n_timesteps, n_channels = windows.X.shape[1:]
-    return TrainedModel(
-        data.target.learned,
+    of_sensor = Input(
         n_channels,
-        Sum.of_lstm(LstmMember(), len(data.target.learned)),
         flat_timesteps=n_timesteps if windows.is_flat else None,
         feature_names=data.column_names if windows.is_flat else windows.channels,
         n_timesteps=n_timesteps,
@@ -548,19 +547,19 @@ def _new_model(data: FitData, arguments: Mapping[str, Any]) -> TrainedModel:
         preparation=data.preparation(None, continues=False),
         **arguments,
     )
+    members = Sum.of_lstm(LstmMember(), len(data.target.learned))
+    return TrainedModel(data.target.learned, {UNNAMED: of_sensor}, members)
 
 
 def _continued(earlier: TrainedModel, data: FitData, arguments: Mapping[str, Any]) -> TrainedModel:
     """Return the model of an earlier fit, prepared for training on new windows."""
-    return replace(
-        earlier,
-        had_lengths=earlier.had_lengths or data.had_lengths,
+    continued = earlier.with_input(
+        had_lengths=earlier.input.had_lengths or data.had_lengths,
         preparation=data.preparation(earlier.preparation, continues=True),
-        temperature=1.0,
-        shares=None,
-        abstention=None,  # the threshold was chosen for other probabilities
         **arguments,
     )
+    # the threshold was chosen for other probabilities
+    return replace(continued, temperature=1.0, shares=None, abstention=None)
 
 
 def fit_scaling(form: WindowFormat, data: FitData, scale: str | None) -> Scaler | None:
@@ -575,7 +574,7 @@ def fit_scaling(form: WindowFormat, data: FitData, scale: str | None) -> Scaler 
 
 def learn_ranges(data: FitData, earlier: TrainedModel | None) -> TrainedRanges | None:
     """Learn the ranges of all windows of a fit, or widen the ranges of the earlier fit."""
-    ranges = None if earlier is None else earlier.ranges
+    ranges = None if earlier is None else earlier.input.ranges
     if earlier is not None and ranges is None:
         return None
     for windows in (data.windows, data.given_validation):

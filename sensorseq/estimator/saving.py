@@ -28,6 +28,7 @@ from sensorseq.history import History
 from sensorseq.io.atomic import locking
 from sensorseq.io.model_file import SAVE_AGAIN, TakeField, read_model, take_field, write_model
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.inputs import Input
 from sensorseq.prediction.members.choice import LSTM, FeatureChoice
 from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.prediction.members.sum import Sum
@@ -36,6 +37,7 @@ from sensorseq.prediction.network import check_array_names
 from sensorseq.prediction.windows import DTYPES
 from sensorseq.preprocessing.configuration import check_recorded
 from sensorseq.preprocessing.windows.augment import Augmentation
+from sensorseq.sensor_windows import UNNAMED
 from sensorseq.training import EngineChoice
 from sensorseq.training.callbacks import Callback
 from sensorseq.training.engine import TrainingJob
@@ -67,7 +69,7 @@ def model_contents(
     """
     modules = modules_of(model)
     # the model's arguments, because those of the estimator may have been changed since the fit
-    arguments = plain_arguments({**parameters, **model.prediction_arguments})
+    arguments = plain_arguments({**parameters, **model.input.arguments})
     return network_arrays(modules) | model.arrays(), {
         "parameters": arguments,
         **model.description(),
@@ -232,7 +234,7 @@ def packed(model: TrainedModel) -> dict[str, Any]:
         "arrays": arrays | whole.arrays(),
         "description": {
             **whole.description(),
-            "parameters": model.prediction_arguments,
+            "parameters": model.input.arguments,
             **architecture_of(modules[0]),
         },
         "n_networks": len(modules),
@@ -283,15 +285,15 @@ def imported(
     order = np.argsort(labels)
     reorder_outputs(module, order)
     networks = [ModuleNetwork(module.eval(), arguments.get("device", "auto"))]
-    model = TrainedModel(
-        labels[order],
+    of_sensor = Input(
         module.input_size,
-        Sum.of_lstm(LstmMember(networks), len(labels)),
         max_timesteps=arguments.get("max_timesteps"),
         crop=arguments.get("crop", "head"),
         dtype=of_network["dtype"],
         missing=arguments.get("missing", "error"),
     )
+    members = Sum.of_lstm(LstmMember(networks), len(labels))
+    model = TrainedModel(labels[order], {UNNAMED: of_sensor}, members)
     return {**arguments, **of_network, "scale": None}, model
 
 

@@ -16,16 +16,13 @@ from sensorseq.estimator.fit_windows import ScaledFit
 from sensorseq.learners.all_windows import AllWindows
 from sensorseq.learners.weigh import Weighted
 from sensorseq.prediction.decisions import Abstention, below_highest, softmax
-from sensorseq.prediction.fused import FusedModel
-from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.preparation import seen_recordings
-from sensorseq.sensor_windows import SensorWindows
+from sensorseq.sensor_windows import AnyWindows, sets_of, window_set_of
 from sensorseq.training.evaluation import outputs_of
 from sensorseq.training.labels import read_known_labels, read_labels
-from sensorseq.windows import WindowSet
 
 _FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # number of windows for the class frequencies
 _SMALLEST_LOG = -6.0  # lower limit of log-probabilities, so that no class frequency is near zero
@@ -137,13 +134,12 @@ def fit_calibration(
     return temperature
 
 
-def seen_by(model: AnyModel, windows: WindowSet | SensorWindows) -> list[str]:
+def seen_by(model: TrainedModel, windows: AnyWindows) -> list[str]:
     """Return the recordings of `windows` that were used in the fit of a model."""
-    models = model.models if isinstance(model, FusedModel) else {"": model}
-    sets = windows.sensors if isinstance(windows, SensorWindows) else {"": windows}
+    sets = sets_of(windows)
     seen = [
         recording
-        for sensor, of_sensor in models.items()
+        for sensor, of_sensor in model.inputs.items()
         if sensor in sets
         for recording in seen_recordings(of_sensor.preparation, sets[sensor])
     ]
@@ -151,7 +147,7 @@ def seen_by(model: AnyModel, windows: WindowSet | SensorWindows) -> list[str]:
 
 
 def find_abstention(
-    model: AnyModel,
+    model: TrainedModel,
     X: Any,
     y: Any,
     groups: ArrayLike | None,
@@ -163,10 +159,10 @@ def find_abstention(
     """Choose the probability below which to abstain; see `SensorLSTMClassifier.fit_abstention`."""
     check_real("error_rate", error_rate, 0.0, 1.0, low_open=True)
     check_real("confidence", confidence, 0.0, 1.0, low_open=True)
-    if isinstance(X, WindowSet | SensorWindows):
-        y = X.y if y is None else y
-        groups = X.groups if groups is None else groups
-        if seen := seen_by(model, X):
+    if (windows := window_set_of(X)) is not None:
+        y = windows.y if y is None else y
+        groups = windows.groups if groups is None else groups
+        if seen := seen_by(model, windows):
             raise InputError(
                 f"X has {len(seen)} recording(s) that were used for training or validation"
                 f" ({', '.join(seen[:3])}). The model makes fewer errors on these than on new"
@@ -204,7 +200,8 @@ def accuracy_of(
     sample_weight: ArrayLike | None = None,
 ) -> float:
     """Return the accuracy of predictions; see `SensorLSTMClassifier.score`."""
-    y = X.y if y is None and isinstance(X, WindowSet | SensorWindows) else y
+    if y is None and (windows := window_set_of(X)) is not None:
+        y = windows.y
     labels, _ = read_labels(y, len(predicted), "y", classes=classes)
     mark = mark_of_unlabeled({*classes.tolist(), *labels.tolist()})
     if mark is not None and mark not in classes.tolist():

@@ -1,6 +1,6 @@
 """Baselines for the network: the majority class and classic learners."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sensorseq.features import RandomConvolutions
 from sensorseq.features.summary import summary_features
 from sensorseq.preprocessing.scale import fit_scaler
-from sensorseq.sensor_windows import SensorWindows
+from sensorseq.sensor_windows import UNNAMED, AnyWindows, sets_of
 from sensorseq.windows import WindowSet
 
 BASELINES = ("majority", "ridge", "gradient_boosting", "rocket_ridge")
@@ -48,8 +48,8 @@ def make_baseline(name: str, seed: int = 0) -> Any:
 
 def predict_baseline(
     name: str,
-    train: WindowSet | SensorWindows,
-    test: WindowSet | SensorWindows,
+    train: AnyWindows,
+    test: AnyWindows,
     classes: NDArray[Any],
     seed: int = 0,
 ) -> NDArray[np.float64]:
@@ -75,21 +75,26 @@ def predict_baseline(
     return scores
 
 
-def _learn_features(name: str, train: WindowSet | SensorWindows) -> Callable[[Any], Any]:
+def _learn_features(name: str, train: AnyWindows) -> Callable[[Any], Any]:
     """Return a function that computes a baseline's features, concatenated over the sensors."""
-    if isinstance(train, SensorWindows):
-        describe = {key: _learn_features(name, part) for key, part in _filled(train).items()}
-        return lambda windows: np.concatenate(
-            [describe[key](part) for key, part in _filled(windows).items()], axis=1
+    if name != "rocket_ridge":
+        return lambda windows: _of_sets(
+            [summary_features(part.X, part.lengths) for part in _filled(windows).values()]
         )
-    if name == "rocket_ridge":
-        return describe_by_convolutions(train)
-    return lambda windows: summary_features(windows.X, windows.lengths)
+    describe = {key: describe_by_convolutions(part) for key, part in _filled(train).items()}
+    return lambda windows: _of_sets([describe[key](part) for key, part in _filled(windows).items()])
 
 
-def _filled(windows: SensorWindows) -> dict[str, WindowSet]:
-    """Return the windows of each sensor, with zeros where data are missing."""
-    return {key: replace(part, X=np.nan_to_num(part.X)) for key, part in windows.sensors.items()}
+def _of_sets(features: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
+    return features[0] if len(features) == 1 else np.concatenate(features, axis=1)
+
+
+def _filled(windows: AnyWindows) -> Mapping[str, WindowSet]:
+    """Return the windows of each sensor, with zeros where one of several sensors has no data."""
+    sets = sets_of(windows)
+    if UNNAMED in sets:
+        return sets
+    return {key: replace(part, X=np.nan_to_num(part.X)) for key, part in sets.items()}
 
 
 def describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray[np.floating]]:

@@ -17,12 +17,12 @@ from sensorseq.evaluation.calibration import (
     resampling_weights,
 )
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.sensor_windows import SensorWindows
+from sensorseq.sensor_windows import AnyWindows
 from sensorseq.sequence import Span, Timeline, timeline_of
 from sensorseq.sequence.scores import DRIVE_SCORES, count_drive, drive_scores
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.sequence.timeline import spans_by_recording
-from sensorseq.windows import WindowSet, iter_recordings
+from sensorseq.windows import iter_recordings
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ class DriveEvaluation:
 
 
 def evaluate_drives(
-    windows: WindowSet | SensorWindows,
+    windows: AnyWindows,
     probability: Floats,
     classes: NDArray[Any],
     smoothing: Smoothing = USUAL_SMOOTHING,
@@ -86,7 +86,7 @@ def evaluate_drives(
 
     Parameters
     ----------
-    windows : WindowSet or SensorWindows
+    windows : WindowSet, or windows of several sensors
         Windows with labels, recordings and start times.
     probability : ndarray of shape (n, k)
     classes : ndarray of shape (k,)

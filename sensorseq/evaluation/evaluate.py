@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 
 from sensorseq.errors import ArgumentError, InputError, SplitError
-from sensorseq.estimator import AnyClassifier, SensorFusionClassifier, SensorLSTMClassifier
+from sensorseq.estimator import AnyClassifier, classifiers_of
 from sensorseq.estimator.uncertainty import seen_by
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
 from sensorseq.evaluation.calibration import check_known_labels, plain_interval
@@ -20,7 +20,7 @@ from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compar
 from sensorseq.prediction.outside import OutsideWindows, join_outside
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.windows.balance import balance_indices
-from sensorseq.sensor_windows import SensorWindows
+from sensorseq.sensor_windows import AnyWindows
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.text import plural
 from sensorseq.training.prepared_windows import augment_as_configured
@@ -41,7 +41,7 @@ class FoldWindows:
     notes: tuple[str, ...] = ()
 
 
-def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
+def choose_fold_windows(windows: AnyWindows) -> FoldWindows:
     """From windows cut with ``train_hop_s``, choose the windows on the grid of ``hop_s``.
 
     If the windows' configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are
@@ -73,7 +73,7 @@ def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
     return FoldWindows(rows, protocol, _coarse_recordings(windows, train_hop_s, hop_s))
 
 
-def check_whole_recordings(windows: WindowSet | SensorWindows) -> None:
+def check_whole_recordings(windows: AnyWindows) -> None:
     """Raise an error unless each recording is in a single group, so that no fold splits it."""
     if windows.recording_id is None:
         return
@@ -232,7 +232,7 @@ class Comparison:
 
 def evaluate_test(
     model: AnyClassifier,
-    windows: WindowSet | SensorWindows,
+    windows: AnyWindows,
     *,
     baselines: Sequence[str] = BASELINES,
     include_seen: bool = False,
@@ -274,7 +274,7 @@ def evaluate_test(
     notes = _test_notes(evaluation, test, seen, dominant, is_recorded=is_recorded)
     train = None
     if windows.split is not None:  # the windows that the model was trained on
-        refitted = [classifier.refitted_ for classifier in _classifiers(model).values()]
+        refitted = [classifier.refitted_ for classifier in classifiers_of(model).values()]
         parts = ["train", "validation"] if all(refitted) else ["train"]
         train = windows.take(np.flatnonzero(np.isin(windows.split, parts)))
     if train is None or not len(train):
@@ -307,20 +307,15 @@ def evaluate_test(
     )
 
 
-def _classifiers(model: AnyClassifier) -> dict[str, SensorLSTMClassifier]:
-    """Return the classifier of each sensor; a single classifier has the name ""."""
-    return model.sensors_ if isinstance(model, SensorFusionClassifier) else {"": model}
-
-
 def _records_training_data(model: AnyClassifier) -> bool:
     """Test whether a model lists the recordings that it was trained on."""
-    classifiers = _classifiers(model).values()
-    return all(classifier.preparation_ is not None for classifier in classifiers)
+    of_sensors = model.model_.inputs.values()
+    return all(of_sensor.preparation is not None for of_sensor in of_sensors)
 
 
 def _test_notes(
     evaluation: Evaluation,
-    test: WindowSet | SensorWindows,
+    test: AnyWindows,
     seen: Sequence[str],
     dominant: Sequence[DominantRecording],
     *,
@@ -348,7 +343,7 @@ def _test_notes(
     return notes
 
 
-def _refuse_seen(seen: Sequence[str], test: WindowSet | SensorWindows) -> None:
+def _refuse_seen(seen: Sequence[str], test: AnyWindows) -> None:
     some = ", ".join(seen[:3]) + (" ..." if len(seen) > 3 else "")
     by_time = PreparationOptions.recorded(test.provenance).split_by == "time"
     advice = (
@@ -369,7 +364,7 @@ def _refuse_seen(seen: Sequence[str], test: WindowSet | SensorWindows) -> None:
 
 def evaluate_folds(
     model: AnyClassifier,
-    windows: WindowSet | SensorWindows,
+    windows: AnyWindows,
     n_folds: int,
     *,
     baselines: Sequence[str] = BASELINES,
@@ -465,7 +460,7 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
 
 
 def scorer(
-    windows: WindowSet | SensorWindows, classes: NDArray[Any], seed: int = 0
+    windows: AnyWindows, classes: NDArray[Any], seed: int = 0
 ) -> Callable[[NDArray[np.float64]], Evaluation]:
     """Return a function that scores predictions for these windows, always with the same seed."""
     return partial(
@@ -478,13 +473,13 @@ def scorer(
     )
 
 
-def _labels(windows: WindowSet | SensorWindows) -> NDArray[Any]:
+def _labels(windows: AnyWindows) -> NDArray[Any]:
     if windows.y is None:
         raise InputError("the windows have no labels to compare with; use predict for them.")
     return windows.y
 
 
-def _balanced(train: WindowSet | SensorWindows, seed: int) -> NDArray[np.int64]:
+def _balanced(train: AnyWindows, seed: int) -> NDArray[np.int64]:
     """Balance a training fold as configured for the train part of the windows."""
     options = PreparationOptions.recorded(train.provenance)
     if options.balance is None:
@@ -499,7 +494,7 @@ def _balanced(train: WindowSet | SensorWindows, seed: int) -> NDArray[np.int64]:
     )
 
 
-def _dominant(windows: WindowSet | SensorWindows) -> tuple[DominantRecording, ...]:
+def _dominant(windows: AnyWindows) -> tuple[DominantRecording, ...]:
     if windows.recording_id is None:
         return ()
     labels, ids = _labels(windows), np.asarray(windows.recording_id)
@@ -513,7 +508,7 @@ def _dominant(windows: WindowSet | SensorWindows) -> tuple[DominantRecording, ..
     return tuple(dominant)
 
 
-def _notes(evaluation: Evaluation, windows: WindowSet | SensorWindows) -> list[str]:
+def _notes(evaluation: Evaluation, windows: AnyWindows) -> list[str]:
     notes = []
     if evaluation.n_groups < FEW_GROUPS:
         notes.append(

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,10 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.leakage import LeakageReport, find_leakage
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.inspection.window_checks import check_shares, check_windows
-from sensorseq.io.model_file import SAVE_AGAIN, arrays_below, read_model
+from sensorseq.io.model_file import SAVE_AGAIN, read_model, take_field
 from sensorseq.io.prepared import PreparedFile, sensors_in
 from sensorseq.options import ReadOptions, as_options, takes_options
-from sensorseq.prediction.fusion import Fusion
+from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.windows import Windows
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
@@ -428,11 +429,8 @@ def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     arrays, description = read_model(file)
     if "fusion" in description:
         with refusing(ModelFileError, f"{file} is inconsistent", SAVE_AGAIN, but=ModelFileError):
-            names = Fusion.restore(description["fusion"]).sensors
-            each = {
-                name: _describe_model(file, arrays_below(arrays, f"sensor.{at}."), part)
-                for at, (name, part) in enumerate(zip(names, description["sensors"], strict=True))
-            }
+            take = partial(take_field, description, path=file)
+            each = sensors_of(arrays, take, partial(_describe_model, file))
         return {"kind": "model", "path": str(file), "sensors": each}
     return _describe_model(file, arrays, description)
 

@@ -4,7 +4,7 @@ import json
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +14,14 @@ from numpy.typing import NDArray
 from sensorseq.errors import SensorseqError, WindowError, printable
 from sensorseq.evaluation.raw_recordings import (
     find_sources,
-    models_by_sensor,
     plans_of,
-    read_recording,
     recordings_of_sensors,
 )
 from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import ChannelFacts, RecordingFacts, measure
 from sensorseq.options import ReadOptions
 from sensorseq.prediction.decisions import recording_prediction
-from sensorseq.prediction.fused import FusedModel, cut_sensors
-from sensorseq.prediction.loading import AnyModel
+from sensorseq.prediction.inputs import Input
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.preprocessing.cutting import RecordingPlan
@@ -35,11 +32,10 @@ from sensorseq.readers.find import check_form_is_used
 from sensorseq.readers.stamps import clock_of, date_of, describe_clock
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import LabelSpan, Recording
-from sensorseq.sensor_windows import SensorWindows
+from sensorseq.sensor_windows import UNNAMED, AnyWindows, have_numbers, sets_of
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
-from sensorseq.windows import WindowSet
 
 if TYPE_CHECKING:  # so that torch is not imported
     from markupsafe import Markup
@@ -123,7 +119,7 @@ class RecordingPrediction:
 
 
 def predict_recordings(
-    model: "AnyModel | AnyClassifier",
+    model: "TrainedModel | AnyClassifier",
     paths: Sequence[str | os.PathLike[str]],
     *,
     smooth: str = "marginals",
@@ -150,7 +146,7 @@ def predict_recordings(
 
     Parameters
     ----------
-    model : SensorLSTMClassifier, SensorFusionClassifier, or the model that `load` returns
+    model : a classifier, or the TrainedModel that `load` returns
         A model fitted on a prepared file, or on a WindowSet from `PreparePipeline`.
     paths : sequence of path-like
         Files or folders. If the model uses several sensors, one file of a recording is enough,
@@ -210,7 +206,7 @@ def predict_recordings(
     RecordingError, WindowError
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
-    if not isinstance(model, TrainedModel | FusedModel):
+    if not isinstance(model, TrainedModel):
         model = model.model_
     by_name = ReadOptions(
         # options
@@ -235,12 +231,8 @@ def predict_recordings(
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
-        seen = any(_is_seen(trained, source) for trained in models_by_sensor(model).values())
-        windows: WindowSet | SensorWindows
-        if isinstance(model, FusedModel):
-            recording, windows = _windows_of_sensors(source, plans, reading, model)
-        else:
-            recording, windows = _windows(source, pipeline, reading)
+        seen = any(_is_seen(of_sensor, source) for of_sensor in model.inputs.values())
+        recording, windows = _windows(source, plans, reading, model)
         outside = model.outside(windows) if model.has_ranges else None
         start_s, (probability, _) = np.asarray(windows.start_s), model.probabilities(windows)
         begins_s = float(recording.timestamps_s[0])
@@ -259,7 +251,7 @@ def predict_recordings(
                 start_s,
                 probability,
                 seen,
-                (*_notes(windows, outside, tuple(plans), seen=seen), *_unused(recording, by_name)),
+                (*_notes(windows, outside, model, seen=seen), *_unused(recording, by_name)),
                 outside,
                 source.rows is not None,
                 begins_s,
@@ -314,36 +306,29 @@ def label_studio_tasks(predictions: Sequence[RecordingPrediction]) -> str:
 
 
 def _windows(
-    source: RecordingSource, pipeline: RecordingPlan, reading: PreparationOptions
-) -> tuple[Recording, WindowSet]:
-    listed = " + ".join(str(path) for path in source.paths)
-    try:
-        recording = read_recording(source, pipeline, reading)
-        # A running robot has no labels, so windows are cut regardless of label spans.
-        return recording, pipeline.prepare([replace(recording, label_spans=())])
-    except WindowError as error:
-        seconds = pipeline.options.window_s
-        raise WindowError(
-            f"{listed}: the model needs windows of {seconds:g} s, and none fits in this recording"
-            f" ({error})"
-        ) from error
-    except SensorseqError as error:
-        if printable(listed) not in str(error):
-            error.add_note(f"while reading {listed}")
-        raise
-
-
-def _windows_of_sensors(
     source: RecordingSource,
     plans: Mapping[str, RecordingPlan],
     reading: PreparationOptions,
-    model: FusedModel,
-) -> tuple[Recording, SensorWindows]:
+    model: TrainedModel,
+) -> tuple[Recording, AnyWindows]:
     """Return the recording of the sensor that begins first, and the windows of all sensors."""
-    recordings = recordings_of_sensors(source, plans, reading)
-    hop_s = next(iter(plans.values())).options.hop_s
-    windows = cut_sensors(model.models, recordings, model.missing, hop_s)
-    return min(recordings.values(), key=lambda recording: recording.timestamps_s[0]), windows
+    listed = " + ".join(str(path) for path in source.paths)
+    plan = next(iter(plans.values()))
+    try:
+        recordings = recordings_of_sensors(source, plans, reading)
+        first = min(recordings.values(), key=lambda recording: recording.timestamps_s[0])
+        whole = recordings if model.names_sensors else recordings[UNNAMED]
+        return first, model.cut(whole, plan.options.hop_s)
+    except SensorseqError as error:
+        if not model.names_sensors and isinstance(error, WindowError):
+            seconds = plan.options.window_s
+            raise WindowError(
+                f"{listed}: the model needs windows of {seconds:g} s, and none fits in this"
+                f" recording ({error})"
+            ) from error
+        if not model.names_sensors and printable(listed) not in str(error):
+            error.add_note(f"while reading {listed}")
+        raise
 
 
 def _unused(recording: Recording, by_name: ReadOptions) -> Iterator[str]:
@@ -355,9 +340,9 @@ def _unused(recording: Recording, by_name: ReadOptions) -> Iterator[str]:
 
 
 def _notes(
-    windows: WindowSet | SensorWindows,
+    windows: AnyWindows,
     outside: OutsideWindows | None,
-    sensors: Sequence[str],
+    model: TrainedModel,
     *,
     seen: bool,
 ) -> list[str]:
@@ -368,7 +353,7 @@ def _notes(
     )
     if outside is not None and outside.n_outside:
         notes.append(str(outside))
-    sets = windows.sensors if isinstance(windows, SensorWindows) else {"": windows}
+    sets = sets_of(windows)
     for name, of_sensor in sets.items():
         (facts,) = of_sensor.provenance["recordings"]
         if "sample_rate_hz" in (clock := facts.get("clock", {})):
@@ -380,17 +365,18 @@ def _notes(
                 f" {wanted:.3g} Hz of the training windows; frequencies above {recorded / 2:.3g} Hz"
                 " are missing."
             )
-    if isinstance(windows, SensorWindows):
-        lost = dict(zip(windows, (~windows.present).sum(axis=0).tolist(), strict=True))
-        for name in sensors:
-            if n_lost := lost.get(name, len(windows)):
-                notes.append(f"sensor {name!r} is missing in {n_lost} of {len(windows)} windows.")
+    for name in model.inputs if model.names_sensors else ():
+        n_lost = int((~have_numbers(sets[name])).sum()) if name in sets else len(windows)
+        if n_lost:
+            notes.append(f"sensor {name!r} is missing in {n_lost} of {len(windows)} windows.")
     return list(dict.fromkeys(notes))
 
 
-def _is_seen(model: TrainedModel, source: RecordingSource) -> bool:
-    assert model.preparation is not None
-    seen = {digest for digests in model.preparation["recordings"].values() for digest in digests}
+def _is_seen(of_sensor: Input, source: RecordingSource) -> bool:
+    assert of_sensor.preparation is not None
+    seen = {
+        digest for digests in of_sensor.preparation["recordings"].values() for digest in digests
+    }
     return any(file["sha256"] in seen for file in digest_source(source))
 
 

@@ -14,34 +14,26 @@ from sensorseq.errors import ArgumentError, InputError, RecordingError, noting
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.options import CSV_FORM, ReadOptions
-from sensorseq.prediction.fused import FusedModel
-from sensorseq.prediction.fusion import check_sensor
+from sensorseq.prediction.inputs import check_sensor
 from sensorseq.prediction.live import AnySamples, Samples, SensorSamples
-from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
-from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions
 from sensorseq.readers import RecordingSource, find_recordings, read_source
 from sensorseq.readers.source import sources_by_sensor
 from sensorseq.readers.suffixes import CSV_SUFFIXES, TEXT_SUFFIXES, suffix_of
 from sensorseq.recording import Recording
+from sensorseq.sensor_windows import UNNAMED
 
 _REPLAY_S = 0.1  # duration of the samples that are pushed together
 
 
-def models_by_sensor(model: AnyModel) -> Mapping[str, TrainedModel]:
-    """Return the model of each sensor; a model of one sensor has the name ""."""
-    return model.models if isinstance(model, FusedModel) else {"": model}
-
-
 def plans_of(
-    model: AnyModel, hop_s: float | None, by_name: ReadOptions
+    model: TrainedModel, hop_s: float | None, by_name: ReadOptions
 ) -> tuple[dict[str, RecordingPlan], PreparationOptions]:
     """Return the plan for each sensor's recordings, and the options for reading, as in training."""
-    models = models_by_sensor(model)
-    plans = {name: prediction_plan(trained.preparation, hop_s) for name, trained in models.items()}
-    first, *_ = models.values()
+    plans = {name: of_sensor.plan(hop_s) for name, of_sensor in model.inputs.items()}
+    first, *_ = model.inputs.values()
     reading = PreparationOptions.recorded(first.preparation or {})
     values = {name: getattr(by_name, name) for name in READ_AS_IN_TRAINING}
     changes = {name: value for name, value in values.items() if value is not None}
@@ -57,12 +49,14 @@ def _may_be_csv(path: Path) -> bool:
     return bool(suffixes & {*CSV_SUFFIXES} - {*TEXT_SUFFIXES}) or suffixes <= {*TEXT_SUFFIXES}
 
 
-def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> list[RecordingSource]:
+def find_sources(
+    model: TrainedModel, path: Path, reading: PreparationOptions
+) -> list[RecordingSource]:
     """List the recordings at a path; for one sensor's file, also find the other sensors' files.
 
     If the model tolerates missing sensors, patterns without a match are ignored.
     """
-    may_lack = isinstance(model, FusedModel) and model.missing != "error"
+    may_lack = model.names_sensors and model.missing != "error"
     if may_lack and reading.files is not None:
         folder = path if path.is_dir() else path.parent
         names = [file.name for file in folder.rglob("*")]
@@ -112,6 +106,8 @@ def recordings_of_sensors(
     source: RecordingSource, plans: Mapping[str, RecordingPlan], reading: PreparationOptions
 ) -> dict[str, Recording]:
     """For each sensor in the source, read the channels that the model's preparation uses."""
+    if UNNAMED in plans:
+        return {UNNAMED: read_recording(source, plans[UNNAMED], reading)}
     recordings = {}
     topics = [name for plan in plans.values() for name in plan.options.channels or ()]
     for name, (part,) in sources_by_sensor([source], topics if source.is_log else None).items():
@@ -139,7 +135,7 @@ def read_recording(
 
 
 def samples_of_recording(
-    model: AnyModel, path: Path, time_column: str | None, speed: float
+    model: TrainedModel, path: Path, time_column: str | None, speed: float
 ) -> Iterator[AnySamples]:
     """Replay a recording in small steps at `speed` times real time; 0 means without waiting."""
     plans, reading = plans_of(model, None, ReadOptions(time_column=time_column))
@@ -150,10 +146,7 @@ def samples_of_recording(
         raise InputError(
             f"{path} contains {len(sources)} recordings; give one of them to --replay."
         )
-    if isinstance(model, FusedModel):
-        recordings = recordings_of_sensors(sources[0], plans, reading)
-    else:
-        recordings = {"": read_recording(sources[0], plans[""], reading)}
+    recordings = recordings_of_sensors(sources[0], plans, reading)
     options = next(iter(plans.values())).options
     # Sensors take turns in small steps, because a sensor that is a hop behind may count as missing.
     step_s = min(_REPLAY_S, (options.hop_s or options.window_s) / 2)

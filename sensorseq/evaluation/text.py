@@ -12,7 +12,7 @@ from sensorseq.readers.columns import describe_counters, describe_dropped, descr
 from sensorseq.text import listed
 
 if TYPE_CHECKING:
-    from sensorseq.estimator import SensorFusionClassifier, SensorLSTMClassifier
+    from sensorseq.estimator import AnyClassifier, SensorLSTMClassifier
 
 WIDTH = 80
 NAMES = {
@@ -80,8 +80,10 @@ def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
     return [*textwrap.wrap(" ".join(sentences), WIDTH), ""] if sentences else []
 
 
-def describe_sensors(model: "SensorFusionClassifier") -> list[str]:
+def describe_sensors(model: "AnyClassifier") -> list[str]:
     """Describe a fit on several sensors: each sensor's accuracy and the verdict on its curve."""
+    from sensorseq.estimator import classifiers_of
+
     lines = [wrapped(f"Accuracy on {model.features_.reason}:")]
     for candidate in model.features_.candidates:
         weight = "" if candidate.weight is None else f"  weight {candidate.weight:.2f}"
@@ -89,7 +91,7 @@ def describe_sensors(model: "SensorFusionClassifier") -> list[str]:
     if not model.features_.candidates:
         lines = [wrapped(f"{model.features_.reason}.")]
     lines.append("")
-    for name, classifier in model.sensors_.items():
+    for name, classifier in classifiers_of(model).items():
         verdict = classifier.fluctuation_.verdict
         lines.append(wrapped(f"{name}: the curve of its LSTM is {verdict}"))
     return lines

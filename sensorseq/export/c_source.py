@@ -34,12 +34,13 @@ from sensorseq.export.windows import MOST_STEPS
 from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.io.atomic import make_folder, write_together
-from sensorseq.prediction.fused import FusedModel
-from sensorseq.prediction.loading import AnyModel
+from sensorseq.prediction.inputs import Input
 from sensorseq.prediction.members.boosting import BoostingMember
 from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.prediction.members.member import Member
+from sensorseq.prediction.members.sensors import SensorSum
+from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch, count_steps
 from sensorseq.prediction.preparation import refuse_normalized
@@ -47,12 +48,11 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps as read_steps
-from sensorseq.sensor_windows import SensorWindows
+from sensorseq.sensor_windows import AnyWindows, window_set_of
 from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
 from sensorseq.text import listed
 from sensorseq.training.evaluation import ModuleNetwork
 from sensorseq.training.labels import read_labels
-from sensorseq.windows import WindowSet
 
 WEIGHTS = ("float32", "int8")
 _NO_SMOOTHING = Smoothing("none")
@@ -180,7 +180,7 @@ class COptions:
 
     units: Mapping[str, str] | None
     weights: str
-    check: WindowSet | SensorWindows | None
+    check: AnyWindows | None
     prefix: str
     is_refitted: bool
     n_timesteps: int | None = None
@@ -247,18 +247,19 @@ def _render(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path,
     return export, dict(zip(paths, texts, strict=True))
 
 
-def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
-    """Return the export of `SensorFusionClassifier.to_c`, with the text of each file."""
-    fusion, prefix = model.fusion, options.prefix
-    table = fusion.weight_table()
+def render_sensors(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
+    """Return the export of a model of several sensors, with the text of each file."""
+    joint, prefix = model.sum, options.prefix
+    assert isinstance(joint, SensorSum)
+    table = joint.weight_table()
     exports: dict[str, CExport] = {}
     texts: dict[Path, str] = {}
     macros: dict[str, str] = {}
-    names = {name: re.sub(r"[^A-Za-z0-9_]", "_", name) for name in fusion.sensors}
+    names = {name: re.sub(r"[^A-Za-z0-9_]", "_", name) for name in model.inputs}
     for name, in_c in names.items():
         of_sensor = replace(options, prefix=f"{prefix}_{in_c}", check=None)
         with noting(f"in the model of sensor {name!r}"):
-            exports[name], sources = _render(model.models[name], of_sensor)
+            exports[name], sources = _render(model.of_sensor(name), of_sensor)
         for macro in re.findall(r"^#define (\w+)", sources[exports[name].header], re.M):
             if (other := macros.setdefault(macro, name)) != name:
                 raise ArgumentError(
@@ -267,10 +268,10 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
                 )
         texts |= sources
     # The weights are meant for uncalibrated logits, but the C code joins calibrated logits.
-    temperatures = [model.models[name].temperature for name in fusion.sensors]
-    factors = table * np.array(temperatures) / model.temperature
+    temperatures = np.array([joint.temperatures[name] for name in model.inputs])
+    factors = table * temperatures / model.temperature
     tables = Tables(options.weights == "int8")
-    tables.add("join_factor", factors[-1:] if fusion.missing == "error" else factors, "f8")
+    tables.add("join_factor", factors[-1:] if model.missing == "error" else factors, "f8")
     accuracy = compare_accuracy(model, options)
     header, code_of = map(_templates().get_template, ("join.h.in", "join.c.in"))
     values = {
@@ -281,8 +282,8 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
         "names": names,
         "headers": [export.header for export in exports.values()],
         "of": [f"of_{in_c}" for in_c in names.values()],
-        "needs_all": fusion.missing == "error",
-        "hop_s": _hop_s(model.models[fusion.sensors[0]]),
+        "needs_all": model.missing == "error",
+        "hop_s": _hop_s(next(iter(model.inputs.values()))),
         "tables": tables,
         "accuracy": None if accuracy is None else describe_accuracy(accuracy),
     }
@@ -302,9 +303,9 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
     return export, texts
 
 
-def _hop_s(model: TrainedModel) -> float | None:
+def _hop_s(of_sensor: Input) -> float | None:
     """Return the time between the starts of windows, or None after a fit on arrays."""
-    preparation: Mapping[str, Any] = model.preparation or {}
+    preparation: Mapping[str, Any] = of_sensor.preparation or {}
     options = PreparationOptions.recorded(preparation)
     return (options.hop_s or options.window_s) if preparation.get("configuration") else None
 
@@ -363,14 +364,14 @@ class _Source:
         options = PreparationOptions.recorded(preparation)
         model_rate = preparation.get("sample_rate_hz")
         configured = bool(preparation.get("configuration"))
-        n = preparation.get("n_timesteps") or self.model.n_timesteps
+        n = preparation.get("n_timesteps") or self.model.input.n_timesteps
         if n_timesteps is not None:
             n = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
         if n is None:
             raise ArgumentError(
                 "the model does not store the length of its training windows; give n_timesteps."
             )
-        most = self.model.max_timesteps
+        most = self.model.input.max_timesteps
         if most is not None and most < n:
             raise InputError(
                 f"max_timesteps={most} crops windows of {n} steps, which cannot be exported to C;"
@@ -616,11 +617,11 @@ def _array(tensor: Any) -> NDArray[Any]:
     return values
 
 
-def _rounded(model: TrainedModel) -> TrainedModel:
+def _rounded(whole: Sum) -> Sum:
     networks = []
-    members: dict[str, Member] = dict(model.sum.members)
-    for network in model.lstm.networks:
-        module = copy.deepcopy(module_of(network, len(model.classes))).cpu()
+    members: dict[str, Member] = dict(whole.members)
+    for network in whole.lstm.networks:
+        module = copy.deepcopy(module_of(network, len(whole.bias))).cpu()
         for name, tensor in module.named_parameters():
             if "weight" in name and not name.startswith("norm."):
                 values = _array(tensor)
@@ -631,30 +632,31 @@ def _rounded(model: TrainedModel) -> TrainedModel:
             members[name] = replace(member, weight=rounded(member.weight, exponents=True))
         elif isinstance(member, BoostingMember):
             members[name] = replace(member, trees=with_rounded_leaves(member.trees))
-    whole = replace(model, sum=replace(model.sum, members=members))
-    return whole.with_lstm(networks=networks)
+    members[LSTM] = replace(whole.lstm, networks=networks)
+    return replace(whole, members=members)
 
 
-def with_rounded_weights(model: AnyModel) -> AnyModel:
+def with_rounded_weights(model: TrainedModel) -> TrainedModel:
     """Return a copy of a model with its weights rounded to int8."""
-    if not isinstance(model, FusedModel):
-        return _rounded(model)
-    models = {name: _rounded(of_sensor) for name, of_sensor in model.models.items()}
-    return replace(model, models=models)
+    if not isinstance(model.sum, SensorSum):
+        return replace(model, sum=_rounded(model.sum))
+    sums: dict[str, Member]
+    sums = {name: _rounded(model.sum.of_sensor(name)) for name in model.inputs}
+    return replace(model, sum=replace(model.sum, members=sums))
 
 
-def _accuracy(model: AnyModel, windows: WindowSet | SensorWindows) -> float:
+def _accuracy(model: TrainedModel, windows: AnyWindows) -> float:
     predicted = model.predict(windows)
     labels, _ = read_labels(windows.y, len(predicted), "y", classes=model.classes)
     return float(np.mean(labels == predicted))
 
 
-def compare_accuracy(model: AnyModel, options: COptions) -> Accuracy | None:
+def compare_accuracy(model: TrainedModel, options: COptions) -> Accuracy | None:
     """Compare accuracies on the labeled validation windows or, without a split, on all windows."""
-    part, check = "given", options.check
-    if check is None:
+    part, check = "given", window_set_of(options.check)
+    if options.check is None:
         return None
-    if not isinstance(check, WindowSet | SensorWindows) or check.y is None:
+    if check is None or check.y is None:
         raise ArgumentError("`check` has no labels, so no accuracy can be computed.")
     if check.split is not None:
         part = "validation"

@@ -4,7 +4,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,14 @@ from sensorseq.export.windows import (
 )
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.model_file import model_digest
-from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, DOUBTFUL_SHARE, EMPTY
-from sensorseq.prediction.loading import AnyModel
+from sensorseq.prediction.inputs import Input
 from sensorseq.prediction.members.choice import LSTM
+from sensorseq.prediction.members.sensors import SensorSum
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.sensor_windows import SensorWindows
+from sensorseq.sensor_windows import UNNAMED, are_sensors, as_sensor_windows
+from sensorseq.windows import WindowSet
 
 METADATA_VERSION = 1
 INPUT_TYPES = ("float32", "float64")
@@ -46,7 +47,7 @@ _BLOCK = 64  # number of windows at a time, because the features of a window tak
 
 
 def write_onnx(
-    model: AnyModel,
+    model: TrainedModel,
     path: str | os.PathLike[str],
     *,
     n_timesteps: int | None,
@@ -73,13 +74,7 @@ def write_onnx(
         )
     g = Graph()
     form: dict[str, Any] = {"n_timesteps": n_timesteps, "dtype": dtype, "steps": steps}
-    if isinstance(model, FusedModel):
-        outputs, has_class = _fused(g, model, form, lengths)
-    else:
-        windows = read_windows(g, model, lengths=_has_lengths(model, lengths), **form)
-        outputs, has_class = _outputs(g, model, windows), windows.usable
-        if windows.lost:
-            has_class = g("And", has_class, g("Less", _lacks(g, windows), EMPTY))
+    outputs, has_class = _joined(g, model, form, lengths)
     logits = g("Div", outputs, np.float64(model.temperature))
     shares = g("Softmax", logits, axis=1)
     shares = g("Where", g("Unsqueeze", has_class, [1]), shares, np.float64(np.nan))
@@ -93,37 +88,41 @@ def write_onnx(
     write_whole(path, graph_model.SerializeToString())
 
 
-def _has_lengths(model: TrainedModel, lengths: bool | None) -> bool:
-    """Test whether the graph of one sensor has an input for lengths."""
-    return model.had_lengths if lengths is None else lengths
+def _has_lengths(of_sensor: Input, lengths: bool | None) -> bool:
+    """Test whether the graph has an input for the lengths of a sensor's windows."""
+    return of_sensor.had_lengths if lengths is None else lengths
 
 
-def _fused(
-    g: Graph,
-    model: FusedModel,
-    form: dict[str, Any],
-    lengths: bool | None,
+def _joined(
+    g: Graph, model: TrainedModel, form: dict[str, Any], lengths: bool | None
 ) -> tuple[str, str]:
-    """Join the sensors' logits as `Fusion.join` does; also mark windows that can be classified."""
-    fusion = model.fusion
-    table = fusion.weight_table()
-    logits, lacks, has_class = [], [], ""
-    for name in fusion.sensors:
-        with noting(f"in the model of sensor {name!r}"):
-            of_sensor = model.models[name]
+    """Return the model's logits (n, K), and a mask (n,) of windows that can be classified."""
+    logits, of_sensors, has_class = [], [], ""
+    for name, of_sensor in model.inputs.items():
+        with noting(f"in the model of sensor {name!r}") if name else nullcontext():
             has_lengths = _has_lengths(of_sensor, lengths)
             windows = read_windows(g, of_sensor, lengths=has_lengths, sensor=name, **form)
-            logits.append(g("Unsqueeze", _outputs(g, of_sensor, windows), [1]))
-        lacks.append(g("Unsqueeze", _lacks(g, windows), [1]))
+            logits.append(_outputs(g, model.of_sensor(name), windows))
+        of_sensors.append(windows)
         has_class = g("And", has_class, windows.usable) if has_class else windows.usable
-    of_all = g("Concat", *lacks, axis=1)  # (n, sensors)
+    if isinstance(model.sum, SensorSum):
+        joined, best = _join(g, model.sum, logits, [_lacks(g, windows) for windows in of_sensors])
+    else:
+        (joined,), (windows,) = logits, of_sensors
+        best = _lacks(g, windows) if windows.lost else ""
+    return joined, g("And", has_class, g("Less", best, EMPTY)) if best else has_class
+
+
+def _join(g: Graph, joint: SensorSum, logits: list[str], lacks: list[str]) -> tuple[str, str]:
+    """Join the sensors' logits as `SensorSum.join` does; also return the lowest `lacks` (n,)."""
+    table = joint.weight_table()
+    of_all = g("Concat", *(g("Unsqueeze", each, [1]) for each in lacks), axis=1)  # (n, sensors)
     best = g("ReduceMin", of_all, axes=[1])
-    has_class = g("And", has_class, g("Less", g("Squeeze", best, [1]), EMPTY))
     present = g.cast(g("Equal", of_all, best), np.int64)
     numbers = g("MatMul", present, 2 ** np.arange(len(lacks), dtype=np.int64))
     weights = g("Unsqueeze", g("Gather", table, numbers), [2])
-    joined = g("ReduceSum", g("Mul", g("Concat", *logits, axis=1), weights), [1], keepdims=0)
-    return joined, has_class
+    stacked = g("Concat", *(g("Unsqueeze", each, [1]) for each in logits), axis=1)
+    return g("ReduceSum", g("Mul", stacked, weights), [1], keepdims=0), g("Squeeze", best, [1])
 
 
 def _lacks(g: Graph, windows: GraphWindows) -> str:
@@ -163,7 +162,7 @@ def _lstm_logits(g: Graph, model: TrainedModel, windows: GraphWindows) -> str:
 
 
 def _metadata(
-    model: AnyModel,
+    model: TrainedModel,
     digest: str | None,
     n_timesteps: int | None,
     lengths: bool | None,
@@ -176,13 +175,11 @@ def _metadata(
         "sha256": digest,
         "steps_in_graph": steps,
     }
-    if isinstance(model, FusedModel):
-        facts["sensors"] = {
-            name: _window_facts(of_sensor, None, lengths, steps)
-            for name, of_sensor in model.models.items()
-        }
-    else:
-        facts |= _window_facts(model, n_timesteps, lengths, steps)
+    of_sensors = {
+        name: _window_facts(of_sensor, n_timesteps, lengths, steps)
+        for name, of_sensor in model.inputs.items()
+    }
+    facts |= {"sensors": of_sensors} if model.names_sensors else of_sensors[UNNAMED]
     facts["classes"] = model.classes.tolist()
     facts["temperature"] = model.temperature
     if model.abstention is not None:
@@ -195,15 +192,15 @@ def _metadata(
 
 
 def _window_facts(
-    model: TrainedModel, n_timesteps: int | None, lengths: bool | None, steps: bool
+    of_sensor: Input, n_timesteps: int | None, lengths: bool | None, steps: bool
 ) -> dict[str, Any]:
     """Return the known facts about the windows of one sensor."""
-    preparation: Mapping[str, Any] = model.preparation or {}
+    preparation: Mapping[str, Any] = of_sensor.preparation or {}
     rate = preparation.get("sample_rate_hz")
     n_steps = n_timesteps or preparation.get("n_timesteps")
     facts: dict[str, Any] = {
-        "lengths": _has_lengths(model, lengths),
-        "channels": input_channels(preparation) if steps else model.channels,
+        "lengths": _has_lengths(of_sensor, lengths),
+        "channels": input_channels(preparation) if steps else of_sensor.channels,
         "sample_rate_hz": rate,
         "n_timesteps": n_steps,
         "window_s": n_steps / rate if rate and n_steps else None,
@@ -216,16 +213,18 @@ def _window_facts(
 
 
 def onnx_difference(
-    model: AnyModel,
+    model: TrainedModel,
     path: str | os.PathLike[str],
-    X: ArrayLike | SensorWindows,
+    X: Any,
     lengths: ArrayLike | None = None,
 ) -> float:
     """Return the largest absolute difference between the outputs of onnxruntime and the model.
 
     `X` contains windows (n, t, c), and `lengths` (n,) contains the number of valid steps of each
-    window. Alternatively, `X` contains several sensors, each with its own lengths.
+    window. Alternatively, `X` is a WindowSet or SensorWindows, which have their own lengths.
     """
+    if isinstance(X, WindowSet):
+        X, lengths = X.X, X.lengths
     try:
         import onnxruntime
     except ImportError as error:
@@ -241,8 +240,9 @@ def onnx_difference(
     dtype = np.float64 if "double" in session.get_inputs()[0].type else np.float32
     windows: dict[str, NDArray[Any]] = {}
     valid: dict[str, NDArray[np.int64]] = {}
-    if isinstance(X, SensorWindows):
-        for name, of_sensor in X.sensors.items():
+    of_sensors = as_sensor_windows(X) if are_sensors(X) else None
+    if of_sensors is not None:
+        for name, of_sensor in of_sensors.sensors.items():
             windows[f"X_{name}"] = np.asarray(of_sensor.X, dtype)
             valid[f"lengths_{name}"] = np.asarray(of_sensor.lengths)
     else:
@@ -259,8 +259,8 @@ def onnx_difference(
     for start in range(0, n, _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, n))
         feed = {name: array[rows] for name, array in (windows | valid).items() if name in inputs}
-        if isinstance(X, SensorWindows):
-            expected = model.predict_proba(X.take(rows))
+        if of_sensors is not None:
+            expected = model.predict_proba(of_sensors.take(rows))
         else:
             expected = model.predict_proba(feed["X"], valid["lengths"][rows])
         for name, declared in inputs.items():  # inputs of a sensor that is missing in all windows

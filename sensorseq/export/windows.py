@@ -8,7 +8,7 @@ import numpy as np
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
-from sensorseq.prediction.model import TrainedModel
+from sensorseq.prediction.inputs import Input
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.prediction.windows import LARGEST
@@ -49,20 +49,19 @@ class GraphWindows:
 
 def read_windows(
     g: Graph,
-    model: TrainedModel,
+    of: Input,
     *,
     n_timesteps: int | None,
     lengths: bool,
     dtype: str,
     steps: bool,
-    sensor: str | None = None,
+    sensor: str = "",
 ) -> GraphWindows:
     """Declare a graph's inputs; apply the preparation's steps if `steps` is set, crop and scale.
 
-    If there are several sensors, `sensor` names the sensor whose inputs are declared.
+    If sensors have names, `sensor` is the name of the sensor whose inputs are declared.
     """
-    n_channels, flat = model.n_channels, model.flat_timesteps
-    preparation = model.preparation
+    n_channels, flat, preparation = of.n_channels, of.flat_timesteps, of.preparation
     if n_timesteps is not None and flat not in (None, n_timesteps):
         raise ArgumentError(f"n_timesteps={n_timesteps}, but the model takes {flat} columns.")
     if steps and preparation is None:
@@ -74,7 +73,7 @@ def read_windows(
     recorded: Mapping[str, Any] = preparation or {}
     n_inputs = len(input_channels(recorded)) if steps else n_channels
     n_timesteps = flat or n_timesteps
-    suffix = "" if sensor is None else f"_{sensor}"
+    suffix = f"_{sensor}" if sensor else ""
     axis: int | str = f"timesteps{suffix}" if n_timesteps is None else n_timesteps
     shape: list[int | str] = ["n", axis] if flat else ["n", axis, n_inputs]
     x = g.add_input(f"X{suffix}", dtype, shape)
@@ -89,15 +88,15 @@ def read_windows(
     if flat:
         x = g("Unsqueeze", x, [2])
     windows = GraphWindows(x, valid, n_steps, n_channels, not lengths, usable)
-    windows = _checked(g, windows, allow_nan=model.missing != "error")
+    windows = _checked(g, windows, allow_nan=of.missing != "error")
     if steps:
         windows = replace(windows, x=apply_steps(g, x, recorded, dtype))
-    if model.missing != "error":
+    if of.missing != "error":
         windows = _bridged(g, windows)
-    longest = model.max_timesteps
+    longest = of.max_timesteps
     if longest is not None and (n_timesteps is None or n_timesteps > longest):
-        windows = _cropped(g, windows, longest, model.crop)
-    return _checked(g, _scaled(g, windows, model.scaler))
+        windows = _cropped(g, windows, longest, of.crop)
+    return _checked(g, _scaled(g, windows, of.scaler))
 
 
 def _checked(g: Graph, windows: GraphWindows, *, allow_nan: bool = False) -> GraphWindows:

@@ -5,12 +5,9 @@ from typing import TYPE_CHECKING
 from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sensorseq.prediction.fused import FusedModel
     from sensorseq.prediction.loading import load
     from sensorseq.prediction.model import TrainedModel
 
-__all__ = ["FusedModel", "TrainedModel", "load"]
+__all__ = ["TrainedModel", "load"]
 
-__getattr__, __dir__ = lazy_names(
-    globals(), {"FusedModel": "fused", "TrainedModel": "model", "load": "loading"}
-)
+__getattr__, __dir__ = lazy_names(globals(), {"TrainedModel": "model", "load": "loading"})

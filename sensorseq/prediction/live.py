@@ -13,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SignalError, did_you_mean, repeated
-from sensorseq.prediction.fused import FusedModel, SensorStream
-from sensorseq.prediction.loading import AnyModel
-from sensorseq.prediction.stream import DecisionStream, StreamDecision
+from sensorseq.prediction.stream import DecisionStream
 from sensorseq.recording import COMMENTS, UNITS, column_names
-from sensorseq.sequence.smoothing import check_smoothing
 from sensorseq.text import listed, parse_number
 from sensorseq.time_names import unit_in_name, usual_time_names
 
@@ -48,7 +45,6 @@ class SensorSamples(NamedTuple):
     timestamps_s: NDArray[np.float64]
 
 
-AnyStream = Union[DecisionStream, SensorStream]
 AnySamples = Union[Samples, SensorSamples]
 
 
@@ -73,29 +69,6 @@ def check_stream_options(
     ):
         if is_unused:
             raise ArgumentError(f"{option} {reason}; leave it out.")
-
-
-def stream_of(
-    model: AnyModel,
-    rates: Union[float, Mapping[str, float], None],
-    *,
-    smooth: str,
-    lag: int | None,
-    mean_dwell_s: float | None,
-    **gaps: Any,
-) -> AnyStream:
-    """Return a model's stream for the options of a command."""
-    if not isinstance(model, FusedModel):
-        rate_hz: Any = rates
-        return model.stream(rate_hz, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, **gaps)
-    check_smoothing(smooth, lag, mean_dwell_s)
-    if smooth != "none":
-        raise ArgumentError(
-            f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of several"
-            " sensors with sensorseq.sequence.smoothing.LagSmoother."
-        )
-    rates_hz: Any = rates
-    return model.stream(rates_hz, **gaps)
 
 
 def split_lines(data: bytes, *, whole: bool) -> tuple[list[bytes], bytes]:
@@ -566,9 +539,11 @@ class SensorParser:
 AnyParser = Union[SampleParser, SensorParser]
 
 
-def parser_for(stream: AnyStream, kind: str = "csv", time_column: str | None = None) -> AnyParser:
+def parser_for(
+    stream: DecisionStream, kind: str = "csv", time_column: str | None = None
+) -> AnyParser:
     """Return a parser of samples for a stream."""
-    if isinstance(stream, DecisionStream):
+    if not stream.names_sensors:
         # so that each push makes about one decision
         most = max(1, int(stream.sample_rate_hz * stream.hop_s))
         return SampleParser(kind, stream.channels, time_column, most=most)
@@ -693,7 +668,7 @@ def samples_of_udp(
 
 
 def classify(
-    stream: AnyStream,
+    stream: DecisionStream,
     samples: Iterator[AnySamples],
     parser: AnyParser,
     out: TextIO,
@@ -706,7 +681,7 @@ def classify(
     wait = f"; decisions come {stream.latency_s:.3g} s after their windows end"
     expected = "; ".join(
         f"{name}{': ' if name else ''}{', '.join(sensor.channels)} at {sensor.sample_rate_hz:g} Hz"
-        for name, sensor in _streams(stream).items()
+        for name, sensor in stream.sensors.items()
     )
     say(f"expects {expected}{wait if stream.latency_s else ''}")
     with explain(parser):
@@ -730,26 +705,21 @@ def explain(parser: AnyParser) -> Iterator[None]:
         raise
 
 
-def summary_of(n_samples: int, parser: AnyParser, stream: AnyStream) -> str:
+def summary_of(n_samples: int, parser: AnyParser, stream: DecisionStream) -> str:
     """Return the counts of a stream in words."""
     counts = {"n_samples": n_samples, **parser.counts, **stream.counts}
     named = (f"{name.removeprefix('n_').replace('_', ' ')} {n}" for name, n in counts.items() if n)
     return ", ".join(named) or "no samples"
 
 
-def _streams(stream: AnyStream) -> Mapping[str, DecisionStream]:
-    return {"": stream} if isinstance(stream, DecisionStream) else stream.sensors
-
-
-def write_decisions(stream: AnyStream, samples: Iterator[AnySamples], out: TextIO) -> int:
+def write_decisions(stream: DecisionStream, samples: Iterator[AnySamples], out: TextIO) -> int:
     """Write each decision as a line of JSON once it is due; return the number of samples."""
     n_samples = 0
-    push: Callable[..., list[StreamDecision]] = stream.push
     try:
         for part in samples:
             n_samples += len(part.values)
             began_s = time.perf_counter()
-            decisions = push(*part)
+            decisions = stream.push(*part)
             _write(decisions, stream, began_s, out)
     except KeyboardInterrupt:
         pass  # the usual end of a stream; the remaining windows are still classified
@@ -758,7 +728,7 @@ def write_decisions(stream: AnyStream, samples: Iterator[AnySamples], out: TextI
     return n_samples
 
 
-def _write(decisions: list[Any], stream: AnyStream, began_s: float, out: TextIO) -> None:
+def _write(decisions: list[Any], stream: DecisionStream, began_s: float, out: TextIO) -> None:
     took_s = time.perf_counter() - began_s
     for decision in decisions:
         out.write(json.dumps({**decision.to_dict(stream.classes), "compute_s": took_s}) + "\n")

@@ -3,24 +3,23 @@
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, ModelFileError, check_choice, refusing
 from sensorseq.io.model_file import SAVE_AGAIN, TakeField, arrays_below, read_model, take_field
-from sensorseq.prediction.fused import FusedModel, read_fused
-from sensorseq.prediction.model import TrainedModel, read_trained
+from sensorseq.prediction.members.sensors import read_rows
+from sensorseq.prediction.model import TrainedModel, read_joint, read_trained
 from sensorseq.prediction.network import LstmNetwork, array_prefix, check_array_names
 from sensorseq.prediction.outside import NO_RANGES
 from sensorseq.prediction.windows import DTYPES
 
-AnyModel = Union[TrainedModel, FusedModel]
 Loaded = TypeVar("Loaded")
 
 
-def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> AnyModel:
+def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> TrainedModel:
     """Load a classifier; with `strict`, it must contain the ranges of its training windows."""
     model = load(path)
     if strict and not model.has_ranges:
@@ -28,7 +27,7 @@ def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> An
     return model
 
 
-def load(path: str | os.PathLike[str]) -> AnyModel:
+def load(path: str | os.PathLike[str]) -> TrainedModel:
     """Load a model file written by an estimator's `save`. No code in the file is executed.
 
     Parameters
@@ -38,7 +37,7 @@ def load(path: str | os.PathLike[str]) -> AnyModel:
 
     Returns
     -------
-    TrainedModel, or FusedModel for several sensors
+    TrainedModel
         The model, with `predict`, `predict_proba`, `predict_or_abstain`, `outside`, `timeline` and
         `stream`. On the same processor, results are bit-identical to those of the estimator.
 
@@ -56,14 +55,16 @@ def load(path: str | os.PathLike[str]) -> AnyModel:
         if "fusion" not in description:
             return _trained(arrays, description, path)
         take = partial(take_field, description, path=path)
-        return read_fused(take, sensors_of(arrays, take, partial(_trained, path=path)))
+        return read_joint(take, sensors_of(arrays, take, partial(_trained, path=path)))
 
 
 def sensors_of(
     arrays: Mapping[str, NDArray[Any]], take: TakeField, read_sensor: Callable[..., Loaded]
 ) -> dict[str, Loaded]:
     """Return each sensor's model; `read_sensor` makes a model from arrays and a description."""
-    sensors, descriptions = take("fusion", dict)["sensors"], take("sensors", list)
+    fusion, descriptions = take("fusion", dict), take("sensors", list)
+    read_rows(fusion)  # checks that the names and weights match
+    sensors = fusion["sensors"]
     if len(descriptions) != len(sensors):
         raise ValueError(f"{len(descriptions)} models for {len(sensors)} sensors")
     return {

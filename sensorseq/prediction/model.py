@@ -1,303 +1,315 @@
-"""TrainedModel: a trained classifier of one sensor's windows, with all data needed to predict."""
+"""TrainedModel: a trained classifier of windows of one or several sensors, with all it needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_integer
-from sensorseq.errors import ArgumentError, InputError, check_choice, within_memory
-from sensorseq.io.model_file import TakeField, arrays_below, check_texts
-from sensorseq.prediction.decisions import Abstention, Predictor, read_classes, refuse_empty
-from sensorseq.prediction.fusion import MISSING, refuse_sensors
-from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
+from sensorseq.checks import check_groups, check_positive, check_real
+from sensorseq.errors import InputError, check_choice
+from sensorseq.io.model_file import TakeField, describe_labels, read_labels
+from sensorseq.prediction.decisions import (
+    Decisions,
+    RecordingDecision,
+    answered_windows,
+    check_abstention,
+    check_shares,
+    check_temperature,
+    decide_recording,
+    softmax,
+)
+from sensorseq.prediction.inputs import Input, check_sensor
 from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.lstm import LstmMember
+from sensorseq.prediction.members.member import Member
+from sensorseq.prediction.members.sensors import SensorSum, read_rows
 from sensorseq.prediction.members.sum import Sum
-from sensorseq.prediction.outside import (
-    NO_RANGES,
-    OUT_OF_RANGE,
-    STUCK,
-    OutsideWindows,
-    TrainedRanges,
-    join_outside,
-)
-from sensorseq.prediction.padding import warn_of_zero_ends
-from sensorseq.prediction.preparation import (
-    Preparation,
-    check_preparation,
-    check_same_preparation,
-)
-from sensorseq.prediction.stream import DecisionStream, prediction_plan
-from sensorseq.prediction.windows import (
-    CROPS,
-    DTYPES,
-    Windows,
-    WindowShape,
-    refuse_path,
-    windows_of,
-)
+from sensorseq.prediction.preparation import Preparation
+from sensorseq.prediction.probability_model import ProbabilityModel
+from sensorseq.prediction.stream import DecisionStream
+from sensorseq.prediction.windows import refuse_path
+from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.preprocessing.scale import Scaler
-from sensorseq.recording import Recording
-from sensorseq.windows import WindowSet
-
-PREDICTION_ARGUMENTS = ("max_timesteps", "crop", "dtype", "missing")
-"""The arguments of a fit that affect predictions."""
+from sensorseq.sensor_windows import UNNAMED, window_set_of
+from sensorseq.sequence import Timeline, timeline_of
+from sensorseq.sequence.smoothing import Smoothing, check_smoothing
+from sensorseq.windows import iter_recordings
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedModel(Predictor):
-    """A trained classifier of windows of one sensor.
+class TrainedModel(ProbabilityModel):
+    """A trained classifier of windows of one sensor or of several sensors.
 
-    Attributes
-    ----------
-    classes : ndarray of shape (K,)
-        Labels in the order of the probabilities.
-    n_channels : int
-        Number of channels.
-    sum : Sum
-        The members, whose weighted logits are added up.
-    flat_timesteps : int or None
-        Number of steps of 2-D input (n, t), which later input must match; None allows windows of
-        any length.
-    feature_names : list of str or None
-        Column names of the DataFrames given to `fit`. The columns are channels or, if the input was
-        2-D, steps.
-    n_timesteps : int or None
-        Length of the windows of the fit.
-    had_lengths : bool
-        Whether the windows of the fit had different lengths.
-    max_timesteps, crop, dtype, missing
-        Arguments of the fit; see `SensorLSTMClassifier`.
-    scaler : Scaler or None
-        Scaling of the channels.
-    ranges : TrainedRanges or None
-        Ranges of the training windows; None for an imported network.
-    preparation : dict or None
-        How the windows were prepared.
-    temperature : float
-        Divisor of the logits.
-    shares : ndarray of shape (K,) or None
-        Mean probability of each class in windows left out of the fit; None if unknown.
-    abstention : Abstention or None
-        The threshold of `fit_abstention`.
+    The attributes are those of a `ProbabilityModel`: `classes`, `inputs`, `sum`, `temperature`,
+    `shares` and `abstention`.
     """
 
-    classes: NDArray[Any]
-    n_channels: int
-    sum: Sum
-    flat_timesteps: int | None = None
-    feature_names: list[str] | None = None
-    n_timesteps: int | None = None
-    had_lengths: bool = False
-    max_timesteps: int | None = None
-    crop: str = "head"
-    dtype: str = "float32"
-    missing: str = "error"
-    scaler: Scaler | None = None
-    ranges: TrainedRanges | None = None
-    preparation: Preparation | None = None
-    temperature: float = 1.0
-    shares: NDArray[np.float64] | None = None
-    abstention: Abstention | None = None
-
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self.n_channels} channels, {len(self.classes)} classes>"
+        of = f"sensors {', '.join(self.inputs)}"
+        if not self.names_sensors:
+            of = f"{self.n_channels} channels"
+        return f"<{type(self).__name__}: {of}, {len(self.classes)} classes>"
 
-    @property
-    def channels(self) -> list[str] | None:
-        """The names of the channels, or None if the channels have no names."""
-        if self.flat_timesteps is None and self.feature_names is not None:
-            return self.feature_names
-        return None if self.preparation is None else self.preparation["channels"]
+    # Sensors
 
-    @property
-    def channel_names(self) -> list[str]:
-        """The names of the channels, or numbered names if the channels have none."""
-        return self.channels or [f"channel_{c}" for c in range(self.n_channels)]
+    def of_sensor(self, name: str) -> "TrainedModel":
+        """Return the model of one sensor alone, without class shares and threshold."""
+        check_sensor(name, list(self.inputs))
+        temperature = self.temperature
+        if isinstance(self.sum, SensorSum):
+            temperature = self.sum.temperatures[name]
+        of_sensor = {UNNAMED: self.inputs[name]}
+        return TrainedModel(self.classes, of_sensor, self.sum.of_sensor(name), temperature)
 
-    @property
-    def shape(self) -> WindowShape:
-        """The shape of the windows of the fit, which other windows must match."""
-        return WindowShape(self.n_channels, self.flat_timesteps, self.channels)
+    def with_sensors(self, models: Mapping[str, "TrainedModel"]) -> "TrainedModel":
+        """Return the model with other models of its sensors; the weights of the sensors stay."""
+        assert isinstance(self.sum, SensorSum)
+        sums: dict[str, Member] = {name: model.sum for name, model in models.items()}
+        temperatures = {name: model.temperature for name, model in models.items()}
+        joint = replace(self.sum, members=sums, temperatures=temperatures)
+        inputs = {name: model.input for name, model in models.items()}
+        return replace(self, inputs=inputs, sum=joint)
 
-    @property
-    def has_ranges(self) -> bool:
-        """True if the model has the ranges of its training windows, which `outside` needs."""
-        return self.ranges is not None
+    def with_input(self, **changes: Any) -> "TrainedModel":
+        """Return a model of one sensor with changed fields of its input."""
+        changed = replace(self.input, **changes)
+        return replace(self, inputs=dict.fromkeys(self.inputs, changed))
 
     @property
     def lstm(self) -> LstmMember:
-        """The LSTM, which may have weight 0."""
+        """The LSTM of a model of one sensor, which may have weight 0."""
         return self.sum.lstm
 
     def with_lstm(self, **changes: Any) -> "TrainedModel":
         """Return the model with changed fields of its LSTM, such as other networks."""
         return replace(self, sum=self.sum.with_member(LSTM, replace(self.lstm, **changes)))
 
-    # From windows to logits
+    @property
+    def n_channels(self) -> int:
+        """The number of channels of the only sensor."""
+        return self.input.n_channels
 
-    def read(self, X: Any, lengths: ArrayLike | None = None, name: str = "X") -> Windows:
-        """Read windows; raise an error if they were prepared differently from training windows."""
-        refuse_path(X)
-        refuse_sensors(X)
-        if isinstance(X, WindowSet):
-            check_same_preparation(self.preparation, X)
-        return windows_of(X, lengths, name, self.shape, missing=self.missing)
+    @property
+    def channels(self) -> list[str] | None:
+        """The names of the channels of the only sensor, or None if they have no names."""
+        return self.input.channels
 
-    def scaled(self, windows: Windows) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        """Crop and scale windows in memory; the lengths are None if all windows are full."""
-        if self.had_lengths:
-            warn_of_zero_ends(windows.X, windows.lengths)
-        cropped = windows.cropped(self.max_timesteps, self.crop)
-        scaled = cropped.scaled(self.scaler, self.dtype)
-        return scaled, None if cropped.are_full else cropped.lengths
+    @property
+    def scaler(self) -> Scaler | None:
+        """The scaling of the only sensor's channels."""
+        return self.input.scaler
 
-    def without_failed(self, windows: Windows) -> tuple[Windows, NDArray[np.int8]]:
-        """Return windows in which failed channels are NaN, and their `lacks` (see `gaps`)."""
-        is_doubtful = np.zeros(len(windows), bool)
-        if self.missing == "outside" and self.ranges is not None:
-            reasons = self.compared(windows).reasons
-            is_stuck, is_out = reasons == STUCK, np.isin(reasons, OUT_OF_RANGE)
-            # A stuck channel leaves the others usable, but a wrong scale usually affects them all.
-            is_doubtful = is_out.any(axis=1) | self.ranges.are_mostly(is_stuck)
-            failed = (is_stuck | is_out)[:, None]
-            windows = replace(windows, X=np.where(failed, np.nan, windows.X))
-        doubt = np.where(is_doubtful, DOUBTFUL, COMPLETE)
-        return windows, np.maximum(judge_windows(windows.X), doubt)
-
-    def logits_and_lacks(
-        self, X: Any, lengths: ArrayLike | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return logits (zeros for an EMPTY window) and `lacks` (n,); see `gaps`."""
-        with within_memory("give fewer windows at a time"):
-            return self.logits_and_lacks_of(self.read(X, lengths))
-
-    def logits_and_lacks_of(self, windows: Windows) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return the result of `logits_and_lacks` for windows that have already been read."""
-        parts = []
-        for piece in windows.pieces():
-            lacks = np.full(len(piece), COMPLETE, np.int8)
-            if self.missing != "error":
-                piece, lacks = self.without_failed(piece)
-            logits = self.sum.logits(*self.scaled(piece))
-            parts.append((np.where(lacks[:, None] == EMPTY, 0.0, logits), lacks))
-        logits, lacks = map(np.concatenate, zip(*parts))
-        return logits, lacks
-
-    def check_not_empty(self, lacks: NDArray[np.int8]) -> None:
-        """Raise an InputError if a window is EMPTY and therefore cannot be classified."""
-        refuse_empty(lacks, self.missing, "number", "channel")
-
-    def cut(self, X: Any) -> Any:
-        """Cut recordings into windows as in training; return anything else unchanged."""
-        if isinstance(X, Recording):
-            X = [X]
-        if not (isinstance(X, (list, tuple)) and X and isinstance(X[0], Recording)):
-            return X
-        unlabeled = [replace(recording, label=None, label_spans=()) for recording in X]
-        return prediction_plan(self.preparation).prepare(unlabeled)
+    @property
+    def preparation(self) -> Preparation | None:
+        """How the windows were prepared; None if there are several sensors, each with its own."""
+        return None if self.names_sensors else self.input.preparation
 
     # Predictions
 
     def stream(
         self,
-        sample_rate_hz: float | None = None,
+        sample_rate_hz: Union[float, Mapping[str, float], None] = None,
         *,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
+        max_wait_s: float | None = None,
         smooth: str = "none",
         lag: int | None = None,
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> DecisionStream:
-        """Return a stream that classifies samples; see `SensorLSTMClassifier.stream`."""
-        if isinstance(sample_rate_hz, Mapping):
-            raise ArgumentError(
-                "sample_rate_hz must be a single number, because the model has one sensor."
-            )
+        """Return a stream that classifies samples; see the method of the classifiers.
+
+        `max_wait_s` is for several sensors, and `smooth` and the arguments after it for one.
+        """
         return DecisionStream(
             self,
             sample_rate_hz,
             max_gap_s=max_gap_s,
             max_delay_s=max_delay_s,
+            max_wait_s=max_wait_s,
             smoothing=self.smoothing(smooth, lag, mean_dwell_s, transitions),
         )
 
-    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike the training windows; see `SensorLSTMClassifier.outside`."""
-        if self.ranges is None:
-            raise InputError(NO_RANGES)
-        return join_outside([self.compared(part) for part in self.read(X, lengths).pieces()])
+    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
+        """Return the most probable label of each window; see `SensorLSTMClassifier.predict`."""
+        return np.asarray(self.classes[self.logits(X, lengths).argmax(axis=1)])
 
-    def compared(self, windows: Windows) -> OutsideWindows:
-        """Compare windows in memory with the ranges of the training windows."""
-        assert self.ranges is not None
-        return self.ranges.compare(windows.X, windows.lengths, self.channel_names)
+    def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return probabilities (n, K); see `SensorLSTMClassifier.predict_proba`."""
+        return softmax(self.logits(X, lengths) / self.temperature)
+
+    def predict_or_abstain(
+        self, X: Any, lengths: ArrayLike | None = None, *, threshold: float | None = None
+    ) -> Decisions:
+        """Return labels, masked where uncertain; see `SensorLSTMClassifier.predict_or_abstain`."""
+        if threshold is None and self.abstention is not None:
+            threshold = self.abstention.threshold
+        if threshold is None:
+            raise InputError(
+                "there is no threshold yet: call fit_abstention on held-out windows first, or"
+                " give a probability as threshold=."
+            )
+        check_real("threshold", threshold, 0.0, 1.0, high_open=False)
+        rows, lacks = self.probabilities(X, lengths)
+        probability = rows.max(axis=1)
+        answered = np.array(answered_windows(rows, lacks, threshold), bool)
+        label = np.ma.MaskedArray(self.classes[rows.argmax(axis=1)], mask=~answered)
+        return Decisions(label, probability, answered)
+
+    def predict_recordings(
+        self,
+        X: Any,
+        recording_id: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        how: str = "mean",
+    ) -> list[RecordingDecision]:
+        """Return a label for each recording; see `SensorLSTMClassifier.predict_recordings`."""
+        check_choice("how", how, ("mean", "vote"))
+        if recording_id is None and (windows := window_set_of(X)) is not None:
+            recording_id = windows.recording_id
+        if recording_id is None:
+            raise InputError(
+                "the recording of each window is unknown; give recording_id, or a WindowSet that"
+                " has it."
+            )
+        probabilities = self.predict_proba(X, lengths)
+        ids = check_groups("recording_id", recording_id, len(probabilities))
+        assert ids is not None
+        return [
+            decide_recording(name, probabilities[rows], how, self.classes.tolist())
+            for name, rows in iter_recordings(ids)
+        ]
+
+    def smoothing(
+        self,
+        smooth: str,
+        lag: int | None,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> Smoothing:
+        """Return a `Smoothing`; values learned in training replace parameters that are None.
+
+        Raise an ArgumentError if `smooth` does not use an argument that is given.
+        """
+        lag = check_smoothing(smooth, lag, mean_dwell_s, transitions)
+        return self.with_learned_dwell(Smoothing(smooth, lag, mean_dwell_s, transitions))
+
+    def with_learned_dwell(self, smoothing: Smoothing) -> Smoothing:
+        """Replace parameters that are None by values learned in training, if there are any."""
+        learned = None if self.preparation is None else self.preparation.get("dwell")
+        if learned is not None and len(learned["mean_s"]) == len(self.classes):
+            if smoothing.mean_dwell_s is None:
+                smoothing = smoothing._replace(mean_dwell_s=learned["mean_s"])
+            if smoothing.transitions is None:
+                smoothing = smoothing._replace(transitions=learned["follows"])
+        return smoothing
+
+    def timeline(
+        self,
+        X: Any,
+        recording_id: ArrayLike | None = None,
+        start_s: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        window_s: float | None = None,
+        smooth: str = "marginals",
+        lag: int | None = None,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> Timeline:
+        """Return the class over time; see `SensorLSTMClassifier.timeline`."""
+        refuse_path(X)
+        smoothing = self.smoothing(smooth, lag, mean_dwell_s, transitions)
+        X, hop_s = self.cut(X), None
+        if (windows := window_set_of(X)) is not None:
+            hop_s = recorded_hop_s(windows.provenance)
+            recording_id = windows.recording_id if recording_id is None else recording_id
+            start_s = windows.start_s if start_s is None else start_s
+            window_s = windows.window_s if window_s is None else window_s
+        if start_s is None:
+            raise InputError(
+                "the start of each window is unknown; give start_s in seconds, a WindowSet that has"
+                " it, or recordings."
+            )
+        starts = np.asarray(start_s, np.float64)
+        rows, _ = self.probabilities(X, lengths)
+        if window_s is None:
+            hops = np.diff(np.unique(starts))
+            window_s = float(np.median(hops)) if len(hops) else 1.0
+        return timeline_of(
+            rows,
+            self.classes,
+            starts,
+            check_positive("window_s", window_s),
+            recording_id,
+            hop_s=hop_s,
+            class_shares=self.class_shares,
+            **smoothing._asdict(),
+        )
 
     # Model files
 
-    @property
-    def prediction_arguments(self) -> dict[str, Any]:
-        """The arguments of the fit that affect predictions."""
-        return {name: getattr(self, name) for name in PREDICTION_ARGUMENTS}
-
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays for a model file, except the weights of the networks."""
-        arrays = self.sum.state()[1]
-        if self.scaler is not None:
-            arrays |= {f"scaler.{name}": array for name, array in self.scaler.to_dict().items()}
-        return arrays if self.ranges is None else arrays | self.ranges.arrays()
+        """Return the arrays of a model of one sensor, except the weights of the networks."""
+        return self.sum.state()[1] | self.input.arrays()
 
     def description(self) -> dict[str, Any]:
-        """Return everything for a model file except arrays and the arguments of the fit."""
+        """Return everything about a model of one sensor except arrays and arguments of the fit."""
+        members = self.sum.state()[0]
+        return {**self.describe_classes(), **self.input.description(), "sum": members}
+
+    def describe_sensors(self) -> dict[str, Any]:
+        """Return the names and weights of several sensors for a model file."""
+        assert isinstance(self.sum, SensorSum)
+        weights = {pattern: row.tolist() for pattern, row in self.sum.weights.items()}
+        return {"sensors": list(self.inputs), "weights": weights, "missing": self.missing}
+
+    def describe_classes(self) -> dict[str, Any]:
+        """Return classes, temperature, threshold and class shares for a model file."""
         return {
-            **self.describe_classes(),
-            "n_channels": self.n_channels,
-            "n_features_in": self.flat_timesteps or self.n_channels,
-            "flat_timesteps": self.flat_timesteps,
-            "n_timesteps": self.n_timesteps,
-            "were_lengths": self.had_lengths,
-            "feature_names_in": self.feature_names,
-            "preparation": self.preparation,
-            "sum": self.sum.state()[0],
+            "classes": describe_labels(self.classes),
+            "temperature": self.temperature,
+            "abstention": None if self.abstention is None else list(self.abstention),
+            "class_shares": None if self.shares is None else self.shares.tolist(),
         }
 
 
+def read_classes(take: TakeField) -> dict[str, Any]:
+    """Read the fields of `TrainedModel.describe_classes`; `take` returns a field of a type."""
+    classes = read_labels(take("classes", dict))
+    abstention = take("abstention", (list, type(None)))
+    shares = take("class_shares", (list, type(None)))
+    return {
+        "classes": classes,
+        "temperature": check_temperature(take("temperature", float)),
+        "abstention": None if abstention is None else check_abstention(abstention),
+        "shares": None if shares is None else check_shares(shares, len(classes)),
+    }
+
+
 def read_trained(arrays: Mapping[str, NDArray[Any]], take: TakeField) -> TrainedModel:
-    """Read a model without its networks from a file, or raise a ValueError or TypeError.
+    """Read a model of one sensor without its networks, or raise a ValueError or TypeError.
 
     `take` returns a field of the description, or raises an error if the field has another type.
     """
-    parameters = take("parameters", dict)
-    max_timesteps = parameters["max_timesteps"]
-    if max_timesteps is not None:
-        check_integer("max_timesteps", max_timesteps, 1)
-    flat, n_channels = take("flat_timesteps", (int, type(None))), take("n_channels", int)
-    n_features = take("n_features_in", int)
-    if (n_channels, n_features) != (1 if flat else n_channels, flat or n_channels):
-        raise ValueError(
-            f"n_features_in={n_features} with n_channels={n_channels} and flat_timesteps={flat}"
-        )
-    names, classes = take("feature_names_in", (list, type(None))), read_classes(take)
-    scaler = arrays_below(arrays, "scaler.")
-    model = TrainedModel(
-        **classes,
-        n_channels=n_channels,
-        sum=Sum.restore(take("sum", dict), arrays),
-        flat_timesteps=flat,
-        feature_names=None if names is None else check_texts("feature_names_in", names),
-        n_timesteps=take("n_timesteps", (int, type(None))),
-        had_lengths=take("were_lengths", bool),
-        max_timesteps=max_timesteps,
-        crop=check_choice("crop", parameters["crop"], CROPS),
-        dtype=check_choice("dtype", parameters["dtype"], DTYPES),
-        missing=check_choice("missing", parameters.get("missing", "error"), MISSING),
-        scaler=Scaler.from_dict(scaler) if scaler else None,
-        ranges=TrainedRanges.restore(arrays, n_channels),
-        preparation=check_preparation(take("preparation", (dict, type(None)))),
-    )
-    model.sum.check(n_channels, len(model.classes))
+    of_sensor = {UNNAMED: Input.restore(arrays, take)}
+    members = Sum.restore(take("sum", dict), arrays)
+    model = TrainedModel(**read_classes(take), inputs=of_sensor, sum=members)
+    model.sum.check(model.n_channels, len(model.classes))
     return model
+
+
+def read_joint(take: TakeField, models: Mapping[str, TrainedModel]) -> TrainedModel:
+    """Read a model of several sensors from a file, given the models of its sensors."""
+    stored, classes = take("fusion", dict), read_classes(take)
+    joint = SensorSum({}, read_rows(stored), np.zeros(len(classes["classes"])))
+    for name, model in models.items():
+        if model.classes.tolist() != classes["classes"].tolist():
+            raise ValueError(f"the classes of sensor {name!r} differ from those of all sensors")
+        if model.missing != stored["missing"]:
+            raise ValueError(f"missing is {stored['missing']!r}, but {model.missing!r} of {name!r}")
+    return TrainedModel(**classes, inputs={}, sum=joint).with_sensors(models)

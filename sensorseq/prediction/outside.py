@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,31 @@ def join_outside(parts: Sequence[OutsideWindows]) -> OutsideWindows:
     reasons = np.concatenate([part.reasons for part in parts])
     ratio = np.concatenate([part.ratio for part in parts])
     return OutsideWindows(reasons, ratio, parts[0].channels)
+
+
+def join_sensors_outside(
+    by_sensor: Mapping[str, tuple[OutsideWindows, Union[slice, NDArray[np.int64]]]],
+    channels: Mapping[str, Sequence[str]],
+    n_windows: int,
+) -> OutsideWindows:
+    """Join the results of sensors; `by_sensor` has the result and window indices of each sensor."""
+    reasons, ratio = [], []
+    names: list[str] = []
+    for sensor, of_sensor in channels.items():
+        reasons.append(np.full((n_windows, len(of_sensor)), "", "U8"))
+        ratio.append(np.full((n_windows, len(of_sensor)), np.nan))
+        if sensor in by_sensor:
+            outside, rows = by_sensor[sensor]
+            reasons[-1][rows], ratio[-1][rows] = outside.reasons, outside.ratio
+        names += names_of_sensor(sensor, of_sensor)
+    return OutsideWindows(
+        np.concatenate(reasons, axis=1), np.concatenate(ratio, axis=1), tuple(names)
+    )
+
+
+def names_of_sensor(sensor: str, channels: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a sensor's channels, after the name of the sensor if it has one."""
+    return tuple(f"{sensor}: {channel}" if sensor else channel for channel in channels)
 
 
 @dataclass(frozen=True, eq=False)

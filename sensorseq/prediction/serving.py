@@ -14,13 +14,12 @@ from sensorseq.checks import check_integer
 from sensorseq.errors import InputError, SensorseqError
 from sensorseq.prediction.live import (
     AnyParser,
-    AnyStream,
     address_of,
     explain,
     parser_for,
     summary_of,
 )
-from sensorseq.prediction.stream import StreamDecision
+from sensorseq.prediction.stream import DecisionStream, StreamDecision
 
 _BLOCK = 1 << 13  # bytes classified at a time, so that no robot occupies a thread for long
 _MOST_WAITING = 32  # maximum number of blocks of a connection that are read but not yet classified
@@ -55,7 +54,7 @@ def silent_robot(robots: Iterable[_Robot], now_s: float) -> _Robot | None:
 
 
 async def serve(
-    make_stream: Callable[[], AnyStream],
+    make_stream: Callable[[], DecisionStream],
     address: str,
     *,
     sample_format: str = "csv",
@@ -205,7 +204,7 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 
 
 async def _classify(
-    stream: AnyStream,
+    stream: DecisionStream,
     parser: AnyParser,
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
@@ -228,8 +227,6 @@ async def _classify(
                 robot.hear()
             await waiting.put((time.monotonic(), data))
 
-    push: Callable[..., list[StreamDecision]] = stream.push
-
     n_samples = 0
 
     def decide(data: bytes) -> tuple[list[StreamDecision], SensorseqError | None]:
@@ -240,7 +237,7 @@ async def _classify(
             with explain(parser):
                 for part in parser.parts(data, whole=not data):
                     n_samples += len(part.values)
-                    decisions += push(*part)
+                    decisions += stream.push(*part)
                 return decisions if data else [*decisions, *stream.flush()], None
         except SensorseqError as error:
             return decisions, error

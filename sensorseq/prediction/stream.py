@@ -1,30 +1,26 @@
 """DecisionStream: classify samples as they arrive, in the same way as `sensorseq predict`."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_positive
-from sensorseq.errors import ArgumentError, InputError, check_choice
-from sensorseq.prediction.decisions import Predictor, answered_windows
-from sensorseq.prediction.frames import in_order
+from sensorseq.errors import ArgumentError, InputError, SignalError, check_choice, noting
+from sensorseq.prediction.decisions import answered_windows
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
-from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.prediction.preparation import Preparation, refuse_normalized
-from sensorseq.preprocessing.cutting import RecordingPlan
-from sensorseq.preprocessing.live_clock import EvenSamples, LiveClock
-from sensorseq.preprocessing.resample import StreamResampler
-from sensorseq.preprocessing.steps import StepChain
-from sensorseq.preprocessing.windows.cut import first_on_clock, start_on_clock, window_start
-from sensorseq.recording import Channel
+from sensorseq.prediction.inputs import check_sensor
+from sensorseq.prediction.outside import OutsideWindows, names_of_sensor
+from sensorseq.prediction.probability_model import ProbabilityModel
+from sensorseq.prediction.window_stream import CLOCK_DIGITS, CutWindow, WindowStream
+from sensorseq.sensor_windows import UNNAMED
 from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, Smoothing, window_weight
 
-_CLOCK_DIGITS = 9  # decimal places of seconds; further digits are rounding errors
-_SAME_RATE = 1e-3  # relative difference from the model's rate up to which nothing is resampled
+Row = dict[str, CutWindow]
+"""The windows of the sensors that begin together, by the name of the sensor."""
 
 
 @dataclass(frozen=True)
@@ -57,146 +53,153 @@ class StreamDecision:
         return {**vars(self), "probabilities": dict(named)}
 
 
-def prediction_plan(preparation: Preparation | None, hop_s: float | None = None) -> RecordingPlan:
-    """Return the plan that cuts recordings as in training.
-
-    Raise an InputError if the model has no such plan.
-    """
-    if preparation is None or not preparation["configuration"]:
-        raise InputError(
-            "the model was trained on arrays, so it cannot cut recordings into windows; train it on"
-            " a prepared file, or cut windows yourself and use model.predict."
-        )
-    if preparation.get("scaled") is not None:
-        raise InputError(
-            "the model was trained on windows that were already scaled, so it cannot scale"
-            " recordings in the same way; train it on the unscaled prepared file."
-        )
-    return RecordingPlan.recorded(preparation, hop_s)
-
-
 class DecisionStream:
-    """Classify samples as they arrive; see `SensorLSTMClassifier.stream`.
+    """Classify samples of one sensor or of several sensors as they arrive.
+
+    See the method `stream` of the classifiers. A decision is due when the windows of all sensors
+    are complete. If sensors may be missing, a decision is also due when all missing sensors have a
+    later window, or when any sensor has a sample more than `latency_s` plus `max_wait_s` after the
+    end of the window. Push samples in chunks shorter than `max_wait_s`.
 
     Attributes
     ----------
-    channels : tuple of str
-        Columns of the samples, in this order.
-    sample_rate_hz : float
-        Rate of the samples.
+    names_sensors : bool
+        Whether samples are pushed with the name of their sensor.
+    sensors : dict of str to WindowStream
+        The `channels` and the `sample_rate_hz` of each sensor. A sensor without a name has the
+        empty name, and its channels and rate are also those of the stream.
     hop_s : float
         Seconds between the starts of windows.
     latency_s : float
         Delay of a decision after the end of its window, due to filters that look ahead and to
-        smoothing. If the training samples came in packets, the wait for the next packet is not
-        included.
+        smoothing; the longest delay of all sensors. If the training samples came in packets, the
+        wait for the next packet is not included.
     classes : list
         Labels in the order of the probabilities.
+    n_dropped : int
+        Number of windows that got no decision because a required sensor was missing.
+    n_late : int
+        Number of windows of single sensors that were completed too late for the decision.
     on_outside : callable or None
-        Called with an OutsideWindows when windows differ from the training windows for the first
-        time.
+        Called with an OutsideWindows when the windows of a sensor differ from its training windows
+        for the first time. If sensors have names, the channels are named ``sensor: channel``.
     """
-
-    _drifts_s: NDArray[np.float64]  # drift of the clock from sample `_first_tick` on
 
     def __init__(
         self,
-        model: Predictor,
-        sample_rate_hz: float | None = None,
+        model: ProbabilityModel,
+        sample_rate_hz: Union[float, Mapping[str, float], None] = None,
         *,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
+        max_wait_s: float | None = None,
         smoothing: Smoothing,
     ) -> None:
-        pipeline = prediction_plan(model.preparation)
-        refuse_normalized(model.preparation, "a stream")
-        use = pipeline.options
-        if use.resample_engine == "soxr":
-            raise InputError(
-                'engine="soxr" needs complete recordings; prepare with engine="polyphase".'
+        self._model, self.names_sensors = model, model.names_sensors
+        rates = self._rates(sample_rate_hz)
+        self.sensors = {
+            name: WindowStream(
+                of_sensor,
+                model.sum.of_sensor(name),
+                rates.get(name),
+                partial(self._report_outside, name),
+                max_gap_s=max_gap_s,
+                max_delay_s=max_delay_s,
             )
-        self._model, self._use, self._plan = model, use, pipeline
-        self._rate = float(use.sample_rate_hz or 0)
-        rate = (
-            self._rate
-            if sample_rate_hz is None
-            else check_positive("sample_rate_hz", sample_rate_hz)
-        )
-        self.sample_rate_hz = rate
-        self.channels = tuple(use.channels or ())
+            for name, of_sensor in model.inputs.items()
+        }
+        self.on_outside: Callable[[OutsideWindows], None] | None = None
+        first = next(iter(self.sensors.values()))
         self.classes: list[Any] = model.classes.tolist()
-        units = use.units or {}
-        self._channels = tuple(Channel(name, units.get(name, "")) for name in self.channels)
-        gap = use.max_gap_s if max_gap_s is None else max_gap_s
-        in_packets = model.preparation is not None and model.preparation.get("in_packets", False)
-        self._held = [c for c, name in enumerate(self.channels) if name in (use.held or ())]
-        self._clock = LiveClock(
-            rate, len(self.channels), gap, max_delay_s, in_packets=in_packets, held=self._held
-        )
-        self._window_rate = self._plan.window_rate_hz(self._rate)
-        self._is_same_rate = abs(rate / self._rate - 1) < _SAME_RATE
-        # the rate of the windows' samples on the clock of the arriving samples
-        self._clock_rate = self._window_rate * (rate / self._rate if self._is_same_rate else 1.0)
-        self._n_window = self._plan.window_samples(self._rate)
-        hop_s = use.window_s if use.hop_s is None else use.hop_s
-        self.hop_s = float(hop_s)
-        self._hop = hop_s * self._window_rate
-        if self._hop < 1 - 1e-9:
-            raise ArgumentError(f"hop_s={hop_s:g} is less than the sample period of the windows.")
+        self.hop_s = first.hop_s
+        if not self.names_sensors:
+            self.channels, self.sample_rate_hz = first.channels, first.sample_rate_hz
+        self.latency_s = max(sensor.latency_s for sensor in self.sensors.values())
+        self.latency_s += smoothing.n_later * self.hop_s
+        if max_wait_s is not None and not self.names_sensors:
+            raise ArgumentError(
+                f"max_wait_s={max_wait_s!r} is for a stream of several sensors; leave it out."
+            )
+        self._wait_s = self.hop_s if max_wait_s is None else float(max_wait_s)
+        self._slop_s = self._common_slop_s() if self.names_sensors else 0.0
+        self.n_decisions = self.n_dropped = self.n_late = 0
+        self._done_s = -np.inf  # start of the last row that was decided or dropped
+        self._rows: list[Row] = []  # in order of time
         check_choice("smooth", smoothing.smooth, STREAM_SMOOTH)
         self._smoother, self._waiting = None, deque[StreamDecision]()
-        self._shares = model.class_shares
         self._threshold = None if model.abstention is None else model.abstention.threshold
-        if smoothing.smooth != "none":
-            window_s = self._n_window / self._window_rate
-            dwell = smoothing.dwell(len(self.classes), window_s)
-            weight = window_weight(hop_s, window_s)
-            self._smoother = LagSmoother(dwell, smoothing.n_later, weight)
-        self.n_decisions = self.n_outside = 0
-        self.on_outside: Callable[[OutsideWindows], None] | None = None
-        self._begin(0.0)
-        self.latency_s: float = self._resampler.latency_s + self._steps.latency_s
-        self.latency_s += smoothing.n_later * hop_s
+        if smoothing.smooth == "none":
+            return
+        if self.names_sensors:
+            raise ArgumentError(
+                f"smooth={smoothing.smooth!r} is for a stream of one sensor; smooth the decisions"
+                " of several sensors with sensorseq.sequence.smoothing.LagSmoother."
+            )
+        dwell = smoothing.dwell(len(self.classes), first.window_s)
+        weight = window_weight(self.hop_s, first.window_s)
+        self._smoother = LagSmoother(dwell, smoothing.n_later, weight)
 
-    @property
-    def slop_s(self) -> float | None:
-        """The largest distance in seconds between a window's start and a multiple of the hop.
+    def _rates(self, sample_rate_hz: Union[float, Mapping[str, float], None]) -> dict[str, float]:
+        """Return the sample rates that are given, by sensor."""
+        if not self.names_sensors:
+            if isinstance(sample_rate_hz, Mapping):
+                raise ArgumentError(
+                    "sample_rate_hz must be a single number, because the model has one sensor."
+                )
+            return {} if sample_rate_hz is None else {UNNAMED: sample_rate_hz}
+        if sample_rate_hz is not None and not isinstance(sample_rate_hz, Mapping):
+            raise ArgumentError(
+                f"sample_rate_hz={sample_rate_hz!r} names no sensor; give the rate of each sensor"
+                f" by its name ({', '.join(self._model.inputs)})."
+            )
+        for name in sample_rate_hz or ():
+            check_sensor(name, list(self._model.inputs))
+        return dict(sample_rate_hz or {})
 
-        The distance is None if windows may start at any time.
-        """
-        return self._use.slop_s
+    def _common_slop_s(self) -> float:
+        """Return the largest difference in seconds between the starts of windows of a row."""
+        slops = [sensor.slop_s for sensor in self.sensors.values()]
+        if None in slops:
+            raise InputError(
+                "the windows of the model's sensors were not prepared together, so it is unknown"
+                " which windows belong together; prepare recordings with native_rates=True."
+            )
+        return max(float(slop) for slop in slops if slop is not None)
 
     @property
     def newest_s(self) -> float | None:
-        """The time of the newest sample."""
-        return self._clock.newest_s
+        """The time of the newest sample of any sensor."""
+        times = [sensor.newest_s for sensor in self.sensors.values()]
+        return max((newest_s for newest_s in times if newest_s is not None), default=None)
 
     @property
     def counts(self) -> dict[str, int]:
         """Numbers of late, duplicate and filled samples, gaps, decisions and unusual windows.
 
         `n_infinite` counts values that were treated as NaN, and `n_bad_stamps` samples that were
-        ignored; see `push`.
+        ignored; see `push`. Several sensors also have numbers of dropped and late windows, and the
+        counts of each sensor contain its name.
         """
-        clock = self._clock
-        return {
-            "n_late": clock.n_late,
-            "n_duplicates": clock.n_duplicates,
-            "n_infinite": clock.n_infinite,
-            "n_bad_stamps": clock.n_bad_stamps,
-            "n_filled": clock.n_filled,
-            "n_gaps": clock.n_gaps,
-            "n_decisions": self.n_decisions,
-            "n_outside": self.n_outside,
-        }
+        counts = {"n_decisions": self.n_decisions}
+        if not self.names_sensors:
+            (only,) = self.sensors.values()
+            return {**only.counts, **counts, "n_outside": only.n_outside}
+        counts |= {"n_dropped": self.n_dropped, "n_late windows": self.n_late}
+        for name, sensor in self.sensors.items():
+            of_sensor = {**sensor.counts, "n_outside": sensor.n_outside}
+            counts |= {f"{key} of {name}": n for key, n in of_sensor.items()}
+        return counts
 
-    def push(
-        self, samples: ArrayLike, timestamps_s: ArrayLike | None = None
-    ) -> list[StreamDecision]:
+    def push(self, *arguments: Any, **named: Any) -> list[StreamDecision]:
         """Process the next samples and return the decisions that are due.
+
+        Call ``push(samples, timestamps_s)`` or, if sensors have names, ``push(sensor, samples,
+        timestamps_s)``.
 
         Parameters
         ----------
+        sensor : str
+            Name of the sensor.
         samples : array-like or DataFrame of shape (n, n_channels)
             Any number of samples, with the columns of `channels`, in the units of training; a
             DataFrame may have them in any order. NaN is a missing value, and so is infinity or a
@@ -204,7 +207,8 @@ class DecisionStream:
         timestamps_s : array-like of shape (n,), optional
             Times in seconds. A sample is ignored if its time is not finite, or so large that floats
             do not resolve half a sample period. Without times, no sample may be missing, because
-            sample i is assumed to be at time i / `sample_rate_hz`.
+            sample i is assumed to be at time i / `sample_rate_hz`. Several sensors need times, on
+            the same clock.
 
         Returns
         -------
@@ -217,146 +221,136 @@ class DecisionStream:
             If the number of channels or times is wrong, or the first times do not match
             `sample_rate_hz`. All samples of this call are then ignored.
         InputError
-            If a DataFrame lacks a channel, or has an unknown column.
+            If the model has no such sensor, or a DataFrame lacks a channel or has an unknown
+            column.
         """
-        samples = in_order(samples, self.channels, "samples", "the model")
-        return self._decide(self._clock.push(samples, timestamps_s))
+        if self.names_sensors:
+            return self._push_sensor(*arguments, **named)
+        return self._push(*arguments, **named)
+
+    def _push(
+        self, samples: ArrayLike, timestamps_s: ArrayLike | None = None
+    ) -> list[StreamDecision]:
+        windows = self.sensors[UNNAMED].push(samples, timestamps_s)
+        rows = [{UNNAMED: window} for window in windows]
+        return self._smoothed(self._decide(rows)) if rows else []
+
+    def _push_sensor(
+        self, sensor: str, samples: ArrayLike, timestamps_s: ArrayLike
+    ) -> list[StreamDecision]:
+        check_sensor(sensor, list(self.sensors))
+        rate = f"{{{sensor!r}: HZ}} (--sample-rate-hz {sensor}=HZ)"
+        with noting(f"of sensor {sensor!r}; set only this sensor's rate with {rate}", SignalError):
+            windows = self.sensors[sensor].push(samples, timestamps_s)
+        for window in windows:
+            self._add(sensor, window)
+        return self._smoothed(self._decide(self._due(whole=False)))
 
     def flush(self) -> list[StreamDecision]:
-        """End the signal and return the remaining decisions; another signal may follow."""
-        decisions = [*self._decide(self._clock.flush()), *self._end()]
+        """End the signals and return the remaining decisions; other signals may follow."""
+        rows: list[Row] = []
+        for name, sensor in self.sensors.items():
+            for window in sensor.flush():
+                if self.names_sensors:
+                    self._add(name, window)
+                else:
+                    rows.append({name: window})
+        decisions = self._smoothed(self._decide([*rows, *self._due(whole=True)]))
+        self._done_s = -np.inf
         if self._smoother is not None:
             last = self._settled(self._smoother.flush())
             self.n_decisions += len(last)
             decisions += last
-        self._begin(0.0)
         return decisions
 
-    def _decide(self, parts: list[EvenSamples]) -> list[StreamDecision]:
-        decisions: list[StreamDecision] = []
-        for part in parts:
-            if part.start_s is not None:
-                decisions += self._end()
-                self._begin(part.start_s)
-            self._drifts_s = np.concatenate([self._drifts_s, part.drifts_s])
-            self._keep(self._steps.push(self._resampler.push(part.values)))
-            decisions += self._windows()
-        return decisions
+    # Rows of windows that begin together
 
-    def _begin(self, start_s: float) -> None:
-        """Begin a segment with fresh filters and windows."""
-        self._resampler = StreamResampler(
-            self._rate if self._is_same_rate else self.sample_rate_hz,
-            self._rate,
-            len(self._channels),
-            attenuation_db=self._use.attenuation_db,
-            held=self._held,
-        )
-        self._steps = StepChain(self._plan.steps).stream(self._channels, self._rate)
-        self._start_s = start_s + self._steps.delay_s
-        self._drifts_s = np.empty(0)
-        self._first_tick = 0
-        self._kept: NDArray[np.float32] | None = None  # samples from index `_first` on
-        self._first = self._n_cut = self._n_samples = 0
+    def _add(self, sensor: str, window: CutWindow) -> None:
+        """Add a sensor's window to the row of windows that begin at the same time."""
+        if window.start_s <= self._done_s + self._slop_s + 1e-9:
+            self.n_late += 1
+            return
+        for at, row in enumerate(self._rows):
+            start_s = min(other.start_s for other in row.values())
+            if abs(window.start_s - start_s) <= self._slop_s + 1e-9 and sensor not in row:
+                row[sensor] = window
+                return
+            if window.start_s < start_s:
+                self._rows.insert(at, {sensor: window})
+                return
+        self._rows.append({sensor: window})
 
-    def _end(self) -> list[StreamDecision]:
-        """End the segment and return its remaining decisions."""
-        if not self._n_samples and self._kept is None:
+    def _due(self, *, whole: bool) -> list[Row]:
+        """Return the rows that are to be decided; with `whole`, no more windows will follow."""
+        due = []
+        while self._rows:
+            row = self._rows[0]
+            is_complete = len(row) == len(self.sensors)
+            if not (is_complete or whole or self._is_late(row)):
+                break
+            del self._rows[0]
+            self._done_s = min(window.start_s for window in row.values())
+            if is_complete or self._model.missing != "error":
+                due.append(row)
+            else:
+                self.n_dropped += 1
+        return due
+
+    def _is_late(self, row: Row) -> bool:
+        """Test whether all absent sensors have later windows, or the maximum wait has passed."""
+        start_s = min(window.start_s for window in row.values())
+        lacking = [name for name in self.sensors if name not in row]
+        if all(any(name in later for later in self._rows[1:]) for name in lacking):
+            return True
+        if self._model.missing == "error":
+            return False
+        end_s = max(window.end_s for window in row.values())
+        newest_s = start_s if self.newest_s is None else self.newest_s
+        return newest_s - end_s > self._wait_s + self.latency_s
+
+    # Decisions
+
+    def _decide(self, rows: list[Row]) -> list[StreamDecision]:
+        """Join the logits of the windows in each row, and decide about all rows together."""
+        if not rows:
             return []
-        left = self._resampler.flush()
-        rows = [self._steps.push(left)] if len(left) else []
-        self._keep(np.concatenate([*rows, self._steps.flush()]))
-        decisions = self._windows()
-        if not self._n_cut and self._use.short == "pad" and self._n_samples:
-            assert self._kept is not None
-            padded = np.zeros((1, self._n_window, self._kept.shape[1]), np.float32)
-            padded[0, : self._n_samples] = self._kept
-            decisions = self._predict(padded, [0], np.array([self._n_samples]))
-        return decisions
-
-    def _keep(self, values: NDArray[np.floating]) -> None:
-        with np.errstate(over="ignore"):
-            new = values.astype(np.float32)
-        self._kept = new if self._kept is None else np.concatenate([self._kept, new])
-        self._n_samples += len(new)
-
-    def _start_of(self, n: int) -> int:
-        """Return the index of the first sample of window `n`, as in `window_recordings`."""
-        slop_s = self._use.slop_s
-        if slop_s is None:
-            return window_start(n, self._hop)
-        first = first_on_clock(self._start_s, self.hop_s, slop_s)
-        number = np.array(first + n)
-        return int(start_on_clock(number, self._start_s, self.hop_s, self._window_rate))
-
-    def _windows(self) -> list[StreamDecision]:
-        """Cut the windows that are complete, and classify them together."""
-        assert self._kept is not None
-        starts = []
-        while (start := self._start_of(self._n_cut)) + self._n_window <= self._n_samples:
-            starts.append(start)
-            self._n_cut += 1
-        if not starts:
-            return []
-        windows = [self._kept[at - self._first :][: self._n_window] for at in starts]
-        keep = min(self._start_of(self._n_cut), self._n_samples)
-        decisions = self._predict(np.stack(windows), starts)
-        self._kept, self._first = self._kept[keep - self._first :], keep
-        tick = self._tick_of(keep)
-        self._drifts_s, self._first_tick = self._drifts_s[tick - self._first_tick :], tick
-        return decisions
-
-    def _tick_of(self, start: int) -> int:
-        """Return the index of the arrived sample at which sample `start` of the windows begins."""
-        return int(start / self._clock_rate * self.sample_rate_hz + 1e-6)
-
-    def _predict(
-        self,
-        windows: NDArray[np.float32],
-        starts: list[int],
-        lengths: NDArray[np.int64] | None = None,
-    ) -> list[StreamDecision]:
-        is_infinite = ~np.isfinite(windows).all(axis=(1, 2))  # steps may turn 1e38 into infinity
-        windows[is_infinite] = 0.0
-        rows, lacks = self._model.probabilities(windows, lengths)
-        rows[is_infinite], lacks[is_infinite] = self._shares, EMPTY
-        answered = answered_windows(rows, lacks, self._threshold)
-        are_outside: list[bool | None] = [None] * len(rows)
-        if self._model.has_ranges:
-            outside = self._model.outside(windows, lengths)
-            are_outside = outside.mask.tolist()
-            if self.on_outside and outside.n_outside and not self.n_outside:
-                self.on_outside(outside)
-            self.n_outside += outside.n_outside
-        newest_s = self._clock.newest_s
-        decisions = []
-        judged = zip(starts, rows, answered, are_outside, lacks.tolist())
-        for start, row, is_answered, is_outside, lack in judged:
-            drift_s = self._drifts_s[self._tick_of(start) - self._first_tick]
-            start_s = float(self._start_s + drift_s + start / self._clock_rate)
-            start_s = round(start_s, _CLOCK_DIGITS)
-            end_s = round(start_s + self._n_window / self._clock_rate, _CLOCK_DIGITS)
-            best = int(np.argmax(row))
-            probability = float(row[best])
+        logits = np.zeros((len(self.sensors), len(rows), len(self.classes)))
+        of_sensors = np.full((len(rows), len(self.sensors)), EMPTY, np.int8)
+        for at, name in enumerate(self.sensors):
+            for number, row in enumerate(rows):
+                if name in row:
+                    logits[at, number], of_sensors[number, at] = row[name].logits, row[name].lacks
+        joined = self._model.sum.join(logits, of_sensors)
+        probabilities, lacks = self._model.decided(*joined)
+        answered = answered_windows(probabilities, lacks, self._threshold)
+        decisions, newest_s = [], self.newest_s
+        for row, shares, is_answered, lack in zip(rows, probabilities, answered, lacks.tolist()):
+            windows = row.values()
+            end_s, best = max(window.end_s for window in windows), int(np.argmax(shares))
+            known = [window.outside for window in windows if window.outside is not None]
             decisions.append(
                 StreamDecision(
-                    start_s,
+                    min(window.start_s for window in windows),
                     end_s,
                     self.classes[best],
-                    probability,
-                    tuple(row.tolist()),
+                    float(shares[best]),
+                    tuple(shares.tolist()),
                     is_answered,
-                    0.0 if newest_s is None else round(newest_s - end_s, _CLOCK_DIGITS),
-                    is_outside,
+                    _delay_s(newest_s, end_s),
+                    any(known) if known else None,
                     lack,
                 )
             )
+        return decisions
+
+    def _smoothed(self, decisions: list[StreamDecision]) -> list[StreamDecision]:
+        """Return the decisions that are due after smoothing, and count them."""
         if self._smoother is not None:
             self._waiting.extend(decisions)
             due = []
             for decision in decisions:
                 middle_s = (decision.start_s + decision.end_s) / 2
-                likelihood = np.array(decision.probabilities) / self._shares
+                likelihood = np.array(decision.probabilities) / self._model.class_shares
                 due += self._smoother.push(middle_s, likelihood)
             decisions = self._settled(due)
         self.n_decisions += len(decisions)
@@ -364,10 +358,9 @@ class DecisionStream:
 
     def _settled(self, rows: list[NDArray[np.float64]]) -> list[StreamDecision]:
         """Return the oldest waiting decisions, updated with their smoothed probabilities."""
-        decisions, newest_s = [], self._clock.newest_s
+        decisions, newest_s = [], self.newest_s
         for row in rows:
             decision, best = self._waiting.popleft(), int(np.argmax(row))
-            delay_s = 0.0 if newest_s is None else round(newest_s - decision.end_s, _CLOCK_DIGITS)
             lacks = np.array([decision.lacks])
             decisions.append(
                 replace(
@@ -376,7 +369,17 @@ class DecisionStream:
                     probability=float(row[best]),
                     probabilities=tuple(row.tolist()),
                     answered=answered_windows(row[np.newaxis], lacks, self._threshold)[0],
-                    delay_s=delay_s,
+                    delay_s=_delay_s(newest_s, decision.end_s),
                 )
             )
         return decisions
+
+    def _report_outside(self, sensor: str, outside: OutsideWindows) -> None:
+        if self.on_outside is not None:
+            channels = names_of_sensor(sensor, outside.channels)
+            self.on_outside(replace(outside, channels=channels))
+
+
+def _delay_s(newest_s: float | None, end_s: float) -> float:
+    """Return the time from the end of a window to the newest sample."""
+    return 0.0 if newest_s is None else round(newest_s - end_s, CLOCK_DIGITS)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, warn_caller
-from sensorseq.prediction.fusion import refuse_sensors
+from sensorseq.prediction.inputs import refuse_sensors
 from sensorseq.prediction.windows import (
     Windows,
     as_array,

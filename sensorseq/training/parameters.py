@@ -15,7 +15,7 @@ from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
 from sensorseq.ops._extension import avoid_dead_threads
 from sensorseq.ops.choice import choose_here
-from sensorseq.prediction.fusion import MISSING
+from sensorseq.prediction.inputs import MISSING
 from sensorseq.prediction.windows import DTYPES
 from sensorseq.preprocessing.scale import KINDS, PHYSICAL
 from sensorseq.training.callbacks import check_callbacks

@@ -33,7 +33,7 @@ from sensorseq.preprocessing.windows.augment import (
     copy_numbers,
     make_augmentation,
 )
-from sensorseq.sensor_windows import SensorWindows
+from sensorseq.sensor_windows import AnyWindows
 from sensorseq.sequence.learn import LearnedDwell, learn_dwell
 from sensorseq.windows import PARTS, WindowSet
 
@@ -75,10 +75,10 @@ def read_training_file(
         return WindowSet.concatenate([augmented, validation]), scaler
 
 
-def read_prepared(path: str | os.PathLike[str]) -> WindowSet | SensorWindows:
+def read_prepared(path: str | os.PathLike[str]) -> AnyWindows:
     """Return all windows of a prepared file; the samples of a large file stay in the file.
 
-    The windows of several sensors are returned as SensorWindows in memory.
+    The windows of several sensors are returned in memory.
     """
     if sensors := sensors_in(path):
         return read_sensor_windows(path, sensors)

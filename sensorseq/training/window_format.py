@@ -40,8 +40,8 @@ class WindowFormat:
     @classmethod
     def of(cls, model: TrainedModel, augment: Any = None) -> "WindowFormat":
         """Return the format of the windows that a model reads."""
-        how = model.max_timesteps, model.crop, model.dtype, model.scaler, model.lstm.patch
-        return cls(*how, augment, model.channels)
+        of, patch = model.input, model.lstm.patch
+        return cls(of.max_timesteps, of.crop, of.dtype, of.scaler, patch, augment, of.channels)
 
     @property
     def torch_dtype(self) -> torch.dtype:

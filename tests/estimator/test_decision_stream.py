@@ -153,7 +153,7 @@ def test_a_decision_is_due_no_later_than_its_latency(model):
     log = recording("new", "rough", seed=4)
     stream = model.stream(50.0)
     due = [decision for row in range(300) for decision in stream.push(log.values[row : row + 1])]
-    period = 1 / stream._window_rate
+    period = 1 / stream.sensors[""]._window_rate
     assert due
     assert max(decision.delay_s for decision in due) <= stream.latency_s + period + 1e-9
 

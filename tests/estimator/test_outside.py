@@ -56,7 +56,7 @@ def ramps(x):
 
 
 def ranges_of(fitted):
-    return fitted.model_.ranges
+    return fitted.model_.input.ranges
 
 
 def full(windows):

@@ -14,8 +14,8 @@ from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
 from sensorseq.estimator import load_estimator
 from sensorseq.io.model_file import pack, read_model, to_jsonable
-from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.loading import load
+from sensorseq.prediction.members.sensors import SensorSum
 from sensorseq.sensor_windows import SensorWindows, as_sensor_windows
 
 SETTINGS = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}
@@ -191,9 +191,9 @@ def test_windows_in_which_a_channel_has_no_number_are_not_trained_on():
 
 
 def test_a_pattern_that_the_fit_never_saw_is_the_mean_of_its_sensors():
-    alone = {"100": [2.0, 0, 0], "010": [0, 1.0, 0], "001": [0, 0, 4.0]}
-    fusion = Fusion(("a", "b", "c"), {key: np.array(row) for key, row in alone.items()})
-    np.testing.assert_array_equal(fusion.weights_of(np.array([True, False, True])), [1, 0, 2])
+    rows = dict(zip(("100", "010", "001"), np.diag([2.0, 1.0, 4.0]), strict=True))
+    joint = SensorSum({}, rows, np.zeros(2))
+    np.testing.assert_array_equal(joint.weights_of(np.array([True, False, True])), [1, 0, 2])
 
 
 def test_windows_with_a_split_are_trained_without_the_test_part():

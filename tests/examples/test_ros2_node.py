@@ -12,7 +12,7 @@ from fits import fused_classifier, plain_classifier
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import SensorseqError
-from sensorseq.prediction import FusedModel, load
+from sensorseq.prediction import load
 from sensorseq.recording import Channel
 
 NODE = ROOT / "examples" / "ros2" / "classify_node.py"
@@ -64,7 +64,7 @@ class FakeNode:
 def example(monkeypatch):
     """Import the example with a fake `rclpy`, and with the toolkit's runtime."""
     fakes = {
-        "sensorseq_runtime": {"load": load, "FusedModel": FusedModel},
+        "sensorseq_runtime": {"load": load},
         "sensorseq_runtime.errors": {"SensorseqError": SensorseqError},
         "rclpy": {"init": lambda: None, "spin": lambda node: None},
         "rclpy.node": {"Node": FakeNode},

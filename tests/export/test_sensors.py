@@ -14,7 +14,7 @@ from sensorseq import Recording, SensorFusionClassifier, SensorWindows, WindowSe
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.to_onnx import onnx_difference
 from sensorseq.io.prepared import read_one_or_several
-from sensorseq.prediction.fusion import Fusion, pattern_key
+from sensorseq.prediction.members.sensors import SensorSum, pattern_key
 from sensorseq.recording import Channel
 from sensorseq.sensor_windows import as_sensor_windows
 
@@ -158,18 +158,19 @@ def test_a_sensor_whose_windows_differ_in_length_has_an_input_for_lengths(tmp_pa
 
 def test_the_table_has_the_weights_of_every_pattern():
     alone = {"100": [2.0, 0, 0], "010": [0, 1.0, 0], "001": [0, 0, 4.0], "110": [1.0, 3.0, 0]}
-    fusion = Fusion(("a", "b", "c"), {key: np.array(row) for key, row in alone.items()})
-    table = fusion.weight_table()
+    rows = {key: np.array(row) for key, row in alone.items()}
+    joint = SensorSum({}, rows, np.zeros(2))
+    table = joint.weight_table()
     assert table.shape == (8, 3)
     for number, pattern in enumerate(PATTERNS[1:], 1):
-        np.testing.assert_array_equal(table[number], fusion.weights_of(pattern))
+        np.testing.assert_array_equal(table[number], joint.weights_of(pattern))
 
 
 def test_what_a_graph_of_several_sensors_cannot_do_is_reported(fitted, tmp_path):
     with pytest.raises(ArgumentError, match="prefix='a b' is not a C identifier"):
         fitted.to_c(tmp_path / "c", prefix="a b")
     with pytest.raises(InputError, match="of 11 sensors cannot be exported"):
-        Fusion(tuple("abcdefghijk"), {}).weight_table()
+        SensorSum({}, {"1" * 11: np.ones(11)}, np.zeros(2)).weight_table()
     assert not list(tmp_path.iterdir())
 
 

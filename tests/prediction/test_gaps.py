@@ -1,7 +1,6 @@
 """Missing samples in windows: interpolation, missing channels, and failed sensors."""
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,7 +170,7 @@ def test_a_single_stuck_channel_is_replaced_and_its_sensor_stays(of_two):
 def test_a_model_that_expects_missing_samples_can_be_adapted_and_explained(fitted, missing):
     X, y, groups = windows(seed=10)
     model = copy.copy(fitted).set_params(missing=missing)
-    model.model_ = replace(model.model_, missing=missing)
+    model.model_ = model.model_.with_input(missing=missing)
     adapted = model.adapt(1000 * X, y, groups)
     assert adapted.score(1000 * X, y) > 0.9
     failed = X[:8].copy()

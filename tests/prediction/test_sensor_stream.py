@@ -60,11 +60,8 @@ def test_decisions_equal_those_about_the_whole_recordings(model, tmp_path):
     whole = model.timeline(parts, smooth="none")
     decisions, stream = streamed(model, parts)
     assert len(decisions) == len(whole.probabilities) == 10
-    np.testing.assert_allclose(
-        [decision.start_s for decision in decisions],
-        [0.0] + [2.0 * k for k in range(1, 10)],
-        atol=1e-6,
-    )
+    starts_s = [decision.start_s for decision in decisions]
+    np.testing.assert_allclose(starts_s, 2.0 * np.arange(10), atol=1e-6)
     np.testing.assert_allclose(
         [decision.probabilities for decision in decisions], whole.probabilities, atol=1e-9
     )
@@ -132,6 +129,8 @@ def test_mistakes_are_reported(model):
         model.stream(50.0)
     with pytest.raises(InputError, match="no sensor 'motr'"):
         model.stream(RATES_HZ).push("motr", np.zeros((1, 2)), [0.0])
+    with pytest.raises(ArgumentError, match="is for a stream of several sensors"):
+        model.sensors_["imu"].model_.stream(max_wait_s=2.0)
     with pytest.raises(InputError, match="were used for training"):
         model.fit_abstention(prepared())
     X = np.random.default_rng(0).normal(size=(24, 9, 1))

@@ -106,8 +106,8 @@ def set_class_shares(fitted, shares):
 
 def weigh_sensors(fitted, weights):
     """Set the weights of the sensors, {pattern: row}."""
-    fusion = replace(fitted._fused.fusion, weights=weights)
-    fitted._fused = replace(fitted._fused, fusion=fusion)
+    joint = fitted._joint
+    fitted._joint = replace(joint, sum=replace(joint.sum, weights=weights))
 
 
 def with_int8(fitted):

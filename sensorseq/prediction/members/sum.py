@@ -57,6 +57,16 @@ class Sum:
             logits += weight * of_member
         return logits
 
+    def of_sensor(self, name: str) -> "Sum":
+        """Return the sum of one sensor, which is this sum; see also `SensorSum`."""
+        return self
+
+    def join(
+        self, logits: NDArray[np.float64], lacks: NDArray[np.int8]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return logits (n, K) and `lacks` (n,) from those of one sensor; see `SensorSum.join`."""
+        return logits[0], lacks[:, 0]
+
     @property
     def used(self) -> dict[str, float]:
         """The weights above 0."""
