@@ -212,7 +212,7 @@ class EarlierPart(Part):
 
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the samples of the windows at increasing rows."""
-        return self.in_order(self.prepared.samples(self.rows[rows]))
+        return self.prepared.samples(self.rows[rows])[:, :, self.order]
 
     @property
     def _has_no_grid(self) -> bool:

@@ -156,8 +156,6 @@ class FilePart(Part):
         """Return the array of this name."""
         return read_part(self.path, self.prefix + name)
 
-    def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the windows at increasing rows."""
-        begin, stop = int(rows[0]), int(rows[-1]) + 1
-        X: NDArray[np.float32] = read_part(self.path, self.prefix + "X", begin, stop)
-        return self.in_order(X if len(rows) == len(X) else X[rows - begin])
+    def stored(self, begin: int, stop: int) -> NDArray[np.float32]:
+        """Return the samples of some windows."""
+        return read_part(self.path, self.prefix + "X", begin, stop)

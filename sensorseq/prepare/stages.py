@@ -45,7 +45,6 @@ from sensorseq.preprocessing.plan import Learned, PreparationPlan
 from sensorseq.preprocessing.preparation import (
     CutRecordings,
     cut_alike,
-    dropped_pieces,
     odd_values_of,
     refuse_odd_rates,
     split_windows,
@@ -340,9 +339,7 @@ def merge(
     learned, simultaneous = split_windows(
         cut, kept, part_of, decide, allow_constant=run.allow_constant
     )
-    whole = [{"recording_id": name, "reason": reason} for name, reason in failed.items()]
-    pieces = dropped_pieces(facts for facts in cut.facts if facts.recording_id not in failed)
-    windows = with_provenance(cut, kept, learned, request.configuration, [*pieces, *whole])
+    windows = with_provenance(cut, kept, learned, request.configuration, failed)
     summary = replace(
         summarize(request, cut, kept, windows, learned, output),
         odd_scales=odd_scales,

@@ -29,12 +29,16 @@ class Part:
         """Return the field of this name of all windows, such as ``"start_s"``."""
         raise NotImplementedError
 
-    def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the samples of the windows at increasing rows."""
+    def stored(self, begin: int, stop: int) -> NDArray[np.float32]:
+        """Return the samples of the windows `begin` to `stop - 1`, with all channels."""
         raise NotImplementedError
 
-    def in_order(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return samples with the channels in `order`."""
+    def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the samples of the windows at increasing rows."""
+        begin = int(rows[0])
+        X = self.stored(begin, int(rows[-1]) + 1)
+        if len(rows) < len(X):
+            X = X[rows - begin]
         return X if list(self.order) == list(range(X.shape[2])) else X[:, :, self.order]
 
 
@@ -48,11 +52,9 @@ class MemoryPart(Part):
         """Return one field of the windows."""
         return np.asarray(getattr(self.sets[self.prefix], name))
 
-    def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the samples of the windows at increasing rows."""
-        begin, stop = int(rows[0]), int(rows[-1]) + 1
-        X = self.sets[self.prefix].X[begin:stop]
-        return self.in_order(X if len(rows) == len(X) else X[rows - begin])
+    def stored(self, begin: int, stop: int) -> NDArray[np.float32]:
+        """Return the samples of some windows."""
+        return self.sets[self.prefix].X[begin:stop]
 
 
 @dataclass(frozen=True, eq=False)

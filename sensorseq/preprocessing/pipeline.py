@@ -25,7 +25,6 @@ from sensorseq.preprocessing.plan import PreparationPlan
 from sensorseq.preprocessing.preparation import (
     CutRecordings,
     cut_alike,
-    dropped_pieces,
     odd_values_of,
     refuse_odd_rates,
     split_windows,
@@ -412,8 +411,7 @@ class PreparePipeline:
         together = "" if simultaneous is None else str(simultaneous)
         for text in filter(None, [*odd_values_of(kept), together, subjects]):
             warn_caller(text)
-        dropped = dropped_pieces(facts)
-        windows = with_provenance(cut, kept, learned, self.configuration, dropped)
+        windows = with_provenance(cut, kept, learned, self.configuration, {})
         self.scaler_: Scaler | None = learned.scaler
         self.sample_indices_ = learned.sample_indices
         samples: Any = windows.X

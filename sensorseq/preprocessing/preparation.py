@@ -5,7 +5,7 @@
 
 import importlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -80,7 +80,13 @@ class CutRecordings:
         These recordings have windows, and the channels and scales of most recordings.
         """
         facts = self._with_usual_channels(refuse)
-        return _with_usual_scales(facts, refuse, allow_scales=allow_scales)
+        compared = [recording.scale_facts for recording in facts]
+        odd = find_odd_scales(compared)
+        if allow_scales:
+            return facts, [f"{compared[at].name}: {'; '.join(odd[at])}" for at in sorted(odd)]
+        for at in sorted(odd):
+            refuse(facts[at], odd_scale_error(compared[at], odd[at], len(odd)))
+        return [recording for at, recording in enumerate(facts) if at not in odd], []
 
     def _with_usual_channels(self, refuse: Refuse) -> list[Facts]:
         facts = [recording for recording in self.facts if recording.n_windows]
@@ -132,19 +138,6 @@ class CutRecordings:
             label_rule=use.label_rule,
             min_purity=MIN_PURITY if use.min_purity is None else use.min_purity,
         )
-
-
-def _with_usual_scales(
-    facts: list[Facts], refuse: Refuse, *, allow_scales: bool
-) -> tuple[list[Facts], list[str]]:
-    """Keep the recordings with the usual units of time and channels, and describe others."""
-    compared = [recording.scale_facts for recording in facts]
-    odd = find_odd_scales(compared)
-    if allow_scales:
-        return facts, [f"{compared[at].name}: {'; '.join(odd[at])}" for at in sorted(odd)]
-    for at in sorted(odd):
-        refuse(facts[at], odd_scale_error(compared[at], odd[at], len(odd)))
-    return [recording for at, recording in enumerate(facts) if at not in odd], []
 
 
 def odd_values_of(kept: Sequence[Facts]) -> list[str]:
@@ -211,9 +204,19 @@ def with_provenance(
     kept: Sequence[Facts],
     learned: Learned,
     configuration: Mapping[str, Any],
-    dropped: Sequence[Mapping[str, Any]],
+    failed: Mapping[str, str],
 ) -> WindowSet:
-    """Return the windows with their split, rate and provenance."""
+    """Return the windows with their split, rate and provenance.
+
+    `failed` contains the reasons why recordings were left out, by recording_id.
+    """
+    pieces = [
+        {"recording_id": facts.recording_id, **piece}
+        for facts in cut.facts
+        if facts.recording_id not in failed
+        for piece in facts.dropped
+    ]
+    whole = [{"recording_id": name, "reason": reason} for name, reason in failed.items()]
     use, rate_hz = cut.plan.options, cut.plan.window_rate_hz(cut.rate_hz)
     provenance = {
         "configuration": configuration,
@@ -233,20 +236,13 @@ def with_provenance(
             {k: v for k, v in facts.to_dict().items() if k not in ("dropped", "classes")}
             for facts in kept
         ],
-        "dropped": dropped,
+        "dropped": pieces + whole,
         **({} if cut.derived is None else {"derived": cut.derived}),
         **learned.facts,
     }
     return replace(
         learned.windows, split=learned.split, sample_rate_hz=rate_hz, provenance=provenance
     )
-
-
-def dropped_pieces(facts: Iterable[Facts]) -> list[dict[str, Any]]:
-    """Return the pieces of recordings that were left out."""
-    return [
-        {"recording_id": each.recording_id, **piece} for each in facts for piece in each.dropped
-    ]
 
 
 def versions() -> dict[str, str]:
