@@ -48,7 +48,6 @@ from sensorseq.preprocessing.preparation import (
     odd_values_of,
     refuse_odd_rates,
     split_windows,
-    with_provenance,
 )
 from sensorseq.preprocessing.steps.derive import DerivedSteps, channel_rates, derive_steps
 from sensorseq.readers import RecordingSource, read_source_rate
@@ -337,11 +336,16 @@ def merge(
         return np.concatenate(decided)
 
     learned, simultaneous = split_windows(
-        cut, kept, part_of, decide, allow_constant=run.allow_constant
+        cut,
+        kept,
+        part_of,
+        decide,
+        configuration=request.configuration,
+        failed=failed,
+        allow_constant=run.allow_constant,
     )
-    windows = with_provenance(cut, kept, learned, request.configuration, failed)
     summary = replace(
-        summarize(request, cut, kept, windows, learned, output),
+        summarize(request, cut, kept, learned, output),
         odd_scales=odd_scales,
         simultaneous="" if simultaneous is None else str(simultaneous),
     )
@@ -349,7 +353,7 @@ def merge(
     inputs = _inputs(run, {**read, **compared.digests})
     facts = [facts.to_dict() for facts in cut.facts]
     record = {"version": PART_VERSION, "inputs": inputs, "facts": facts, "failed": failed}
-    return write(run, output, windows, learned, summary, record), inputs
+    return write(run, output, learned, summary, record), inputs
 
 
 def check_classes(run: Run, request: Request, cut: CutRecordings, kept: Sequence[Facts]) -> None:
@@ -376,12 +380,12 @@ def check_classes(run: Run, request: Request, cut: CutRecordings, kept: Sequence
 def write(
     run: Run,
     output: Path,
-    windows: WindowSet,
     learned: Learned,
     summary: PreparedSummary,
     facts: Mapping[str, Any],
 ) -> PreparedSummary:
     """Write the prepared file and a record of `facts`; return the summary, with copied windows."""
+    windows = learned.windows
     samples: Any = windows.X
     keys = [np.empty(0, np.uint64)]
 
@@ -400,7 +404,7 @@ def write(
 
     def record() -> dict[str, Any]:
         nonlocal summary
-        copies = _find_copies(np.concatenate(keys), windows, learned.split)
+        copies = _find_copies(np.concatenate(keys), windows)
         summary = replace(summary, copies=copies)
         return {**facts, "summary": summary.to_record()}
 
@@ -419,12 +423,11 @@ def summarize(
     request: Request,
     cut: CutRecordings,
     kept: Sequence[Facts],
-    windows: WindowSet,
     learned: Learned,
     output: Path,
 ) -> PreparedSummary:
     """Return a summary of the windows and of the recordings."""
-    fitted: Counter[str] = Counter()
+    windows, fitted = learned.windows, Counter[str]()
     if request.options.balance is not None and windows.y is not None:
         fitted.update(map(str, windows.y[learned.sample_indices].tolist()))
     repaired: Counter[str] = Counter()
@@ -527,14 +530,13 @@ def warn_of_similar_classes(
             warn_caller(f"{pair.text} {pair.advice}")
 
 
-def _find_copies(
-    keys: NDArray[np.uint64], windows: WindowSet, split: NDArray[np.str_] | None
-) -> list[dict[str, Any]]:
+def _find_copies(keys: NDArray[np.uint64], windows: WindowSet) -> list[dict[str, Any]]:
     """Return pairs of recordings in different parts that share windows.
 
     Pairs that share the most windows come first. Equal windows have equal `keys`; windows with the
     key 0 are ignored.
     """
+    split = windows.split
     if split is None:
         return []
     _, first, index = np.unique(keys, return_index=True, return_inverse=True)

@@ -12,14 +12,12 @@ from sensorseq.io.scratch import blocks, count_where
 from sensorseq.preprocessing.cutting import describe_cut
 from sensorseq.preprocessing.odd_scales import ScaleFacts, measure_scales
 from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
+from sensorseq.preprocessing.parts import TRAINING
 from sensorseq.preprocessing.plan import PreparationPlan
 from sensorseq.preprocessing.simultaneous import Covered
 from sensorseq.preprocessing.windows.label_rules import Fate
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
-
-TRAINING = "train_"
-"""Prefix of training windows that were cut separately; the prefix of other windows is empty."""
 
 
 @dataclass(frozen=True, kw_only=True)

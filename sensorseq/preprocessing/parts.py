@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import WindowError
 from sensorseq.io.scratch import Rows, folder_of
-from sensorseq.preprocessing.cut_recording import TRAINING
 from sensorseq.windows import WindowSet
 
+TRAINING = "train_"
+"""Prefix of training windows that were cut separately; the prefix of other windows is empty."""
 _READ_BYTES = 1 << 23  # number of bytes of a part that are read at a time
 
 

@@ -28,7 +28,6 @@ from sensorseq.preprocessing.preparation import (
     odd_values_of,
     refuse_odd_rates,
     split_windows,
-    with_provenance,
 )
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps.chain import make_steps
@@ -406,16 +405,22 @@ class PreparePipeline:
             sets = sets_of[facts.recording_id]
             return MemoryPart(recording_id=facts.recording_id, group=group, order=order, sets=sets)
 
-        learned, simultaneous = split_windows(cut, kept, part_of, allow_constant=allow_constant)
+        learned, simultaneous = split_windows(
+            cut,
+            kept,
+            part_of,
+            configuration=self.configuration,
+            failed={},
+            allow_constant=allow_constant,
+        )
         subjects = learned.facts.get("split", {}).get("subjects", "")
         together = "" if simultaneous is None else str(simultaneous)
         for text in filter(None, [*odd_values_of(kept), together, subjects]):
             warn_caller(text)
-        windows = with_provenance(cut, kept, learned, self.configuration, {})
         self.scaler_: Scaler | None = learned.scaler
         self.sample_indices_ = learned.sample_indices
-        samples: Any = windows.X
-        self.windows_ = replace(windows, X=as_one_array(samples))
+        samples: Any = learned.windows.X
+        self.windows_ = replace(learned.windows, X=as_one_array(samples))
         return self.windows_
 
     @property

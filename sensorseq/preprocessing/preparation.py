@@ -18,12 +18,11 @@ from sensorseq.preprocessing.cut_recording import Facts
 from sensorseq.preprocessing.held import held_channels
 from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.odd_values import describe_odd_values
-from sensorseq.preprocessing.parts import Part, windows_in, with_separate_training_windows
+from sensorseq.preprocessing.parts import Part, windows_in
 from sensorseq.preprocessing.plan import Learned, PreparationPlan
 from sensorseq.preprocessing.simultaneous import Simultaneous, find_simultaneous, pair_of
 from sensorseq.preprocessing.windows.label_rules import MIN_PURITY, check_class_fates
 from sensorseq.recording import Channel
-from sensorseq.windows import WindowSet
 
 Refuse = Callable[[Facts, RecordingError], None]
 """A function that raises the error about a recording, or notes it and leaves the recording out."""
@@ -154,12 +153,16 @@ def split_windows(
     part_of: Callable[[Facts, str, tuple[str, ...]], Part],
     decide: Callable[[Sequence[Part]], NDArray[np.str_] | None] = lambda parts: None,
     *,
+    configuration: Mapping[str, Any],
+    failed: Mapping[str, str],
     allow_constant: bool,
 ) -> tuple[Learned, Simultaneous | None]:
     """Join the windows of the recordings in `kept`, split them, and fit the scaler.
 
     `part_of` returns the windows of a recording, given its group and the channels; `decide` returns
     the part of the split for each window of an existing file. The samples stay in the parts.
+    `configuration` and `failed`, the reasons why recordings were left out by recording_id, are
+    recorded in the provenance.
     """
     unlabeled = [facts for facts in kept if not facts.labels]
     if unlabeled and len(unlabeled) < len(kept):
@@ -187,7 +190,6 @@ def split_windows(
         learned = plan.learn(
             windows,
             lookahead_s,
-            with_separate_training_windows,
             decided,
             group_of,
             allow_constant=allow_constant,
@@ -196,20 +198,16 @@ def split_windows(
         # Compare with `kept`, because an extended file lacks the windows left out earlier.
         n_left_out = sum(facts.n_windows for facts in kept) - len(learned.windows)
         learned.facts["split"]["n_left_out"] = n_left_out
-    return learned, simultaneous
+    made = {"configuration": configuration, **_provenance(cut, kept, failed), **learned.facts}
+    rate_hz = plan.window_rate_hz(cut.rate_hz)
+    windows = replace(learned.windows, sample_rate_hz=rate_hz, provenance=made)
+    return replace(learned, windows=windows), simultaneous
 
 
-def with_provenance(
-    cut: CutRecordings,
-    kept: Sequence[Facts],
-    learned: Learned,
-    configuration: Mapping[str, Any],
-    failed: Mapping[str, str],
-) -> WindowSet:
-    """Return the windows with their split, rate and provenance.
-
-    `failed` contains the reasons why recordings were left out, by recording_id.
-    """
+def _provenance(
+    cut: CutRecordings, kept: Sequence[Facts], failed: Mapping[str, str]
+) -> dict[str, Any]:
+    """Describe how recordings were cut, and which were left out."""
     pieces = [
         {"recording_id": facts.recording_id, **piece}
         for facts in cut.facts
@@ -218,8 +216,7 @@ def with_provenance(
     ]
     whole = [{"recording_id": name, "reason": reason} for name, reason in failed.items()]
     use, rate_hz = cut.plan.options, cut.plan.window_rate_hz(cut.rate_hz)
-    provenance = {
-        "configuration": configuration,
+    return {
         "versions": versions(),
         "sample_rate_hz": rate_hz,
         "sample_rate_from": cut.rate_from,
@@ -238,11 +235,7 @@ def with_provenance(
         ],
         "dropped": pieces + whole,
         **({} if cut.derived is None else {"derived": cut.derived}),
-        **learned.facts,
     }
-    return replace(
-        learned.windows, split=learned.split, sample_rate_hz=rate_hz, provenance=provenance
-    )
 
 
 def versions() -> dict[str, str]:
