@@ -67,7 +67,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Run:
-    """What does not change during a preparation: its recordings, files, workers and choices."""
+    """The recordings, files, workers and choices of a preparation, which do not change."""
 
     sources: Sequence[RecordingSource]
     folder: PartFolder
