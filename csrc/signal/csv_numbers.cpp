@@ -11,8 +11,9 @@ namespace {
 bool IsEnd(char c) { return c == ',' || c == '\n' || c == '\r'; }
 
 // Powers of ten that are exact as doubles.
-constexpr double kPowers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+constexpr double kPowers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                              1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                              1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
 // Reads a field with a plain number such as -12.345, then moves *at to its end. Returns false for
 // all other fields. If the digits without the point are below 2^53, they and the power of ten are
