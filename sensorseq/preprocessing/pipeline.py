@@ -350,7 +350,7 @@ class PreparePipeline:
         Raises
         ------
         RecordingError
-            If recordings differ in their channels, or seem to differ in their units.
+            If recordings differ in their channels, seem to differ in their units, or are all zero.
         WindowError
             If there is no recording, no window can be cut, or constant channels reveal the class.
         SplitError
