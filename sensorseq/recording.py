@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ GAP_PERIODS = 10.0
 """By default, a step of more than this many sample periods between two samples is a gap."""
 MOST_STEPS = 1 << 22
 """Maximum number of steps between timestamps from which a median is computed."""
-_KEPT_STEPS = 1 << 16  # more steps than this are not stored, but computed again for each pass
+_KEPT_STEPS = 1 << 20  # more steps than this are not stored, but computed again for each pass
 _FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
 SAME_PERIOD = 0.03
 """A clock's period and the time per sample count as equal up to this relative difference."""
@@ -348,10 +349,13 @@ class Recording:
 
         The rate is NaN for fewer than two samples.
         """
-        if self.n_samples < 2:
-            return float("nan")
         # Round to twelve digits, because 1 / (1 / 49) is not 49.
-        return float(f"{1.0 / sample_period(self.timestamps_s):.12g}")
+        return float(f"{1.0 / self.sample_period_s:.12g}")
+
+    @cached_property
+    def sample_period_s(self) -> float:
+        """Median interval, or mean interval if the clock is uneven; NaN if there is none."""
+        return sample_period(self.timestamps_s) if self.n_samples > 1 else float("nan")
 
     @property
     def is_labelled(self) -> bool:
@@ -522,7 +526,7 @@ def _choose_clock(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
     n_off = n_long = 0
     long_s = whole_s = 0.0
     for steps in intervals():
-        periods = steps[steps <= gap_s] / usual
+        periods = _up_to(steps, gap_s) / usual
         n_off += int(((np.abs(periods - np.rint(periods)) > 0.25) | (periods < 0.5)).sum())
         n_long += int((periods > GAP_PERIODS).sum())
         long_s += float(periods[periods > GAP_PERIODS].sum()) * usual
@@ -555,9 +559,13 @@ def _sum_steps(intervals: _Intervals, gap_s: float) -> tuple[float, int]:
     """Return the sum and the number of the steps up to `gap_s`."""
     span_s, n_steps = 0.0, 0
     for steps in intervals():
-        kept = steps[steps <= gap_s]
+        kept = _up_to(steps, gap_s)
         span_s, n_steps = span_s + float(kept.sum()), n_steps + len(kept)
     return span_s, n_steps
+
+
+def _up_to(steps: NDArray[np.float64], gap_s: float) -> NDArray[np.float64]:
+    return steps if steps.max(initial=0.0) <= gap_s else steps[steps <= gap_s]
 
 
 def _fit_clock(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _Clock:
@@ -565,7 +573,7 @@ def _fit_clock(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _
 
     def kept() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         for steps in intervals():
-            some = steps[steps <= gap_s]
+            some = _up_to(steps, gap_s)
             yield some, np.maximum(np.rint(some / unit_s), 1.0)
 
     span_s = n_ticks = 0.0

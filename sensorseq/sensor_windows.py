@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any, Protocol, Union
+from typing import Any, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -302,42 +302,32 @@ def align_sensors(
         If the times of a sensor's windows are unknown, or no row has all sensors.
     """
     rows = common_rows(sensors, slop_s, missing)
-    shared = shared_columns(sensors, rows)
     facts = {"sensors": lacks_of(sensors, rows)}
+    aligned = take_common_rows(sensors, rows).sensors.items()
+    return SensorWindows(
+        {name: replace(each, provenance={**each.provenance, **facts}) for name, each in aligned}
+    )
+
+
+def take_common_rows(sensors: Mapping[str, WindowSet], rows: NDArray[np.int64]) -> SensorWindows:
+    """Return the windows at `rows`, from `common_rows`; samples in files stay there."""
+    shared = _shared_columns(sensors, rows)
     parts = {}
-    for at, (name, windows) in enumerate(sensors.items()):
-        sensor_rows = rows[:, at]
-        X = windows.X[sensor_rows]
-        X[sensor_rows < 0] = np.nan
-        shared |= {"lengths": lengths_of(windows, sensor_rows), "split": None}
-        parts[name] = replace(windows, X=X, provenance={**windows.provenance, **facts}, **shared)
+    for (name, windows), sensor_rows in zip(sensors.items(), rows.T):
+        lacks = sensor_rows < 0
+        X: Any = windows.X
+        if isinstance(X, np.ndarray):
+            X = X[sensor_rows]
+            X[lacks] = np.nan
+        else:  # `StoredSamples`
+            X = replace(X, rows=np.where(lacks, -1, X.rows[sensor_rows]))
+        lengths = np.where(lacks, windows.n_timesteps, np.asarray(windows.lengths)[sensor_rows])
+        parts[name] = replace(windows, X=X, lengths=lengths, split=None, **shared)
     return SensorWindows(parts)
 
 
-class _WindowColumns(Protocol):
-    """The attributes of a WindowSet that are used to align windows."""
-
-    @property
-    def n_timesteps(self) -> int: ...
-
-    @property
-    def lengths(self) -> Any: ...
-
-    @property
-    def y(self) -> Any: ...
-
-    @property
-    def groups(self) -> Any: ...
-
-    @property
-    def recording_id(self) -> Any: ...
-
-    @property
-    def start_s(self) -> Any: ...
-
-
 def common_rows(
-    sensors: Mapping[str, _WindowColumns], slop_s: float | None, missing: str
+    sensors: Mapping[str, WindowSet], slop_s: float | None, missing: str
 ) -> NDArray[np.int64]:
     """Return each sensor's window index in each common row (n_rows, n_sensors); -1 if missing.
 
@@ -405,9 +395,7 @@ def _disagree(labels: list[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     return differ
 
 
-def shared_columns(
-    sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]
-) -> dict[str, Any]:
+def _shared_columns(sensors: Mapping[str, WindowSet], rows: NDArray[np.int64]) -> dict[str, Any]:
     """Return the labels, groups, recordings and earliest starts of common rows."""
     first = np.argmax(rows >= 0, axis=1)
     shared: dict[str, Any] = {}
@@ -427,13 +415,7 @@ def shared_columns(
     return shared
 
 
-def lengths_of(windows: _WindowColumns, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a sensor's number of valid steps per row; missing windows count as full."""
-    lengths = np.asarray(windows.lengths)[rows]
-    return np.where(rows >= 0, lengths, windows.n_timesteps)
-
-
-def lacks_of(sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]) -> dict[str, Any]:
+def lacks_of(sensors: Mapping[str, WindowSet], rows: NDArray[np.int64]) -> dict[str, Any]:
     """Count the windows and the aligned windows of each sensor; list the recordings it lacks."""
     recordings = {
         name: set(np.asarray(windows.recording_id).tolist()) for name, windows in sensors.items()
@@ -441,7 +423,7 @@ def lacks_of(sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]) -> 
     every = set().union(*recordings.values())
     return {
         name: {
-            "n_windows": len(windows.recording_id),
+            "n_windows": len(windows),
             "n_aligned": int((rows[:, at] >= 0).sum()),
             "lacks": sorted(every - recordings[name]),
         }

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from sensorseq.recording import TIME_COLUMNS, UNITS
 
@@ -114,6 +115,7 @@ def date_and_time(names: Iterable[str], name: str) -> tuple[str, str] | None:
     return (dates[0], times[0]) if len(dates) == len(times) == 1 else None
 
 
+@lru_cache(maxsize=1024)  # recordings of one folder have the same columns
 def unit_in_name(name: str) -> str:
     """Return the unit in a column's name, even if not in `recording.UNITS`; "" if there is none.
 

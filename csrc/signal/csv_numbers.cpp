@@ -10,6 +10,41 @@ namespace {
 
 bool IsEnd(char c) { return c == ',' || c == '\n' || c == '\r'; }
 
+// Powers of ten that are exact as doubles.
+constexpr double kPowers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                              1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                              1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+// Reads a field with a plain number such as -12.345, then moves *at to its end. Returns false for
+// all other fields. If the digits without the point are below 2^53, they and the power of ten are
+// exact, so the quotient is the nearest double (Clinger, 1990).
+bool ReadPlain(const char** at, const char* end, double* number) {
+  const char* p = *at;
+  const bool is_negative = *p == '-';
+  p += is_negative;
+  uint64_t digits = 0;
+  const char *first = p, *point = nullptr;
+  for (; p < end; ++p) {
+    const unsigned digit = static_cast<unsigned char>(*p) - '0';
+    if (digit < 10) {
+      digits = 10 * digits + digit;
+    } else if (*p == '.' && point == nullptr) {
+      point = p;
+    } else {
+      break;
+    }
+  }
+  const int64_t n_digits = p - first - (point != nullptr);
+  if (n_digits < 1 || n_digits > 19 || digits > (uint64_t{1} << 53)) return false;
+  if (point != nullptr && (point == first || p - point == 1)) return false;
+  if (p < end && !IsEnd(*p)) return false;
+  const double whole = static_cast<double>(digits);
+  const double size = point == nullptr ? whole : whole / kPowers[p - point - 1];
+  *number = is_negative ? -size : size;
+  *at = p;
+  return true;
+}
+
 // Reads the field at *at, then moves *at to the comma or line end after the field.
 bool ReadField(const char** at, const char* end, double* number) {
   const char* p = *at;
@@ -17,6 +52,7 @@ bool ReadField(const char** at, const char* end, double* number) {
     *number = std::numeric_limits<double>::quiet_NaN();
     return true;
   }
+  if (ReadPlain(at, end, number)) return true;
   while (p < end && (*p == ' ' || *p == '\t')) ++p;
   const auto [stop, problem] = std::from_chars(p, end, *number);
   if (problem != std::errc()) return false;

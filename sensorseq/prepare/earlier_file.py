@@ -14,6 +14,7 @@ from sensorseq.errors import PreparedFileError
 from sensorseq.io.checksums import DamagedFileError
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
+from sensorseq.preprocessing.parts import Part
 from sensorseq.text import listed
 
 SELECTING = ("files", "pair", "labels", "exclude", "manifest")
@@ -123,19 +124,24 @@ class EarlierFile:
         self.prepared.verify()
 
     def part(
-        self, recording_id: str, channels: Sequence[str], *, has_separate_training: bool
+        self,
+        recording_id: str,
+        group: str,
+        channels: Sequence[str],
+        *,
+        has_separate_training: bool,
     ) -> "EarlierPart":
         """Return the windows of one recording with channels in this order; see `EarlierPart`."""
         facts = self.facts[recording_id]
+        classes = [(fate["label"], fate["n_windows"]) for fate in facts["classes"]]
         return EarlierPart(
-            recording_id,
-            facts["group"],
-            self.prepared,
-            self._rows.get(recording_id, np.empty(0, np.int64)),
-            [self.channels.index(name) for name in channels],
-            [(fate["label"], fate["n_windows"]) for fate in facts["classes"]]
-            or [("", facts["n_windows"])],
-            has_separate_training,
+            recording_id=recording_id,
+            group=group,
+            order=[self.channels.index(name) for name in channels],
+            prepared=self.prepared,
+            rows=self._rows.get(recording_id, np.empty(0, np.int64)),
+            n_of_label=classes or [("", facts["n_windows"])],
+            has_separate_training=has_separate_training,
         )
 
     def part_of(self, recording_id: str, group: str, digests: Sequence[str], by: str) -> str:
@@ -176,23 +182,19 @@ class EarlierFile:
         return part_of
 
 
-@dataclass(frozen=True, eq=False)
-class EarlierPart:
-    """The windows of one recording in a prepared file, with the interface of a part file.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EarlierPart(Part):
+    """The windows of one recording in a prepared file.
 
-    If training windows were cut separately, they are read with the `prefix` ``"train_"``. In that
+    If training windows were cut separately, they are read with the `prefix` `TRAINING`. In that
     case, the file does not contain the training recordings' windows on the regular grid;
     `n_of_label` contains the counts of these windows by label.
     """
 
-    recording_id: str
-    group: str
     prepared: PreparedFile
     rows: NDArray[np.int64]
-    order: list[int]  # positions of the channels to read
     n_of_label: list[tuple[str, int]]
     has_separate_training: bool
-    prefix: str = ""
 
     @property
     def split(self) -> NDArray[np.str_]:
@@ -201,7 +203,7 @@ class EarlierPart:
         return np.full(len(self.read("start_s")), "train") if self._has_no_grid else split
 
     def read(self, name: str) -> NDArray[Any]:
-        """Return one array of the windows, like `read_part`."""
+        """Return one array of the windows."""
         if self._has_no_grid and not self.prefix:
             labels, counts = zip(*self.n_of_label, strict=True)
             y = np.repeat(labels, counts)

@@ -11,32 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, noting
+from sensorseq.errors import ArgumentError
 from sensorseq.io.prepared import PreparedFile, SensorWriting, sensors_in, write_sensors
 from sensorseq.io.remote import is_url
 from sensorseq.io.stored_windows import StoredSamples
 from sensorseq.prepare.earlier_file import EarlierFile
 from sensorseq.prepare.recording_part import SPOILT
 from sensorseq.prepare.request import PreparedSummary, Request
-from sensorseq.preprocessing.native_rates import (
-    check_recordings,
-    options_of_sensor,
-    slop_of,
-    split_rows,
-    with_split_of,
-)
+from sensorseq.preprocessing.native_rates import prepare_sensors
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale import draw_of, fit_scaler_to_blocks
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.source import sources_by_sensor
-from sensorseq.sensor_windows import (
-    channels_of_sensors,
-    common_rows,
-    lacks_of,
-    lengths_of,
-    shared_columns,
-)
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.text import listed, plural
+from sensorseq.windows import WindowSet
 
 _BLOCK = 1024  # number of windows copied at a time
 
@@ -61,92 +50,47 @@ def prepare_sensor_files(
     if not sensors_in(output):
         with EarlierFile.at(output):  # refuses another kind of file
             pass
-    sources_of = sources_by_sensor(sources, use.channels, salvage=skip)
-    uses = {
-        name: replace(use, channels=channels)
-        for name, channels in channels_of_sensors(use.channels, sources_of).items()
-    }
-    ids = {
-        name: [source.recording_id for source in sensor_sources]
-        for name, sensor_sources in sources_of.items()
-    }
-    check_recordings(ids, use.missing)
-    rates = {
-        name: float(np.median([*_rates(sensor_sources, uses[name], skip=skip)] or [np.nan]))
-        for name, sensor_sources in sources_of.items()
-    }
-    slop_s = slop_of(use, rates)
     folder = output.with_name(f"{output.name}.sensors")
-    folder.mkdir(exist_ok=True)
-    files = {name: folder / f"{number}.h5" for number, name in enumerate(sources_of)}
+    sources_of = sources_by_sensor(sources, use.channels, salvage=skip)
+    paths = {name: folder / f"{number}.h5" for number, name in enumerate(sources_of)}
     summaries = {}
-    for name, sensor_sources in sources_of.items():
-        sensor_request = Request.of(options_of_sensor(uses[name], slop_s), None)
-        with noting(f"in the recordings of sensor {name!r}"):
-            summaries[name] = prepare_one(sensor_request, sensor_sources, files[name])
-    summary = _join(request, files, summaries, output, slop_s)
-    for path in files.values():
-        path.unlink()
+    with ExitStack() as opened:
+
+        def prepare_sensor(
+            name: str, options: dict[str, Any], of_sensor: list[RecordingSource]
+        ) -> WindowSet:
+            folder.mkdir(exist_ok=True)
+            summaries[name] = prepare_one(Request.of(options, None), of_sensor, paths[name])
+            return opened.enter_context(PreparedFile(paths[name])).stored
+
+        rates_of = partial(_rates, skip=skip)
+        windows = prepare_sensors(use, request.configuration, sources_of, rates_of, prepare_sensor)
+        write_sensors(output, {name: _writing(windows[name], use) for name in windows})
+    for name in summaries:
+        paths[name].unlink()
     folder.rmdir()
-    return summary
+    return _summary(summaries, windows, output)
 
 
-def _rates(
-    sources: list[RecordingSource], use: PreparationOptions, *, skip: bool
-) -> Iterator[float]:
+def _rates(use: PreparationOptions, sources: list[RecordingSource], *, skip: bool) -> list[float]:
+    rates = []
     for source in sources:
         # Unreadable recordings are reported later, when they are left out.
         with suppress(*SPOILT) if skip else nullcontext():
-            yield read_source_rate(source, replace(use, salvage=skip))
+            rates.append(read_source_rate(source, replace(use, salvage=skip)))
+    return rates
 
 
-def _join(
-    request: Request,
-    files: Mapping[str, Path],
-    summaries: Mapping[str, PreparedSummary],
-    output: Path,
-    slop_s: float,
-) -> PreparedSummary:
-    """Join the windows of all sensors in one file, and return a summary of the file."""
-    use = request.options
-    with ExitStack() as stack:
-        opened = {name: stack.enter_context(PreparedFile(path)) for name, path in files.items()}
-        windows = {name: file.stored for name, file in opened.items()}
-        rows = common_rows(windows, slop_s, use.missing or "error")
-        shared = shared_columns(windows, rows)
-        columns = shared["y"], shared["groups"], shared["recording_id"]
-        split, facts = split_rows(*columns, np.asarray((rows >= 0).all(axis=1)), use)
-        facts |= {"sensors": lacks_of(windows, rows)}
-        sensors = {}
-        for at, name in enumerate(opened):
-            sensor_rows = rows[:, at]
-            stored: Any = windows[name].X
-            samples = replace(stored, rows=sensor_rows)
-            scaler, drawn = None, {}
-            if split is not None and use.scale is not None:
-                train = sensor_rows[(sensor_rows >= 0) & (split == "train")]
-                pairs = partial(_pairs, stored[train])
-                scaler = fit_scaler_to_blocks(pairs, use.scale).to_dict()
-                drawn = draw_of(use.scale, len(train) * windows[name].n_timesteps)
-            sensor_windows = replace(
-                windows[name],
-                X=samples,
-                **shared,
-                lengths=lengths_of(windows[name], sensor_rows),
-                split=split,
-                provenance={
-                    **windows[name].provenance,
-                    **facts,
-                    **drawn,
-                    "configuration": with_split_of(
-                        windows[name].provenance["configuration"], request.configuration
-                    ),
-                },
-            )
-            sensors[name] = SensorWriting(sensor_windows, _blocks(samples), scaler)
-        write_sensors(output, sensors)
-        first = next(iter(sensors.values())).windows
-    return _summary(summaries, first.counts(), facts, output)
+def _writing(windows: WindowSet, use: PreparationOptions) -> SensorWriting:
+    """Return what to write for one sensor, with a scaler that is fitted to its training windows."""
+    samples: Any = windows.X
+    scaler = None
+    if windows.split is not None and use.scale is not None:
+        train = samples[(samples.rows >= 0) & (windows.split == "train")]
+        scaler = fit_scaler_to_blocks(partial(_pairs, train), use.scale).to_dict()
+        drawn = draw_of(use.scale, len(train) * windows.n_timesteps)
+        windows = replace(windows, provenance={**windows.provenance, **drawn})
+    return SensorWriting(windows, _blocks(samples), scaler)
 
 
 def _blocks(samples: StoredSamples) -> Iterator[NDArray[np.float32]]:
@@ -161,12 +105,9 @@ def _pairs(samples: StoredSamples) -> Iterator[tuple[NDArray[np.float32], None]]
 
 
 def _summary(
-    summaries: Mapping[str, PreparedSummary],
-    counts: dict[str, dict[str, int]],
-    facts: Mapping[str, Any],
-    output: Path,
+    summaries: Mapping[str, PreparedSummary], windows: SensorWindows, output: Path
 ) -> PreparedSummary:
-    n_windows = sum(sum(by_class.values()) for by_class in counts.values())
+    n_windows, facts = len(windows), windows.provenance
     first = next(iter(summaries.values()))
     lines = [
         f"{name}: {summary.window_samples} samples at {summary.sample_rate_hz:g} Hz,"
@@ -187,7 +128,7 @@ def _summary(
     return replace(
         first,
         path=output,
-        counts=counts,
+        counts=next(iter(windows.sensors.values())).counts(),
         subjects=facts.get("split", {}).get("subjects", ""),
         n_windows=n_windows,
         n_recordings=max(summary.n_recordings for summary in summaries.values()),

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sensorseq.errors import ArgumentError, check_choice, noting, printable
 from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, with_changes
-from sensorseq.preprocessing.steps.derive import DERIVE
+from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.stamp_repair import STAMPS
 
@@ -63,6 +64,12 @@ class Request:
         if file_options.get("units") is not None:
             file_options["units"] = dict(file_options["units"])
         return cls(replace(pipeline.options, **file_options), pipeline, replaced)
+
+    def with_derived(self, derived: DerivedSteps) -> "Request":
+        """Return the request with derived steps."""
+        pipeline = copy(self.pipeline)
+        pipeline.use_derived(derived)
+        return replace(self, pipeline=pipeline)
 
     @property
     def configuration(self) -> dict[str, Any]:

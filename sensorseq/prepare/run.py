@@ -6,18 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 from sensorseq.checks import check_integer
-from sensorseq.errors import SplitError, check_choice
+from sensorseq.errors import check_choice
 from sensorseq.io.part_files import PartFolder
 from sensorseq.io.remote import is_url, local_copy, upload
 from sensorseq.prepare.earlier_file import EarlierFile
 from sensorseq.prepare.native_rates import prepare_sensor_files
-from sensorseq.prepare.recording_part import labels_of
 from sensorseq.prepare.request import PreparedSummary, Request
-from sensorseq.prepare.stages import FilePreparation, Progress, warn_of_similar_classes
+from sensorseq.prepare.stages import Progress, Run, prepare_file, warn_of_similar_classes
 from sensorseq.prepare.workers import ENGINES, worker_pool
 from sensorseq.preprocessing.configuration import PrepareConfiguration
+from sensorseq.preprocessing.cut_recording import labels_or_none
+from sensorseq.preprocessing.options import OPTIONS
+from sensorseq.preprocessing.split import check_enough_groups
 from sensorseq.readers import ON_ERROR, RecordingSource, find_recordings
-from sensorseq.windows import PARTS
 
 
 def prepare(
@@ -310,69 +311,20 @@ def prepare(
         If the file cannot be written, if another run is writing it, or if `output` is another kind
         of file.
     """
-    options = dict(  # noqa: C408 (written like a signature)
-        # options
-        files=files,
-        pair=pair,
-        time_column=time_column,
-        time_unit=time_unit,
-        encoding=encoding,
-        delimiter=delimiter,
-        decimal=decimal,
-        no_header=no_header,
-        names=names,
-        label_column=label_column,
-        recording_column=recording_column,
-        group_column=group_column,
-        sensor_column=sensor_column,
-        labels=labels,
-        exclude=exclude,
-        channels=channels,
-        units=units,
-        manifest=manifest,
-        stamps=stamps,
-        sample_rate_hz=sample_rate_hz,
-        max_gap_s=max_gap_s,
-        resample_engine=resample_engine,
-        attenuation_db=attenuation_db,
-        derive=derive,
-        steps=steps,
-        window_s=window_s,
-        hop_s=hop_s,
-        label_rule=label_rule,
-        min_purity=min_purity,
-        short=short,
-        train_hop_s=train_hop_s,
-        train_phase=train_phase,
-        native_rates=native_rates,
-        slop_s=slop_s,
-        missing=missing,
-        split=split,
-        split_by=split_by,
-        embargo_s=embargo_s,
-        random_state=random_state,
-        normalize=normalize,
-        scale=scale,
-        rated=rated,
-        balance=balance,
-        max_per_recording=max_per_recording,
-        augmentation=augmentation,
-        # end of options
-    )
-    request = Request.of(options, config)
+    given = locals()  # an option that is not given is None
+    request = Request.of({name: given[name] for name in OPTIONS}, config)
     check_choice("on_error", on_error, ON_ERROR)
     check_choice("engine", engine, ENGINES)
     check_integer("jobs", jobs, most=4096)
-    report = progress or (lambda stage, done, total: None)
     use = request.options
     sources = find_recordings(source, use, ignore=output)
     warn_of_similar_classes(source.labels for source in sources)
     if use.split is not None and use.split_by != "time":
-        check_groups(sources, use.split, by_recording=use.split_by == "recording")
+        _check_groups(sources, use.split, by_recording=use.split_by == "recording")
     if scheduler is not None or engine == "dask":  # dask's workers run in different folders
         sources = [_absolute(source) for source in sources]
 
-    def run(
+    def prepare_one(
         request: Request, sources: list[RecordingSource], output: str | os.PathLike[str]
     ) -> PreparedSummary:
         parts_url = f"{os.fspath(output)}.parts" if is_url(output) else ""
@@ -383,33 +335,25 @@ def prepare(
             EarlierFile.at(file) as earlier,
             worker_pool(engine, jobs, scheduler, reads, None if parts_url else folder.path) as pool,
         ):
-            skip = on_error == "skip"
-            existing, damage = (None, earlier) if isinstance(earlier, str) else (earlier, "")
-            preparation = FilePreparation(
-                request,
-                sources,
-                folder,
-                pool,
-                skip,
-                allow_scales,
-                allow_constant,
-                report,
-                existing,
-                damage,
+            run = Run(
+                sources=sources,
+                folder=folder,
+                pool=pool,
+                jobs=jobs,
+                skip=on_error == "skip",
+                allow_scales=allow_scales,
+                allow_constant=allow_constant,
+                progress=progress or (lambda stage, done, total: None),
             )
-            summary = preparation.compare(resume, jobs)
-            if summary is None:
-                preparation.choose_rate()
-                preparation.derive()
-                preparation.make_parts()
-                summary = preparation.merge(file)
+            summary = prepare_file(run, request, file, earlier, resume=resume)
+            if summary.action != "none":
                 upload(file, output)
             folder.discard()
         return replace(summary, path=os.fspath(output)) if parts_url else summary
 
     if use.native_rates:
-        return prepare_sensor_files(request, sources, output, run, skip=on_error == "skip")
-    return run(request, sources, output)
+        return prepare_sensor_files(request, sources, output, prepare_one, skip=on_error == "skip")
+    return prepare_one(request, sources, output)
 
 
 def _absolute(source: RecordingSource) -> RecordingSource:
@@ -417,25 +361,15 @@ def _absolute(source: RecordingSource) -> RecordingSource:
     return replace(source, paths=paths, root=source.root.absolute())
 
 
-def check_groups(
+def _check_groups(
     sources: Iterable[RecordingSource], fractions: Sequence[float], *, by_recording: bool
 ) -> None:
     """Raise an error, before recordings are read, if a class has too few groups for the parts."""
-    used = [part for part, share in zip(PARTS, fractions, strict=True) if share > 0]
-    groups_of: dict[str | None, set[str]] = {}
-    for source in sources:
-        for label in labels_of(source):
-            groups_of.setdefault(label, set()).add(
-                source.recording_id if by_recording else source.group
-            )
-    for label, groups in sorted(groups_of.items(), key=lambda item: (len(item[1]), str(item[0]))):
-        if len(groups) < len(used):
-            whose = "the recordings have" if label is None else f"class {label!r} has"
-            raise SplitError(
-                f"{whose} {len(groups)} group(s) ({', '.join(sorted(groups)[:3])}), but"
-                f" {len(used)} parts ({', '.join(used)}) need one each. Record more groups, use"
-                " smaller groups in a manifest"
-                + ("" if label is None else f", leave the class out with exclude={label!r}")
-                + ", set a part's fraction in `split` to 0, or cut every recording with"
-                " split_by='time'."
-            )
+    groups = [
+        (label, source.recording_id if by_recording else source.group)
+        for source in sources
+        for label in labels_or_none(source.labels)
+    ]
+    labeled = [(label, group) for label, group in groups if label is not None]
+    y = [label for label, _ in labeled] or None
+    check_enough_groups(y, [group for _, group in labeled or groups], fractions)

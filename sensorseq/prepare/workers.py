@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sensorseq.errors import EnvironmentProblemError, writing
-from sensorseq.preprocessing.pipeline import versions
+from sensorseq.preprocessing.preparation import versions
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

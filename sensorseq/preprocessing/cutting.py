@@ -18,7 +18,7 @@ from sensorseq.errors import (
     within_memory,
 )
 from sensorseq.io.scratch import is_finite
-from sensorseq.preprocessing.odd_scales import refuse_odd_scales
+from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_engine
 from sensorseq.preprocessing.regrid import bridging_gap_s, valid_rows
 from sensorseq.preprocessing.resample import resample_recording
@@ -139,15 +139,37 @@ class RecordingPlan:
     def prepare(self, recordings: Iterable[Recording]) -> WindowSet:
         """Cut recordings into windows; see `PreparePipeline.prepare`."""
         taken = self.checked(recordings)
-        rate, source = self.rate_of(taken)
+        facts = list(map(ScaleFacts.of, taken))
+        for at, texts in find_odd_scales(facts).items():
+            raise odd_scale_error(facts[at], texts)
+        given_hz = self.options.sample_rate_hz
+        if given_hz is None:
+            rate, rate_from = common_rate(map(sample_rate_of, taken))
+        else:
+            rate, rate_from = float(given_hz), "given"
         pieces_of = [self.pieces(recording, rate) for recording in taken]
         windows = self.windows(chain.from_iterable(pieces_of), rate, check_classes=True)
-        windows = record_cut(windows, self.configuration, taken, pieces_of, rate, source)
-        return replace(windows, provenance={**windows.provenance, "held": self.options.held or []})
+        n_windows = Counter(np.asarray(windows.recording_id).tolist())
+        provenance = {
+            **windows.provenance,
+            "configuration": self.configuration,
+            "sample_rate_hz": windows.sample_rate_hz,
+            "sample_rate_from": rate_from,
+            "resampled_to_hz": rate,
+            "input_channels": list(taken[0].channel_names),
+            "recordings": [
+                {
+                    "recording_id": recording.recording_id,
+                    **describe_cut(recording, pieces),
+                    "n_windows": n_windows[recording.recording_id],
+                }
+                for recording, pieces in zip(taken, pieces_of)
+            ],
+            "held": self.options.held or [],
+        }
+        return replace(windows, provenance=provenance)
 
-    def checked(
-        self, recordings: Iterable[Recording], *, allow_scales: bool = False
-    ) -> list[Recording]:
+    def checked(self, recordings: Iterable[Recording]) -> list[Recording]:
         """Check the recordings, and return them with only the plan's channels."""
         listed = list(recordings)
         if not listed:
@@ -161,16 +183,7 @@ class RecordingPlan:
                 f"recording id {twice[0]!r} is used {times[twice[0]]} times; give each recording a"
                 " unique id."
             )
-        taken = [self.select(recording) for recording in listed]
-        if not allow_scales:
-            refuse_odd_scales(taken)
-        return taken
-
-    def rate_of(self, recordings: Iterable[Recording]) -> tuple[float, str]:
-        """Return the rate to which recordings are resampled, and where this rate comes from."""
-        if self.options.sample_rate_hz:
-            return float(self.options.sample_rate_hz), "given"
-        return common_rate(map(sample_rate_of, recordings))
+        return [self.select(recording) for recording in listed]
 
     def select(self, recording: Recording) -> Recording:
         """Return the recording with only the plan's channels, in their order."""
@@ -297,7 +310,13 @@ def _check_channel_rates(recording: Recording) -> None:
 def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
     """Return plain values that describe how a recording was processed before windows were cut."""
     start_s, end_s = time_covered(recording)
-    facts: dict[str, Any] = {"n_samples": recording.n_samples, "start_s": start_s, "end_s": end_s}
+    recorded_hz = sample_rate_of(recording)
+    facts: dict[str, Any] = {
+        "sample_rate_hz": recorded_hz if np.isfinite(recorded_hz) else None,
+        "n_samples": recording.n_samples,
+        "start_s": start_s,
+        "end_s": end_s,
+    }
     kept = ("repaired_stamps", "packets", "clock")
     facts |= {name: recording.attributes[name] for name in kept if name in recording.attributes}
     filled: list[Any] = [
@@ -309,39 +328,6 @@ def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str,
     facts["n_pieces"] = len(filled)
     facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
     return facts
-
-
-def record_cut(
-    windows: WindowSet,
-    configuration: Mapping[str, Any],
-    recordings: Sequence[Recording],
-    pieces_of: Sequence[Sequence[Recording]],
-    rate_hz: float,
-    rate_from: str,
-) -> WindowSet:
-    """Record in the `provenance` of windows how the windows were made."""
-    n_windows = Counter(np.asarray(windows.recording_id).tolist())
-    facts = []
-    for recording, pieces in zip(recordings, pieces_of):
-        own_rate = sample_rate_of(recording)
-        facts.append(
-            {
-                "recording_id": recording.recording_id,
-                "sample_rate_hz": own_rate if np.isfinite(own_rate) else None,
-                **describe_cut(recording, pieces),
-                "n_windows": n_windows[recording.recording_id],
-            }
-        )
-    provenance = {
-        **windows.provenance,
-        "configuration": configuration,
-        "sample_rate_hz": windows.sample_rate_hz,
-        "sample_rate_from": rate_from,
-        "resampled_to_hz": rate_hz,
-        "input_channels": list(recordings[0].channel_names),
-        "recordings": facts,
-    }
-    return replace(windows, provenance=provenance)
 
 
 def recorded_hop_s(made: Mapping[str, Any]) -> float | None:

@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting, warn_caller
+from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.split import describe_split, split_by_group
 from sensorseq.preprocessing.subjects import note_subjects
-from sensorseq.recording import Recording
 from sensorseq.sensor_windows import (
     MISSING,
     SensorWindows,
-    align_sensors,
     channels_of_sensors,
+    common_rows,
+    lacks_of,
+    take_common_rows,
 )
 from sensorseq.text import listed
 from sensorseq.windows import WindowSet
@@ -55,7 +56,7 @@ def check_native_rates(use: PreparationOptions) -> None:
         raise ArgumentError('split_by="time" cannot be combined with native_rates=True.')
 
 
-def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
+def _slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
     """Return the largest allowed difference, in seconds, between the starts of matching windows.
 
     The result is less than half a hop; otherwise, a window could be equally near to two windows of
@@ -75,27 +76,27 @@ def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
     return max([_SHARE_OF_HOP * hop_s, *(1 / rate for rate in rates_hz.values() if rate > 0)])
 
 
-def options_of_sensor(use: PreparationOptions, slop_s: float) -> dict[str, Any]:
+def _options_of_sensor(use: PreparationOptions, slop_s: float) -> dict[str, Any]:
     """Return the options for preparing one sensor, without a split or scaling."""
     options = {each.name: getattr(use, each.name) for each in fields(use)}
     return {**options, "split": "none", "scale": "none", "slop_s": slop_s}
 
 
-def check_recordings(recordings: Mapping[str, Iterable[Any]], missing: str | None) -> None:
+def _check_recordings(recordings: Mapping[str, Iterable[Any]], missing: str | None) -> None:
     """Raise a RecordingError if some recordings lack a sensor, unless `missing` allows this."""
     if missing == "expected":
         return
-    all_ids = sorted(set().union(*recordings.values()))
-    for name, ids in recordings.items():
-        lacks = sorted(set(all_ids) - set(ids))
-        if lacks:
+    ids = {name: {each.recording_id for each in those} for name, those in recordings.items()}
+    all_ids = set().union(*ids.values())
+    for name, of_sensor in ids.items():
+        if lacks := sorted(all_ids - of_sensor):
             raise RecordingError(
                 f"{len(lacks)} of {len(all_ids)} recordings have no sensor {name!r}:"
                 f" {listed(lacks, 5)}. Leave them out, or use missing='expected'."
             )
 
 
-def split_rows(
+def _split_rows(
     y: NDArray[Any] | None,
     groups: NDArray[Any],
     recording_id: NDArray[Any],
@@ -123,63 +124,50 @@ def split_rows(
     return split, {"split": evenness}
 
 
-def with_split_of(configuration: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of one sensor with the split and scaling that all sensors share."""
-    return {**configuration, **{section: whole[section] for section in ("split", "scale")}}
+_R = TypeVar("_R")  # a recording, or the source of one
 
 
 def prepare_sensors(
     use: PreparationOptions,
     configuration: Mapping[str, Any],
-    prepare_one: Callable[[dict[str, Any], list[Recording]], WindowSet],
-    recordings: Mapping[str, Iterable[Recording]],
+    recordings: Mapping[str, Iterable[_R]],
+    rates_of: Callable[[PreparationOptions, list[_R]], list[float]],
+    prepare_one: Callable[[str, dict[str, Any], list[_R]], WindowSet],
 ) -> SensorWindows:
     """Prepare the recordings of each sensor, and align and split their windows.
 
-    `configuration` applies to all sensors; `prepare_one` prepares one sensor with its options.
+    `configuration` applies to all sensors. `rates_of` returns the rates of recordings, and
+    `prepare_one` prepares one sensor, given its name and options.
     """
     channels = channels_of_sensors(use.channels, recordings)
     recordings_of = {name: list(recordings[name]) for name in channels}
     for name, of_sensor in recordings_of.items():
         if not of_sensor:
             raise RecordingError(f"sensor {name!r} has no recordings.")
-    check_recordings(
-        {
-            name: [recording.recording_id for recording in of_sensor]
-            for name, of_sensor in recordings_of.items()
-        },
-        use.missing,
-    )
+    _check_recordings(recordings_of, use.missing)
+    use_of = {name: replace(use, channels=channels[name]) for name in channels}
     rates = {
-        name: float(np.median([recording.median_sample_rate_hz for recording in of_sensor]))
+        name: float(np.median(rates_of(use_of[name], of_sensor) or [np.nan]))
         for name, of_sensor in recordings_of.items()
     }
-    slop_s = slop_of(use, rates)
+    slop_s = _slop_of(use, rates)
     sets: dict[str, WindowSet] = {}
     for name, of_sensor in recordings_of.items():
         with noting(f"in the recordings of sensor {name!r}"):
-            options = options_of_sensor(replace(use, channels=channels[name]), slop_s)
-            sets[name] = prepare_one(options, of_sensor)
-    aligned = align_sensors(sets, slop_s=slop_s, missing=use.missing or "error")
-    groups, ids = aligned.groups, aligned.recording_id
+            sets[name] = prepare_one(name, _options_of_sensor(use_of[name], slop_s), of_sensor)
+    rows = common_rows(sets, slop_s, use.missing or "error")
+    aligned = take_common_rows(sets, rows)
+    groups, ids_of_rows = aligned.groups, aligned.recording_id
     assert groups is not None
-    assert ids is not None
-    split, facts = split_rows(aligned.y, groups, ids, np.asarray(aligned.present.all(axis=1)), use)
-    if subjects := facts.get("split", {}).get("subjects"):
-        warn_caller(subjects)
-    return SensorWindows(
-        {
-            name: replace(
-                windows,
-                split=split,
-                provenance={
-                    **windows.provenance,
-                    **facts,
-                    "configuration": with_split_of(
-                        windows.provenance["configuration"], configuration
-                    ),
-                },
-            )
-            for name, windows in aligned.sensors.items()
-        }
-    )
+    assert ids_of_rows is not None
+    complete = np.asarray((rows >= 0).all(axis=1))
+    split, facts = _split_rows(aligned.y, groups, ids_of_rows, complete, use)
+    facts["sensors"] = lacks_of(sets, rows)
+
+    def with_split(windows: WindowSet) -> WindowSet:
+        own = windows.provenance["configuration"]
+        shared = {section: configuration[section] for section in ("split", "scale")}
+        provenance = {**windows.provenance, **facts, "configuration": {**own, **shared}}
+        return replace(windows, split=split, provenance=provenance)
+
+    return SensorWindows({name: with_split(each) for name, each in aligned.sensors.items()})

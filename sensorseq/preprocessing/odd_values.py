@@ -28,6 +28,7 @@ FEW_VALUES = 10  # a channel with fewer distinct values is a command or a state
 # spread of the other values and of the widest gap between them.
 MARK_SPREADS = 0.5
 MARK_GAPS = 4.0
+_DRAWN, _FEW_OTHERS = 1 << 14, 1000  # with few values, sorting takes little time
 LONGEST_MARK, MOSTLY = 3, 0.8  # maximum length of a short run, and minimum fraction of short runs
 FAR_SPREADS = 10.0
 LEAST_MARKS, LEAST_USUAL_MARKS = 5, 2
@@ -84,16 +85,19 @@ def measure_odd_values(recording: Recording) -> OddFacts:
     if len(starts) > most:
         starts = np.linspace(0, n - PIECE, most).astype(np.int64)
     slow = kinds_of_slow(recording)
+    stamps = [recording.timestamps_s[start : start + PIECE] for start in starts.tolist()]
     for at, name in enumerate(recording.channel_names):
         if slow.get(name) == "codes":
             continue
         pieces, times = [], []
-        for start in starts.tolist():
+        for start, t in zip(starts.tolist(), stamps, strict=True):
             values = recording.values[start : start + PIECE, at].astype(np.float64)
             finite = np.isfinite(values)
-            if finite.sum() > 1:
-                pieces.append(values[finite])
-                times.append(recording.timestamps_s[start : start + PIECE][finite])
+            if not finite.all():
+                values, t = values[finite], t[finite]
+            if len(values) > 1:
+                pieces.append(values)
+                times.append(t)
         if not pieces:
             continue
         odd = {
@@ -197,6 +201,8 @@ def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
     The values of a robot at rest, such as a speed of 0, may also be isolated, but have longer runs.
     """
     x = np.concatenate(pieces)
+    if not _may_have_marks(x):
+        return []
     values, counts = np.unique(x, return_counts=True)
     if len(values) < 3:
         return []
@@ -216,6 +222,29 @@ def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
             n = int(counts[side])
             marks.append([value, n, n_short, float(f"{n / len(x):.3g}")])
     return marks
+
+
+def _may_have_marks(x: Floats) -> bool:
+    """Return False if the least and the largest value are near the others; saves sorting them.
+
+    A mark is farther from the nearest value than `MARK_SPREADS` times the spread of the others, so
+    nearly 90 % of the others are within this reach of any value inside the spread.
+    """
+    if len(x) < _FEW_OTHERS:
+        return True
+    some = x[:: len(x) // _DRAWN or 1]
+    inside = float(np.median(some))
+    n_below = int(np.count_nonzero(x < inside))
+    for end in (float(x.min()), float(x.max())):
+        apart = np.abs(some - end)
+        reach = float(apart.min(where=apart > 0, initial=np.inf)) / MARK_SPREADS
+        n_end = int(np.count_nonzero(x == end))
+        n_near = int(np.count_nonzero((x >= inside - reach) & (x <= inside + reach)))
+        n_others, n_less = len(x) - n_end, n_below - n_end * (end < inside)
+        is_inside = 0.06 * n_others < n_less < 0.94 * n_others and end != inside
+        if not is_inside or n_near > 0.85 * n_others:
+            return True
+    return False
 
 
 def _lengths(is_there: NDArray[np.bool_]) -> NDArray[np.int64]:

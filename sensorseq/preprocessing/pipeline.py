@@ -1,40 +1,38 @@
 """PreparePipeline: the complete preparation, in a fixed order."""
 
-import importlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
-from typing import Any, overload
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, NoReturn, overload
 
 from sensorseq.checks import RandomState, check_random_state
-from sensorseq.errors import ArgumentError, SplitError, check_choice, noting, warn_caller
+from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting, warn_caller
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     make_configuration,
     read_configuration,
 )
-from sensorseq.preprocessing.cutting import RecordingPlan, record_cut
-from sensorseq.preprocessing.held import held_channels, kinds_of_slow
+from sensorseq.preprocessing.cut_recording import Facts, cut_recording
+from sensorseq.preprocessing.cutting import RecordingPlan, common_rate
 from sensorseq.preprocessing.native_rates import check_native_rates, prepare_sensors
-from sensorseq.preprocessing.odd_values import describe_odd_values, measure_odd_values
 from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
     PIPELINE_OPTIONS,
     PreparationOptions,
 )
-from sensorseq.preprocessing.plan import (
-    PreparationPlan,
+from sensorseq.preprocessing.parts import MemoryPart, as_one_array
+from sensorseq.preprocessing.plan import PreparationPlan
+from sensorseq.preprocessing.preparation import (
+    CutRecordings,
+    cut_alike,
+    odd_values_of,
+    refuse_odd_rates,
+    split_windows,
 )
 from sensorseq.preprocessing.scale import Scaler
-from sensorseq.preprocessing.simultaneous import Covered, find_simultaneous
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps, channel_rates, derive_steps
-from sensorseq.recording import Channel, Recording, sample_rate_of
+from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.text import number
 from sensorseq.windows import WindowSet
@@ -190,40 +188,10 @@ class PreparePipeline:
         augmentation: Mapping[str, Any] | None = None,
         # end of options
     ) -> None:
-        random_state = _seed(random_state)
-        options = PreparationOptions(
-            # options
-            channels=channels,
-            sample_rate_hz=sample_rate_hz,
-            max_gap_s=max_gap_s,
-            resample_engine=resample_engine,
-            attenuation_db=attenuation_db,
-            derive=derive,
-            steps=steps,
-            window_s=window_s,
-            hop_s=hop_s,
-            label_rule=label_rule,
-            min_purity=min_purity,
-            short=short,
-            train_hop_s=train_hop_s,
-            train_phase=train_phase,
-            native_rates=native_rates,
-            slop_s=slop_s,
-            missing=missing,
-            split=split,
-            split_by=split_by,
-            embargo_s=embargo_s,
-            random_state=random_state,
-            normalize=normalize,
-            scale=scale,
-            rated=rated,
-            balance=balance,
-            max_per_recording=max_per_recording,
-            augmentation=augmentation,
-            # end of options
-        )
-        plain = {name: _plain(getattr(options, name)) for name in PIPELINE_OPTIONS}
-        self.options = use = replace(options, **plain)
+        given = locals()
+        values = {name: _plain(given[name]) for name in PIPELINE_OPTIONS}
+        values["random_state"] = _seed(random_state)
+        self.options = use = PreparationOptions(**values)
         if use.derive is not None:
             check_choice("derive", use.derive, DERIVE)
             if use.steps:
@@ -382,7 +350,7 @@ class PreparePipeline:
         Raises
         ------
         RecordingError
-            If recordings differ in their channels, or seem to differ in their units.
+            If recordings differ in their channels, seem to differ in their units, or are all zero.
         WindowError
             If there is no recording, no window can be cut, or constant channels reveal the class.
         SplitError
@@ -391,10 +359,18 @@ class PreparePipeline:
         if isinstance(recordings, Mapping):
             if not self.options.native_rates:
                 raise ArgumentError("recordings of several sensors need native_rates=True.")
-            of_one = partial(
-                self._prepare_sensor, allow_scales=allow_scales, allow_constant=allow_constant
+            windows = prepare_sensors(
+                self.options,
+                self.configuration,
+                recordings,
+                lambda use, of_sensor: [each.median_sample_rate_hz for each in of_sensor],
+                lambda name, options, of_sensor: PreparePipeline(
+                    **pipeline_arguments(options)
+                )._prepare(of_sensor, allow_scales=allow_scales, allow_constant=allow_constant),
             )
-            return prepare_sensors(self.options, self.configuration, of_one, recordings)
+            if subjects := windows.provenance.get("split", {}).get("subjects"):
+                warn_caller(subjects)
+            return windows
         if self.options.native_rates:
             raise ArgumentError(
                 "native_rates=True needs the recordings of each sensor, {name: recordings}, as"
@@ -405,98 +381,67 @@ class PreparePipeline:
     def _prepare(
         self, recordings: Iterable[Recording], *, allow_scales: bool, allow_constant: bool
     ) -> WindowSet:
-        taken = self.plan.checked(recordings, allow_scales=allow_scales)
-        names = [recording.recording_id for recording in taken]
-        for text in describe_odd_values(names, [*map(measure_odd_values, taken)]):
+        taken = self.plan.checked(recordings)
+        rates_hz = [sample_rate_of(recording) for recording in taken]
+        if not allow_scales:
+            refuse_odd_rates([f"recording {each.recording_id!r}" for each in taken], rates_hz)
+        given_hz = self.plan.options.sample_rate_hz
+        rate, rate_from = common_rate(rates_hz) if given_hz is None else (float(given_hz), "given")
+        if self.derives:
+            channels = taken[0].channels
+            self.use_derived(derive_steps(channels, channel_rates(taken[0]), rate))
+        outcomes, held = cut_alike(
+            self.plan, lambda plan: [cut_recording(recording, plan, rate) for recording in taken]
+        )
+        facts = [recording_facts for recording_facts, _ in outcomes]
+        derived = None if self.derived_ is None else list(self.derived_.lines)
+        cut = CutRecordings(self.plan, facts, rate, rate_from, held, derived)
+        kept, _ = cut.usual(_refuse, allow_scales=allow_scales)
+        cut.check_fates()
+        sets_of = {recording_facts.recording_id: sets for recording_facts, sets in outcomes}
+
+        def part_of(facts: Facts, group: str, channels: tuple[str, ...]) -> MemoryPart:
+            order = [facts.channels.index(name) for name in channels]
+            sets = sets_of[facts.recording_id]
+            return MemoryPart(recording_id=facts.recording_id, group=group, order=order, sets=sets)
+
+        learned, simultaneous = split_windows(
+            cut,
+            kept,
+            part_of,
+            configuration=self.configuration,
+            failed={},
+            allow_constant=allow_constant,
+        )
+        subjects = learned.facts.get("split", {}).get("subjects", "")
+        together = "" if simultaneous is None else str(simultaneous)
+        for text in filter(None, [*odd_values_of(kept), together, subjects]):
             warn_caller(text)
-        group_of: dict[str, str] = {}
-        if simultaneous := find_simultaneous(map(Covered.of, taken)):
-            warn_caller(str(simultaneous))
-            group_of = simultaneous.group_of
-            taken = [
-                replace(recording, group=group_of.get(recording.recording_id, recording.group))
-                for recording in taken
-            ]
-        rate, source = self.plan.rate_of(taken)
-        self.use_derived(taken[0].channels, channel_rates(taken[0]), rate)
-        held = held_channels({r.recording_id: kinds_of_slow(r) for r in taken})
-        self.plan = replace(self.plan, options=replace(self.plan.options, held=held))
-        pieces_of = [self.plan.pieces(recording, rate) for recording in taken]
-        pieces = [piece for parts in pieces_of for piece in parts]
-        windows = self.plan.windows(pieces, rate, check_classes=True)
-        own_rates = [sample_rate_of(recording) for recording in taken]
-        lookahead_s = self.plan.lookahead_s(taken[0].channels, own_rates, rate)
-        cut_training = partial(_with_separate_training, self.plan, pieces, rate)
-        with noting(str(simultaneous), SplitError) if simultaneous else nullcontext():
-            learned = self.plan.learn(
-                windows, lookahead_s, cut_training, None, group_of, allow_constant=allow_constant
-            )
-        if subjects := learned.facts.get("split", {}).get("subjects"):
-            warn_caller(subjects)
-        windows = record_cut(learned.windows, self.configuration, taken, pieces_of, rate, source)
-        provenance = {**windows.provenance, "versions": versions(), "held": held}
-        if self.derived_ is not None:
-            provenance["derived"] = list(self.derived_.lines)
         self.scaler_: Scaler | None = learned.scaler
         self.sample_indices_ = learned.sample_indices
-        provenance |= learned.facts
-        self.windows_ = replace(windows, split=learned.split, provenance=provenance)
+        samples: Any = learned.windows.X
+        self.windows_ = replace(learned.windows, X=as_one_array(samples))
         return self.windows_
-
-    @staticmethod
-    def _prepare_sensor(
-        options: dict[str, Any], recordings: list[Recording], **allowed: bool
-    ) -> WindowSet:
-        pipeline = PreparePipeline(**pipeline_arguments(options))
-        return pipeline._prepare(recordings, **allowed)
 
     @property
     def derives(self) -> bool:
         """True if steps are derived from the names, units and rates of channels."""
         return self.options.derive is not None
 
-    def use_derived(
-        self, channels: Sequence[Channel], rates_hz: Sequence[float], sample_rate_hz: float
-    ) -> None:
-        """Choose the steps for these channels if ``derive="auto"``; otherwise change nothing.
+    def use_derived(self, derived: DerivedSteps) -> None:
+        """Use derived steps; `configuration` then contains them instead of `derive`.
 
         Parameters
         ----------
-        channels, rates_hz, sample_rate_hz
-            See `derive_steps`.
+        derived : DerivedSteps
+            The steps, from `derive_steps`.
         """
-        if self.derives:
-            self.derived_ = derive_steps(channels, rates_hz, sample_rate_hz)
-            self.plan = replace(self.plan, steps=make_steps(self.derived_.steps))
+        self.derived_ = derived
+        self.plan = replace(self.plan, steps=make_steps(derived.steps))
 
 
-def _with_separate_training(
-    plan: PreparationPlan,
-    pieces: list[Recording],
-    rate: float,
-    windows: WindowSet,
-    split: NDArray[np.str_],
-) -> tuple[WindowSet, NDArray[np.str_]]:
-    """Replace the windows of the training part with separately cut windows."""
-    is_train = split == "train"
-    of_train = set(np.asarray(windows.recording_id)[is_train].tolist())
-    of_train_pieces = [piece for piece in pieces if piece.recording_id in of_train]
-    train = plan.training_windows(of_train_pieces, rate)
-    joined = WindowSet.concatenate([train, windows.take(~is_train)])
-    parts = np.concatenate([np.full(len(train), "train"), split[~is_train]])
-    order = {name: at for at, name in enumerate(dict.fromkeys(p.recording_id for p in pieces))}
-    rank = np.argsort(
-        [order[name] for name in np.asarray(joined.recording_id).tolist()], kind="stable"
-    )
-    return replace(joined.take(rank), provenance=windows.provenance), parts[rank]
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that affect samples."""
-    return {
-        "sensorseq": str(importlib.import_module("sensorseq").__version__),
-        "numpy": np.__version__,
-    }
+def _refuse(facts: Facts, error: RecordingError) -> NoReturn:
+    raise error
 
 
 def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Preparation in memory and preparation to files both use this module.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from sensorseq.errors import (
 )
 from sensorseq.preprocessing.cutting import CutOptions, RecordingPlan
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.parts import with_separate_training_windows
 from sensorseq.preprocessing.resample import StreamResampler
 from sensorseq.preprocessing.scale import (
     KINDS,
@@ -51,13 +52,8 @@ from sensorseq.preprocessing.windows.label_channels import (
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
-_BLOCK_WINDOWS = 4096  # number of windows converted to float64 at a time to fit a scaler
 SPLIT_BY = ("group", "recording", "time")
 SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because timestamps are rounded
-
-
-CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
-"""Function that replaces the training windows; returns the new windows and their parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +61,6 @@ class Learned:
     """The windows that the split keeps, and the results of fitting on the training windows."""
 
     windows: WindowSet
-    split: NDArray[np.str_] | None = None
     scaler: Scaler | None = None
     # Indices of the training windows to fit on, balanced if `balance` is set.
     sample_indices: NDArray[np.int64] | None = None
@@ -132,7 +127,6 @@ class PreparationPlan(RecordingPlan):
         self,
         windows: WindowSet,
         lookahead_s: float,
-        cut_training: CutTraining,
         decided: NDArray[np.str_] | None = None,
         group_of: Mapping[str, str] | None = None,
         *,
@@ -140,9 +134,9 @@ class PreparationPlan(RecordingPlan):
     ) -> Learned:
         """Split the windows, then fit the scaler and the balancing to the training part.
 
-        Samples that are stored in files are read one recording at a time. `lookahead_s` is how far
-        filters look beyond the end of a window; the embargo must be at least this long.
-        `cut_training` is called if the plan cuts training windows separately. `decided` contains
+        The samples of `windows`, from `windows_in`, are read one recording at a time. `lookahead_s`
+        is how far filters look beyond the end of a window; the embargo must be at least this long.
+        `decided` contains
         the part of each window that is already in a part, and ``""`` for other windows. Constant
         channels that reveal the class raise an error unless `allow_constant` is True. `group_of`
         maps recordings that cover the same time to a group, which a split by recording keeps
@@ -165,10 +159,11 @@ class PreparationPlan(RecordingPlan):
         if self.learning.split_by != "time":  # a split by time puts each recording into all parts
             evenness |= note_subjects(windows.y, groups, recording_id, split)
         if self.cuts_training_separately:
-            windows, split = cut_training(windows, split)
+            windows, split = with_separate_training_windows(windows, split)
             _check_separate_training(split, windows.y)
         # Fit only on windows that belong to a part.
         windows, split = windows.take(split != ""), split[split != ""]
+        windows = windows.with_split(split)
         if not allow_constant:
             self._refuse_label_channels(windows, split)
         train = np.flatnonzero(split == "train")
@@ -176,7 +171,7 @@ class PreparationPlan(RecordingPlan):
         constant = [windows.channels[position] for position in scaler.constant_channels]
         facts = {"split": evenness, "constant_channels": constant}
         facts |= draw_of(self.learning.scale, int(np.asarray(windows.lengths)[train].sum()))
-        return Learned(windows, split, scaler, self._choose_rows(train, windows), facts)
+        return Learned(windows, scaler, self._choose_rows(train, windows), facts)
 
     def _assign_parts(
         self,
@@ -269,11 +264,7 @@ class PreparationPlan(RecordingPlan):
 def _blocks(windows: WindowSet, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
     """Yield the samples of the windows at increasing indices, in blocks."""
     samples: Any = windows.X
-    if not isinstance(samples, np.ndarray):
-        yield from samples.blocks(rows)
-        return
-    for first in range(0, len(rows), _BLOCK_WINDOWS):
-        yield samples[rows[first : first + _BLOCK_WINDOWS]]
+    yield from samples.blocks(rows)
 
 
 def _check_learning(options: PreparationOptions) -> None:

@@ -112,10 +112,12 @@ def regrid_pieces(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
     held: Sequence[int] = (),
+    sample_period_s: float | None = None,
 ) -> list[RegriddedPiece]:
     """Regrid like `regrid`, and report the filled holes of each piece.
 
     The channels `held`, without missing values, keep the value of the previous sample.
+    `sample_period_s` is the period of all timestamps, if it is known.
     """
     check_engine(engine, attenuation_db)
     x = check_signal(values)
@@ -134,7 +136,9 @@ def regrid_pieces(
         raise SignalError("values contain infinity; mark missing samples as NaN.")
     if not len(x):
         return []
-    period = sample_period(t) if len(t) > 1 else 1 / rate
+    period = 1 / rate
+    if len(t) > 1:
+        period = sample_period(t) if sample_period_s is None else sample_period_s
     starts_s, t = t, since_first(t)
     if is_complete:  # all channels have the same runs
         channels = [_ChannelRuns(t, None, 0, max_gap_s, period)] * x.shape[1]

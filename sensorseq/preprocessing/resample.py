@@ -256,6 +256,7 @@ def resample_recording(
             attenuation_db=attenuation_db,
             engine=engine,
             held=[recording.channel_names.index(name) for name in names],
+            sample_period_s=recording.sample_period_s,
         )
     except SignalError as error:
         raise RecordingError(f"{name}: {error}") from error

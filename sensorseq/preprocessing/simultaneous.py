@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 
 from sensorseq.io.pair_pattern import PairPattern
-from sensorseq.recording import Recording, sample_rate_of, time_covered
 from sensorseq.text import listed, plural
 
 _CALENDAR_S = 946_684_800.0  # the year 2000; smaller timestamps are not dates
@@ -44,18 +43,6 @@ class Covered:
     start_s: float
     end_s: float
     period_s: float
-
-    @classmethod
-    def of(cls, recording: Recording) -> "Covered":
-        """Return the time that a recording covers."""
-        rate_hz = sample_rate_of(recording)
-        return cls(
-            recording.recording_id,
-            recording.group,
-            tuple(sorted(recording.labels)) or (None,),
-            *time_covered(recording),
-            1 / rate_hz if rate_hz > 0 else 0.0,
-        )
 
 
 @dataclass(frozen=True)

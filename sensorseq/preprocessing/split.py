@@ -41,17 +41,8 @@ def split_by_group(
     shares = check_fractions(fractions)
     rng = check_random_state(random_state)
     used = np.flatnonzero(shares)
+    check_enough_groups(y, groups, fractions)
     classes, counts, group_index = count_windows(y, groups)
-    n_groups = np.count_nonzero(counts, axis=0)
-    if (n_groups < len(used)).any():
-        rare = int(np.argmin(n_groups))
-        whose = "" if y is None else f"class {classes[rare]!r}: "
-        raise SplitError(
-            f"{whose}{n_groups[rare]} group(s) are too few for {len(used)} parts"
-            f" ({', '.join(PARTS[part] for part in used)}), each of which needs at least one."
-            " Record more groups, use smaller groups, leave the class out, set a part's fraction to"
-            " 0, or split each recording by time."
-        )
     part = _known_part(known, group_index, len(counts), used)
     is_open = part < 0
     held = np.zeros((len(used), len(classes)), np.int64)
@@ -70,6 +61,22 @@ def split_by_group(
             " these classes, or set a part's fraction to 0."
         )
     return np.array(PARTS)[used[part[group_index]]]
+
+
+def check_enough_groups(y: ArrayLike | None, groups: ArrayLike, fractions: Sequence[float]) -> None:
+    """Raise a SplitError if a class has fewer groups than there are parts."""
+    used = np.flatnonzero(check_fractions(fractions))
+    classes, counts, _ = count_windows(y, groups)
+    n_groups = np.count_nonzero(counts, axis=0)
+    rare = int(np.argmin(n_groups))
+    if n_groups[rare] < len(used):
+        whose = "" if y is None else f"class {classes[rare]!r}: "
+        raise SplitError(
+            f"{whose}{n_groups[rare]} group(s) are too few for {len(used)} parts"
+            f" ({', '.join(PARTS[part] for part in used)}), each of which needs at least one."
+            " Record more groups, use smaller groups, leave the class out, set a part's fraction to"
+            " 0, or split each recording by time."
+        )
 
 
 def _known_part(

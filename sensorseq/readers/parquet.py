@@ -393,10 +393,10 @@ def _as_numbers(
 def _numbers_of(chunk: pa.Array) -> NDArray[np.float64]:
     # Whole numbers above 2**53 lose digits here, because all measurements are stored as floats.
     numbers = chunk.cast(pa.uint8()) if pa.types.is_boolean(chunk.type) else chunk
-    floats: NDArray[np.float64] = numbers.cast(pa.float64(), safe=False).to_numpy(
-        zero_copy_only=False
-    )
-    return floats
+    floats = numbers.cast(pa.float64(), safe=False)
+    if floats.null_count:
+        return np.asarray(floats.to_numpy(zero_copy_only=False), np.float64)
+    return np.asarray(np.from_dlpack(floats), np.float64)  # `to_numpy` would import pandas
 
 
 def _places_as_numbers(

@@ -148,7 +148,7 @@ LOW_LIMITS = {
     "sensorseq.io.scratch.LARGE_BYTES": 1000,
     "sensorseq.io.scratch._MOST_ROWS": 333,
     "sensorseq.readers.csv._BLOCK_BYTES": 1 << 14,
-    "sensorseq.prepare.recording_part._READ_BYTES": 4000,
+    "sensorseq.preprocessing.parts._READ_BYTES": 4000,
     "sensorseq.readers.join._ROWS": 77,
 }
 

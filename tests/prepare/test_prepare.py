@@ -27,7 +27,7 @@ from sensorseq.evaluation.text import format_summary
 from sensorseq.io.prepared import PreparedFile, read_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.preprocessing.scale import Scaler
 from sensorseq.readers import read_recordings
 from sensorseq.windows import WindowSet
 
@@ -75,7 +75,7 @@ class TestLaws:
         assert windows.sample_rate_hz == expected.sample_rate_hz
         scaled = pipeline.scaler_.transform(expected.X, expected.lengths)
         again = scaler.transform(windows.X, windows.lengths)
-        np.testing.assert_allclose(again, scaled, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(again, scaled)
         assert summary.n_windows == len(windows)
         assert summary.n_recordings == 12
 
@@ -92,13 +92,7 @@ class TestLaws:
         folder, reading = logs(tmp_path / "logs")
         prepare(folder, tmp_path / "w.h5", **reading, **arguments)
         expected = PreparePipeline(**arguments).prepare(read_recordings(folder, **reading))
-        windows = read_windows(tmp_path / "w.h5")
-        assert_same_windows(windows, expected)
-        rates, others = (
-            {row["recording_id"]: row["sample_rate_hz"] for row in each.provenance["recordings"]}
-            for each in (windows, expected)
-        )
-        assert rates == others
+        assert_same_windows(read_windows(tmp_path / "w.h5"), expected)
         stop = interrupt_at("merge")
         with pytest.raises(KeyboardInterrupt):
             prepare(folder, tmp_path / "r.h5", **reading, **arguments, progress=stop)
@@ -142,23 +136,6 @@ class TestLaws:
         np.testing.assert_allclose(windows.X.reshape(400, 2), whole, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(windows.start_s, np.arange(10) * 2.0, atol=1e-12)
         assert (windows.y, windows.split) == (None, None)
-
-    def test_statistics_come_from_training_windows_alone(self, terrains, tmp_path):
-        prepare_plainly(terrains, tmp_path / "w.h5")
-        with PreparedFile(tmp_path / "w.h5") as file:
-            train = file.part("train")
-            scaler = Scaler.from_dict(file.scaler)
-        expected = fit_scaler(train.X)
-        np.testing.assert_allclose(scaler.channel_center, expected.channel_center, rtol=1e-12)
-        np.testing.assert_allclose(scaler.channel_scale, expected.channel_scale, rtol=1e-12)
-
-    def test_no_group_is_in_two_parts_and_every_class_is_in_each_part(self, terrains, tmp_path):
-        prepare_plainly(terrains, tmp_path / "w.h5")
-        windows = read_windows(tmp_path / "w.h5")
-        parts_of = {g: set(windows.split[windows.groups == g]) for g in set(windows.groups)}
-        assert {len(parts) for parts in parts_of.values()} == {1}
-        for part in ("train", "validation", "test"):
-            assert set(windows.y[windows.split == part]) == set(windows.y)
 
     def test_a_manifest_keeps_its_groups_together(self, terrains, tmp_path):
         rows = [
@@ -473,7 +450,7 @@ class TestBadInput:
             next((terrains / "sand").glob(f"pro_0{number}*")).write_bytes(b"never read")
         for number in (0, 1):
             next((terrains / "sand").glob(f"pro_0{number}*")).unlink()
-        with pytest.raises(SplitError, match=r"class 'sand' has 2 group\(s\).*exclude='sand'"):
+        with pytest.raises(SplitError, match=r"class 'sand': 2 group\(s\)"):
             prepare_plainly(terrains, tmp_path / "w.h5")
         assert names_in(tmp_path) == ["müde Räder"]
 

@@ -215,8 +215,9 @@ def test_plain_numbers_are_read_bit_for_bit_as_arrow_reads_them(rows, end):
 
 
 def test_usual_spellings_are_not_left_to_arrow():
-    text = b"1,-2.5,3e-05\r\n,nan,0.2755905511811024\n\n 7 ,1e22,-0\n"
-    expected = [[1, np.nan, 7], [-2.5, np.nan, 1e22], [3e-05, 0.2755905511811024, -0.0]]
+    text = b"1,-2.5,3e-05\r\n,nan,0.2755905511811024\n\n 7 ,1e22,-0\n9007199254740993,-.5,5.\n"
+    expected = [[1, np.nan, 7, 2**53], [-2.5, np.nan, 1e22, -0.5]]
+    expected += [[3e-05, 0.2755905511811024, -0.0, 5]]
     np.testing.assert_array_equal(read_numbers(text, 0, [True] * 3), expected)
 
 

@@ -101,7 +101,7 @@ def test_a_different_number_of_dimensions_from_the_fit_is_refused():
 
 def test_fit_checks_the_steps_against_the_channels():
     missing = [{"kind": "difference"}, {"kind": "detrend", "window_s": 1, "channels": ["curent"]}]
-    recording = Recording.evenly_sampled(np.zeros((60, 1)), 20.0, ["current"], "r")
+    recording = Recording.evenly_sampled(np.ones((60, 1)), 20.0, ["current"], "r")
     windows = PreparePipeline(window_s=1.0, split=None).prepare([recording])
     for given in ([recording], windows):
         with pytest.raises(ArgumentError, match="Did you mean 'current'") as caught:
