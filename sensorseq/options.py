@@ -317,10 +317,12 @@ def takes_options(function: Callable[Given, Returned]) -> Callable[Given, Return
 
     @functools.wraps(function)
     def called(*given: Given.args, **named: Given.kwargs) -> Returned:
-        for name in named.keys() & set(NAMES) - own.keys():
+        lost = [name for name in named if name in NAMES and name not in own]
+        if lost:
+            given_so = ", ".join(f"{name}={named[name]!r}" for name in lost)
             raise TypeError(
-                f"{function.__name__} has no argument {name!r}; give it as"
-                f" options=ReadOptions({name}={named[name]!r})."
+                f"{function.__name__} has no argument {lost[0]!r}; give"
+                f" options=ReadOptions({given_so})."
             )
         return function(*given, **named)
 
