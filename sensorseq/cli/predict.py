@@ -15,7 +15,7 @@ from sensorseq.cli.models import load_to_predict
 from sensorseq.cli.output import check_output, print_result, progress, warn
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
-from sensorseq.options import split_names
+from sensorseq.options import ReadOptions, split_names
 
 
 @command(
@@ -93,15 +93,7 @@ def predict(
         raise ArgumentError("--absolute-time applies only to the table of --csv; also give --csv.")
     model = load_to_predict(model_file, strict=strict)
     with progress("predicting", quiet=quiet) as advance:
-        predictions = predict_recordings(
-            model,
-            recordings,
-            smooth=smooth,
-            lag=lag,
-            mean_dwell_s=mean_dwell_s,
-            hop_s=hop_s,
-            with_facts=html is not None,
-            progress=advance,
+        options = ReadOptions(
             # options
             time_column=time_column,
             time_unit=time_unit,
@@ -113,6 +105,17 @@ def predict(
             sample_rate_hz=sample_rate_hz,
             label_column=label_column,
             # end of options
+        )
+        predictions = predict_recordings(
+            model,
+            recordings,
+            options,
+            smooth=smooth,
+            lag=lag,
+            mean_dwell_s=mean_dwell_s,
+            hop_s=hop_s,
+            with_facts=html is not None,
+            progress=advance,
         )
     if table is not None:
         write_whole(table, table_of_spans(predictions, absolute_time=absolute_time).encode())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import SensorseqError, WindowError, printable
+from sensorseq.errors import ArgumentError, SensorseqError, WindowError, printable
 from sensorseq.evaluation.raw_recordings import (
     find_sources,
     plans_of,
@@ -19,13 +19,13 @@ from sensorseq.evaluation.raw_recordings import (
 )
 from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import ChannelFacts, RecordingFacts, measure
-from sensorseq.options import ReadOptions
+from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prediction.decisions import recording_prediction
 from sensorseq.prediction.inputs import Input
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.preprocessing.cutting import RecordingPlan
-from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions
 from sensorseq.readers import RecordingSource, digest_source
 from sensorseq.readers.annotations import as_label_studio
 from sensorseq.readers.find import check_form_is_used
@@ -118,9 +118,11 @@ class RecordingPrediction:
         }
 
 
+@takes_options
 def predict_recordings(
     model: "TrainedModel | AnyClassifier",
     paths: Sequence[str | os.PathLike[str]],
+    options: ReadOptions | None = None,
     *,
     smooth: str = "marginals",
     lag: int | None = None,
@@ -128,21 +130,8 @@ def predict_recordings(
     hop_s: float | None = None,
     with_facts: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    # options (None by default): READ_AS_IN_TRAINING
-    time_column: str | None = None,
-    time_unit: str | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    decimal: str | None = None,
-    no_header: bool | None = None,
-    names: Sequence[str] | None = None,
-    sample_rate_hz: float | None = None,
-    label_column: str | None = None,
-    # end of options
 ) -> list[RecordingPrediction]:
     """Prepare raw recordings like the training windows, and predict their classes.
-
-    `time_column` and the options after it default to the values used for the training recordings.
 
     Parameters
     ----------
@@ -151,6 +140,9 @@ def predict_recordings(
     paths : sequence of path-like
         Files or folders. If the model uses several sensors, one file of a recording is enough,
         because the files of the other sensors are found.
+    options : ReadOptions, optional
+        `time_column`, `time_unit`, the format of CSV files, `sample_rate_hz` and `label_column`;
+        each defaults to the value used for the training recordings.
     smooth, lag, mean_dwell_s
         How decisions are smoothed over time; see `SensorLSTMClassifier.timeline`.
     hop_s : float, optional
@@ -160,47 +152,11 @@ def predict_recordings(
         If True, also measure the channels, as `make_drive_page` requires.
     progress : callable, optional
         Called with the number of recordings done and their total.
-    time_column : str, optional
-        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
-        ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
-        otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
-        of arrays has several such columns, the default is the column in the struct that contains
-        the `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
-        ``"header.stamp"`` if the first message of the topic has a header stamp or a field
-        ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
-    time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the timestamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
-        are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
-        rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
-        this option.
-    encoding : str, optional
-        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
-        with a UTF-16 byte order mark.
-    delimiter : str, optional
-        Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any run of spaces and tabs.
-    decimal : {".", ","}, optional
-        Decimal mark of the numbers in CSV files; a point by default.
-    no_header : bool, optional
-        True if the first line of CSV files contains samples instead of column names; the columns
-        are then named ``column_1``, ``column_2`` and so on.
-    names : sequence of str, optional
-        Names of the columns of CSV files without a header line.
-    label_column : str, optional
-        Column that contains the label of each sample, as a word or a number. The column is used for
-        recordings that consist of one file and have no label from a folder or manifest. Runs of the
-        same label become `label_spans`; an empty field means that the sample has no label. In a
-        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
-        until the topic's next message. In a long table or a manifest, this is the column with the
-        labels.
-    sample_rate_hz : float, optional
-        Number of rows per second in files without a time column; their time then begins at 0 s. The
-        rate can be given only if `time_column` is None. Robot logs do not need this option.
 
     Raises
     ------
+    ArgumentError
+        If `options` has another option.
     InputError
         If the model does not contain the preparation of its windows.
     RecordingError, WindowError
@@ -208,19 +164,12 @@ def predict_recordings(
     """
     if not isinstance(model, TrainedModel):
         model = model.model_
-    by_name = ReadOptions(
-        # options
-        time_column=time_column,
-        time_unit=time_unit,
-        encoding=encoding,
-        delimiter=delimiter,
-        decimal=decimal,
-        no_header=no_header,
-        names=names,
-        sample_rate_hz=sample_rate_hz,
-        label_column=label_column,
-        # end of options
-    )
+    by_name = as_options(options)
+    if by_name != by_name.only(*READ_AS_IN_TRAINING):
+        raise ArgumentError(
+            f"options={by_name!r}: prediction reads recordings as in training; only"
+            f" {', '.join(READ_AS_IN_TRAINING)} can be given."
+        )
     plans, reading = plans_of(model, hop_s, by_name)
     pipeline, *_ = plans.values()
     sources = [source for path in paths for source in find_sources(model, Path(path), reading)]

@@ -3,8 +3,9 @@ import pytest
 from fits import plain_classifier
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
-from sensorseq.errors import InputError
+from sensorseq.errors import ArgumentError, InputError
 from sensorseq.evaluation.predict import predict_recordings
+from sensorseq.options import ReadOptions
 
 RATE = 20.0
 
@@ -48,6 +49,12 @@ def write(folder, name, t, values):
 
 def test_a_saved_model_normalizes_a_new_recording_whatever_its_offset_and_gain(model, tmp_path):
     t, values = signal("fast", 40)
+    for wrong, error in (
+        ({"options": ReadOptions(files=["a*"])}, ArgumentError),
+        ({"time_column": "t"}, TypeError),
+    ):
+        with pytest.raises(error, match=r"only time_column|options=ReadOptions"):
+            predict_recordings(model, [tmp_path / "a"], **wrong)
     (predicted,) = predict_recordings(model, [write(tmp_path / "a", "fresh", t, values)])
     (moved,) = predict_recordings(model, [write(tmp_path / "b", "moved", t, 7 * values - 300)])
     assert [predicted.label, moved.label] == ["fast", "fast"]
