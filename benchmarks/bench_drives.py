@@ -45,6 +45,7 @@ from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES,
 from sensorseq.evaluation.drives import majority_vote, moving_mean
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.scores import DRIVE_SCORES, count_drive, drive_scores
+from sensorseq.sequence.smoothing import Smoothing
 
 DRIVE_S, SHORTEST_S, LONGEST_S = 1200.0, 30.0, 180.0
 SETS = ("motors", "imu", "simulated")
@@ -170,11 +171,11 @@ def methods(
         yield name, smoothed(rows, smooth="none")
     yield "filter", smoothed(p, stated_s, smooth="filter")
     for lag in (1, 3):
-        yield f"fixed lag {lag}", smoothed(p, stated_s, smooth="lag", lag=lag)
+        yield f"fixed lag {lag}", smoothed(p, stated_s, smooth=Smoothing("lag", lag))
     yield "viterbi", smoothed(p, stated_s, smooth="viterbi")
     yield "marginals", smoothed(p, stated_s, smooth="marginals")
     for factor in (0.25, 4.0):
-        yield f"fixed lag 3, dwell x {factor:g}", smoothed(p, mean_s * factor, smooth="lag", lag=3)
+        yield f"fixed lag 3, dwell x {factor:g}", smoothed(p, mean_s * factor, smooth="lag")
     yield "marginals, default dwell", smoothed(p)
     divided = p / shares
     divided /= divided.sum(axis=1, keepdims=True)

@@ -23,7 +23,7 @@ from sensorseq_runtime.prediction.network import usable_threads
 from sensorseq_runtime.prediction.outside import report_outside
 from sensorseq_runtime.prediction.stream import DecisionStream
 from sensorseq_runtime.recording import Channel, Recording
-from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH
+from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH, Smoothing
 from sensorseq_runtime.sequence.timeline import spans_as_csv
 
 # options with which training logs may have been read, but which this CSV reader does not support
@@ -108,9 +108,7 @@ def _stream(options: argparse.Namespace) -> None:
             live.rates_of(options.sample_rate_hz),
             max_gap_s=options.max_gap_s,
             max_delay_s=options.max_delay_s,
-            smooth=options.smooth,
-            lag=options.lag,
-            mean_dwell_s=options.mean_dwell_s,
+            smooth=Smoothing(options.smooth, options.lag, options.mean_dwell_s),
         )
         stream.on_outside = partial(report_outside, say=_warn, strict=options.strict)
         return stream
@@ -190,11 +188,11 @@ def _predict_log(options: argparse.Namespace, path: Path) -> tuple[list[Any], li
     outside = model.outside(windows) if model.has_ranges else None
     if outside is not None and outside.n_outside and options.strict:
         raise InputError(f"{path}: {outside} Leave out --strict to use these windows anyway.")
-    how = {"smooth": options.smooth, "lag": options.lag, "mean_dwell_s": options.mean_dwell_s}
+    smoothing = Smoothing(options.smooth, options.lag, options.mean_dwell_s)
     begins_s = float(recording.timestamps_s[0])
     spans = [
         span._replace(start_s=span.start_s - begins_s, end_s=span.end_s - begins_s)
-        for span in model.timeline(windows, **how).spans
+        for span in model.timeline(windows, smooth=smoothing).spans
     ]
     return spans, [] if outside is None or not outside.n_outside else [str(outside)]
 

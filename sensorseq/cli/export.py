@@ -123,7 +123,13 @@ def export(
             read_pair("--units", pair, form) for pair in split_names(units) or ()
         )
         model = load_model(model_file)
-        written = model.to_c(output, **_export_options(options, model))
+        from sensorseq.sequence.smoothing import Smoothing
+
+        allowed = _export_options(options, model)
+        if "smooth" in allowed:
+            how = (allowed.pop(name) for name in ("smooth", "lag", "mean_dwell_s"))
+            allowed["smooth"] = Smoothing(*how)
+        written = model.to_c(output, **allowed)
         print_result({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
     c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}

@@ -85,6 +85,7 @@ def predict(
         table_of_spans,
     )
     from sensorseq.prediction.outside import join_outside, report_outside
+    from sensorseq.sequence.smoothing import Smoothing
 
     check_output(html, model_file, *recordings)
     check_output(table, model_file, *recordings)
@@ -110,9 +111,7 @@ def predict(
             model,
             recordings,
             options,
-            smooth=smooth,
-            lag=lag,
-            mean_dwell_s=mean_dwell_s,
+            smooth=Smoothing(smooth, lag, mean_dwell_s),
             hop_s=hop_s,
             with_facts=html is not None,
             progress=advance,
@@ -194,6 +193,7 @@ def stream(
     """
     from sensorseq.prediction import live
     from sensorseq.prediction.outside import report_outside
+    from sensorseq.sequence.smoothing import Smoothing
 
     check_choice("--format", sample_format, live.FORMATS)
     if sum(option is not None for option in (source, udp, replay)) > 1:
@@ -206,9 +206,7 @@ def stream(
         live.rates_of(sample_rate_hz),
         max_gap_s=max_gap_s,
         max_delay_s=max_delay_s,
-        smooth=smooth,
-        lag=lag,
-        mean_dwell_s=mean_dwell_s,
+        smooth=Smoothing(smooth, lag, mean_dwell_s),
     )
     decisions.on_outside = partial(report_outside, say=warn, strict=strict)
     parser = live.parser_for(decisions, sample_format, time_column)

@@ -212,15 +212,16 @@ def evaluate(
     from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
     from sensorseq.io.prepared import read_one_or_several, sensors_in
     from sensorseq.prediction.outside import report_outside
-    from sensorseq.sequence.smoothing import USUAL_LAG, Smoothing, check_smoothing
+    from sensorseq.sequence.smoothing import Smoothing, as_smoothing
 
     check_output(report, windows, model_file)
     if report is not None and sensors_in(windows):
         raise ArgumentError("--report is for one sensor; evaluate without it.")
     model = load_model(model_file, strict=strict)
     arguments: dict[str, Any] = {"baselines": BASELINES if baselines else (), "seed": seed}
-    check_smoothing(smooth, None, mean_dwell_s)  # the majority vote always uses the lag
-    arguments["smoothing"] = Smoothing(smooth, USUAL_LAG if lag is None else lag, mean_dwell_s)
+    # the majority vote always uses the lag
+    smoothing = as_smoothing(Smoothing(smooth, None, mean_dwell_s))
+    arguments["smoothing"] = smoothing._replace(lag=lag)
     with naming(windows), progress("evaluating", quiet=quiet) as advance:
         arguments["progress"] = partial(advance, 0, 0)
         read = read_one_or_several(windows)

@@ -84,6 +84,7 @@ from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.stream import DecisionStream
 from sensorseq.prediction.windows import Windows, is_table
 from sensorseq.sequence import Timeline
+from sensorseq.sequence.smoothing import Smooth
 from sensorseq.training import EngineChoice
 from sensorseq.training.evaluation import ModuleNetwork, modules_of
 from sensorseq.training.inputs import open_windows
@@ -851,10 +852,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         *,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
-        smooth: str = "none",
-        lag: int | None = None,
-        mean_dwell_s: ArrayLike | None = None,
-        transitions: ArrayLike | None = None,
+        smooth: Smooth = "none",
     ) -> DecisionStream:
         """Return a stream that prepares samples as in training and classifies them as they arrive.
 
@@ -875,15 +873,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             How long to wait for samples that arrive out of order according to their timestamps.
             All decisions are delayed by this time. Samples that arrive even later are ignored and
             counted.
-        smooth : {"none", "filter", "lag"}, default="none"
+        smooth : {"none", "filter", "lag"} or Smoothing, default="none"
             ``"filter"`` also uses the earlier windows for a decision. ``"lag"`` additionally waits
-            for the next `lag` windows, which delays each decision by the `latency_s` of the stream;
-            the classes are bit for bit those of `timeline` with the same lag. The class may change
-            during a gap between windows.
-        lag : int, optional
-            Number of later windows to wait for with ``smooth="lag"``; by default, 3.
-        mean_dwell_s, transitions
-            As in `timeline`.
+            for the next three windows (``Smoothing("lag", lag=5)`` for five), which delays each
+            decision by the `latency_s` of the stream; the classes are bit for bit those of
+            `timeline` with the same lag. The class may change during a gap between windows.
 
         Returns
         -------
@@ -902,9 +896,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             max_gap_s=max_gap_s,
             max_delay_s=max_delay_s,
             smooth=smooth,
-            lag=lag,
-            mean_dwell_s=mean_dwell_s,
-            transitions=transitions,
         )
 
     def timeline(
@@ -915,10 +906,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         lengths: ArrayLike | None = None,
         *,
         window_s: float | None = None,
-        smooth: str = "marginals",
-        lag: int | None = None,
-        mean_dwell_s: ArrayLike | None = None,
-        transitions: ArrayLike | None = None,
+        smooth: Smooth = "marginals",
     ) -> Timeline:
         """Return the class over time, as segments of one class instead of single windows.
 
@@ -938,21 +926,13 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         window_s : float, optional
             Length of the windows in seconds, if X is an array; by default, the time from one window
             to the next.
-        smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
+        smooth : {"none", "filter", "lag", "viterbi", "marginals"} or Smoothing, default="marginals"
             Which windows determine the class of a window. ``"none"`` uses only that window,
             ``"filter"`` also uses all earlier windows, and ``"lag"`` additionally uses the next
-            `lag` windows. ``"viterbi"`` and ``"marginals"`` use all windows, to find the most
-            likely sequence or the most likely class of each window.
-        lag : int, optional
-            Number of later windows for ``smooth="lag"``; by default, 3.
-        mean_dwell_s : float or array of shape (n_classes,), optional
-            How long a class lasts on average. By default, the average in the training recordings if
-            some of them contain several classes; otherwise, 60 s, or 5 windows if that is longer.
-            Even a value that is wrong by a factor of 4 has little effect on the result.
-        transitions : array of shape (n_classes, n_classes), optional
-            How often each class (row) is followed by each other class (column); 0 means never. By
-            default, the frequencies in the training recordings if some of them contain several
-            classes; otherwise, all transitions are equally frequent.
+            three windows. ``"viterbi"`` and ``"marginals"`` use all windows, to find the most
+            likely sequence or the most likely class of each window. A
+            `sensorseq.sequence.Smoothing` also sets the lag, how long classes last, and which
+            classes follow which.
 
         Returns
         -------
@@ -964,12 +944,13 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         InputError
             If the times of the windows are unknown.
         ArgumentError
-            If a dwell time is shorter than a window, `transitions` has a wrong shape, or `smooth`
-            does not use an argument that is given.
+            If `smooth` is not known or does not use a field that is given, if a dwell time is
+            shorter than a window, or if `transitions` has a wrong shape.
 
         Examples
         --------
-        >>> clf.timeline(recordings, mean_dwell_s=30).to_csv("drive.csv")  # doctest: +SKIP
+        >>> usual = Smoothing(mean_dwell_s=30)  # doctest: +SKIP
+        >>> clf.timeline(recordings, smooth=usual).to_csv("drive.csv")  # doctest: +SKIP
         """
         X = self._open(X)
         return self.model_.timeline(
@@ -979,9 +960,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             lengths,
             window_s=window_s,
             smooth=smooth,
-            lag=lag,
-            mean_dwell_s=mean_dwell_s,
-            transitions=transitions,
         )
 
     def predict_recordings(
@@ -1449,10 +1427,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         weights: str = "float32",
         check: WindowSet | str | os.PathLike[str] | None = None,
         prefix: str = "sensorseq",
-        smooth: str = "none",
-        lag: int | None = None,
-        mean_dwell_s: ArrayLike | None = None,
-        transitions: ArrayLike | None = None,
+        smooth: Smooth = "none",
     ) -> CExport:
         """Write the classifier as C99: one header and one source file, without malloc.
 
@@ -1487,13 +1462,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             split.
         prefix : str, default="sensorseq"
             Prefix of all names in C and of the file names.
-        smooth : {"none", "filter", "lag"}, default="none"
+        smooth : {"none", "filter", "lag"} or Smoothing, default="none"
             ``"filter"`` and ``"lag"`` also write ``sensorseq_smooth(&smoother, probabilities,
             smoothed)``, which smooths the probabilities from ``sensorseq_push`` over time. The
             results agree with those of `stream` within 1e-5. The smoother needs ``8 * (lag + 1)``
             bytes for each class.
-        lag, mean_dwell_s, transitions
-            As in `stream`.
 
         Returns
         -------
@@ -1518,7 +1491,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             weights=weights,
             check=None if check is None else self._open(check, "check"),
             prefix=prefix,
-            smoothing=self.model_.smoothing(smooth, lag, mean_dwell_s, transitions),
+            smoothing=self.model_.smoothing(smooth),
             is_refitted=getattr(self, "refitted_", False),
         )
         return write_texts(folder, *render_c(self.model_, options))

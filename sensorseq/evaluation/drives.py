@@ -113,13 +113,13 @@ def evaluate_drives(
         recording_id=ids,
         hop_s=PreparationOptions.recorded(windows.provenance).hop_s,
     )
-    lag = smoothing.lag
+    lag = smoothing.n_waited
     n_before, n_after = (2 * lag, 0) if smoothing.smooth == "filter" else (lag, lag)
     certain = np.eye(len(classes))
     votes = np.empty_like(probability)
     for rows in rows_in_time_order(ids, windows.start_s):
         votes[rows] = majority_vote(probability[rows], n_before, n_after)
-    smoothed = timeline(probability, class_shares=class_shares, **smoothing._asdict())
+    smoothed = timeline(probability, class_shares=class_shares, smooth=smoothing)
     true = timeline(certain[index_of(windows.y, classes)], smooth="none")
     methods = {
         "single windows": timeline(probability, smooth="none"),

@@ -34,6 +34,7 @@ from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sensor_windows import UNNAMED, AnyWindows, have_numbers, sets_of
 from sensorseq.sequence import Timeline, timeline_of
+from sensorseq.sequence.smoothing import Smooth
 from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
 
@@ -124,9 +125,7 @@ def predict_recordings(
     paths: Sequence[str | os.PathLike[str]],
     options: ReadOptions | None = None,
     *,
-    smooth: str = "marginals",
-    lag: int | None = None,
-    mean_dwell_s: float | None = None,
+    smooth: Smooth = "marginals",
     hop_s: float | None = None,
     with_facts: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -143,7 +142,7 @@ def predict_recordings(
     options : ReadOptions, optional
         `time_column`, `time_unit`, the format of CSV files, `sample_rate_hz` and `label_column`;
         each defaults to the value used for the training recordings.
-    smooth, lag, mean_dwell_s
+    smooth : str or Smoothing, default="marginals"
         How decisions are smoothed over time; see `SensorLSTMClassifier.timeline`.
     hop_s : float, optional
         Seconds between the starts of windows; by default as in training. With a shorter hop, class
@@ -174,7 +173,7 @@ def predict_recordings(
     pipeline, *_ = plans.values()
     sources = [source for path in paths for source in find_sources(model, Path(path), reading)]
     check_form_is_used(sources, by_name)
-    smoothing = model.smoothing(smooth, lag, mean_dwell_s)._asdict()
+    smoothing: dict[str, Any] = {"smooth": model.smoothing(smooth)}
     smoothing |= {"hop_s": pipeline.options.hop_s, "class_shares": model.class_shares}
     predictions = []
     for done, source in enumerate(sources):

@@ -34,7 +34,7 @@ from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.sensor_windows import UNNAMED, window_set_of
 from sensorseq.sequence import Timeline, timeline_of
-from sensorseq.sequence.smoothing import Smoothing, check_smoothing
+from sensorseq.sequence.smoothing import Smooth, Smoothing, as_smoothing
 from sensorseq.windows import iter_recordings
 
 
@@ -115,14 +115,11 @@ class TrainedModel(ProbabilityModel):
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
         max_wait_s: float | None = None,
-        smooth: str = "none",
-        lag: int | None = None,
-        mean_dwell_s: ArrayLike | None = None,
-        transitions: ArrayLike | None = None,
+        smooth: Smooth = "none",
     ) -> DecisionStream:
         """Return a stream that classifies samples; see the method of the classifiers.
 
-        `max_wait_s` is for several sensors, and `smooth` and the arguments after it for one.
+        `max_wait_s` is for several sensors, and `smooth` for one.
         """
         return DecisionStream(
             self,
@@ -130,7 +127,7 @@ class TrainedModel(ProbabilityModel):
             max_gap_s=max_gap_s,
             max_delay_s=max_delay_s,
             max_wait_s=max_wait_s,
-            smoothing=self.smoothing(smooth, lag, mean_dwell_s, transitions),
+            smoothing=self.smoothing(smooth),
         )
 
     def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
@@ -184,22 +181,12 @@ class TrainedModel(ProbabilityModel):
             for name, rows in iter_recordings(ids)
         ]
 
-    def smoothing(
-        self,
-        smooth: str,
-        lag: int | None,
-        mean_dwell_s: ArrayLike | None = None,
-        transitions: ArrayLike | None = None,
-    ) -> Smoothing:
-        """Return a `Smoothing`; values learned in training replace parameters that are None.
-
-        Raise an ArgumentError if `smooth` does not use an argument that is given.
-        """
-        lag = check_smoothing(smooth, lag, mean_dwell_s, transitions)
-        return self.with_learned_dwell(Smoothing(smooth, lag, mean_dwell_s, transitions))
+    def smoothing(self, smooth: Smooth) -> Smoothing:
+        """Check a `Smoothing`, and replace fields that are None by values learned in training."""
+        return self.with_learned_dwell(as_smoothing(smooth))
 
     def with_learned_dwell(self, smoothing: Smoothing) -> Smoothing:
-        """Replace parameters that are None by values learned in training, if there are any."""
+        """Replace fields that are None by values learned in training, if there are any."""
         learned = None if self.preparation is None else self.preparation.get("dwell")
         if learned is not None and len(learned["mean_s"]) == len(self.classes):
             if smoothing.mean_dwell_s is None:
@@ -216,14 +203,11 @@ class TrainedModel(ProbabilityModel):
         lengths: ArrayLike | None = None,
         *,
         window_s: float | None = None,
-        smooth: str = "marginals",
-        lag: int | None = None,
-        mean_dwell_s: ArrayLike | None = None,
-        transitions: ArrayLike | None = None,
+        smooth: Smooth = "marginals",
     ) -> Timeline:
         """Return the class over time; see `SensorLSTMClassifier.timeline`."""
         refuse_path(X)
-        smoothing = self.smoothing(smooth, lag, mean_dwell_s, transitions)
+        smoothing = self.smoothing(smooth)
         X, hop_s = self.cut(X), None
         if (windows := window_set_of(X)) is not None:
             hop_s = recorded_hop_s(windows.provenance)
@@ -248,7 +232,7 @@ class TrainedModel(ProbabilityModel):
             recording_id,
             hop_s=hop_s,
             class_shares=self.class_shares,
-            **smoothing._asdict(),
+            smooth=smoothing,
         )
 
     # Model files

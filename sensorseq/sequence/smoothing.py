@@ -9,7 +9,7 @@ Tutorial on Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,47 +39,79 @@ _TICK_S = 1e-3  # resolution of time steps
 
 
 class Smoothing(NamedTuple):
-    """Parameters of the smoothing; None means the default of `Dwell.of`."""
+    """How the classes of windows are smoothed over time.
+
+    Attributes
+    ----------
+    smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
+        The windows that are used for each decision: ``"none"``, only the window itself;
+        ``"filter"``, all windows so far; ``"lag"``, all windows so far and the next `lag` windows;
+        ``"marginals"``, all windows, for the most likely class of each window; ``"viterbi"``, all
+        windows, for the most likely sequence of classes.
+    lag : int, optional
+        Number of later windows to wait for with ``"lag"``; by default, 3.
+    mean_dwell_s : float or array of shape (n_classes,), optional
+        How long a class lasts on average: one number for all classes, or one for each class. It
+        must be at least the length of a window. By default, the average in the training recordings
+        if some of them contain several classes; otherwise, 60 s, or 5 windows if that is longer. A
+        value that is wrong by a factor of 4 has little effect.
+    transitions : array of shape (n_classes, n_classes), optional
+        How often each class (row) is followed by each other class (column); 0 means never. By
+        default, the frequencies in the training recordings if some of them contain several classes;
+        otherwise, all transitions are equally frequent.
+
+    Examples
+    --------
+    >>> Smoothing("lag", lag=5, mean_dwell_s=30)
+    Smoothing(smooth='lag', lag=5, mean_dwell_s=30, transitions=None)
+    """
 
     smooth: str = "marginals"
-    lag: int = USUAL_LAG
+    lag: int | None = None
     mean_dwell_s: ArrayLike | None = None
     transitions: ArrayLike | None = None
 
     @property
+    def n_waited(self) -> int:
+        """The number of later windows that ``"lag"`` uses."""
+        return USUAL_LAG if self.lag is None else check_integer("lag", self.lag, 0)
+
+    @property
     def n_later(self) -> int:
         """The number of windows that a streamed decision waits for."""
-        return check_integer("lag", self.lag, 0) if self.smooth == "lag" else 0
+        return self.n_waited if self.smooth == "lag" else 0
 
     def dwell(self, n_classes: int, window_s: float) -> "Dwell":
         """Return the dwell times of the classes."""
         return Dwell.of(self.mean_dwell_s, self.transitions, n_classes, window_s)
 
 
-def check_smoothing(
-    smooth: str,
-    lag: int | None,
-    mean_dwell_s: ArrayLike | None = None,
-    transitions: ArrayLike | None = None,
-) -> int:
-    """Return the lag, `USUAL_LAG` if it is None; refuse arguments without effect (None: not given).
+Smooth = Union[str, Smoothing]
+"""A `Smoothing`, or its `smooth` if its other fields have their defaults."""
+
+
+def as_smoothing(smooth: Smooth) -> Smoothing:
+    """Return a `Smoothing` after checking that it uses all of its fields that are given.
 
     Raises
     ------
     ArgumentError
-        If the kind of smoothing is unknown, or does not use an argument.
+        If the kind of smoothing is unknown, or does not use a field.
     """
-    check_choice("smooth", smooth, SMOOTH)
-    unused: dict[str, Any] = {"lag": lag} if smooth != "lag" else {}
-    if smooth == "none":
+    smoothing = smooth if isinstance(smooth, Smoothing) else Smoothing(smooth)
+    kind, lag, mean_dwell_s, transitions = smoothing
+    check_choice("smooth", kind, SMOOTH)
+    unused: dict[str, Any] = {"lag": lag} if kind != "lag" else {}
+    if kind == "none":
         unused |= {"mean_dwell_s": mean_dwell_s, "transitions": transitions}
     for name, value in unused.items():
         if value is not None:
             shown = f"{name}={value!r}" if np.ndim(value) == 0 else name
             raise ArgumentError(
-                f"{shown} has no effect with smooth={smooth!r}; leave it out, or use smooth='lag'."
+                f"{shown} has no effect with smooth={kind!r}; leave it out, or use smooth='lag'."
             )
-    return USUAL_LAG if lag is None else check_integer("lag", lag, 0)
+    check_integer("lag", smoothing.n_waited, 0)
+    return smoothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +185,7 @@ def smoothed(
     centers_s: ArrayLike,
     dwell: Dwell,
     *,
-    smooth: str = "marginals",
-    lag: int = 3,
+    smooth: Smooth = "marginals",
     weight: float = 1.0,
 ) -> tuple[Floats, NDArray[np.int64]]:
     """Smooth the probabilities of the windows of one recording.
@@ -167,13 +198,9 @@ def smoothed(
         Middle of each window in seconds, increasing.
     dwell : Dwell
         Dwell times of the classes, and transitions between them.
-    smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
-        The windows that are used for each decision: ``"none"``, only the window itself;
-        ``"filter"``, all windows so far; ``"lag"``, all windows so far and the next `lag` windows;
-        ``"marginals"``, all windows. With ``"viterbi"``, the classes are the likeliest path, and
-        the probabilities are the same as with ``"marginals"``.
-    lag : int, default=3
-        Number of later windows to wait for with ``"lag"``.
+    smooth : str or Smoothing, default="marginals"
+        The windows that are used for each decision. With ``"viterbi"``, the classes are the
+        likeliest path, and the probabilities are the same as with ``"marginals"``.
     weight : float, default=1.0
         Exponent of the likelihoods; less than 1 for overlapping windows, which share samples.
 
@@ -183,20 +210,20 @@ def smoothed(
         Smoothed probabilities, calibrated by a temperature that preserves the order of the classes.
     class_index : ndarray of shape (n,)
     """
-    check_choice("smooth", smooth, SMOOTH)
-    check_integer("lag", lag, 0)
+    smoothing = smooth if isinstance(smooth, Smoothing) else as_smoothing(smooth)
+    kind = smoothing.smooth
     p = np.asarray(probabilities, np.float64)
     n, k = p.shape
-    if smooth == "none" or n == 0 or k < 2:
+    if kind == "none" or n == 0 or k < 2:
         return p, p.argmax(axis=1)
-    lag = 0 if smooth == "filter" else min(lag, n) if smooth == "lag" else n
+    lag = 0 if kind == "filter" else min(smoothing.n_waited, n) if kind == "lag" else n
     e = _power(p, weight)
     steps = _transitions(np.asarray(centers_s, np.float64), dwell)
     gamma = _forward(e, steps, dwell.start)
     if lag:
-        gamma = gamma * (_backward_lag(e, steps, lag) if smooth == "lag" else _backward(e, steps))
+        gamma = gamma * (_backward_lag(e, steps, lag) if kind == "lag" else _backward(e, steps))
     marginals = calibrated(gamma, lag)
-    if smooth == "viterbi":
+    if kind == "viterbi":
         return marginals, _viterbi(np.log(np.maximum(e, 1e-300)), steps, dwell.start)
     return marginals, marginals.argmax(axis=1)
 

@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.errors import ArgumentError, InputError
 from sensorseq.io.atomic import write_whole
-from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed, window_weight
+from sensorseq.sequence.smoothing import (
+    Smooth,
+    Smoothing,
+    as_smoothing,
+    smoothed,
+    window_weight,
+)
 from sensorseq.windows import iter_recordings
 
 if TYPE_CHECKING:
@@ -65,7 +71,7 @@ class Timeline:
         adjoining windows. If windows are missing in between, the first segment ends at the end of
         its last window.
     smooth : str
-        The method of smoothing; see `smoothing.smoothed`.
+        The method of smoothing; see `Smoothing`.
     mean_dwell_s : float or ndarray of shape (k,)
         The dwell time that was assumed for each class.
     """
@@ -171,10 +177,7 @@ def timeline_of(
     recording_id: ArrayLike | None = None,
     *,
     hop_s: float | None = None,
-    smooth: str = "marginals",
-    lag: int = 3,
-    mean_dwell_s: ArrayLike | None = None,
-    transitions: ArrayLike | None = None,
+    smooth: Smooth = "marginals",
     class_shares: ArrayLike | None = None,
 ) -> Timeline:
     """Return the timeline of windows from the probabilities predicted by any classifier.
@@ -192,16 +195,9 @@ def timeline_of(
         The recording of each window; by default, all windows belong to one recording.
     hop_s : float, optional
         Seconds between the starts of windows; by default, the median for each recording.
-    smooth, lag
-        As in `smoothing.smoothed`. A window that overlaps the next window is weighted by its
+    smooth : {"none", "filter", "lag", "viterbi", "marginals"} or Smoothing, default="marginals"
+        How the classes are smoothed. A window that overlaps the next window is weighted by its
         fraction without overlap, but by at least 0.25.
-    mean_dwell_s : float or array-like of shape (k,), optional
-        Mean duration of a class: one number for all classes, or one for each class. It must be at
-        least the length of a window. By default 60 s, or 5 windows if that is longer. A value that
-        is wrong by a factor of 4 has little effect.
-    transitions : array-like of shape (k, k), optional
-        How often each class (row) is followed by each other class (column); 0 if the transition is
-        impossible. By default, all other classes follow equally often.
     class_shares : array-like of shape (k,) or (n, k), optional
         The fraction of each class in the classifier's training data; by default, all are equal.
         These fractions affect the probabilities of every window, but smoothing must count them only
@@ -212,9 +208,11 @@ def timeline_of(
     InputError
         If probabilities are not finite, or two windows of a recording start at the same time.
     ArgumentError
-        If a dwell time is shorter than a window, or `transitions` has a different shape.
+        If `smooth` is not known, a dwell time is shorter than a window, or `transitions` has a
+        different shape.
     """
-    check_choice("smooth", smooth, SMOOTH)
+    smoothing = smooth if isinstance(smooth, Smoothing) else as_smoothing(smooth)
+    mean_dwell_s = smoothing.mean_dwell_s
     p, start = np.asarray(probabilities, np.float64), np.asarray(start_s, np.float64)
     names, k = np.asarray(classes), np.asarray(classes).shape[0]
     if p.shape != (len(start), k) or not np.isfinite(p).all():
@@ -225,7 +223,7 @@ def timeline_of(
     if not np.isfinite(start).all():
         raise InputError("start_s has values that are not finite; give seconds.")
     evidence = p
-    if class_shares is not None and smooth != "none":
+    if class_shares is not None and smoothing.smooth != "none":
         shares = np.asarray(class_shares, np.float64)
         if shares.shape not in ((k,), p.shape) or not (shares > 0).all():
             raise ArgumentError(
@@ -234,7 +232,7 @@ def timeline_of(
             )
         evidence = p / shares
     recording = np.zeros(len(p), np.int64) if recording_id is None else np.asarray(recording_id)
-    dwell = Dwell.of(mean_dwell_s, transitions, k, window_s)
+    dwell = smoothing.dwell(k, window_s)
     is_one = mean_dwell_s is None or np.ndim(mean_dwell_s) == 0
     order, parts, spans = [], [], []
     for name, members in iter_recordings(recording):
@@ -249,7 +247,7 @@ def timeline_of(
         usual_s = hop_s or (float(np.median(hops)) if len(hops) else window_s)
         weight = window_weight(usual_s, window_s)
         p_smoothed, index = smoothed(
-            evidence[rows], start[rows] + window_s / 2, dwell, smooth=smooth, lag=lag, weight=weight
+            evidence[rows], start[rows] + window_s / 2, dwell, smooth=smoothing, weight=weight
         )
         order.append(rows)
         parts.append((p_smoothed, index))
@@ -264,7 +262,7 @@ def timeline_of(
         names[index],
         names,
         tuple(spans),
-        smooth,
+        smoothing.smooth,
         float(dwell.mean_s[0]) if is_one else dwell.mean_s,
     )
 

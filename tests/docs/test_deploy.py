@@ -8,6 +8,8 @@ import onnxruntime
 from checkout import code_in, page_of
 from fits import plain_classifier
 
+from sensorseq.sequence.smoothing import Smoothing
+
 PAGE = page_of("deploy.md")
 
 
@@ -37,5 +39,7 @@ def test_the_way_to_smooth_the_probabilities_of_a_graph_gives_the_timeline(in_tm
     (probabilities,) = session.run(["probabilities"], {"X": X})
     names = {"probabilities": probabilities, "classes": ["ice", "mud"], "start_s": np.arange(40)}
     exec(code_in(PAGE.split("## Decisions over time")[1])[0], names)
-    whole = clf.timeline(X, start_s=np.arange(40.0), window_s=2.0, smooth="lag", mean_dwell_s=30)
+    whole = clf.timeline(
+        X, start_s=np.arange(40.0), window_s=2.0, smooth=Smoothing("lag", mean_dwell_s=30)
+    )
     np.testing.assert_allclose(names["timeline"].probabilities, whole.probabilities, atol=1e-5)

@@ -11,6 +11,7 @@ from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction.decisions import Abstention
 from sensorseq.recording import Channel
+from sensorseq.sequence.smoothing import Smoothing
 
 CHANNELS = (Channel("cur", "A"), Channel("vel", "rad/s"))
 STEPS = [
@@ -133,7 +134,7 @@ def test_smoothed_decisions_are_those_of_the_timeline(smooth, variant):
     model = shared(variant)
     t = np.arange(600) / 50.0 + np.where(np.arange(600) >= 320, 4.0, 0.0)
     log = recording("new", "rough", seed=6, t=t)
-    how = {"smooth": smooth, "lag": 2 if smooth == "lag" else None, "mean_dwell_s": 6.0}
+    how = {"smooth": Smoothing(smooth, 2 if smooth == "lag" else None, 6.0)}
     stream, bare = model.stream(50.0, **how), model.stream(50.0)
     decisions, expected = stream_in(stream, log), model.timeline(log, **how)
     np.testing.assert_array_equal(
@@ -187,7 +188,7 @@ def test_a_decision_states_whether_it_reaches_the_threshold():
     assert answered == (probability.max(axis=1) >= threshold).tolist()
     plain = stream_in(stream, log)[0].to_dict(stream.classes)
     assert list(plain["probabilities"]) == ["calm", "rough"]
-    smooth = stream_in(model.stream(smooth="lag", mean_dwell_s=6.0), log)
+    smooth = stream_in(model.stream(smooth=Smoothing("lag", mean_dwell_s=6.0)), log)
     highest = [max(decision.probabilities) for decision in smooth]
     assert [decision.probability for decision in smooth] == highest
     assert [decision.answered for decision in smooth] == [p >= threshold for p in highest]

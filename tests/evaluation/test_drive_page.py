@@ -10,6 +10,7 @@ from sensorseq.inspection.facts import measure
 from sensorseq.recording import Channel, LabelSpan, Recording
 from sensorseq.sequence import timeline_of
 from sensorseq.sequence.page import MOST_RECORDINGS
+from sensorseq.sequence.smoothing import Smoothing
 
 CLASSES = np.array(["<ice>", "sand"])
 
@@ -20,7 +21,7 @@ def prediction(name="drive", begins_s=100.0, truth=()):
     recording = Recording(np.stack([np.sin(t), t * 0], axis=1), t, channels, name)
     p = np.repeat([[0.9, 0.1], [0.2, 0.8]], 10, axis=0)
     start_s = np.arange(20.0)
-    made = timeline_of(p, CLASSES, start_s, 1.0, mean_dwell_s=10)
+    made = timeline_of(p, CLASSES, start_s, 1.0, smooth=Smoothing(mean_dwell_s=10))
     fields = (False, ("a note",), None, False, begins_s, "", made, measure(recording), truth)
     return RecordingPrediction(name, (), CLASSES, begins_s + start_s, p, *fields)
 

@@ -46,6 +46,7 @@ from sensorseq.preprocessing.steps import (
 )
 from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
+from sensorseq.sequence.smoothing import Smoothing
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning"),  # only a few windows
@@ -323,9 +324,7 @@ def on_recordings():
 def test_smoothing_in_c_equals_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
     """Compare results for certain and uncertain probabilities, with the networks' tolerance."""
     classifier = on_recordings
-    arguments = {"mean_dwell_s": [2.0, 5.0], "smooth": smooth}
-    if lag is not None:
-        arguments["lag"] = lag
+    arguments = {"smooth": Smoothing(smooth, lag, [2.0, 5.0])}
     export = classifier.to_c(tmp_path, **arguments)
     model = CModel(export, N_CHANNELS, 2)
     assert export.ram_bytes - model.size <= 200 * 2 + 8
@@ -708,7 +707,7 @@ def test_a_step_that_c_cannot_do_is_refused_by_name(tmp_path, steps, message):
 
 
 def test_what_c_cannot_do_is_refused_by_name(tmp_path):
-    member = LinearMember("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
+    member = LinearMember(lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
     network = fitted()
     use_members(network, 1.0, {"first_step": member})
     with pytest.raises(InputError, match="features='first_step' is your own function"):

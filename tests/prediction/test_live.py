@@ -27,6 +27,7 @@ from sensorseq.evaluation.raw_recordings import samples_of_recording
 from sensorseq.prediction import live
 from sensorseq.readers.csv import read_csv
 from sensorseq.recording import Channel
+from sensorseq.sequence.smoothing import Smoothing
 
 NAMES = ("cur", "vel")
 
@@ -369,7 +370,7 @@ def test_options_of_another_smoothing_are_refused(files, given, message):
     assert (ended, out, message in " ".join(err.split())) == (2, "", True)
     for call in (functools.partial(model.timeline, [recording]), model.stream):
         with pytest.raises(ArgumentError, match="has no effect with smooth='"):
-            call(**given)
+            call(smooth=Smoothing(**given))
 
 
 def test_a_partial_sample_ends_a_stream_of_datagrams_only_before_the_first_sample():

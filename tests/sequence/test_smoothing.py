@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError
-from sensorseq.sequence.smoothing import Dwell, LagSmoother, smoothed
+from sensorseq.sequence.smoothing import Dwell, LagSmoother, Smoothing, smoothed
 
 N, K = 6, 3
 FOLLOWS = [[0, 1, 2], [1, 0, 0], [1, 1, 0]]
@@ -50,12 +50,12 @@ def test_every_way_of_smoothing_equals_the_sum_over_all_paths(seed):
     np.testing.assert_array_equal(labels, everything.argmax(axis=1))
     np.testing.assert_array_equal(smoothed(p, centers_s, dwell, smooth="viterbi")[1], path)
     for lag in (0, 1, 2, 9):
-        result = smoothed(p, centers_s, dwell, smooth="lag", lag=lag)[0]
+        result = smoothed(p, centers_s, dwell, smooth=Smoothing("lag", lag))[0]
         for t in range(N):
             expected = by_all_paths(p, centers_s, dwell, t + 1 + lag)[0][t]
             np.testing.assert_allclose(result[t], cooled(expected, lag), atol=1e-12)
     filtered = smoothed(p, centers_s, dwell, smooth="filter")[0]
-    without_lag = smoothed(p, centers_s, dwell, smooth="lag", lag=0)[0]
+    without_lag = smoothed(p, centers_s, dwell, smooth=Smoothing("lag", 0))[0]
     np.testing.assert_allclose(filtered, without_lag, rtol=1e-14)
     np.testing.assert_array_equal(smoothed(p, centers_s, dwell, smooth="none")[0], p)
 
@@ -65,8 +65,8 @@ def test_every_way_of_smoothing_equals_the_sum_over_all_paths(seed):
 def test_windows_later_than_the_lag_have_no_effect(seed, n, lag):
     p, centers_s = drawn(seed, n + 5)
     dwell = Dwell.of(6.0, None, K, 1)
-    whole = smoothed(p, centers_s, dwell, smooth="lag", lag=lag)[0]
-    part = smoothed(p[: n + lag], centers_s[: n + lag], dwell, smooth="lag", lag=lag)[0]
+    whole = smoothed(p, centers_s, dwell, smooth=Smoothing("lag", lag))[0]
+    part = smoothed(p[: n + lag], centers_s[: n + lag], dwell, smooth=Smoothing("lag", lag))[0]
     np.testing.assert_array_equal(part[:n], whole[:n])
 
 
@@ -80,7 +80,7 @@ def test_windows_that_arrive_singly_get_bit_identical_results(seed, n, lag):
         result = [row for pushed in zip(centers_s, p, strict=True) for row in live.push(*pushed)]
         assert len(result) == max(n - lag, 0)
         result += live.flush()
-        how = {"smooth": "lag" if lag else "filter", "lag": lag, "weight": 0.5}
+        how = {"smooth": Smoothing("lag", lag) if lag else "filter", "weight": 0.5}
         np.testing.assert_array_equal(result, smoothed(p, centers_s, dwell, **how)[0])
 
 

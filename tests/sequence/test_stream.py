@@ -8,6 +8,7 @@ from fits import class_shares_of, small_classifier
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.recording import Channel, LabelSpan
+from sensorseq.sequence.smoothing import Smoothing
 
 
 def drive(name, seed=0, n=1600):
@@ -34,7 +35,7 @@ def fitted():
 )
 def test_a_stream_is_bit_identical_to_the_timeline(fitted, smooth, lag, mean_dwell_s):
     recording = dataclasses.replace(drive("new", 9, 800), label_spans=())
-    arguments = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
+    arguments = {"smooth": Smoothing(smooth, lag, mean_dwell_s)}
     assert class_shares_of(fitted).sum() == pytest.approx(1)
     made = fitted.timeline(recording, **arguments)
     live = fitted.stream(**arguments)

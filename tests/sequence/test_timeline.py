@@ -14,6 +14,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.recording import LabelSpan
 from sensorseq.sequence import timeline_of
+from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.windows import WindowSet
 
 CLASSES = np.array(["ice", "sand"])
@@ -37,7 +38,10 @@ def test_a_single_window_of_a_different_class_is_smoothed_away_by_default():
     p = sure([0] * 6 + [1] + [0] * 6)
     assert len(timeline_of(p, CLASSES, np.arange(13.0), 1.0).spans) == 1
     assert len(timeline_of(p, CLASSES, np.arange(13.0), 1.0, smooth="none").spans) == 3
-    assert len(timeline_of(p, CLASSES, np.arange(13.0), 1.0, mean_dwell_s=1.0).spans) == 3
+    assert (
+        len(timeline_of(p, CLASSES, np.arange(13.0), 1.0, smooth=Smoothing(mean_dwell_s=1.0)).spans)
+        == 3
+    )
 
 
 def test_a_gap_and_the_end_of_a_recording_end_a_span():
@@ -103,7 +107,7 @@ def test_windows_without_a_place_in_time_are_refused(probabilities, start_s, mes
 
 def test_invalid_arguments_of_smoothing_are_reported():
     with pytest.raises(ArgumentError, match=r"at least one window \(4 s\)"):
-        timeline_of(sure([0, 1]), CLASSES, [0.0, 4.0], 4.0, mean_dwell_s=3)
+        timeline_of(sure([0, 1]), CLASSES, [0.0, 4.0], 4.0, smooth=Smoothing(mean_dwell_s=3))
     with pytest.raises(ArgumentError, match="class_shares"):
         timeline_of(sure([0, 1]), CLASSES, [0.0, 1.0], 1.0, class_shares=[0, 1])
     with pytest.raises(ArgumentError, match="smooth"):
@@ -139,8 +143,8 @@ def fitted():
 
 def test_a_classifier_gives_the_timeline_of_its_probabilities(fitted):
     clf, X, _ = fitted
-    made = clf.timeline(X, start_s=0.5 * np.arange(60), mean_dwell_s=5)
-    options = {"mean_dwell_s": 5, "class_shares": class_shares_of(clf)}
+    made = clf.timeline(X, start_s=0.5 * np.arange(60), smooth=Smoothing(mean_dwell_s=5))
+    options = {"smooth": Smoothing(mean_dwell_s=5), "class_shares": class_shares_of(clf)}
     expected = timeline_of(clf.predict_proba(X), clf.classes_, 0.5 * np.arange(60), 0.5, **options)
     np.testing.assert_array_equal(made.probabilities, expected.probabilities)
     assert made.spans == expected.spans
@@ -167,6 +171,6 @@ def test_a_model_learns_how_long_classes_last_from_recordings_with_several(fitte
     clf.save(tmp_path / "model.safetensors")
     made = SensorLSTMClassifier.load(tmp_path / "model.safetensors").timeline(drive)
     np.testing.assert_array_equal(made.mean_dwell_s, learned["mean_s"])
-    assert clf.timeline(drive, mean_dwell_s=7).mean_dwell_s == 7
+    assert clf.timeline(drive, smooth=Smoothing(mean_dwell_s=7)).mean_dwell_s == 7
     one_class = dataclasses.replace(drive, recording_id=np.repeat(list("abcd"), 15))
     assert "dwell" not in clf.fit(one_class).preparation_
