@@ -392,7 +392,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     an error, the estimator stays as it was, unless a callback raised the error after an epoch.
 
     Ctrl-C after the first epoch ends the training, not the program: the weights of the last
-    complete epoch (with early stopping, of the best epoch) are kept and a warning is issued. A
+    complete epoch (with early stopping, of the best epoch) are kept and a warning is issued. The
+    features are fitted after the networks; Ctrl-C during this step leaves the LSTM alone. A
     search or cross-validation continues with its next fit; a second Ctrl-C within two seconds ends
     the search, too. Ensemble members whose training has not started are dropped.
 
