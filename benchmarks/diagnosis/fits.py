@@ -124,7 +124,7 @@ class _FreshWatch:
         model = read_and_scale(arguments, train.X, train.y, **self.parts.of_fit).model
         lengths = fresh.lengths
         valid = np.full(len(fresh.X), fresh.X.shape[1]) if lengths is None else lengths
-        cropped = Windows(fresh.X, valid).cropped(model.max_timesteps, model.crop)
+        cropped = Windows(fresh.X, valid).cropped(model.input.max_timesteps, model.input.crop)
         X, valid = cropped.X, cropped.lengths
         if model.scaler is not None:
             X = model.scaler.transform(X, valid)

@@ -82,7 +82,14 @@ class Smoothing(NamedTuple):
         return self.n_waited if self.smooth == "lag" else 0
 
     def dwell(self, n_classes: int, window_s: float) -> "Dwell":
-        """Return the dwell times of the classes."""
+        """Return the dwell times of the classes.
+
+        Parameters
+        ----------
+        n_classes : int
+        window_s : float
+            Length of the windows in seconds, the shortest dwell time.
+        """
         return Dwell.of(self.mean_dwell_s, self.transitions, n_classes, window_s)
 
 

@@ -8,16 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sensorseq.evaluation.inspect import inspect_recordings
-from sensorseq.evaluation.predict import predict_recordings
 from sensorseq.options import NAMES
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparationOptions, PreparePipeline
 from sensorseq.preprocessing.options import (
     OPTIONS,
     PIPELINE_OPTIONS,
-    READ_AS_IN_TRAINING,
-    READING_OPTIONS,
     SECTIONS,
 )
 from sensorseq.readers import read_recordings
@@ -40,8 +36,6 @@ def test_signatures_docstrings_and_commands_have_the_options_of_the_tables():
         (prepare, OPTIONS),
         (PreparePipeline, PIPELINE_OPTIONS),
         (read_recordings, [name for name in NAMES if name not in ("salvage", "scratch")]),
-        (predict_recordings, READ_AS_IN_TRAINING),
-        (inspect_recordings, READING_OPTIONS),
     ],
 )
 def test_a_function_has_each_option_with_its_default_and_its_entry(function, names):

@@ -124,7 +124,7 @@ def _describe(series: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     n = series.shape[2]
     for depth in range(_DEPTH):
         edges = np.linspace(0, n, 2**depth + 1).astype(int)
-        for start, end in zip(np.minimum(edges[:-1], n - 1), edges[1:], strict=True):
+        for start, end in zip(np.minimum(edges[:-1], n - 1), edges[1:]):
             part = series[:, :, start : max(end, start + 1)]
             mean = part.mean(axis=2)
             yield mean
