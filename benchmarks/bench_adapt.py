@@ -172,7 +172,7 @@ def scaling_alone(model: Any, few: WindowSet) -> Any:
     """Return the model with the scaling that `adapt` chooses."""
     adapted = steps.copy_model(model.model_)
     read = steps.read_few(adapted, few.X, few.y, few.recording_id, None)
-    cropped = read.cropped(adapted.max_timesteps, adapted.crop)
+    cropped = read.cropped(adapted.input.max_timesteps, adapted.input.crop)
     return steps.move_scaling(adapted, read, cropped, steps.losses(adapted, read))[0]
 
 
