@@ -145,7 +145,7 @@ KINDS = {"means": MeansMember.restore}
 
 import numpy as np
 
-from sensorseq.learners.learner import Fitted, Learner
+from sensorseq.learners.learner import FittedMember, Learner
 from sensorseq.prediction.members.means import MeansMember, means_of
 
 
@@ -161,7 +161,7 @@ class MeansLearner(Learner):
         for fit_rows, test_rows in folds.pairs:
             lengths = None if data.lengths is None else data.lengths[test_rows]
             logits[test_rows] = fitted(fit_rows).logits(data.X[test_rows], lengths)
-        return Fitted(fitted(folds.rows), logits)
+        return FittedMember(fitted(folds.rows), logits)
 
 
 LEARNERS = {"means": MeansLearner()}

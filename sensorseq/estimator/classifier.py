@@ -33,6 +33,7 @@ from sensorseq.estimator.fit import (
     report_fit,
     show_progress,
     train_model,
+    with_modules,
 )
 from sensorseq.estimator.fit_windows import (
     check_arguments,
@@ -86,7 +87,7 @@ from sensorseq.prediction.windows import Windows, is_table
 from sensorseq.sequence import Timeline
 from sensorseq.sequence.smoothing import Smooth
 from sensorseq.training import EngineChoice
-from sensorseq.training.evaluation import ModuleNetwork, modules_of
+from sensorseq.training.evaluation import modules_of
 from sensorseq.training.inputs import open_windows
 from sensorseq.training.parameters import check_parameters
 from sensorseq.windows import WindowSet
@@ -1509,9 +1510,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         super().set_params(**params)
         if "device" in params and hasattr(self, "model_"):
-            modules = modules_of(self.model_)
-            networks = [ModuleNetwork(module, self.device) for module in modules]
-            self.model_ = self.model_.with_lstm(networks=networks)
+            self.model_ = with_modules(self.model_, modules_of(self.model_), self.device)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -23,7 +23,7 @@ from sensorseq.estimator.saving import Checkpoint
 from sensorseq.estimator.uncertainty import LeftOut, learn_probabilities, with_interval
 from sensorseq.history import History
 from sensorseq.learners.all_windows import AllWindows, Stream
-from sensorseq.learners.learner import Fitted, Folds
+from sensorseq.learners.learner import FittedMember, Folds
 from sensorseq.learners.lstm import Networks, TrainedNetworks, leave_out, train_networks
 from sensorseq.learners.weigh import Weighted, fit_members, weigh
 from sensorseq.nn import LSTMLinear
@@ -132,7 +132,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
         plan.windows,
         parameters,
         scaled.format,
-        n_of_all=len(jobs) if plan.refits and not plan.keeps_folds else 0,
+        n_of_all=plan.count_of_all(len(jobs)),
         callbacks=of_progress,
     )
     first, device = networks.first, parameters["device"]
@@ -199,7 +199,7 @@ def weigh_members(
         warn_caller("fitting the features was interrupted, so the LSTM is used alone.")
         return None
     n = len(seen.X)
-    members = {name: Fitted(member, logits[:n]) for name, (member, logits) in fitted.items()}
+    members = {name: FittedMember(member, logits[:n]) for name, (member, logits) in fitted.items()}
     members = {LSTM: leave_out(lstm, networks, windows, device), **members}
     truth = seen.class_index, seen.weight
     weighted = weigh(members, *truth, len(folds), in_time=in_time)

@@ -53,12 +53,16 @@ class Plan:
     keeps_folds: bool = False
     reason: str = "features=None"
 
+    def count_of_all(self, n_models: int) -> int:
+        """Return how many networks are trained on all windows."""
+        return n_models if self.refits and not self.keeps_folds else 0
+
     def count_networks(self, n_models: int) -> int:
         """Return how many networks are trained in addition to `n_models` on the training part."""
         if self.windows is None:
             return 0
-        n_refits = n_models if self.refits and not self.keeps_folds else 0
-        return len(self.windows.folds) - self.windows.has_held_out + n_refits
+        n_folds = len(self.windows.folds) - self.windows.has_held_out
+        return n_folds + self.count_of_all(n_models)
 
 
 def make_plan(

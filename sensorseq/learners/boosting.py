@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sensorseq.features import SummaryFeatures
 from sensorseq.features.grow_trees import grow_trees, important_statistics
 from sensorseq.features.trees import BoostedTrees
-from sensorseq.learners.learner import Fitted, Folds, Learner, LearnerData
+from sensorseq.learners.learner import FittedMember, Folds, Learner, LearnerData
 from sensorseq.prediction.members.boosting import BoostingMember, log_probabilities
 
 # On development folds with derived channels, using more statistics took longer and was no more
@@ -21,7 +21,7 @@ class BoostingLearner(Learner):
 
     auto_place = 3
 
-    def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> Fitted:
+    def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> FittedMember:
         """Fit a member on the windows `folds.rows`, and once more for each fold."""
         summary = SummaryFeatures().fit(data.X, data.lengths)
         statistics = summary.transform(data.X, data.lengths)
@@ -37,7 +37,7 @@ class BoostingLearner(Learner):
             tested = statistics[test_rows]
             logits[test_rows] = log_probabilities(grow(fit_rows), tested, data.n_classes)
         member = BoostingMember(summary, grow(folds.rows), data.n_classes)
-        return Fitted(member, logits)
+        return FittedMember(member, logits)
 
 
 LEARNERS: Mapping[str, Learner] = {"boosting": BoostingLearner()}

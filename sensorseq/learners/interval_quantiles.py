@@ -7,26 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 
-from sensorseq.learners.learner import Fitted, Folds, Learner, LearnerData
-from sensorseq.prediction.members.interval_quantiles import IntervalQuantilesMember, quantiles_of
+from sensorseq.learners.learner import FittedMember, Folds, Learner, LearnerData
+from sensorseq.prediction.members.interval_quantiles import (
+    N_FEATURES,
+    IntervalQuantilesMember,
+    quantiles_of,
+)
+from sensorseq.prediction.members.member import in_blocks
 
 # Chosen on folds inside the training parts of public data sets; most useful for few long windows.
 _TREES, _SHARE, _CRITERION = 200, 0.1, "entropy"
-_BLOCK = 512
 
 
 class IntervalQuantilesLearner(Learner):
     """Fits a forest (Geurts, Ernst, Wehenkel, *Extremely randomized trees*, 2006)."""
 
-    def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> Fitted:
+    def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> FittedMember:
         """Fit a member on the windows `folds.rows`, and once more for each fold."""
-        starts = range(0, len(data.X), _BLOCK)
-        blocks = [slice(start, start + _BLOCK) for start in starts]
-        lengths = data.lengths
-        features = np.concatenate(
-            [quantiles_of(data.X[at], None if lengths is None else lengths[at]) for at in blocks]
-        )
         random_state, n_channels = int(seed.generate_state(1)[0]), data.X.shape[2]
+        described = in_blocks(quantiles_of, data.X, data.lengths, n_channels * N_FEATURES)
+        features = described.astype(np.float32)
 
         def grow(rows: NDArray[np.int64]) -> IntervalQuantilesMember:
             forest = ExtraTreesClassifier(
@@ -37,9 +37,8 @@ class IntervalQuantilesLearner(Learner):
 
         logits = np.full((len(data.X), data.n_classes), np.nan)
         for fit_rows, test_rows in folds.pairs:
-            of_rows = None if lengths is None else lengths[test_rows]
-            logits[test_rows] = grow(fit_rows).logits(data.X[test_rows], of_rows)
-        return Fitted(grow(folds.rows), logits)
+            logits[test_rows] = grow(fit_rows).logits_of(features[test_rows])
+        return FittedMember(grow(folds.rows), logits)
 
 
 def _arrays_of(forest: ExtraTreesClassifier, n_classes: int) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,5 @@
 """The learners by name, and the ones that a user asks for."""
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -12,15 +10,13 @@ from sensorseq import learners
 from sensorseq.errors import ArgumentError
 from sensorseq.learners.learner import Learner
 from sensorseq.learners.linear import learner_of
+from sensorseq.prediction.members.kinds import tables_in
 
 
 @cache
 def all_learners() -> Mapping[str, Learner]:
     """Return the learners in the tables `LEARNERS` of this package's files, in their order."""
-    found: dict[str, Learner] = {}
-    for file in pkgutil.iter_modules(learners.__path__):
-        module = importlib.import_module(f"{learners.__name__}.{file.name}")
-        found |= getattr(module, "LEARNERS", {})
+    found: dict[str, Learner] = tables_in(learners, "LEARNERS")
 
     def place(name: str) -> tuple[float, str]:
         auto_place = found[name].auto_place

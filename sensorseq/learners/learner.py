@@ -65,7 +65,7 @@ class Folds:
         return np.unique(np.concatenate([test_rows for _, test_rows in self.pairs]))
 
 
-class Fitted(NamedTuple):
+class FittedMember(NamedTuple):
     """A member, and its logits (n, K) for windows on which it was not fitted; NaN elsewhere."""
 
     member: Member
@@ -84,5 +84,5 @@ class Learner(ABC):
         """Raise an error if the learner cannot read these windows; called before any training."""
 
     @abstractmethod
-    def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> Fitted:
+    def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> FittedMember:
         """Fit a member on the windows `folds.rows`, and once more for each fold."""

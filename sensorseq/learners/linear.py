@@ -17,7 +17,7 @@ from sensorseq.features import (
 from sensorseq.features.grow_trees import important_statistics
 from sensorseq.features.ridge import STRENGTHS, fit_ridge
 from sensorseq.features.stack import fit_stack
-from sensorseq.learners.learner import Fitted, Folds, Learner, LearnerData
+from sensorseq.learners.learner import FittedMember, Folds, Learner, LearnerData
 from sensorseq.prediction.members.linear import Described, LinearMember, describe
 
 MANY_WINDOWS = 4_000  # with more windows, use fewer convolutions, so that ridge fits stay fast
@@ -45,7 +45,7 @@ class LinearLearner(Learner):
     auto_place: int | None = None
     has_steps: bool = False
 
-    def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> Fitted:
+    def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> FittedMember:
         """Fit a member on the windows `folds.rows`, and once more for each fold."""
         features = self.learn(data, seed)
         columns = None
@@ -72,7 +72,7 @@ class LinearLearner(Learner):
             features = features.take(columns[-1][::n_thresholds] // n_thresholds)
             weight = weight[columns[-1]]
         member = LinearMember(features, weight.astype(np.float32), bias)
-        return Fitted(member, fitted.out_of_fold)
+        return FittedMember(member, fitted.out_of_fold)
 
     def _standard(
         self, values: NDArray[np.float32]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sensorseq.errors import warn_caller
 from sensorseq.history import History
 from sensorseq.learners.all_windows import AllWindows, Stream
-from sensorseq.learners.learner import Fitted
+from sensorseq.learners.learner import FittedMember
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.training import TrainingResult
@@ -154,7 +154,7 @@ def _make_job(
 
 def leave_out(
     lstm: LstmMember, networks: TrainedNetworks, windows: AllWindows, device: str
-) -> Fitted:
+) -> FittedMember:
     """Return the LSTM with the logits of each fold's network for the windows of its test fold."""
     seen = windows.seen
     logits = np.full((len(seen.X), seen.n_classes), np.nan)
@@ -163,4 +163,4 @@ def leave_out(
         lengths = None if seen.lengths is None else seen.lengths[rows]
         network = ModuleNetwork(copy.deepcopy(module), device)
         logits[rows] = network.outputs(*lstm.steps(seen.X[rows], lengths))
-    return Fitted(lstm, logits)
+    return FittedMember(lstm, logits)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sensorseq.errors import InputError
 from sensorseq.features.ridge import MOST_WINDOWS
 from sensorseq.features.stack import fit_stack
-from sensorseq.learners.learner import Fitted, Folds, Learner, LearnerData
+from sensorseq.learners.learner import FittedMember, Folds, Learner, LearnerData
 from sensorseq.prediction.members.choice import LSTM, Candidate, FeatureChoice
 from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.prediction.members.sum import Sum
@@ -35,7 +35,7 @@ def fit_members(
     data: LearnerData,
     folds: Folds,
     seed: np.random.SeedSequence,
-) -> dict[str, Fitted]:
+) -> dict[str, FittedMember]:
     """Fit a member with each learner, on a sample of the windows if there are many.
 
     Raises
@@ -63,7 +63,7 @@ def fit_members(
             )
         logits = np.full((n, data.n_classes), np.nan)
         logits[drawn] = of_drawn
-        fitted[name] = Fitted(member, logits)
+        fitted[name] = FittedMember(member, logits)
     return fitted
 
 
@@ -94,7 +94,7 @@ def _thinned(drawn: NDArray[np.int64], folds: Folds) -> Folds:
 
 
 def weigh(
-    fitted: Mapping[str, Fitted],
+    fitted: Mapping[str, FittedMember],
     class_index: NDArray[np.int64],
     weight: NDArray[np.float64],
     n_folds: int,

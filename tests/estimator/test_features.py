@@ -37,7 +37,7 @@ from sensorseq.io.prepared import write_windows
 from sensorseq.learners import all_windows, boosting, linear, lstm, weigh
 from sensorseq.learners.all_windows import N_FOLDS
 from sensorseq.learners.kinds import all_learners
-from sensorseq.learners.learner import Fitted
+from sensorseq.learners.learner import FittedMember
 from sensorseq.prediction.members.boosting import BoostingMember
 from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.members.lstm import LstmMember
@@ -847,7 +847,7 @@ def test_the_lstm_takes_part_if_it_lowers_the_log_loss(knows_more):
     scores = truth + 3 * rng.normal(size=(300, 3))
     outputs = truth + 3 * rng.normal(size=(300, 3)) if knows_more else -scores
     member = BoostingMember(None, None, 3)
-    fitted = {"lstm": Fitted(LstmMember(), outputs), "boosting": Fitted(member, scores)}
+    fitted = {"lstm": FittedMember(LstmMember(), outputs), "boosting": FittedMember(member, scores)}
     weighted = weigh.weigh(fitted, target, np.ones(300), 3)
     assert weighted.sum.uses_lstm is knows_more
     assert weighted.choice.names == ("boosting",)

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from sensorseq.checks import check_state
 from sensorseq.errors import SignalError
+from sensorseq.features.summary import SMALLEST_POWER
 from sensorseq.features.trees import are_trees, leaves_of
 from sensorseq.prediction.members.member import Kinds, check_sizes, in_blocks
 
 _KIND = "interval_quantiles"
 _QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 _DEPTH = 4  # windows are divided into 1, 2, 4 and 8 intervals
-_SMALLEST_POWER = 1e-12  # keeps the logarithm of a line without power finite
 N_FEATURES = 3 * (2**_DEPTH - 1) * (2 + len(_QUANTILES))  # of each channel
 _ARRAYS = {
     "feature": np.int32,
@@ -49,9 +49,13 @@ class IntervalQuantilesMember:
         return in_blocks(self._logits, X, lengths, self.n_classes)
 
     def _logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        leaves = leaves_of(self.arrays, quantiles_of(X, lengths))
+        return self.logits_of(quantiles_of(X, lengths))
+
+    def logits_of(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the logits (n, K) of windows from the result of `quantiles_of`."""
+        leaves = leaves_of(self.arrays, features)
         n_trees = leaves.shape[1]
-        total = np.zeros((len(X), self.n_classes))
+        total = np.zeros((len(features), self.n_classes))
         for of_tree in self.arrays["leaf"][leaves].T:
             total += self.arrays["share"][of_tree]
         # one more tree, which knows nothing, keeps logarithms finite
@@ -68,7 +72,7 @@ class IntervalQuantilesMember:
         """Restore a member from `state`; raise an error if its parts do not match."""
         state = {"settings": settings, "arrays": arrays}
         settings, stored = check_state(state, _KIND, ("n_channels",), _ARRAYS)
-        n_values, share, is_leaf = settings["n_channels"] * N_FEATURES, stored["share"], None
+        n_values, share = settings["n_channels"] * N_FEATURES, stored["share"]
         nodes = [stored[key] for key in ("feature", "threshold", "left", "right", "leaf")]
         is_consistent = (
             all(array.shape == nodes[0].shape == (nodes[0].size,) for array in nodes)
@@ -76,10 +80,8 @@ class IntervalQuantilesMember:
             and share.ndim == 2
             and bool(np.isfinite(share).all() and (share >= 0).all())
             and are_trees(stored, n_values)
+            and np.isin(stored["leaf"][stored["feature"] < 0], np.arange(len(share))).all()
         )
-        if is_consistent:
-            is_leaf = stored["leaf"][stored["feature"] < 0]
-            is_consistent = bool(((is_leaf >= 0) & (is_leaf < len(share))).all())
         if not is_consistent:
             raise SignalError("the stored trees are inconsistent.")
         return cls(stored, settings["n_channels"])
@@ -116,7 +118,7 @@ def _series(values: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     yield np.diff(values) if n_steps > 1 else np.zeros_like(values)
     lines = np.fft.rfft(values - values.mean(axis=2, keepdims=True))[:, :, 1:]
     power = lines.real**2 + lines.imag**2
-    yield np.log(power / n_steps + _SMALLEST_POWER) if n_steps > 1 else np.zeros_like(values)
+    yield np.log(power / n_steps + SMALLEST_POWER) if n_steps > 1 else np.zeros_like(values)
 
 
 def _describe(series: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:

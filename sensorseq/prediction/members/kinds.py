@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 from sensorseq.prediction import members
@@ -11,9 +12,14 @@ from sensorseq.prediction.members.member import Kinds
 
 @cache
 def all_kinds() -> Kinds:
-    """Return the tables `KINDS` of this package's files as one table."""
+    """Return the functions that restore members, by the member's name."""
+    return tables_in(members, "KINDS")
+
+
+def tables_in(package: ModuleType, name: str) -> dict[str, Any]:
+    """Return the tables of this name in the files of a package as one table."""
     found: dict[str, Any] = {}
-    for file in pkgutil.iter_modules(members.__path__):
-        module = importlib.import_module(f"{members.__name__}.{file.name}")
-        found |= getattr(module, "KINDS", {})
+    for file in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{file.name}")
+        found |= getattr(module, name, {})
     return found

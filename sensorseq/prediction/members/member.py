@@ -30,7 +30,7 @@ Kinds = Mapping[str, Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], M
 
 
 def in_blocks(
-    logits: Callable[[NDArray[Any], NDArray[np.int64] | None], NDArray[np.float64]],
+    logits: Callable[[NDArray[Any], NDArray[np.int64] | None], NDArray[np.floating]],
     X: NDArray[Any],
     lengths: NDArray[np.int64] | None,
     n_outputs: int,
