@@ -114,6 +114,8 @@ def evaluate_drives(
         hop_s=PreparationOptions.recorded(windows.provenance).hop_s,
     )
     lag = smoothing.n_waited
+    if smoothing.smooth != "lag":  # only the majority vote uses the lag
+        smoothing = smoothing._replace(lag=None)
     n_before, n_after = (2 * lag, 0) if smoothing.smooth == "filter" else (lag, lag)
     certain = np.eye(len(classes))
     votes = np.empty_like(probability)

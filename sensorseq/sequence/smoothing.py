@@ -217,7 +217,7 @@ def smoothed(
         Smoothed probabilities, calibrated by a temperature that preserves the order of the classes.
     class_index : ndarray of shape (n,)
     """
-    smoothing = smooth if isinstance(smooth, Smoothing) else as_smoothing(smooth)
+    smoothing = as_smoothing(smooth)
     kind = smoothing.smooth
     p = np.asarray(probabilities, np.float64)
     n, k = p.shape

@@ -15,7 +15,6 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.io.atomic import write_whole
 from sensorseq.sequence.smoothing import (
     Smooth,
-    Smoothing,
     as_smoothing,
     smoothed,
     window_weight,
@@ -211,7 +210,7 @@ def timeline_of(
         If `smooth` is not known, a dwell time is shorter than a window, or `transitions` has a
         different shape.
     """
-    smoothing = smooth if isinstance(smooth, Smoothing) else as_smoothing(smooth)
+    smoothing = as_smoothing(smooth)
     mean_dwell_s = smoothing.mean_dwell_s
     p, start = np.asarray(probabilities, np.float64), np.asarray(start_s, np.float64)
     names, k = np.asarray(classes), np.asarray(classes).shape[0]

@@ -112,6 +112,9 @@ def test_invalid_arguments_of_smoothing_are_reported():
         timeline_of(sure([0, 1]), CLASSES, [0.0, 1.0], 1.0, class_shares=[0, 1])
     with pytest.raises(ArgumentError, match="smooth"):
         timeline_of(sure([0, 1]), CLASSES, [0.0, 1.0], 1.0, smooth="a lot")
+    for wrong in (Smoothing("a lot"), Smoothing("none", mean_dwell_s=3), Smoothing(lag=2)):
+        with pytest.raises(ArgumentError, match=r"smooth='a lot'|has no effect with smooth="):
+            timeline_of(sure([0, 1]), CLASSES, [0.0, 1.0], 1.0, smooth=wrong)
 
 
 def test_a_classifier_of_one_class_has_one_span_without_a_runner_up():
