@@ -50,9 +50,10 @@ class Sum:
         for name, weight in self.used.items():
             of_member = self.members[name].logits(X, lengths)
             if of_member.shape != logits.shape or np.isnan(of_member).any():
+                found = f"shape {of_member.shape}" if of_member.shape != logits.shape else "NaN"
                 raise InputError(
-                    f"the member {name!r} returned logits of shape {of_member.shape}, or NaN among"
-                    f" them; expected numbers of shape {logits.shape}."
+                    f"the member {name!r} returned {found}; expected logits of shape"
+                    f" {logits.shape} without NaN."
                 )
             logits += weight * of_member
         return logits
