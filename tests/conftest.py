@@ -122,8 +122,8 @@ def _change_lstm_weight(monkeypatch: pytest.MonkeyPatch, change: Callable[[float
     fit_weights = weigh.fit_weights
 
     def changed(*given: Any) -> Any:
-        weights, log_loss = fit_weights(*given)
+        weights, bias = fit_weights(*given)
         weights[0] = change(weights[0])
-        return weights, log_loss
+        return weights, bias
 
     monkeypatch.setattr(weigh, "fit_weights", changed)

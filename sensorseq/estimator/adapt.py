@@ -293,7 +293,10 @@ def linear_parts(model: TrainedModel, few: Windows) -> Iterator[LinearPart]:
         pooled.linear.weight = torch.nn.Parameter(torch.eye(size).to(weight))
         pooled.linear.bias = torch.nn.Parameter(torch.zeros(size).to(weight))
         states = network_outputs(pooled, steps, valid)
-        logits = network_outputs(module, steps, valid) if whole is None else whole
+        logits = whole
+        if logits is None:
+            outputs = network_outputs(module, steps, valid)
+            logits = model.sum.bias + weights[LSTM] * outputs
         add = partial(_add_to_module, module, weights[LSTM])
         yield LinearPart([(states, add)], logits, model.temperature)
 

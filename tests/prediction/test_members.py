@@ -35,7 +35,7 @@ def members():
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         learn_few_features(patch)
-        patch.setattr(weigh, "fit_weights", lambda logits, *_: (np.ones(len(logits)), 0.0))
+        patch.setattr(weigh, "fit_weights", lambda logits, *_: (np.ones(len(logits)), np.zeros(3)))
         for kind in (*KINDS, averages):
             features = None if kind == LSTM else kind
             more = {"patch": 6, "n_models": 2} if kind == LSTM else {}
