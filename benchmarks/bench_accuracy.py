@@ -146,6 +146,7 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
                 row: dict[str, Any] = {
                     **key._asdict(),
                     **scores(test.y, outcome.predicted),
+                    **outcome.judged,
                     "n_train": len(train),
                     "n_folds": n_folds,
                     "fit_s": round(outcome.fit_s, 4),

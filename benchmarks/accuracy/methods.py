@@ -7,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from sensorseq import SensorLSTMClassifier
+from sensorseq.evaluation import calibration_error
 from sensorseq.evaluation.baselines import make_baseline, summary_features
 from sensorseq.features import RandomConvolutions
 
@@ -55,6 +56,7 @@ class MethodOutcome:
     predicted: NDArray[np.int64]
     fit_s: float
     predict_s: float
+    judged: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Runner:
@@ -112,7 +114,41 @@ class Runner:
             fitted = time.perf_counter()
             predicted = np.asarray(predict(test))
             done = time.perf_counter()
-        return MethodOutcome(predicted, fitted - started, done - fitted)
+            judged = predict.judge(test) if isinstance(predict, Ours) else {}
+        return MethodOutcome(predicted, fitted - started, done - fitted, judged)
+
+
+@dataclass(frozen=True, eq=False)
+class Ours:
+    """A fitted classifier of this package."""
+
+    model: SensorLSTMClassifier
+
+    def __call__(self, test: LabeledWindows) -> NDArray[np.int64]:
+        """Return the predicted classes."""
+        return np.asarray(self.model.predict(test.X, lengths=test.lengths))
+
+    def judge(self, test: LabeledWindows) -> dict[str, Any]:
+        """Return the log-loss, the calibration error and the accuracy of each member alone."""
+        probability = self.model.predict_proba(test.X, lengths=test.lengths)
+        given = np.searchsorted(self.model.classes_, test.y)
+        of_class = np.maximum(probability[np.arange(len(given)), given], 1e-12)
+        known = self.model.classes_
+        error = calibration_error(test.y, probability, known, groups=test.groups, n_resamples=1)
+        known_error = bool(np.isfinite(error.squared))
+        return {
+            "log_loss": round(float(-np.log(of_class).mean()), 5),
+            # unbiased, so that means over folds are meaningful; None with a single group
+            "squared_calibration_error": round(error.squared, 6) if known_error else None,
+            "members": {name: self._alone(name, test) for name in self.model.model_.sum.members},
+        }
+
+    def _alone(self, name: str, test: LabeledWindows) -> float:
+        whole = self.model.model_
+        weights = {**dict.fromkeys(whole.sum.members, 0.0), name: 1.0}
+        alone = replace(whole.sum, weights=weights, bias=np.zeros(len(whole.classes)))
+        predicted = replace(whole, sum=alone).predict(test.X, lengths=test.lengths)
+        return round(float((predicted == test.y).mean()), 5)
 
 
 def _fit(method: str, train: LabeledWindows, seed: int, n_threads: int) -> Predict:
@@ -121,7 +157,7 @@ def _fit(method: str, train: LabeledWindows, seed: int, n_threads: int) -> Predi
         features = "auto" if method == "defaults" else None
         model = SensorLSTMClassifier(features=features, random_state=seed)
         model.fit(train.X, train.y, groups=train.groups, lengths=train.lengths)
-        return lambda test: model.predict(test.X, lengths=test.lengths)
+        return Ours(model)
     if method == "minirocket":
         return _fit_minirocket(train, seed, n_threads)
     if method == "extra_trees":
