@@ -1,5 +1,6 @@
 import csv
 import gzip
+import importlib
 from collections import Counter
 from pathlib import Path
 
@@ -107,7 +108,8 @@ def test_the_folder_is_read_like_any_other(recordings):
 
 
 def test_an_installation_without_the_files_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "__file__", str(tmp_path / "sensorseq/datasets.py"))
-    monkeypatch.setattr(datasets.importlib.resources, "files", lambda package: tmp_path)
+    surfaces = importlib.import_module("sensorseq.datasets.surfaces")
+    monkeypatch.setattr(surfaces, "__file__", str(tmp_path / "sensorseq/datasets/surfaces.py"))
+    monkeypatch.setattr(surfaces.importlib.resources, "files", lambda package: tmp_path)
     with pytest.raises(EnvironmentProblemError, match="reinstall it"):
         datasets.load_surfaces()

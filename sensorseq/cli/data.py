@@ -1,5 +1,6 @@
-"""The commands for recordings: inspect and prepare."""
+"""The commands for recordings: fetch, inspect and prepare."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,37 @@ from sensorseq.cli import preparation_options as prep
 from sensorseq.cli.app import BAD_INPUT, GATE, command, is_given
 from sensorseq.cli.output import check_output, print_result, progress
 from sensorseq.cli.words import in_options
-from sensorseq.errors import ArgumentError
+from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
 from sensorseq.options import ReadOptions, split_names
 from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS, read_shares
+
+
+@command("sensorseq fetch borealtc -o borealtc")
+def fetch(
+    name: Annotated[str, Argument(metavar="NAME", help="borealtc: REAL recordings of a robot.")],
+    output: Annotated[
+        Path | None, Option("--output", "-o", metavar="FOLDER", help="By default in the cache.")
+    ] = None,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Download real recordings for first experiments, and print the command that prepares them.
+
+    borealtc has motor currents, wheel speeds and an inertial unit of a Husky robot on five
+    terrains (61 MB, CC0). Every file is checked; an interrupted download continues.
+    """
+    from sensorseq.datasets import fetch_borealtc
+
+    check_choice("NAME", name, ("borealtc",))
+    with progress("bytes", quiet=quiet) as advance:
+        folder = fetch_borealtc(output, progress=advance)
+    line = (
+        f"sensorseq prepare {shlex.quote(str(folder))} --exclude MIXED --files 'pro_*.csv'"
+        " --window-s 5 -o terrain.h5"
+    )
+    text = f"{folder}: BorealTC, REAL recordings (CC0). Prepare the motor logs with\n\n{line}"
+    print_result({"folder": str(folder), "prepare": line}, text, as_json)
 
 
 @command(

@@ -303,9 +303,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         even the LSTM, gets weight 0 and is dropped. `features_` lists the weights. With `refit`, or
         if nothing is held out, the windows are left out in three folds, and the network is trained
         two or three more times for these folds. Otherwise, the windows of the validation part are
-        left out. None uses the LSTM alone. If the windows are read from their file in parts, the models
-        on features are fitted to a sample of the windows. In this case, ``"auto"`` uses no features
-        if nothing is held out.
+        left out. None uses the LSTM alone. If the windows are read from their file in parts, the
+        models on features are fitted to a sample of the windows. In this case, ``"auto"`` uses no
+        features if nothing is held out.
     refit : "auto", "all" or None, default="auto"
         How the model learns from the held-out windows after the validation curve, the report and
         the held-out probabilities have been computed. ``"auto"`` keeps the networks of the three

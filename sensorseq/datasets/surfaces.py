@@ -67,7 +67,7 @@ def _data_folder() -> Traversable:
     packaged = importlib.resources.files("sensorseq") / "data"
     if packaged.is_dir():
         return packaged
-    checkout = Path(__file__).resolve().parents[1] / "data"
+    checkout = Path(__file__).resolve().parents[2] / "data"
     if (checkout / "surfaces" / "manifest.csv").is_file():
         return checkout
     raise EnvironmentProblemError(
