@@ -22,6 +22,8 @@ class SummarySteps:
     ----------
     n_steps : int, default=32
         Number of ranges into which each statistic is divided by ``n_steps - 1`` thresholds.
+    spectrum : bool, default=False
+        Whether the statistics of narrow bands are used, too; see `SummaryFeatures`.
 
     Attributes
     ----------
@@ -40,14 +42,14 @@ class SummarySteps:
     (20, 378)
     """
 
-    def __init__(self, n_steps: int = 32) -> None:
+    def __init__(self, n_steps: int = 32, spectrum: bool = False) -> None:
         self.n_steps = check_integer("n_steps", n_steps, 2, 10_000)
-        self._summary = SummaryFeatures()
+        self._summary = SummaryFeatures(spectrum)
         self._thresholds = np.zeros((0, 0))
         self._columns = np.zeros(0, np.int64)
 
     def __repr__(self) -> str:
-        return f"SummarySteps(n_steps={self.n_steps})"
+        return f"SummarySteps(n_steps={self.n_steps}, spectrum={self._summary.spectrum})"
 
     @property
     def n_features_(self) -> int:

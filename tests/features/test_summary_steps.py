@@ -79,7 +79,7 @@ def test_state_round_trip():
     steps = SummarySteps(7).fit(X)
     again = SummarySteps.from_state(steps.state())
     np.testing.assert_array_equal(again.transform(X), steps.transform(X))
-    assert (again.n_steps, again.n_channels_, repr(again)) == (7, 2, "SummarySteps(n_steps=7)")
+    assert (again.n_steps, again.n_channels_, repr(again)) == (7, 2, repr(steps))
 
 
 def test_the_steps_of_some_statistics_equal_their_steps_among_all():
