@@ -229,6 +229,7 @@ def _render(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path,
     n_parts += (source.scale == "quantile") + sum(step.kind == "spectral" for step in steps)
     n_small = (
         (smoother is not None)
+        + (source.summary is not None and source.summary.spectrum)
         + len(steps)
         + (source.resampler is not None)
         + ("boosting" in source.described)
@@ -526,11 +527,11 @@ class _Source:
     @property
     def summary(self) -> SummaryFeatures | None:
         """The statistics that steps or trees read, which must be the same for both."""
-        read: list[SummaryFeatures] = []
-        if "summary" in self.described:
-            read.append(self.described["summary"].describe.summary)
-        if "boosting" in self.described:
-            read.append(self.described["boosting"].summary)
+        read: list[SummaryFeatures] = [
+            member.summary if name == "boosting" else member.describe.summary
+            for name, member in self.described.items()
+            if name not in _CONVOLVED
+        ]
         if read and read[0].state() != read[-1].state():
             raise InputError(
                 "features 'summary' and 'boosting' read different statistics, so they cannot be"
@@ -558,8 +559,6 @@ class _Source:
         """Return the values for the templates, including the fields of the state."""
         first, n = self.first, timing.n_timesteps
         width = first.hidden_size * self._n_directions
-        summary = self.summary
-        n_steps = None if summary is None else summary.n_steps_
         convolved = [member for name, member in self.described.items() if name in _CONVOLVED]
         padded = [member.describe.state()["settings"]["padded_steps"] for member in convolved]
         # keep the states of all overlapping windows, not the samples, if the states are smaller
@@ -590,9 +589,7 @@ class _Source:
             "smallest_log_of_trees": SMALLEST_LOG_OF_TREES,
             "features": list(self.described),
             "n_statistics": self.used_statistics.size,
-            "summary_names": () if summary is None else summary.names,
-            "n_narrow": 0 if n_steps is None else len(inner_edges(n_steps)) + 1,
-            "narrow_steps": n_steps,
+            "statistics": self.summary,
             "scale": self.scale,
             "steps": steps,
             "resampler": self.resampler,

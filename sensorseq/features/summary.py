@@ -1,6 +1,7 @@
 """Summary statistics of each channel of a window."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from sensorseq.errors import SignalError
 
 N_BANDS = 5
 _MOST_NARROW_BANDS = 20
-_MOST_STEPS = 2**31 - 1
 PEAK_SHARE = 1 - 1e-9  # lines that differ from the largest only by rounding are as large
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SLACK = 1e-11  # relative increase, far above rounding errors of float64 and far below sensor noise
@@ -165,7 +165,7 @@ class SummaryFeatures:
         restored = cls(spectrum="n_steps" in settings)
         restored._n_channels = check_integer("n_channels", settings["n_channels"], 1)
         if restored.spectrum:
-            restored._n_steps = check_integer("n_steps", settings["n_steps"], 1, _MOST_STEPS)
+            restored._n_steps = check_integer("n_steps", settings["n_steps"], 1, 2**31 - 1)
         if settings["features"] != list(restored.names):
             raise SignalError(
                 "the stored state does not list the statistics that this version computes."
@@ -181,6 +181,7 @@ def statistic_names(n_steps: int | None) -> tuple[str, ...]:
     return (*FEATURES, *(f"log_narrow_power_{band}" for band in bands), *SPECTRAL)
 
 
+@cache
 def inner_edges(n_steps: int) -> NDArray[np.int64]:
     """Return the edges between narrow bands, as numbers of lines in windows of `n_steps` steps."""
     end = max(1, n_steps // 2) + 1

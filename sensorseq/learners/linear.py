@@ -8,11 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorseq.features import (
-    CompetingKernels,
-    RandomConvolutions,
-    SummarySteps,
-)
+from sensorseq.features import CompetingKernels, RandomConvolutions, SummarySteps
 from sensorseq.features.ridge import STRENGTHS, fit_ridge
 from sensorseq.features.stack import fit_stack
 from sensorseq.learners.learner import FittedMember, Folds, Learner, LearnerData
