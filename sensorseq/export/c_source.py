@@ -31,7 +31,7 @@ from sensorseq.export.c_tables import (
 from sensorseq.export.features import not_exported
 from sensorseq.export.network import module_of, used_modules
 from sensorseq.export.windows import MOST_STEPS
-from sensorseq.features.summary import FEATURES
+from sensorseq.features.summary import SummaryFeatures, inner_edges
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.io.atomic import make_folder, write_together
 from sensorseq.prediction.inputs import Input
@@ -229,6 +229,7 @@ def _render(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path,
     n_parts += (source.scale == "quantile") + sum(step.kind == "spectral" for step in steps)
     n_small = (
         (smoother is not None)
+        + (source.summary is not None and source.summary.spectrum)
         + len(steps)
         + (source.resampler is not None)
         + ("boosting" in source.described)
@@ -502,7 +503,9 @@ class _Source:
 
     def features(self) -> None:
         """Add the features that describe a window, and their weights."""
-        used = self.used_statistics
+        used, summary = self.used_statistics, self.summary
+        if summary is not None and summary.n_steps_ is not None:
+            self.tables.add("narrow_edge", inner_edges(summary.n_steps_), "i4")
         if used.size:
             self.tables.add("statistic_column", used, "i4")
         for name, member in self.described.items():
@@ -520,6 +523,21 @@ class _Source:
             self.tables.add_features(name, member.weight)
             self.tables.add(f"{name}_intercept", member.bias, "f8")
         self.tables.add("sum_bias", self.model.sum.bias, "f8")
+
+    @property
+    def summary(self) -> SummaryFeatures | None:
+        """The statistics that steps or trees read, which must be the same for both."""
+        read: list[SummaryFeatures] = [
+            member.summary if name == "boosting" else member.describe.summary
+            for name, member in self.described.items()
+            if name not in _CONVOLVED
+        ]
+        if read and read[0].state() != read[-1].state():
+            raise InputError(
+                "features 'summary' and 'boosting' read different statistics, so they cannot be"
+                " exported to C together; fit both in one model."
+            )
+        return read[0] if read else None
 
     @property
     def used_statistics(self) -> NDArray[np.int64]:
@@ -571,6 +589,7 @@ class _Source:
             "smallest_log_of_trees": SMALLEST_LOG_OF_TREES,
             "features": list(self.described),
             "n_statistics": self.used_statistics.size,
+            "statistics": self.summary,
             "scale": self.scale,
             "steps": steps,
             "resampler": self.resampler,
@@ -597,8 +616,9 @@ class _Source:
             arrays = self.described["hydra"].describe.state()["arrays"]
             n_sums = 8 * c * len(arrays["dilations"]) + 28 * int(arrays["channel_counts"].sum())
             total += n * (n_sums + 2 * len(arrays["kernels"])) + k * 2 * len(arrays["kernels"])
-        n_described = len(np.unique(self.used_statistics // len(FEATURES)))
-        total += n_described * n * (3 * n + 10)
+        if (summary := self.summary) is not None:
+            n_described = len(np.unique(self.used_statistics // len(summary.names)))
+            total += n_described * n * (3 * n + (15 if summary.spectrum else 10))
         if "summary" in self.described:
             total += k * self.described["summary"].weight.shape[0]
         if "boosting" in self.described:

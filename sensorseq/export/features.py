@@ -17,7 +17,14 @@ from sensorseq.export.windows import GraphWindows
 from sensorseq.features import CompetingKernels, RandomConvolutions, SummarySteps
 from sensorseq.features.competing_kernels import N_GROUPS, N_RIVALS
 from sensorseq.features.random_convolutions import N_KERNELS
-from sensorseq.features.summary import N_BANDS, QUANTILES, SMALLEST_POWER
+from sensorseq.features.summary import (
+    N_BANDS,
+    PEAK_SHARE,
+    QUANTILES,
+    SMALLEST_POWER,
+    SummaryFeatures,
+    inner_edges,
+)
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 from sensorseq.prediction.members.boosting import BoostingMember
 from sensorseq.prediction.members.linear import LinearMember
@@ -36,14 +43,15 @@ def feature_logits(
     `cache` keeps the statistics, which are shared by several members.
     """
     if isinstance(member, BoostingMember):
-        return _tree_logs(g, member.trees, statistics_of(g, windows, cache))
+        return _tree_logs(g, member.trees, statistics_of(g, member.summary, windows, cache))
     how = member.describe if isinstance(member, LinearMember) else None
     if isinstance(how, RandomConvolutions):
         features = g.cast(convolution_shares(g, how, windows), np.float64)
     elif isinstance(how, CompetingKernels):
         features = g.cast(competing_shares(g, how, windows), np.float64)
     elif isinstance(how, SummarySteps):
-        features = g.cast(_steps(g, how, statistics_of(g, windows, cache)), np.float64)
+        statistics = statistics_of(g, how.summary, windows, cache)
+        features = g.cast(_steps(g, how, statistics), np.float64)
     else:
         raise InputError(
             f"{not_exported(name, member)} to ONNX; only features='rocket', 'hydra', 'summary' and"
@@ -177,10 +185,13 @@ def _kernel_outputs(
     return total
 
 
-def statistics_of(g: Graph, windows: GraphWindows, cache: dict[str, str]) -> str:
-    """Add the `summary_features` (n, c * len(FEATURES)) of all channels in float64."""
-    if "statistics" in cache:
-        return cache["statistics"]
+def statistics_of(
+    g: Graph, summary: SummaryFeatures, windows: GraphWindows, cache: dict[str, str]
+) -> str:
+    """Add the `summary_features` (n, n_features_) of all channels in float64."""
+    key = f"statistics {summary.n_steps_}"
+    if key in cache:
+        return cache[key]
     x = g("Transpose", g.cast(windows.x, np.float64), perm=[0, 2, 1])  # (n, c, t)
     valid = g("Unsqueeze", windows.is_valid(g), [1])
     count = g("Reshape", g.cast(windows.lengths, np.float64), [-1, 1, 1])
@@ -204,11 +215,11 @@ def statistics_of(g: Graph, windows: GraphWindows, cache: dict[str, str]) -> str
         g("Where", varies, g("Sub", fourth, np.float64(3)), zero),
         *_difference_statistics(g, windows, x, count),
         _quantiles(g, windows, g("Where", valid, x, above)),
-        _band_powers(g, windows, centered),
+        *_spectral(g, windows, centered, varies, summary.n_steps_),
     ]
     joined = g("Concat", *parts, axis=2)
-    cache["statistics"] = g("Flatten", joined, axis=1)
-    return cache["statistics"]
+    cache[key] = g("Flatten", joined, axis=1)
+    return cache[key]
 
 
 def _root_mean_square(g: Graph, centered: str, count: str) -> str:
@@ -243,8 +254,13 @@ def _quantiles(g: Graph, windows: GraphWindows, x: str) -> str:
     return g("Add", low, g("Mul", g("Sub", high, low), weight))
 
 
-def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
-    """Compute the logarithm (n, c, bands) of the power in each band, with tables of sines."""
+def _spectral(
+    g: Graph, windows: GraphWindows, centered: str, varies: str, n_steps: int | None
+) -> list[str]:
+    """Compute the logarithm (n, c, bands) of the power in each band, with tables of sines.
+
+    If `n_steps` is given, also compute the statistics of narrow bands and of the whole spectrum.
+    """
     lengths = g("Reshape", windows.lengths, [-1, 1, 1])
     steps = g("Range", 0, g("Squeeze", windows.n_steps, [0]), 1)
     n_frequencies = g("Add", g("Div", windows.n_steps, 2), 1)
@@ -266,9 +282,34 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
     band = g("Min", g.cast(band, np.int64), N_BANDS - 1)
     exists = g("LessOrEqual", g("Mul", number, 2), lengths)
     used = g("And", exists, g("Greater", number, 0))
-    member = g.cast(g("And", g("Equal", band, np.arange(N_BANDS)), used), np.float64)
-    total = g("Div", g("MatMul", power, member), g("Mul", exact, exact))
-    return g("Log", g("Add", total, np.float64(SMALLEST_POWER)))
+
+    def log_power(band: str, n_bands: int) -> str:
+        member = g.cast(g("And", g("Equal", band, np.arange(n_bands)), used), np.float64)
+        total = g("Div", g("MatMul", power, member), g("Mul", exact, exact))
+        return g("Log", g("Add", total, np.float64(SMALLEST_POWER)))
+
+    bands = log_power(band, N_BANDS)
+    if n_steps is None:
+        return [bands]
+    zero, one = np.float64(0), np.float64(1)
+    is_line = g("And", g("Transpose", used, perm=[0, 2, 1]), varies)  # (n, c, k)
+    power = g("Where", is_line, power, zero)
+    edges = inner_edges(n_steps)
+    is_above = g("GreaterOrEqual", g("Mul", number, n_steps), g("Mul", lengths, edges))
+    narrow = g("ReduceSum", g.cast(is_above, np.int64), [2])
+    total = g("ReduceSum", power, [2])
+    share = g("Div", power, g("Where", g("Greater", total, zero), total, one))
+    frequency = g("Div", g("Transpose", g.cast(number, np.float64), perm=[1, 0]), exact)
+    centroid = g("ReduceSum", g("Mul", share, frequency), [2])
+    away = g("Sub", frequency, centroid)
+    spread = g("Sqrt", g("ReduceSum", g("Mul", share, g("Mul", away, away)), [2]))
+    logs = g("Log", g("Where", g("Greater", share, zero), share, one))
+    entropy = g("Neg", g("ReduceSum", g("Mul", share, logs), [2]))
+    largest = g("Mul", g("ReduceMax", power, axes=[2]), np.float64(PEAK_SHARE))
+    is_peak = g.cast(g("GreaterOrEqual", power, largest), np.float32)
+    peak = g.cast(g("Mul", g("ArgMax", is_peak, axis=2), n_steps), np.float64)
+    peak = g("Log", g("Add", g("Div", peak, exact), one))
+    return [bands, log_power(narrow, len(edges) + 1), centroid, spread, entropy, peak]
 
 
 def _steps(g: Graph, how: SummarySteps, statistics: str) -> str:

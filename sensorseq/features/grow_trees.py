@@ -63,26 +63,20 @@ def trees_of(fitted: HistGradientBoostingClassifier) -> BoostedTrees:
     return BoostedTrees(arrays, fitted.n_features_in_)
 
 
-def important_statistics(
-    statistics: NDArray[np.float64],
-    class_index: NDArray[np.int64],
-    weight: NDArray[np.float64],
-    most: int,
+def rank_statistics(
+    statistics: NDArray[np.float64], class_index: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Return the sorted column indices of the most important statistics (n, f), at most `most`.
+    """Return the column indices of statistics (n, f), the most important statistic first.
 
     Dozens of derived channels have thousands of statistics. Growing trees on all statistics takes
     minutes and is less accurate than growing them on the most important statistics. A forest of
     extremely randomized trees (Geurts, Ernst, Wehenkel, Machine Learning 63, 2006) ranks the
     statistics in seconds.
     """
-    if statistics.shape[1] <= most:
-        return np.arange(statistics.shape[1])
     forest = ExtraTreesClassifier(
         _RANKING_TREES, min_samples_leaf=_SMALLEST_LEAF, class_weight="balanced", random_state=0
     ).fit(statistics, class_index, sample_weight=weight)
-    order = np.argsort(-forest.feature_importances_, kind="stable")
-    return np.sort(order[:most])
+    return np.argsort(-forest.feature_importances_, kind="stable")
 
 
 def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:

@@ -1,6 +1,7 @@
 """Summary statistics of each channel of a window."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from sensorseq.checks import (
 from sensorseq.errors import SignalError
 
 N_BANDS = 5
+_MOST_NARROW_BANDS = 20
+PEAK_SHARE = 1 - 1e-9  # lines that differ from the largest only by rounding are as large
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SLACK = 1e-11  # relative increase, far above rounding errors of float64 and far below sensor noise
 SMALLEST_POWER = 1e-12  # keeps the logarithm of a band without power finite
@@ -33,10 +36,12 @@ FEATURES = (
     *(f"quantile_{q:g}" for q in QUANTILES),
     *(f"log_power_{band}" for band in range(N_BANDS)),
 )
+"""The statistics of a channel without a spectrum."""
+SPECTRAL = ("spectral_centroid", "spectral_spread", "spectral_entropy", "spectral_peak")
 
 
 class SummaryFeatures:
-    """Describe windows by the statistics of each channel that are listed in `FEATURES`.
+    """Describe windows by statistics of each channel, whose names are in `names`.
 
     The statistics are the mean, standard deviation, extremes, skewness, excess kurtosis and
     quantiles; the mean and standard deviation of the differences between neighboring steps; and the
@@ -44,8 +49,20 @@ class SummaryFeatures:
     computed after the mean is subtracted. In a window of one step, the differences are 0. All
     statistics of an empty window are 0.
 
-    `fit` learns only the number of channels, `n_channels_`. The number of features is
-    `n_features_`.
+    With a spectrum, statistics of narrow bands follow: the logarithm of the power in up to 20 bands
+    whose edges are spaced logarithmically, and of the spectrum as a whole the centroid and the
+    spread (in cycles per step), the entropy (in nats), and the logarithm of 1 plus the number of
+    the strongest line. The edges of the bands and the numbers of the lines are those of windows of
+    `n_steps_` steps; a line of a shorter window belongs to the band that contains its frequency. A
+    channel that does not vary has no power, and 0 for the spectrum as a whole.
+
+    `fit` learns only the number of channels, `n_channels_`, and with a spectrum the length of the
+    longest window, `n_steps_`. The number of features is `n_features_`.
+
+    Parameters
+    ----------
+    spectrum : bool, default=False
+        Whether the statistics of narrow bands are computed, too.
 
     Examples
     --------
@@ -56,16 +73,22 @@ class SummaryFeatures:
     (20, 54)
     """
 
-    def __init__(self) -> None:
-        self._n_channels = 0
+    def __init__(self, spectrum: bool = False) -> None:
+        self.spectrum = spectrum
+        self._n_channels = self._n_steps = 0
 
     def __repr__(self) -> str:
-        return "SummaryFeatures()"
+        return f"SummaryFeatures(spectrum={self.spectrum})"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the statistics of a channel, in the order of the features."""
+        return statistic_names(self.n_steps_)
 
     @property
     def n_features_(self) -> int:
-        """The number of features: ``len(FEATURES)`` for each channel."""
-        return self.n_channels_ * len(FEATURES)
+        """The number of features: ``len(names)`` for each channel."""
+        return self.n_channels_ * len(self.names)
 
     @property
     def n_channels_(self) -> int:
@@ -74,8 +97,14 @@ class SummaryFeatures:
             raise SignalError("SummaryFeatures was not fitted: call fit first.")
         return self._n_channels
 
+    @property
+    def n_steps_(self) -> int | None:
+        """Length of the windows that set the edges of narrow bands; None without a spectrum."""
+        self.n_channels_  # noqa: B018
+        return self._n_steps if self.spectrum else None
+
     def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "SummaryFeatures":
-        """Remember the number of channels, and return this object.
+        """Remember the number of channels and the longest length, and return this object.
 
         Parameters
         ----------
@@ -88,14 +117,15 @@ class SummaryFeatures:
         """
         windows = as_windows(X)
         check_not_empty(windows)
-        check_lengths(windows, lengths)
+        steps = check_lengths(windows, lengths)
         self._n_channels = windows.shape[2]
+        self._n_steps = windows.shape[1] if steps is None else max(1, int(steps.max()))
         return self
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the statistics of windows: a float64 array (n_windows, n_features_).
 
-        The statistics of the first channel come first, in the order of `FEATURES`.
+        The statistics of the first channel come first, in the order of `names`.
 
         Parameters
         ----------
@@ -113,42 +143,69 @@ class SummaryFeatures:
         steps = check_lengths(windows, lengths)
         check_channels(windows, n_channels)
         check_finite(windows, steps)
-        return summary_features(windows, steps)
+        return summary_features(windows, steps, self.n_steps_)
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return the state for `from_state`: settings as plain values for JSON, and no arrays."""
-        settings = {"kind": "summary", "features": list(FEATURES), "n_channels": self.n_channels_}
+        settings: dict[str, Any] = {"kind": "summary", "features": list(self.names)}
+        settings["n_channels"] = self.n_channels_
+        if self.spectrum:
+            settings["n_steps"] = self.n_steps_
         return {"settings": settings, "arrays": {}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SummaryFeatures":
-        """Restore from `state`; raise a SignalError if it lists statistics other than `FEATURES`.
+        """Restore from `state`; raise a SignalError if it lists statistics other than `names`.
 
         Parameters
         ----------
         state : mapping
         """
         settings, _ = check_state(state, "summary", ("features", "n_channels"), {})
-        if settings["features"] != list(FEATURES):
+        restored = cls(spectrum="n_steps" in settings)
+        restored._n_channels = check_integer("n_channels", settings["n_channels"], 1)
+        if restored.spectrum:
+            restored._n_steps = check_integer("n_steps", settings["n_steps"], 1, 2**31 - 1)
+        if settings["features"] != list(restored.names):
             raise SignalError(
                 "the stored state does not list the statistics that this version computes."
             )
-        restored = cls()
-        restored._n_channels = check_integer("n_channels", settings["n_channels"], 1)
         return restored
 
 
-def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Return the statistics (N, C * n_features) of windows (N, T, C); see `SummaryFeatures`."""
+def statistic_names(n_steps: int | None) -> tuple[str, ...]:
+    """Return the names of a channel's statistics; see `summary_features`."""
+    if n_steps is None:
+        return FEATURES
+    bands = range(len(inner_edges(n_steps)) + 1)
+    return (*FEATURES, *(f"log_narrow_power_{band}" for band in bands), *SPECTRAL)
+
+
+@cache
+def inner_edges(n_steps: int) -> NDArray[np.int64]:
+    """Return the edges between narrow bands, as numbers of lines in windows of `n_steps` steps."""
+    end = max(1, n_steps // 2) + 1
+    edges = np.unique(np.round(np.geomspace(1, end, _MOST_NARROW_BANDS + 1)).astype(np.int64))
+    return edges[1:-1]
+
+
+def summary_features(
+    X: ArrayLike, lengths: ArrayLike | None = None, n_steps: int | None = None
+) -> NDArray[np.float64]:
+    """Return the statistics (N, C * n_features) of windows (N, T, C); see `SummaryFeatures`.
+
+    They include those of the spectrum if the length `n_steps` is given that sets its edges.
+    """
     windows = np.asarray(X, np.float64)
     n, t, c = windows.shape
     valid = np.full(n, t) if lengths is None else np.asarray(lengths)
-    features = np.zeros((n, c, len(FEATURES)))
+    n_features = len(statistic_names(n_steps))
+    features = np.zeros((n, c, n_features))
     for length in np.unique(valid).tolist():
         rows = np.flatnonzero(valid == length)
         if length:
-            features[rows] = np.stack(list(_statistics(windows[rows, :length])), axis=-1)
-    return features.reshape(n, c * len(FEATURES))
+            features[rows] = np.stack(list(_statistics(windows[rows, :length], n_steps)), axis=-1)
+    return features.reshape(n, c * n_features)
 
 
 def above_ties(thresholds: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -162,8 +219,8 @@ def above_ties(thresholds: NDArray[np.float64], spread: NDArray[np.float64]) -> 
     return np.asarray(thresholds + _SLACK * np.maximum(np.abs(thresholds), spread))
 
 
-def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """Yield each of `FEATURES` for windows (n, t, c) of equal length, as an array (n, c)."""
+def _statistics(x: NDArray[np.float64], n_steps: int | None) -> Iterator[NDArray[np.float64]]:
+    """Yield each statistic of windows (n, t, c) of equal length, as an array (n, c)."""
     n, t, c = x.shape
     mean, sd = x.mean(axis=1), x.std(axis=1)
     # Rounding may give a constant channel a tiny spread; skewness and kurtosis would be noise.
@@ -186,3 +243,25 @@ def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
         inside = (band == number) & (frequency > 0)
         total = power[:, inside].sum(axis=1) / t
         yield np.log(total + SMALLEST_POWER)
+    if n_steps is not None:
+        power[:, 0] = 0.0
+        power = np.where(varies[:, None], power, 0.0)
+        yield from _spectral(np.ascontiguousarray(power.transpose(0, 2, 1)), t, n_steps)
+
+
+def _spectral(power: NDArray[np.float64], t: int, n_steps: int) -> Iterator[NDArray[np.float64]]:
+    """Yield the statistics (n, c) of spectra (n, c, lines) of windows of `t` steps.
+
+    Line k has the frequency k / t. In windows of `n_steps` steps, it would be line k * n_steps / t.
+    """
+    first = -(-inner_edges(n_steps) * t // n_steps)  # in integers, without rounding errors
+    for start, end in zip([0, *first], [*first, t]):
+        yield np.log(power[:, :, start:end].sum(axis=2) / t + SMALLEST_POWER)
+    total, frequency = power.sum(axis=2), np.arange(power.shape[2]) / t
+    share = power / np.where(total > 0, total, 1.0)[:, :, None]
+    centroid = (share * frequency).sum(axis=2)
+    yield centroid
+    yield np.sqrt((share * (frequency - centroid[:, :, None]) ** 2).sum(axis=2))
+    yield -(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=2)
+    peak = np.argmax(power >= PEAK_SHARE * power.max(axis=2, keepdims=True), axis=2)
+    yield np.log(1 + peak * n_steps / t)

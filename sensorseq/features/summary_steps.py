@@ -22,6 +22,8 @@ class SummarySteps:
     ----------
     n_steps : int, default=32
         Number of ranges into which each statistic is divided by ``n_steps - 1`` thresholds.
+    spectrum : bool, default=False
+        Whether the statistics of narrow bands are used, too; see `SummaryFeatures`.
 
     Attributes
     ----------
@@ -40,30 +42,36 @@ class SummarySteps:
     (20, 378)
     """
 
-    def __init__(self, n_steps: int = 32) -> None:
+    def __init__(self, n_steps: int = 32, spectrum: bool = False) -> None:
         self.n_steps = check_integer("n_steps", n_steps, 2, 10_000)
-        self._summary = SummaryFeatures()
+        self._summary = SummaryFeatures(spectrum)
         self._thresholds = np.zeros((0, 0))
         self._columns = np.zeros(0, np.int64)
 
     def __repr__(self) -> str:
-        return f"SummarySteps(n_steps={self.n_steps})"
+        return f"SummarySteps(n_steps={self.n_steps}, spectrum={self._summary.spectrum})"
+
+    @property
+    def summary(self) -> SummaryFeatures:
+        """The statistics that have steps."""
+        if not self._thresholds.size:
+            raise SignalError("SummarySteps was not fitted: call fit first.")
+        return self._summary
 
     @property
     def n_features_(self) -> int:
         """The number of features."""
-        self._fitted()
-        return len(self._columns) * (self.n_steps - 1)
+        return len(self.columns) * (self.n_steps - 1)
 
     @property
     def n_channels_(self) -> int:
         """Number of channels of the windows given to `fit`."""
-        return self._fitted().n_channels_
+        return self.summary.n_channels_
 
     @property
     def columns(self) -> NDArray[np.int64]:
         """The columns of `SummaryFeatures` in use."""
-        self._fitted()
+        self.summary  # noqa: B018
         return self._columns
 
     def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "SummarySteps":
@@ -79,7 +87,7 @@ class SummarySteps:
         SignalError
             If there are no windows, the shapes disagree, or a valid step is NaN or infinite.
         """
-        summary = SummaryFeatures().fit(X, lengths)
+        summary = SummaryFeatures(self._summary.spectrum).fit(X, lengths)
         statistics = summary.transform(X, lengths)
         if not len(statistics):
             raise SignalError("X has no windows to learn quantiles from.")
@@ -97,7 +105,7 @@ class SummarySteps:
         columns : array-like of int
             Indices of the statistics to keep.
         """
-        summary, chosen = self._fitted(), np.asarray(columns)
+        summary, chosen = self.summary, np.asarray(columns)
         taken = SummarySteps(self.n_steps)
         taken._summary = summary
         taken._thresholds, taken._columns = self._thresholds[chosen], self._columns[chosen]
@@ -119,7 +127,7 @@ class SummarySteps:
             If `fit` was not called, `X` has a different number of channels, or a valid step is NaN
             or infinite.
         """
-        statistics = self._fitted().transform(X, lengths)[:, self._columns]
+        statistics = self.summary.transform(X, lengths)[:, self._columns]
         exceeds = statistics[:, :, None] > self.edges()
         return exceeds.reshape(len(statistics), self.n_features_).astype(np.float32)
 
@@ -130,7 +138,7 @@ class SummarySteps:
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return the state for `from_state`: settings as plain values for JSON, and arrays."""
-        summary = self._fitted().state()["settings"]
+        summary = self.summary.state()["settings"]
         settings = {"kind": "summary_steps", "n_steps": self.n_steps, "summary": summary}
         arrays: dict[str, NDArray[Any]] = {"thresholds": self._thresholds}
         if len(self._columns) < self._summary.n_features_:
@@ -168,8 +176,3 @@ class SummarySteps:
             )
         restored._thresholds, restored._columns = thresholds, columns
         return restored
-
-    def _fitted(self) -> SummaryFeatures:
-        if not self._thresholds.size:
-            raise SignalError("SummarySteps was not fitted: call fit first.")
-        return self._summary

@@ -2,14 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.features import SummaryFeatures
+from sensorseq.features.grow_trees import rank_statistics
 from sensorseq.features.ridge import Fold
 from sensorseq.prediction.members.member import Member
+
+# Windows of at least this many steps are described by a spectrum, too. Short windows have few
+# frequencies, and on development folds, the spectrum made models of them less accurate.
+SPECTRUM_STEPS = 64
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,43 @@ class LearnerData:
     weight: NDArray[np.float64]
     n_classes: int
     learn_rows: NDArray[np.int64]
+    _ranked: dict[bytes, NDArray[np.int64]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def learn_windows(self) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        """The windows with the indices `learn_rows`, and their lengths."""
+        rows = self.learn_rows
+        return self.X[rows], None if self.lengths is None else self.lengths[rows]
+
+    @cached_property
+    def summary(self) -> SummaryFeatures:
+        """The summary statistics that members read; of long windows, they include a spectrum."""
+        windows = self.learn_windows
+        narrow = SummaryFeatures(spectrum=True).fit(*windows)
+        is_long = (narrow.n_steps_ or 0) >= SPECTRUM_STEPS
+        return narrow if is_long else SummaryFeatures().fit(*windows)
+
+    @cached_property
+    def statistics(self) -> NDArray[np.float64]:
+        """The summary statistics (n, f) of all windows, computed once for all members."""
+        return self.summary.transform(self.X, self.lengths)
+
+    def important_statistics(self, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+        """Return the sorted columns of the most important `statistics` of some windows.
+
+        There are at most `most` columns. Members that are fitted on the same windows share the
+        ranking.
+        """
+        n_statistics = self.summary.n_features_
+        if n_statistics <= most:
+            return np.arange(n_statistics)
+        key = rows.tobytes()
+        if key not in self._ranked:
+            given = self.statistics[rows], self.class_index[rows], self.weight[rows]
+            self._ranked[key] = rank_statistics(*given)
+        return np.sort(self._ranked[key][:most])
 
     def take(self, rows: NDArray[np.int64]) -> "LearnerData":
         """Return the windows with the indices `rows`, and adjust `learn_rows`."""

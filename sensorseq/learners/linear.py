@@ -8,13 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorseq.features import (
-    CompetingKernels,
-    RandomConvolutions,
-    SummaryFeatures,
-    SummarySteps,
-)
-from sensorseq.features.grow_trees import important_statistics
+from sensorseq.features import CompetingKernels, RandomConvolutions, SummarySteps
 from sensorseq.features.ridge import STRENGTHS, fit_ridge
 from sensorseq.features.stack import fit_stack
 from sensorseq.learners.learner import FittedMember, Folds, Learner, LearnerData
@@ -103,11 +97,6 @@ def learner_of(function: Callable[..., Any]) -> Learner:
     return FunctionLearner(lambda data, seed: function)
 
 
-def _training_windows(data: LearnerData) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    rows = data.learn_rows
-    return data.X[rows], None if data.lengths is None else data.lengths[rows]
-
-
 def _random(seed: np.random.SeedSequence) -> dict[str, Any]:
     random_state = int(seed.generate_state(1)[0])
     return {"random_state": random_state, "n_threads": torch.get_num_threads(), "pad": True}
@@ -117,17 +106,17 @@ def learn_convolutions(data: LearnerData, seed: np.random.SeedSequence) -> Descr
     """Return random convolutions."""
     many = len(data.X) > MANY_WINDOWS
     n_features = ROCKET_FEATURES_OF_MANY if many else ROCKET_FEATURES
-    return RandomConvolutions(n_features, **_random(seed)).fit(*_training_windows(data))
+    return RandomConvolutions(n_features, **_random(seed)).fit(*data.learn_windows)
 
 
 def learn_kernels(data: LearnerData, seed: np.random.SeedSequence) -> Described:
     """Return competing kernels."""
-    return CompetingKernels(**_random(seed)).fit(*_training_windows(data))
+    return CompetingKernels(**_random(seed)).fit(*data.learn_windows)
 
 
 def learn_steps(data: LearnerData, seed: np.random.SeedSequence) -> Described:
     """Return steps of summary statistics."""
-    return SummarySteps().fit(*_training_windows(data))
+    return SummarySteps(spectrum=data.summary.spectrum).fit(*data.learn_windows)
 
 
 def _choose_steps(
@@ -141,11 +130,8 @@ def _choose_steps(
     n_thresholds = steps.n_steps - 1
     if steps.n_features_ <= STEPPED_STATISTICS * n_thresholds:
         return steps, None
-    statistics = SummaryFeatures().fit(data.X, data.lengths).transform(data.X, data.lengths)
     chosen = [
-        important_statistics(
-            statistics[of_fit], data.class_index[of_fit], data.weight[of_fit], STEPPED_STATISTICS
-        )
+        data.important_statistics(of_fit, STEPPED_STATISTICS)
         for of_fit in (*(fit_rows for fit_rows, _ in folds.pairs), folds.rows)
     ]
     of_any = np.unique(np.concatenate(chosen))

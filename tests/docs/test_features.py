@@ -8,7 +8,7 @@ from sensorseq.estimator import plan
 from sensorseq.features import SummarySteps
 from sensorseq.features.ridge import STRENGTHS
 from sensorseq.features.summary import FEATURES
-from sensorseq.learners import all_windows, boosting, linear
+from sensorseq.learners import all_windows, boosting, learner, linear
 
 PAGE = page_of("features.md")
 
@@ -42,6 +42,7 @@ def test_the_numbers_of_the_page_agree_with_the_code():
     assert f"about {linear.ROCKET_FEATURES:,} random convolutions" in PAGE
     assert f"if there are more than {linear.MANY_WINDOWS:,} windows" in PAGE
     assert f"| {len(FEATURES)} statistics of each channel" in PAGE
+    assert f"in windows of {learner.SPECTRUM_STEPS} steps or more" in PAGE
     assert f"into {SummarySteps().n_steps} ranges" in PAGE
     assert f"if there are more than {linear.STEPPED_STATISTICS} statistics" in PAGE
     n_boosted = boosting.BOOSTED_STATISTICS

@@ -27,6 +27,7 @@ from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.c_tables import rounded
 from sensorseq.export.to_onnx import onnx_difference
+from sensorseq.features import SummaryFeatures
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.preprocessing.steps import (
@@ -163,6 +164,51 @@ def test_features_in_c_equal_those_of_python(with_features, tmp_path, weights):
     model = CModel(export, N_CHANNELS, N_CLASSES)
     assert model.size == export.ram_bytes
     check_same(with_int8(classifier) if weights == "int8" else classifier, model, 9)
+
+
+@pytest.mark.parametrize("n_steps", [64, 75])
+def test_the_spectrum_of_long_windows_in_c_and_in_a_graph_equals_that_of_python(tmp_path, n_steps):
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % N_CLASSES
+    angle = (
+        np.arange(n_steps)[None, :, None]
+        * (0.3 + 0.1 * y + 0.02 * rng.normal(size=90))[:, None, None]
+    )
+    X = np.sin(angle) + rng.normal(size=(90, n_steps, N_CHANNELS))
+    X[:30, :, 1] = X[30:, :, 2] = 0.3  # some channels are constant
+    X[5, :, 1:] = 0.3
+    lengths = np.where(np.arange(90) % 4, n_steps, np.arange(90) // 4 + n_steps - 25)
+    models = [
+        plain_classifier(features=features, max_epochs=1, hidden_size=2, scale=None).fit(
+            X, y, lengths=lengths
+        )
+        for features in ("summary", "boosting")
+    ]
+    classifier = models[0]
+    use_members(classifier, 0.0, on_features(classifier) | on_features(models[1]))
+    boosting = on_features(classifier)["boosting"]
+    n_statistics = len(boosting.summary.names)
+    assert (boosting.trees.columns % n_statistics >= 18).any()
+    export = classifier.to_c(tmp_path, n_timesteps=n_steps)
+    model = CModel(export, N_CHANNELS, N_CLASSES)
+    assert model.size == export.ram_bytes
+    classifier.to_onnx(tmp_path / "model.onnx", lengths=True)
+    for n in (n_steps, n_steps - 1, 33, 4, 2, 1):
+        expected = classifier.predict_proba(X, lengths=np.full(len(X), n))
+        found = [model.predict(window[:n]) for window in X]
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    uneven = np.arange(len(X)) % n_steps + 1
+    difference = onnx_difference(classifier, tmp_path / "model.onnx", X, lengths=uneven)
+    assert difference <= TOLERANCE
+
+
+def test_members_that_read_different_statistics_are_refused_in_c(tmp_path):
+    classifier, other = fitted(features="summary"), fitted(features="boosting")
+    (boosting,) = on_features(other).values()
+    changed = replace(boosting, summary=SummaryFeatures(spectrum=True).fit(make_windows()[0]))
+    use_members(classifier, 0.0, on_features(classifier) | {"boosting": changed})
+    with pytest.raises(InputError, match="'summary' and 'boosting' read different statistics"):
+        classifier.to_c(tmp_path)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"n_models": 2, "patch": 5}, {"bidirectional": True}])

@@ -7,8 +7,7 @@ import pytest
 from sensorseq.export.features import competing_shares, convolution_shares, statistics_of
 from sensorseq.export.graph import Graph
 from sensorseq.export.windows import GraphWindows
-from sensorseq.features import CompetingKernels, RandomConvolutions
-from sensorseq.features.summary import summary_features
+from sensorseq.features import CompetingKernels, RandomConvolutions, SummaryFeatures
 
 N, T = 119, 120
 LENGTHS = np.arange(1, T)  # with 35, 55, 70 ... steps, a frequency is on the edge of a band
@@ -31,9 +30,12 @@ def computed(make, dtype, width):
     return session.run(None, {"X": drawn(), "lengths": LENGTHS})[0]
 
 
-def test_statistics_are_equal_except_for_rounding():
-    expected = summary_features(drawn(), LENGTHS)
-    found = computed(lambda g, windows: statistics_of(g, windows, {}), np.float64, 54)
+@pytest.mark.parametrize("n_steps", [None, 2, 64, 119])
+def test_statistics_are_equal_except_for_rounding(n_steps):
+    summary = SummaryFeatures(n_steps is not None).fit(drawn()[:, :n_steps])
+    expected = summary.transform(drawn(), LENGTHS)
+    width = summary.n_features_
+    found = computed(lambda g, windows: statistics_of(g, summary, windows, {}), np.float64, width)
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
 
 

@@ -1,18 +1,36 @@
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import signal, stats
 
-from sensorseq.errors import SignalError
-from sensorseq.features.summary import FEATURES, N_BANDS, SummaryFeatures, summary_features
+from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.features.summary import (
+    FEATURES,
+    N_BANDS,
+    SMALLEST_POWER,
+    SPECTRAL,
+    SummaryFeatures,
+    inner_edges,
+    statistic_names,
+    summary_features,
+)
 
 
-def feature(X, name, channel=0, lengths=None):
-    columns = summary_features(X, lengths).reshape(len(X), -1, len(FEATURES))
-    return columns[:, channel, FEATURES.index(name)]
+def feature(X, name, channel=0, lengths=None, n_steps=None):
+    names = statistic_names(n_steps)
+    columns = summary_features(X, lengths, n_steps).reshape(len(X), -1, len(names))
+    return columns[:, channel, names.index(name)]
+
+
+def narrow_powers(X, n_steps):
+    """Return the powers (n, bands) of the first channel."""
+    names = [name for name in statistic_names(n_steps) if name.startswith("log_narrow")]
+    logs = [feature(X, name, n_steps=n_steps) for name in names]
+    return np.exp(np.stack(logs, axis=1)) - SMALLEST_POWER
 
 
 def test_statistics_equal_those_of_numpy_and_scipy():
@@ -33,18 +51,18 @@ def test_statistics_equal_those_of_numpy_and_scipy():
             np.testing.assert_allclose(feature(X, name, channel), expected, err_msg=name)
 
 
-@given(st.integers(0, 10**6))
-def test_values_beyond_the_lengths_have_no_effect(seed):
+@given(st.integers(0, 10**6), st.sampled_from([None, 1, 12, 40]))
+def test_values_beyond_the_lengths_have_no_effect(seed, n_steps):
     rng = np.random.default_rng(seed)
     X, lengths = rng.normal(size=(6, 12, 2)), rng.integers(0, 13, 6)
     spoilt = X.copy()
     spoilt[np.arange(12) >= lengths[:, None]] = np.nan
-    features = summary_features(spoilt, lengths)
+    features = summary_features(spoilt, lengths, n_steps)
     assert np.isfinite(features).all()
     for row, length in enumerate(lengths):
         if length:
             np.testing.assert_array_equal(
-                features[row], summary_features(X[row : row + 1, :length])[0]
+                features[row], summary_features(X[row : row + 1, :length], None, n_steps)[0]
             )
 
 
@@ -61,20 +79,81 @@ def test_a_sine_has_its_power_in_its_band():
         assert np.exp(powers[band]) == pytest.approx(0.25, rel=0.05)
 
 
+@pytest.mark.parametrize(("n_steps", "line"), [(100, 1), (100, 20), (101, 37), (64, 32)])
+def test_a_sine_has_a_narrow_spectrum_at_its_line(n_steps, line):
+    X = np.cos(2 * np.pi * line / n_steps * np.arange(n_steps))[None, :, None]
+    edges = [1, *inner_edges(n_steps), n_steps]
+    (band,) = [b for b in range(len(edges) - 1) if edges[b] <= line < edges[b + 1]]
+    power = narrow_powers(X, n_steps)[0]
+    assert power[band] == pytest.approx(1.0 if 2 * line == n_steps else 0.25)
+    assert np.delete(power, band) == pytest.approx(0, abs=1e-12)
+    expected = line / n_steps, 0, 0, np.log(1 + line)
+    for name, value in zip(SPECTRAL, expected, strict=True):
+        assert feature(X, name, n_steps=n_steps) == pytest.approx(value, abs=1e-7)
+
+
+@given(st.integers(2, 90), st.integers(1, 90), st.integers(0, 99))
+def test_narrow_bands_divide_the_periodogram_of_windows_of_any_length(length, n_steps, seed):
+    X = np.random.default_rng(seed).normal(size=(3, length, 1))
+    frequency, power = signal.periodogram(X[:, :, 0], detrend="constant", scaling="spectrum")
+    power[:, 1:] /= np.where(frequency[1:] == 0.5, 1, 2)  # half of it at a positive frequency
+    edges, expected = inner_edges(n_steps), np.zeros((3, len(inner_edges(n_steps)) + 1))
+    for line in range(1, length // 2 + 1):
+        place = Fraction(line * n_steps, length)
+        expected[:, sum(place >= int(edge) for edge in edges)] += power[:, line]
+    np.testing.assert_allclose(narrow_powers(X, n_steps), expected, atol=1e-11)
+    if length % 2:  # Parseval's theorem
+        np.testing.assert_allclose(2 * expected.sum(axis=1), X.var(axis=1)[:, 0])
+    share = power[:, 1:] / power[:, 1:].sum(axis=1, keepdims=True)
+    centroid = share @ frequency[1:]
+    peak = np.log1p(frequency[1:][power[:, 1:].argmax(axis=1)] * n_steps)
+    spread = np.sqrt((share * (frequency[1:] - centroid[:, None]) ** 2).sum(axis=1))
+    for name, value in zip(SPECTRAL, (centroid, spread, stats.entropy(share.T), peak), strict=True):
+        found = feature(X, name, n_steps=n_steps)
+        np.testing.assert_allclose(found, value, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def test_bands_cover_all_lines_and_grow_with_the_frequency():
+    for n_steps in range(1, 600):
+        edges = inner_edges(n_steps)
+        assert len(statistic_names(n_steps)) == 18 + len(edges) + 1 + 4 <= 42
+        assert (np.diff([1, *edges, n_steps // 2 + 1]) > 0).all() or not len(edges)
+
+
+def test_lines_that_are_equal_except_for_rounding_have_the_lowest_as_their_peak():
+    X = np.zeros((50, 81, 1))
+    X[np.arange(50), np.arange(50)] = 3.7  # the spectrum of one pulse is flat
+    assert feature(X, "spectral_peak", n_steps=81) == pytest.approx(np.log(2))
+
+
+def test_a_spectrum_does_not_depend_on_other_channels_and_windows():
+    X = np.random.default_rng(0).normal(size=(9, 70, 3)).cumsum(axis=1)
+    together = summary_features(X, None, 64).reshape(9, 3, -1)
+    for channel in range(3):
+        alone = summary_features(X[4:5, :, channel : channel + 1], None, 64)
+        np.testing.assert_allclose(together[4, channel], alone[0], rtol=1e-9, atol=1e-12)
+
+
 def test_constants_and_single_samples_have_finite_features():
     for X in (np.full((2, 8, 1), 1e6), np.zeros((2, 1, 2)), np.full((1, 5, 1), 0.1)):
-        features = summary_features(X)
+        features = summary_features(X, None, 8)
         assert np.isfinite(features).all()
-        assert not feature(X, "skew").any()
+        for name in ("skew", *SPECTRAL):
+            assert not feature(X, name, n_steps=8).any()
+        assert narrow_powers(X, 8) == pytest.approx(0, abs=1e-25)
 
 
-@pytest.mark.parametrize("lengths", [None, [12, 0, 1, 5, 12, 3]])
-def test_the_class_gives_the_statistics_of_the_function(lengths):
+@pytest.mark.parametrize("spectrum", [False, True])
+@pytest.mark.parametrize("lengths", [None, [11, 0, 1, 5, 11, 3]])
+def test_the_class_gives_the_statistics_of_the_function(lengths, spectrum):
     X = np.random.default_rng(0).normal(size=(6, 12, 2))
-    features = SummaryFeatures().fit(X, lengths)
+    features = SummaryFeatures(spectrum).fit(X, lengths)
     found = features.transform(X, lengths)
-    np.testing.assert_array_equal(found, summary_features(X, lengths))
-    assert found.shape == (6, features.n_features_) == (6, 2 * len(FEATURES))
+    n_steps = None if not spectrum else 12 if lengths is None else 11
+    assert features.n_steps_ == n_steps
+    np.testing.assert_array_equal(found, summary_features(X, lengths, n_steps))
+    assert found.shape == (6, features.n_features_) == (6, 2 * len(features.names))
+    assert features.names[:18] == FEATURES
     assert features.n_channels_ == 2
     state = features.state()
     settings = json.loads(json.dumps(state["settings"]))
@@ -101,7 +180,27 @@ def test_misuse_of_the_class_is_reported():
     ):
         with pytest.raises(SignalError, match=message):
             call()
-    state = features.state()
-    state["settings"]["features"] = ["mean"]
-    with pytest.raises(SignalError, match="does not list the statistics"):
-        SummaryFeatures.from_state(state)
+    state = SummaryFeatures(spectrum=True).fit(X).state()
+    for changed in ({"features": ["mean"]}, {"features": list(FEATURES)}, {"n_steps": 64}):
+        settings = state["settings"] | changed
+        with pytest.raises(SignalError, match="does not list the statistics"):
+            SummaryFeatures.from_state({"settings": settings, "arrays": {}})
+    for wrong in (0, -3, 2.5, None, 2**31):
+        settings = state["settings"] | {"n_steps": wrong}
+        with pytest.raises(ArgumentError, match=r"n_steps=.* must be an integer from 1"):
+            SummaryFeatures.from_state({"settings": settings, "arrays": {}})
+
+
+def test_a_state_from_before_the_spectrum_gives_the_same_statistics():
+    names = "mean sd min max skew kurtosis mean_difference sd_difference quantile_0.05"
+    names += " quantile_0.25 quantile_0.5 quantile_0.75 quantile_0.95 log_power_0 log_power_1"
+    names += " log_power_2 log_power_3 log_power_4"
+    settings = {"kind": "summary", "features": names.split(), "n_channels": 1}
+    restored = SummaryFeatures.from_state({"settings": settings, "arrays": {}})
+    found = restored.transform(np.array([[1.0, 4.0, 2.0, 8.0, 5.0, 7.0, 1.0]]))
+    expected = [4.0, 2.6186146828319083, 1.0, 8.0, 0.23867581744561667, -1.4322916666666659]
+    expected += [0.0, 4.041451884327381, 1.0, 1.5, 4.0, 6.0, 7.699999999999999]
+    expected += [-27.631021115928547, 0.6474789786133154, -1.8677802642500123]
+    expected += [-27.631021115928547, 0.3099723979428008]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-13)
+    assert restored.state()["settings"] == settings

@@ -33,6 +33,16 @@ def test_thresholds_are_the_quantiles_of_each_statistic(n_steps):
             assert marks[row].tolist() == [float(value > at) for at in thresholds[i]]
 
 
+def test_steps_of_a_spectrum_are_those_of_its_statistics():
+    X = windows(t=70)
+    steps = SummarySteps(4, spectrum=True).fit(X)
+    assert steps.summary.n_steps_ == 70
+    again = SummarySteps.from_state(steps.take([20, 30, 60]).state())
+    statistics = SummaryFeatures(spectrum=True).fit(X).transform(X)[:, [20, 30, 60]]
+    expected = statistics[:, :, None] > np.quantile(statistics, [0.25, 0.5, 0.75], axis=0).T
+    np.testing.assert_array_equal(again.transform(X), expected.reshape(30, 9))
+
+
 @given(seed=st.integers(0, 2**32 - 1), n_steps=st.integers(2, 9))
 def test_steps_are_monotone(seed, n_steps):
     X = windows(12, 10, 1, seed)
@@ -79,7 +89,7 @@ def test_state_round_trip():
     steps = SummarySteps(7).fit(X)
     again = SummarySteps.from_state(steps.state())
     np.testing.assert_array_equal(again.transform(X), steps.transform(X))
-    assert (again.n_steps, again.n_channels_, repr(again)) == (7, 2, "SummarySteps(n_steps=7)")
+    assert (again.n_steps, again.n_channels_, repr(again)) == (7, 2, repr(steps))
 
 
 def test_the_steps_of_some_statistics_equal_their_steps_among_all():

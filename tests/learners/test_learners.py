@@ -7,6 +7,8 @@ from scipy.special import softmax
 from sklearn.base import clone
 from threads import torch_threads
 
+from sensorseq.features import SummarySteps
+from sensorseq.learners import learner
 from sensorseq.learners.kinds import all_learners
 from sensorseq.learners.learner import Folds, LearnerData
 
@@ -57,3 +59,44 @@ class TestEveryLearner:
         clf = plain_classifier(features=name, max_epochs=1, hidden_size=4, random_state=0)
         one, other = (clone(clf).fit(X, Y).predict_proba(X) for _ in range(2))
         np.testing.assert_array_equal(one, other)
+
+
+def long_windows(n_channels, lengths):
+    X = np.random.default_rng(0).normal(size=(N, 80, n_channels))
+    return LearnerData(X, np.asarray(lengths), Y, np.ones(N), 3, EVERY[:40])
+
+
+def test_members_of_one_fit_read_a_spectrum_if_the_longest_training_window_is_long():
+    for longest in (63, 64):
+        lengths = np.where(EVERY == 39, longest, 30)
+        lengths[40:] = 80  # these windows are held out
+        data = long_windows(2, lengths)
+        boosting = all_learners()["boosting"].fit(data, FOLDS, np.random.SeedSequence(0)).member
+        steps = all_learners()["summary"].fit(data, FOLDS, np.random.SeedSequence(0)).member
+        expected = 64 if longest == 64 else None
+        assert boosting.summary.n_steps_ == steps.describe.summary.n_steps_ == expected
+        assert boosting.summary.state() == steps.describe.summary.state()
+        for member in (boosting, steps):
+            settings, arrays = member.state()
+            again = type(member).restore(
+                *([SummarySteps] if member is steps else []), settings, arrays
+            )
+            np.testing.assert_array_equal(
+                again.logits(data.X, data.lengths), member.logits(data.X, data.lengths)
+            )
+
+
+def test_boosting_and_steps_share_the_ranking_of_each_fold(monkeypatch):
+    ranked, rank = [], learner.rank_statistics
+    monkeypatch.setattr(
+        learner, "rank_statistics", lambda *given: ranked.append(given) or rank(*given)
+    )
+    data = long_windows(12, np.full(N, 80))
+    for name in ("boosting", "summary"):
+        all_learners()[name].fit(data, FOLDS, np.random.SeedSequence(0))
+    assert [len(values) for values, *_ in ranked] == [24, 24, 48]
+    assert ranked[0][0].shape[1] == data.summary.n_features_ > 400
+    few = data.important_statistics(EVERY, 10)
+    assert len(few) == 10
+    assert set(few) < set(data.important_statistics(EVERY, 150))
+    assert len(ranked) == 3
