@@ -19,7 +19,6 @@ from sensorseq.features.competing_kernels import N_GROUPS, N_RIVALS
 from sensorseq.features.random_convolutions import N_KERNELS
 from sensorseq.features.summary import (
     N_BANDS,
-    PEAK_SHARE,
     QUANTILES,
     SMALLEST_POWER,
     SummaryFeatures,
@@ -305,11 +304,7 @@ def _spectral(
     spread = g("Sqrt", g("ReduceSum", g("Mul", share, g("Mul", away, away)), [2]))
     logs = g("Log", g("Where", g("Greater", share, zero), share, one))
     entropy = g("Neg", g("ReduceSum", g("Mul", share, logs), [2]))
-    largest = g("Mul", g("ReduceMax", power, axes=[2]), np.float64(PEAK_SHARE))
-    is_peak = g.cast(g("GreaterOrEqual", power, largest), np.float32)
-    peak = g.cast(g("Mul", g("ArgMax", is_peak, axis=2), n_steps), np.float64)
-    peak = g("Log", g("Add", g("Div", peak, exact), one))
-    return [bands, log_power(narrow, len(edges) + 1), centroid, spread, entropy, peak]
+    return [bands, log_power(narrow, len(edges) + 1), centroid, spread, entropy]
 
 
 def _steps(g: Graph, how: SummarySteps, statistics: str) -> str:

@@ -20,7 +20,6 @@ from sensorseq.errors import SignalError
 
 N_BANDS = 5
 _MOST_NARROW_BANDS = 20
-PEAK_SHARE = 1 - 1e-9  # lines that differ from the largest only by rounding are as large
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SLACK = 1e-11  # relative increase, far above rounding errors of float64 and far below sensor noise
 SMALLEST_POWER = 1e-12  # keeps the logarithm of a band without power finite
@@ -37,7 +36,7 @@ FEATURES = (
     *(f"log_power_{band}" for band in range(N_BANDS)),
 )
 """The statistics of a channel without a spectrum."""
-SPECTRAL = ("spectral_centroid", "spectral_spread", "spectral_entropy", "spectral_peak")
+SPECTRAL = ("spectral_centroid", "spectral_spread", "spectral_entropy")
 
 
 class SummaryFeatures:
@@ -51,10 +50,9 @@ class SummaryFeatures:
 
     With a spectrum, statistics of narrow bands follow: the logarithm of the power in up to 20 bands
     whose edges are spaced logarithmically, and of the spectrum as a whole the centroid and the
-    spread (in cycles per step), the entropy (in nats), and the logarithm of 1 plus the number of
-    the strongest line. The edges of the bands and the numbers of the lines are those of windows of
-    `n_steps_` steps; a line of a shorter window belongs to the band that contains its frequency. A
-    channel that does not vary has no power, and 0 for the spectrum as a whole.
+    spread (in cycles per step) and the entropy (in nats). The edges are lines of the spectrum of
+    windows of `n_steps_` steps; a line of a shorter window belongs to the band that contains its
+    frequency. A channel that does not vary has no power, and 0 for the spectrum as a whole.
 
     `fit` learns only the number of channels, `n_channels_`, and with a spectrum the length of the
     longest window, `n_steps_`. The number of features is `n_features_`.
@@ -263,5 +261,3 @@ def _spectral(power: NDArray[np.float64], t: int, n_steps: int) -> Iterator[NDAr
     yield centroid
     yield np.sqrt((share * (frequency - centroid[:, :, None]) ** 2).sum(axis=2))
     yield -(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=2)
-    peak = np.argmax(power >= PEAK_SHARE * power.max(axis=2, keepdims=True), axis=2)
-    yield np.log(1 + peak * n_steps / t)
