@@ -19,8 +19,7 @@ TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md 
          setup.py tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 DIAGNOSIS_ORDER = """thresholds log_names defaults < metrics < causes < statements < evidence
-                     < judge logs < report_text < rival_models trials page < probe
-                     < report"""
+                     < judge logs < report_text < rival_models page < report"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage is exported with the splits
 HOME = {  # each library, with prefixes of the paths where it may be imported
     "h5py": ("io/hdf5_file.py", "io/foreign.py"),
@@ -41,8 +40,6 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "ops/",
         "nn/",
         "training/",
-        "diagnosis/trials.py",
-        "diagnosis/probe.py",
         "gpu_check.py",
         "learners/",
         "estimator/",
