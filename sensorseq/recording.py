@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, repeated
-from sensorseq.io.scratch import blocks, count_where, evenly_drawn, is_finite
+from sensorseq.io.blocks import blocks, count_where, evenly_drawn, is_finite
 from sensorseq.stamp_repair import BY_HAND, plan_repair, repair_stamps
 from sensorseq.text import html_table
 

@@ -17,7 +17,7 @@ from sensorseq.errors import (
     noting,
     within_memory,
 )
-from sensorseq.io.scratch import is_finite
+from sensorseq.io.blocks import is_finite
 from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_engine
 from sensorseq.preprocessing.regrid import bridging_gap_s, valid_rows

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import warn_caller
-from sensorseq.io.scratch import Rows, blocks, is_finite
+from sensorseq.io.blocks import Rows, blocks, is_finite
 from sensorseq.preprocessing.regrid import valid_rows
 from sensorseq.recording import Recording
 from sensorseq.text import listed

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
-from sensorseq.io.scratch import release
+from sensorseq.io.blocks import release
 from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording, sample_rate_of
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import as_float, check_rate, check_signal
 from sensorseq.errors import SignalError
-from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, map_blocks, rows_where
+from sensorseq.io.blocks import Rows, blocks, count_where, is_finite, map_blocks, rows_where
 from sensorseq.numeric import interpolate_cubic
 from sensorseq.packets import decimal_step_s
 from sensorseq.preprocessing.polyphase import (

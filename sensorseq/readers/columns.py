@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
-from sensorseq.io.scratch import (
+from sensorseq.io.blocks import (
     Rows,
     blocks,
     count_where,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
-from sensorseq.io.scratch import Rows, folder_of, map_blocks, release
+from sensorseq.io.blocks import Rows, folder_of, map_blocks, release
 from sensorseq.readers.stamps import Stamps, clock_of, n_filled, seconds_of
 from sensorseq.recording import Channel, Recording
 from sensorseq.time_names import may_be_time

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
-from sensorseq.io.scratch import blocks, count_where, evenly_drawn, map_blocks
+from sensorseq.io.blocks import blocks, count_where, evenly_drawn, map_blocks
 from sensorseq.readers.text_columns import DAY_NS, DateTexts
 from sensorseq.recording import MOST_STEPS, PLAUSIBLE_HZ, UNITS, Recording
 from sensorseq.time_names import is_time_name, unit_in_name

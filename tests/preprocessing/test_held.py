@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sensorseq.evaluation.inspect import inspect_recordings
+from sensorseq.io.blocks import Rows
 from sensorseq.io.prepared import read_windows
-from sensorseq.io.scratch import Rows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
 from sensorseq.preprocessing.live_clock import LiveClock
