@@ -9,8 +9,8 @@ import subprocess
 from checkout import ROOT, tree_of
 
 ORDER = """_lazy errors options _signal numeric < core text windows optimizers < checks
-           sensor_windows messages < io < packets < stamp_repair < recording history html ops
-           < time_names < preprocessing nn gpu_check readers < features sequence datasets
+           sensor_windows messages < io < stamps < recording history html ops
+           < preprocessing nn gpu_check readers < features sequence datasets
            < prediction < training < learners < inspection < diagnosis export < estimator
            < model_selection evaluation prepare adapters bench < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md

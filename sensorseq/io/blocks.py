@@ -222,13 +222,3 @@ def append_bytes(file: IO[bytes], content: memoryview, folder: Path | None) -> N
     with writing(folder or "", folder=True):
         while content:
             content = content[file.write(content) :]
-
-
-def even_stamps(
-    start_s: float, sample_rate_hz: float, n_samples: int, folder: Path | None
-) -> NDArray[np.float64]:
-    """Return the timestamps of evenly spaced samples, on disk if a folder is given."""
-    stamps = Rows(folder, np.float64)
-    for at, stop in blocks(n_samples):
-        stamps.append(start_s + np.arange(at, stop) / sample_rate_hz)
-    return stamps.as_array()

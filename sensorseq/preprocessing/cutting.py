@@ -30,7 +30,8 @@ from sensorseq.preprocessing.windows.cut import (
     window_recordings,
     window_samples,
 )
-from sensorseq.recording import SAME_PERIOD, Recording, sample_period, sample_rate_of, time_covered
+from sensorseq.recording import Recording, sample_rate_of, time_covered
+from sensorseq.stamps.period import SAME_PERIOD, sample_period
 from sensorseq.windows import WindowSet
 
 MOST_UPSAMPLED = 95.0  # larger ratios of the new rate to the old rate suggest a wrong unit of time

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.io.blocks import release
-from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording, sample_rate_of
+from sensorseq.recording import Recording, sample_rate_of
+from sensorseq.stamps.names import UNITS
+from sensorseq.stamps.period import PLAUSIBLE_HZ
 
 Floats = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
-from sensorseq.checks import check_unpacked
+from sensorseq.checks import check_unpacked, nul_bytes
 from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
 from sensorseq.io.blocks import Rows, append_bytes, release_mapped, temporary_file
 from sensorseq.options import ReadOptions, as_options, takes_options
@@ -33,11 +33,12 @@ from sensorseq.readers.columns import (
     read_recording,
     stamps_of_rows,
 )
-from sensorseq.readers.stamps import EXACT, Stamps, seconds_of, stored_time_unit
-from sensorseq.readers.text_columns import DateTexts, TextColumn, is_date, nul_bytes
-from sensorseq.recording import COMMENTS, UNITS, Recording, column_names
+from sensorseq.readers.text_columns import TextColumn
+from sensorseq.recording import COMMENTS, Recording, column_names
+from sensorseq.stamps.dates import DateTexts, is_date
+from sensorseq.stamps.names import UNITS, is_time_name, unit_in_name, usual_time_names
+from sensorseq.stamps.read import EXACT, Stamps, seconds_of, stored_time_unit
 from sensorseq.text import listed, parse_number
-from sensorseq.time_names import is_time_name, unit_in_name, usual_time_names
 
 
 class CsvFormat(NamedTuple):

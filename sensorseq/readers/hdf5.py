@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.io import foreign
-from sensorseq.io.blocks import Rows, blocks, even_stamps
+from sensorseq.io.blocks import Rows, blocks
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.columns import (
     RATE,
@@ -29,11 +29,12 @@ from sensorseq.readers.columns import (
     table_of,
     texts_of_numbers,
 )
-from sensorseq.readers.stamps import Stamps, seconds_of, stored_time_unit
 from sensorseq.readers.text_columns import numbers_of_texts
 from sensorseq.recording import Recording
+from sensorseq.stamps.names import is_time_name
+from sensorseq.stamps.period import even_stamps
+from sensorseq.stamps.read import Stamps, seconds_of, stored_time_unit
 from sensorseq.text import listed
-from sensorseq.time_names import is_time_name
 
 _DEEPEST = 16  # maximum nesting depth of groups
 

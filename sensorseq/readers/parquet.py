@@ -27,9 +27,10 @@ from sensorseq.readers.columns import (
     stamps_of_rows,
     texts_of_numbers,
 )
-from sensorseq.readers.stamps import Stamps, seconds_of
-from sensorseq.readers.text_columns import DateTexts, TextColumn
+from sensorseq.readers.text_columns import TextColumn
 from sensorseq.recording import Recording, column_names
+from sensorseq.stamps.dates import DateTexts
+from sensorseq.stamps.read import Stamps, seconds_of
 
 # Maximum length of lists that become channels; longer lists are images or spectra.
 MOST_PLACES = 512

@@ -40,11 +40,11 @@ from sensorseq.readers.columns import (
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.mdf import read_mdf
 from sensorseq.readers.ros_checks import check_database, check_definition, check_type
-from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.suffixes import MDF_SUFFIXES, STORED_LOG_SUFFIXES, suffix_of
 from sensorseq.readers.topics import MOST_ELEMENTS, TIMES, Topic, TopicArrays, rate_of
 from sensorseq.readers.ulog import read_ulog
 from sensorseq.recording import LabelSpan, Recording
+from sensorseq.stamps.read import Stamps
 from sensorseq.text import listed
 
 _ELEMENT = re.compile(r"\[\d+\]")

@@ -33,8 +33,9 @@ from sensorseq.readers.robot_logs import (
     read_robot_log_timestamps,
 )
 from sensorseq.readers.suffixes import TABLES, known_suffix_of
-from sensorseq.recording import Channel, Recording, sample_period
-from sensorseq.time_names import time_parts
+from sensorseq.recording import Channel, Recording
+from sensorseq.stamps.names import time_parts
+from sensorseq.stamps.period import sample_period
 
 
 @contextmanager

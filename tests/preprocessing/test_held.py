@@ -8,10 +8,10 @@ from sensorseq.io.blocks import Rows
 from sensorseq.io.prepared import read_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
-from sensorseq.preprocessing.live_clock import LiveClock
 from sensorseq.preprocessing.resample import StreamResampler, resample_recording
 from sensorseq.readers import read_recordings
 from sensorseq.recording import Recording
+from sensorseq.stamps.live import LiveClock
 
 N, RATE_HZ = 1000, 50
 T = np.arange(N) / RATE_HZ
