@@ -405,7 +405,7 @@ def test_without_scripts_everything_is_readable_and_no_button_is_shown(browser, 
     assert count_printed_pages(browser) == unfolded
 
 
-# --- causes ---------------------------------------------------------------------------------
+# --- causes -------------------------------------------------------------------------------------
 
 
 @pytest.mark.browser
