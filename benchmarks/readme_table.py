@@ -15,7 +15,7 @@ PAGES = {  # the markers that each page must contain
     "README.md": ("headlines",),
     "docs/benchmarks.md": (
         *("cpu", "fit", "preprocessing", "estimator", "verdict", "level"),
-        *("diagnosis", "repair", "accuracy"),
+        *("diagnosis", "accuracy"),
     ),
     "docs/gpu.md": ("gpu",),
     "docs/remedies/README.md": ("remedies",),
@@ -224,9 +224,9 @@ def _score(row: dict | None, best: float) -> str:
     return f" **{text}** |" if row["accuracy"] >= best - 1e-9 else f" {text} |"
 
 
-def headlines(cpu: dict, fit: dict, verdict: dict, repair: dict) -> str:
-    """Return the README's lines on speed, verdict and repair."""
-    return "\n".join((_speed_line(cpu, fit), _verdict_line(verdict), _repair_line(repair)))
+def headlines(cpu: dict, fit: dict, verdict: dict) -> str:
+    """Return the README's lines on speed and verdict."""
+    return "\n".join((_speed_line(cpu, fit), _verdict_line(verdict)))
 
 
 def _speed_line(cpu: dict, fit: dict) -> str:
@@ -268,58 +268,6 @@ def _verdict_line(results: dict) -> str:
         f"\n  {share(healthy, 'AutoTrainer')} and {share(noisy, 'AutoTrainer')})."
         " [How this was measured](docs/benchmarks.md#verdict)"
     )
-
-
-def _repair_line(results: dict) -> str:
-    rows = {row["repair"]: row for row in results["rows"]}
-    lines = [
-        "- **Repair:** how many bad runs each method repairs, and how many runs lose accuracy",
-        "  ([how this was measured](docs/benchmarks.md#repairs)):",
-        "",
-        "  | | repaired | accuracy before and after | less accurate |",
-        "  |---|---|---|---|",
-    ]
-    for name, words in (
-        ("the defaults plus features", "the defaults plus features, `SensorLSTMClassifier()`"),
-        ("probe", "`probe`"),
-        ("random search", "random search for the same time as `probe`"),
-    ):
-        row = rows[name]
-        (n_repaired, n_bad), n_good = row["repaired"], row["good_harmed"][1]
-        before, after = (100 * row[f"accuracy_{when}"] for when in ("before", "after"))
-        n_harmed = row["bad_harmed"][0] + row["good_harmed"][0]
-        lines.append(
-            f"  | {words} | {n_repaired} of {n_bad} | {before:.0f} and {after:.0f} % |"
-            f" {n_harmed} of {n_bad + n_good} |"
-        )
-    return "\n".join(lines)
-
-
-def repair_table(results: dict) -> str:
-    """Return the effect of each repair on bad and on good runs."""
-    lines = [
-        "| | bad runs repaired | accuracy | harmed | good runs harmed | gain of good runs | cost |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in results["rows"]:
-        low, high = (100 * limit for limit in row["wilson"])
-        repaired = f"{row['repaired'][0]} ({low:.0f} to {high:.0f} %)"
-        accuracy = f"{100 * row['accuracy_before']:.0f} to {100 * row['accuracy_after']:.0f} %"
-        cost = "" if row["cost_median"] is None else f"{row['cost_median']:.2f}x the fit"
-        lines.append(
-            f"| {row['repair']} | {repaired} | {accuracy} | {row['bad_harmed'][0]} |"
-            f" {row['good_harmed'][0]} | {100 * row['good_gain']:+.1f} points | {cost} |"
-        )
-    facts, rows = results["environment"], {row["repair"]: row for row in results["rows"]}
-    probe = rows["probe"]
-    note = (
-        f"{probe['repaired'][1]} bad and {probe['good_harmed'][1]} good runs, on"
-        f" {len(facts['draws'])} draws of windows from {len(facts['data'])} sets. With the best"
-        f" known settings, bad runs would reach {100 * probe['accuracy_best']:.0f} % on average."
-        " Brackets contain 95 % intervals (Wilson). `probe` against random search: p ="
-        f" {probe['p']:.2g} (McNemar). {_environment(results)}"
-    )
-    return "\n".join((*lines, "", note))
 
 
 SUBSETS = {  # lines of the diagnosis that are in the results file but not on the page
@@ -525,13 +473,12 @@ TABLES = {
     "level": level_table,
     "headlines": headlines,
     "remedies": remedies_table,
-    "repair": repair_table,
     "sensors": sensors_table,
     "failures": failures_table,
     "gpu": gpu_table,
 }
 FILES = {  # for markers without a results file of the same name
-    "headlines": ("cpu", "fit", "verdict", "repair"),
+    "headlines": ("cpu", "fit", "verdict"),
     "failures": ("sensors",),
     "gpu": ("cuda_quick", "cuda_models"),
 }

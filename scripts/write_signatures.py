@@ -1,4 +1,4 @@
-"""Writes the options of readers and preparation into the functions and commands that accept them.
+"""Writes the options of readers and preparation into the functions that accept them.
 
 An option is defined once, as a field of `ReadOptions` or `PreparationOptions` with its entry in the
 docstring. This script copies the option to signatures, between the comments
@@ -6,11 +6,10 @@ docstring. This script copies the option to signatures, between the comments
     # options: NAMES
     # end of options
 
-The script also copies the option to the docstrings of these functions, to calls in their bodies
-(between "# options" and "# end of options"), and to the aliases of the command line. It copies the
-classifier's defaults to `diagnosis/defaults.py`. NAMES are options or groups in `GROUPS`, in the
-order of the parameters. If the first comment contains "(None by default)", all defaults are None,
-which means "not given".
+The script also copies the option to the docstrings of these functions, and to calls in their bodies
+(between "# options" and "# end of options"). It copies the classifier's defaults to
+`diagnosis/defaults.py`. NAMES are options or groups in `GROUPS`, in the order of the parameters. If
+the first comment contains "(None by default)", all defaults are None, which means "not given".
 
     python scripts/write_signatures.py          # after an option was changed
     python scripts/write_signatures.py --check  # fails if a file is out of date
@@ -29,28 +28,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from sensorseq.options import CSV_FORM, LISTING, NAMES, ReadOptions  # noqa: E402
+from sensorseq.options import NAMES, ReadOptions  # noqa: E402
 from sensorseq.preprocessing.options import (  # noqa: E402
     OPTIONS,
     PIPELINE_OPTIONS,
-    READ_AS_IN_TRAINING,
-    READING_OPTIONS,
     PreparationOptions,
 )
 
 PACKAGE = ROOT / "sensorseq"
-ALIASES = PACKAGE / "cli" / "preparation_options.py"
 CLASSIFIER = PACKAGE / "estimator" / "classifier.py"
 DEFAULTS = PACKAGE / "diagnosis" / "defaults.py"
 COMMAND = f"python {Path(__file__).relative_to(ROOT).as_posix()}"
 
 GROUPS = {
-    "CSV_FORM": CSV_FORM,
-    "LISTING": [name for name in NAMES if name in LISTING],
-    "READING": [name for name in NAMES if name not in LISTING or name == "label_column"],
     "READ_OPTIONS": [name for name in NAMES if name not in ("salvage", "scratch")],
-    "READING_OPTIONS": READING_OPTIONS,
-    "READ_AS_IN_TRAINING": READ_AS_IN_TRAINING,
     "PIPELINE_OPTIONS": PIPELINE_OPTIONS,
     "OPTIONS": OPTIONS,
 }
@@ -111,36 +102,6 @@ def _literal(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def alias_of(name: str) -> str:
-    """Return the name of an option's alias for the command line."""
-    return name.title().replace("_", "")
-
-
-def aliases() -> str:
-    """Return the source of the command line's options."""
-    lines = [
-        '"""The options of preparation on the command line.',
-        "",
-        f"Written by `{COMMAND}` from the fields of `PreparationOptions`.",
-        '"""',
-        "",
-        "from typing import Annotated",
-        "",
-        "from typer import Option",
-        "",
-    ]
-    for option in OPTIONS.values():
-        if option.help:
-            flag = f"{option.flag}/{option.off}" if option.off else option.flag
-            typed = (option.typed or option.toml) | None
-            lines += [f"{alias_of(option.name)} = Annotated[", f"    {typed},", "    Option("]
-            lines += [f'        "{flag}",']
-            if option.metavar:
-                lines += [f'        metavar="{option.metavar}",']
-            lines += [*_wrapped(f'        help="{option.help}",'), "    ),", "]"]
-    return "\n".join(lines) + "\n"
-
-
 def defaults() -> str:
     """Return the source of the table of the classifier's defaults, taken from its signature."""
     tree = ast.parse(CLASSIFIER.read_text("utf-8"))
@@ -165,23 +126,11 @@ def defaults() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _wrapped(line: str) -> list[str]:
-    """Split the string of an argument if it is too long for one line."""
-    if len(line) <= 100:
-        return [line]
-    name, _, text = line.strip().removesuffix(",").partition("=")
-    pieces = textwrap.wrap(text.strip('"'), 82, drop_whitespace=False, break_on_hyphens=False)
-    inner = "\n".join(pieces).replace(" \n", "\n ").split("\n")
-    rest = [f'        "{piece}"' for piece in inner[1:]]
-    return [f'        {name}="{inner[0]}"', *rest[:-1], f"{rest[-1]},"]
-
-
 class SourceFile:
     """A source file with blocks of options, and the text that the tables define for it."""
 
-    def __init__(self, path: Path, text: str) -> None:
+    def __init__(self, text: str) -> None:
         self.lines = text.splitlines()
-        self.is_cli = path.parent.name == "cli"
         self.edits: list[tuple[int, int, list[str]]] = []  # first and last line, and the new lines
 
     def written(self) -> str:
@@ -201,14 +150,13 @@ class SourceFile:
                     option
                     for name in begin["names"].split()
                     for option in GROUPS.get(name, (name,))
-                    if not self.is_cli or OPTIONS[option].help
                 ]
-                new = self._parameters(function.name, names, bool(begin["none"]))
+                new = [parameter(function.name, name, bool(begin["none"])) for name in names]
                 owner = parent[function] if function.name == "__init__" else function
                 before = [text.split(":")[0].strip() for text in self.lines[first:last]]
                 self._document(owner, names, {*names, *before})
             else:
-                new = self._arguments(names)
+                new = [f"{name}={name}," for name in names]
             indent = line[: -len(line.lstrip())]
             self.edits.append((first, last, [indent + text for text in new]))
         for node in tree.body:
@@ -218,25 +166,13 @@ class SourceFile:
             self.lines[first:last] = new
         return "\n".join(self.lines) + "\n"
 
-    def _parameters(self, function: str, names: Sequence[str], none_by_default: bool) -> list[str]:
-        if self.is_cli:
-            return [f"{name}: prep.{alias_of(name)} = None," for name in names]
-        return [parameter(function, name, none_by_default) for name in names]
-
-    def _arguments(self, names: Sequence[str]) -> list[str]:
-        values = {name: name for name in names}
-        if self.is_cli:
-            read = {name: OPTIONS[name].read for name in names}
-            values |= {name: f"{each.__name__}({name})" for name, each in read.items() if each}
-        return [f"{name}={value}," for name, value in values.items()]
-
     def _document(
         self, node: ast.AST, names: Sequence[str], replaced: Collection[str] | None
     ) -> None:
         """Replace entries of a docstring (all if `replaced` is None) with the options' entries."""
         assert isinstance(node, ast.FunctionDef | ast.ClassDef)
         text, docstring = ast.get_docstring(node), node.body[0]
-        if text is None or self.is_cli:
+        if text is None:
             return
         head, entries, tail = divide(text)
         replaced = entries if replaced is None else replaced
@@ -265,11 +201,11 @@ def stale() -> dict[Path, str]:
             raise ValueError(f"{name} has no entry in the docstring of its class.")
     texts = {path: path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
     wanted = {
-        path: SourceFile(path, text).written()
+        path: SourceFile(text).written()
         for path, text in texts.items()
         if _BEGIN.search(text) or "\nclass PreparationOptions(" in text
     }
-    wanted |= {ALIASES: aliases(), DEFAULTS: defaults()}
+    wanted[DEFAULTS] = defaults()
     return {path: text for path, text in wanted.items() if text != texts.get(path)}
 
 

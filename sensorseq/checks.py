@@ -481,3 +481,22 @@ def _human(n_bytes: int) -> str:
     while value >= 999.95 and len(units) > 1:
         value, units = value / 1000, units[1:]
     return f"{value:,.1f} {units[0]}" if value < 1e6 else f"{value:.0e} {units[0]}"
+
+
+def refuse_stray(path: Path, row: int, name: str, text: str) -> None:
+    """Raise an error if a field repeats its column's name or has NUL bytes; `row` counts from 1."""
+    if "\0" in text:
+        raise RecordingError(f"{path}, row {row}, column {name!r}: contains {nul_bytes(path)}")
+    if text.strip() == name:
+        raise RecordingError(
+            f"{path}, row {row}: the header is repeated, with {name!r} in column {name!r}, perhaps"
+            " because several logs were joined. Divide the file at this row, or remove the row if"
+            " the time continues."
+        )
+
+
+def nul_bytes(path: Path) -> str:
+    """Return the last part of an error message about NUL bytes."""
+    remove = "tr -d '\\000'"
+    shell = f"gzip -dc FILE | {remove} > NEW" if path.suffix == ".gz" else f"{remove} < FILE > NEW"
+    return f"NUL bytes, as after a loss of power. Remove them; in a shell: {shell}."

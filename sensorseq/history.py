@@ -188,19 +188,6 @@ STEP_NAMES = (
 )
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The state of a run after `epoch` epochs and `step` steps, from which another run can start.
-
-    `state` is the run's `state_dict`: weights, optimizer, schedule and best score. The tensors are
-    copies that nothing else modifies.
-    """
-
-    epoch: int
-    step: int
-    state: Mapping[str, Any]
-
-
 def _empty(dtype: Any, *shape: int) -> Callable[[], NDArray[Any]]:
     return lambda: np.zeros(shape or 0, dtype)
 
@@ -245,8 +232,6 @@ class TrainingRecord:
     train_rows: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     train_target: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     train_margin: NDArray[np.float16] = field(default_factory=_empty(np.float16, 0, 0))
-    # One snapshot before training, then up to four at regular intervals of epochs.
-    snapshots: list[Snapshot] = field(default_factory=list)
     duration_s: float = 0.0  # time spent recording, as far as it can be separated from training
     loss_unit: str = "nats"  # "" if the loss was not cross-entropy
 

@@ -534,10 +534,9 @@ no_record: A history alone does not show whether a few recordings, a few windows
   move the validation curve.
 running_loss: The training loss is a mean over each epoch: it also moves with the random batches,
   dropout and augmentation. A fit of this package also records the loss of fixed windows.
-none_proved: The cause remains unknown: none of {n:#trial} proved a cause.
 none_sought: The cause is unknown: this report did not look for one.
-not_tried: No change was tried, so the first cause may not be the true one. report.probe(X, y) of a
-  fitted classifier trains with other settings to find out.
+not_tried: No change was tried, so the first cause may not be the true one. To test it, see
+  docs/fluctuation.md (Testing a cause).
 one_run: One run cannot show the effect of another seed or split.
 """
 
@@ -562,51 +561,6 @@ cause_unclear: Cause unclear.
   zero, and gradients clipped at 1.
 scaled_but_far_off: The inputs were scaled.
   > Check why values that were scaled are so far from unit scale.
-proved_by_change: With this change alone, {gain}.
-"""
-
-# Trials, such as training runs with other settings, and the reasons why there were none.
-_OF_TRIALS = """
-[trial]
-gain: the validation loss is {nats:.2f} +- {error:.2f} nats {is_lower:lower|higher} than in the run,
-  the accuracy {accuracy:points} +- {accuracy_error:points} points
-  {is_higher:higher|lower}{is_calmer:?; the training loss moves {movement:.2g} times as much}
-trial: {name}: {result}{is_short:?; the time was up after {n_epochs} of {n_planned} epochs}.
-settings_adopted: With {name}, after {n_epochs} epochs, {gain}.
-settings_calm: With {name}, after {n_epochs} epochs, the training loss moves {movement:.2g} times as
-  much as in the run, and the validation loss is no higher.
-settings_no_better: None of {n} other settings beat the run by more than chance explains. The best
-  of them was {name}: {gain}.
-settings_untried: No other settings were tried: the budget allowed no further training run.
-nothing_to_compare_on: There are no validation windows to compare settings on.
-fit_was_continued: The fit continued an earlier fit, so it cannot be repeated.
-nothing_tried: Nothing was tried.
-probes_interrupted: The probes were interrupted.
-probes_stopped: The machine was slower than expected: training runs were stopped when the time was
-  up.
-try_defaults: Most bad runs still do better with the defaults: SensorLSTMClassifier().
-labels_judged: Models that were trained without these windows contradict {n_wrong} of {n} labels
-  ({share:.0%}){is_enough:. Check them: {code} ranks them.|, fewer than the {n_least} that would
-  matter.}
-evaluation_changes: In two evaluations with {weights}, {figures}: {why}. The validation curve moves
-  without any training.
-evaluation_depends_on_batch: In two evaluations with different batches and {weights}, {figures}: the
-  output for a window depends on the other windows of its batch, as with batch normalization in
-  training mode. The validation curve moves without any training.
-evaluation_repeats: In two evaluations with {weights}, {n:#validation window} gave identical
-  outputs, bit for bit.
-evaluation_figures: the class of {is_none:none|{n_moved}} of {n:#validation window} changed, and the
-  cross-entropy was {first:.6g} and {second:.6g} nats; outputs differ by up to {largest:.2g}
-
-[untested]
-labels_unpredicted: the fit has no predictions of windows by models that were trained without them
-  > {code}
-labels_few: too few windows were predicted
-  > {code}
-evaluation_untested: there are no validation windows
-  > validation windows
-budget_used_up: not run: the budget was used up
-  > a larger budget
 """
 
 
@@ -639,7 +593,6 @@ MESSAGES = _read(
             _OF_OPEN_QUESTIONS,
             _OTHERS,
             _OF_CAUSES,
-            _OF_TRIALS,
         )
     )
 )

@@ -150,3 +150,10 @@ def _solve_tridiagonal(rows: Doubles) -> Doubles:
         rows[2, sooner] -= upper[sooner] * right[later]
         rows /= own
     return np.asarray(rows[2])
+
+
+def fill_forward(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Replace NaN in (n, n_channels) by the previous value; NaN at the start remains."""
+    known = np.where(np.isnan(values), 0, np.arange(len(values))[:, np.newaxis])
+    filled: NDArray[np.floating] = np.take_along_axis(values, np.maximum.accumulate(known), axis=0)
+    return filled

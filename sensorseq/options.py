@@ -10,12 +10,15 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
 LISTING = (*_WHICH, "sensor_column", "label_column", *CSV_FORM)
 """The options for listing recordings and their labels without reading the samples."""
+LARGE_BYTES = 1 << 25
+"""Arrays of a recording that need more memory than this are stored in the folder `scratch`."""
 
 
 Annotation = Any
@@ -280,6 +283,16 @@ class ReadOptions:
         if isinstance(self.units, Mapping):
             plain = {_without_blanks(name): unit for name, unit in self.units.items()}
             object.__setattr__(self, "units", plain)
+
+    def folder_for(self, n_bytes: int) -> Path | None:
+        """Return the folder for arrays of this size, or None if they are kept in memory.
+
+        Parameters
+        ----------
+        n_bytes : int
+            Size of the arrays.
+        """
+        return None if self.scratch is None or n_bytes <= LARGE_BYTES else Path(self.scratch)
 
     def only(self, *names: str) -> "ReadOptions":
         """Return a copy with only these options; all others have their defaults.

@@ -84,7 +84,7 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def few_features() -> Iterator[None]:
-    """Limit the features in a module's fits, so that probing and compiling take less time."""
+    """Limit the features in a module's fits, so that compiling takes less time."""
     from fits import learn_few_features
 
     with pytest.MonkeyPatch.context() as patch:

@@ -9,8 +9,8 @@ import subprocess
 from checkout import ROOT, tree_of
 
 ORDER = """_lazy errors options _signal numeric < core text windows optimizers < checks
-           sensor_windows messages < io < packets < stamp_repair < recording history html ops
-           < time_names < preprocessing nn gpu_check readers < features sequence datasets
+           sensor_windows messages < io < stamps < recording history html ops
+           < preprocessing nn gpu_check readers < features sequence datasets
            < prediction < training < learners < inspection < diagnosis export < estimator
            < model_selection evaluation prepare adapters bench < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
@@ -19,8 +19,7 @@ TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md 
          setup.py tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 DIAGNOSIS_ORDER = """thresholds log_names defaults < metrics < causes < statements < evidence
-                     < judge logs < report_text < rival_models trials page < probe
-                     < report"""
+                     < judge logs < report_text < rival_models page < report"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage is exported with the splits
 HOME = {  # each library, with prefixes of the paths where it may be imported
     "h5py": ("io/hdf5_file.py", "io/foreign.py"),
@@ -41,8 +40,6 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "ops/",
         "nn/",
         "training/",
-        "diagnosis/trials.py",
-        "diagnosis/probe.py",
         "gpu_check.py",
         "learners/",
         "estimator/",

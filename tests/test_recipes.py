@@ -175,7 +175,7 @@ import csv
 import numpy as np
 
 from sensorseq.readers.columns import Table
-from sensorseq.readers.stamps import seconds_of
+from sensorseq.stamps.read import seconds_of
 
 
 class TabTable(Table):

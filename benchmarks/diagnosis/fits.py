@@ -17,7 +17,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.metrics import mean_noise
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import DivergedError
-from sensorseq.estimator.fit_windows import check_arguments, read_and_scale
+from sensorseq.estimator.fit_windows import check_arguments, hold_out, read_windows, scale_windows
 from sensorseq.prediction.windows import Windows
 
 DEFAULTS = {
@@ -121,7 +121,8 @@ class _FreshWatch:
     def _see(self) -> Any:
         fresh, train = self.parts.fresh, self.parts.train
         arguments = check_arguments(self.classifier.get_params(deep=False))
-        model = read_and_scale(arguments, train.X, train.y, **self.parts.of_fit).model
+        read = read_windows(arguments, train.X, train.y, **self.parts.of_fit)
+        model = scale_windows(arguments, hold_out(arguments, read)).model
         lengths = fresh.lengths
         valid = np.full(len(fresh.X), fresh.X.shape[1]) if lengths is None else lengths
         cropped = Windows(fresh.X, valid).cropped(model.input.max_timesteps, model.input.crop)

@@ -7,8 +7,6 @@ from typing import Any
 from diagnosis.faults import DATA_CHANGES_OF, estimated_s
 from diagnosis.fits import DEFAULTS, FIXED, Settings
 
-from sensorseq.diagnosis.causes import ARGUMENTS_OF
-
 REPAIRED, HELPED, HARMED = 0.05, 0.05, 0.03  # changes of the accuracy on fresh windows
 CALM_NATS = 0.022  # largest movement of a healthy run's loss on fixed training windows
 CALMED = 0.5  # the fraction of the movement that may remain after a repair
@@ -17,6 +15,26 @@ WIDEST, LONGEST_RESET_S = 96, 1.2
 SAME = "the same, another seed"
 ALL_DEFAULTS = "all defaults"
 COSINE = "learning_rate: cosine"
+# The arguments whose reset removes a cause.
+ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
+    "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
+    "optimizer": ("optimizer", "learning_rate", "momentum", "optimizer_params"),
+    "batch_size": ("batch_size",),
+    "gradient_clipping": ("max_grad_norm", "clip_by"),
+    "regularization": (
+        "dropout",
+        "recurrent_dropout",
+        "weight_decay",
+        "l1",
+        "label_smoothing",
+    ),
+    "preprocessing": ("scale",),
+    "weight_init": ("weight_init", "recurrent_init", "forget_bias"),
+    "loss": ("loss", "class_weight"),
+    "model_complexity": ("hidden_size", "num_layers", "pooling", "head_norm"),
+    "sequence_length": ("max_timesteps", "crop"),
+    "early_stopping": ("max_epochs", "restore_best"),
+}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from diagnosis.configuration import ConfigurationGuess, deviations
 from verdict.data import draw
 from verdict.runs import load
 
-from sensorseq.diagnosis.causes import ARGUMENTS_OF, CAUSE_NAMES
+from sensorseq.diagnosis.causes import CAUSE_NAMES
 
 pytestmark = pytest.mark.benchmarks
 SIZES = (120, 50)
@@ -34,7 +34,7 @@ def test_a_fault_changes_only_arguments_of_its_cause(fault):
         assert set(made.settings) == set(made.twin)
         if fault.cause:
             assert changed | of_data
-            assert changed <= set(ARGUMENTS_OF.get(fault.cause, ()))
+            assert changed <= set(resets.ARGUMENTS_OF.get(fault.cause, ()))
             assert of_data <= set(faults.DATA_CHANGES_OF.get(fault.cause, ()))
             assert fault.cause in CAUSE_NAMES
         json.dumps([made.settings, made.change])
@@ -124,7 +124,7 @@ def test_a_reset_changes_arguments_of_one_cause():
     for reset in singles:
         changed = {name for name in full if reset.settings[name] != full[name]}
         assert changed
-        assert changed <= set(ARGUMENTS_OF[reset.cause])
+        assert changed <= set(resets.ARGUMENTS_OF[reset.cause])
     assert len({reset.name for reset in all_resets}) == len(all_resets)
 
 

@@ -81,8 +81,7 @@ class Command:
 
     def start(self, errors, *more):
         """Run the command in a forked process; return its process id."""
-        from sensorseq import cli
-        from sensorseq.io import scratch
+        from sensorseq import cli, options
 
         pid = os.fork()
         if pid:
@@ -93,7 +92,7 @@ class Command:
             os.dup2(file, 2)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             if self.setting == "scratch":
-                scratch.LARGE_BYTES = 1000
+                options.LARGE_BYTES = 1000
             code = cli.run([*self.words, *more])
         finally:
             sys.stderr.flush()

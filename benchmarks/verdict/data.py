@@ -34,7 +34,7 @@ class DrawnParts:
 
     @property
     def of_fit(self) -> dict[str, Any]:
-        """The arguments of `fit` and `probe` in addition to X and y."""
+        """The arguments of `fit` in addition to X and y."""
         return {
             "groups": self.train.groups,
             "lengths": self.train.lengths,

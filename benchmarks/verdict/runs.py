@@ -1,7 +1,7 @@
 """Trains one run of the verdict benchmark, stores its evidence in a file, and reads the file.
 
 The evidence is sufficient to apply every rule again without training. It consists of the history,
-the classifier's facts for its report, the TrainingRecord without snapshots, the inputs of the
+the classifier's facts for its report, the TrainingRecord, the inputs of the
 rivals' rules, and the results on the fresh part after each epoch, which only the oracle sees.
 """
 
@@ -93,7 +93,7 @@ class Evidence:
     facts : dict
         n_val, n_train, n_classes, majority_fraction and best_epoch of the classifier.
     record : TrainingRecord or None
-        The record without snapshots.
+        The record.
     fresh : dict of str to ndarray of shape (E,)
         `accuracy`, `balanced` accuracy, mean `probability` of the true class, `loss` in nats, and
         the `counts` of the classes.
@@ -278,13 +278,7 @@ def _joined_record(records: list[TrainingRecord | None]) -> TrainingRecord | Non
     held = [record for record in records if record is not None]
     if len(held) == 1:
         return first
-    joined = TrainingRecord(
-        **{
-            f.name: getattr(held[-1], f.name)
-            for f in fields(TrainingRecord)
-            if f.name != "snapshots"
-        }
-    )
+    joined = TrainingRecord(**{f.name: getattr(held[-1], f.name) for f in fields(TrainingRecord)})
     starts = np.cumsum([0, *[record.epoch_steps[-1] for record in held[:-1]]])
     steps = [record.epoch_steps[1:] + start for record, start in zip(held, starts, strict=True)]
     joined.epoch_steps = np.concatenate([[0], *steps])
@@ -317,7 +311,7 @@ def save(evidence: Evidence, path: Path) -> None:
             elif isinstance(value, dict):
                 for name, values in value.items():
                     arrays[f"record.{field.name}.{name}"] = values
-            elif field.name != "snapshots" and value is not None:
+            elif value is not None:
                 description["record"][field.name] = value
     arrays["told"] = np.array(json.dumps(description))
     beside = path.with_suffix(f".{os.getpid()}.part")

@@ -2,20 +2,19 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
 
 from sensorseq.cli import options as opt
-from sensorseq.cli import preparation_options as prep
 from sensorseq.cli.app import BAD_INPUT, GATE, command, is_given
 from sensorseq.cli.output import check_output, print_result, progress
 from sensorseq.cli.words import in_options
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
-from sensorseq.options import ReadOptions, split_names
-from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS, read_shares
+from sensorseq.options import ReadOptions
+from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS
 
 
 @command("sensorseq fetch borealtc -o borealtc")
@@ -50,6 +49,7 @@ def fetch(
     "sensorseq inspect logs --html look.html",
     "sensorseq inspect terrain.h5 --leakage",
 )
+@opt.takes_preparation_options(READING_OPTIONS, after="path")
 def inspect(
     context: typer.Context,
     path: Annotated[
@@ -59,27 +59,6 @@ def inspect(
             help="Recording, folder, manifest or (with --html or --leakage) prepared file.",
         ),
     ],
-    # options: READING_OPTIONS
-    files: prep.Files = None,
-    pair: prep.Pair = None,
-    time_column: prep.TimeColumn = None,
-    time_unit: prep.TimeUnit = None,
-    encoding: prep.Encoding = None,
-    delimiter: prep.Delimiter = None,
-    decimal: prep.Decimal = None,
-    no_header: prep.NoHeader = None,
-    names: prep.Names = None,
-    label_column: prep.LabelColumn = None,
-    recording_column: prep.RecordingColumn = None,
-    group_column: prep.GroupColumn = None,
-    sensor_column: prep.SensorColumn = None,
-    labels: prep.Labels = None,
-    exclude: prep.Exclude = None,
-    channels: prep.Channels = None,
-    manifest: prep.Manifest = None,
-    stamps: prep.Stamps = None,
-    sample_rate_hz: prep.SampleRateHz = None,
-    # end of options
     html: Annotated[
         Path | None, Option(metavar="HTML", help="Write a page with a picture of each channel.")
     ] = None,
@@ -93,6 +72,7 @@ def inspect(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
+    **given: Any,
 ) -> None:
     """Describe recordings and their irregularities, or say why they cannot be read.
 
@@ -122,29 +102,7 @@ def inspect(
         if is_prepared:
             description, facts = described.inspect_windows(path, sensor=sensor, progress=advance)
         else:
-            reading = ReadOptions(
-                # options
-                files=files,
-                pair=pair,
-                time_column=time_column,
-                time_unit=time_unit,
-                encoding=encoding,
-                delimiter=delimiter,
-                decimal=decimal,
-                no_header=no_header,
-                names=split_names(names),
-                label_column=label_column,
-                recording_column=recording_column,
-                group_column=group_column,
-                sensor_column=sensor_column,
-                labels=split_names(labels),
-                exclude=split_names(exclude),
-                channels=split_names(channels),
-                manifest=manifest,
-                stamps=stamps,
-                sample_rate_hz=sample_rate_hz,
-                # end of options
-            )
+            reading = ReadOptions(**given)
             description, facts = described.inspect_recordings(
                 path, reading, read_logs=html is not None, progress=advance
             )
@@ -177,50 +135,13 @@ def _inspect_leakage(path: Path, sensor: str | None, as_json: bool) -> None:
     "sensorseq prepare logs --config terrain.toml --balance oversample \\",
     "    -o terrain.h5",
 )
+@opt.takes_preparation_options(OPTIONS, after="output")
 def prepare(
     context: typer.Context,
     source: Annotated[
         str, Argument(metavar="PATH", help="Folder with one folder per class, or a manifest.")
     ],
     output: Annotated[str, Option("--output", "-o", metavar="H5", help="File to write.")],
-    # options: OPTIONS
-    files: prep.Files = None,
-    pair: prep.Pair = None,
-    time_column: prep.TimeColumn = None,
-    time_unit: prep.TimeUnit = None,
-    encoding: prep.Encoding = None,
-    delimiter: prep.Delimiter = None,
-    decimal: prep.Decimal = None,
-    no_header: prep.NoHeader = None,
-    names: prep.Names = None,
-    label_column: prep.LabelColumn = None,
-    recording_column: prep.RecordingColumn = None,
-    group_column: prep.GroupColumn = None,
-    sensor_column: prep.SensorColumn = None,
-    labels: prep.Labels = None,
-    exclude: prep.Exclude = None,
-    channels: prep.Channels = None,
-    manifest: prep.Manifest = None,
-    stamps: prep.Stamps = None,
-    sample_rate_hz: prep.SampleRateHz = None,
-    max_gap_s: prep.MaxGapS = None,
-    derive: prep.Derive = None,
-    window_s: prep.WindowS = None,
-    hop_s: prep.HopS = None,
-    label_rule: prep.LabelRule = None,
-    min_purity: prep.MinPurity = None,
-    short: prep.Short = None,
-    train_hop_s: prep.TrainHopS = None,
-    native_rates: prep.NativeRates = None,
-    slop_s: prep.SlopS = None,
-    missing: prep.Missing = None,
-    split: prep.Split = None,
-    split_by: prep.SplitBy = None,
-    random_state: prep.RandomState = None,
-    normalize: prep.Normalize = None,
-    scale: prep.Scale = None,
-    balance: prep.Balance = None,
-    # end of options
     config: Annotated[
         Path | None, Option(metavar="TOML", help="Configuration file; options override it.")
     ] = None,
@@ -249,6 +170,7 @@ def prepare(
     ] = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
+    **given: Any,
 ) -> None:
     """Turn recordings into one file of windows, split by group.
 
@@ -274,44 +196,7 @@ def prepare(
         summary = make_file(
             source,
             output,
-            # options
-            files=files,
-            pair=pair,
-            time_column=time_column,
-            time_unit=time_unit,
-            encoding=encoding,
-            delimiter=delimiter,
-            decimal=decimal,
-            no_header=no_header,
-            names=split_names(names),
-            label_column=label_column,
-            recording_column=recording_column,
-            group_column=group_column,
-            sensor_column=sensor_column,
-            labels=split_names(labels),
-            exclude=split_names(exclude),
-            channels=split_names(channels),
-            manifest=manifest,
-            stamps=stamps,
-            sample_rate_hz=sample_rate_hz,
-            max_gap_s=max_gap_s,
-            derive=derive,
-            window_s=window_s,
-            hop_s=hop_s,
-            label_rule=label_rule,
-            min_purity=min_purity,
-            short=short,
-            train_hop_s=train_hop_s,
-            native_rates=native_rates,
-            slop_s=slop_s,
-            missing=missing,
-            split=read_shares(split),
-            split_by=split_by,
-            random_state=random_state,
-            normalize=normalize,
-            scale=scale,
-            balance=balance,
-            # end of options
+            **given,
             config=config,
             jobs=jobs,
             engine=engine,

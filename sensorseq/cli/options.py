@@ -1,11 +1,16 @@
 """Options and arguments shared by several commands."""
 
+import functools
+import inspect
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from sensorseq.cli.app import closing
+from sensorseq.options import Option as PreparationOption
+from sensorseq.preprocessing.options import OPTIONS
 
 
 def _skip_checksums(given: bool) -> None:
@@ -55,3 +60,40 @@ Seed = Annotated[
 Report = Annotated[
     Path | None, Option(metavar="HTML", help="Also write an HTML report, readable offline.")
 ]
+
+
+def takes_preparation_options(
+    names: Iterable[str], *, after: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take options of preparation; its help lists them behind the parameter `after`.
+
+    The command receives the values as further keyword arguments.
+    """
+    options = [OPTIONS[name] for name in names if OPTIONS[name].help]
+    added = [_parameter(option) for option in options]
+
+    def with_options(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def called(**values: Any) -> None:
+            for option in options:
+                if option.read is not None:
+                    values[option.name] = option.read(values[option.name])
+            function(**values)
+
+        *own, _ = inspect.signature(function).parameters.values()  # without the last, `**given`
+        at = [parameter.name for parameter in own].index(after) + 1
+        own[at:at] = added
+        called.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]  # for typer
+        return called
+
+    return with_options
+
+
+def _parameter(option: PreparationOption) -> inspect.Parameter:
+    flag = f"{option.flag}/{option.off}" if option.off else option.flag
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=Option(None, flag, metavar=option.metavar, help=option.help),
+        annotation=(option.typed or option.toml) | None,
+    )

@@ -4,18 +4,18 @@ import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from sensorseq.cli import options as opt
-from sensorseq.cli import preparation_options as prep
 from sensorseq.cli.app import command
 from sensorseq.cli.models import load_to_predict
 from sensorseq.cli.output import check_output, print_result, progress, warn
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
-from sensorseq.options import ReadOptions, split_names
+from sensorseq.options import ReadOptions
+from sensorseq.preprocessing.options import READ_AS_IN_TRAINING
 
 
 @command(
@@ -24,22 +24,12 @@ from sensorseq.options import ReadOptions, split_names
     "    --csv spans.csv",
     "sensorseq predict terrain.safetensors new_logs --windows --json",
 )
+@opt.takes_preparation_options(READ_AS_IN_TRAINING, after="recordings")
 def predict(
     model_file: opt.ModelFile,
     recordings: Annotated[
         list[Path], Argument(metavar="RECORDING...", help="Raw files, or folders of raw files.")
     ],
-    # options: READ_AS_IN_TRAINING
-    time_column: prep.TimeColumn = None,
-    time_unit: prep.TimeUnit = None,
-    encoding: prep.Encoding = None,
-    delimiter: prep.Delimiter = None,
-    decimal: prep.Decimal = None,
-    no_header: prep.NoHeader = None,
-    names: prep.Names = None,
-    sample_rate_hz: prep.SampleRateHz = None,
-    label_column: prep.LabelColumn = None,
-    # end of options
     every_window: Annotated[
         bool, Option("--windows", help="Print one line per window instead of per span.")
     ] = False,
@@ -67,6 +57,7 @@ def predict(
     strict: opt.Strict = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
+    **given: Any,
 ) -> None:
     """Classify raw recordings.
 
@@ -94,19 +85,7 @@ def predict(
         raise ArgumentError("--absolute-time applies only to the table of --csv; also give --csv.")
     model = load_to_predict(model_file, strict=strict)
     with progress("predicting", quiet=quiet) as advance:
-        options = ReadOptions(
-            # options
-            time_column=time_column,
-            time_unit=time_unit,
-            encoding=encoding,
-            delimiter=delimiter,
-            decimal=decimal,
-            no_header=no_header,
-            names=split_names(names),
-            sample_rate_hz=sample_rate_hz,
-            label_column=label_column,
-            # end of options
-        )
+        options = ReadOptions(**given)
         predictions = predict_recordings(
             model,
             recordings,

@@ -16,33 +16,7 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.messages import advice_of, text_of
 from sensorseq.optimizers import OPTIMIZERS
 
-# A cause is suspected from the run alone, and proved if training without the cause did better.
-GRADES = ("suspected", "proved")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that need a cause
-# In a normal run, these causes explain a rough curve or describe the data; most are harmless.
-DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One change that was tried, compared with the original run."""
-
-    cause: str  # one of `CAUSE_NAMES`
-    name: str  # what was changed, such as "learning_rate / 4"
-    # Changed arguments and their new values; empty if no argument can make the change.
-    change: Mapping[str, Any]
-    kind: str  # "race" or "inference" (no training); also "snapshot", "init", "replay" in old files
-    outcome: str  # "confirmed", "rejected" or "undecided"
-    sentence: str  # the result, with numbers
-    # Movement of the loss with the change, divided by its movement without the change.
-    noise_ratio: float | None = None
-    raw_change: float | None = None  # loss with the change minus loss without it, in nats
-    curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
-    cost_epochs: float = 0.0  # cost of the trial, in epochs of the run
-    change_error: float | None = None  # standard error of `raw_change` over groups
-    # Validation accuracy with the change minus accuracy without the change, as a fraction.
-    accuracy_change: float | None = None
-    accuracy_error: float | None = None  # standard error of `accuracy_change`
 
 
 @dataclass(frozen=True)
@@ -50,12 +24,11 @@ class Cause:
     """One possible cause of a run's behavior."""
 
     name: str  # one of `CAUSE_NAMES`
-    grade: str  # one of `GRADES`
     evidence: str  # a sentence with the measured values
     finding: str = ""  # direction, such as "too high"; may be empty
     recommendation: Mapping[str, Any] = field(default_factory=dict)
     advice: str = ""  # what to do, in words
-    # Parts of the evidence by source: "data", "arguments", "curve" or "race".
+    # Parts of the evidence by source: "data", "arguments" or "curve".
     sources: Mapping[str, str] = field(default_factory=dict)
     is_minor: bool = False  # True for a finding in the data that rarely does harm; listed last
 
@@ -70,37 +43,11 @@ class Cause:
         return FAMILY_OF.get(self.name, UNKNOWN)
 
 
-@dataclass(frozen=True)
-class NotTested:
-    """A cause that no trial tested."""
-
-    cause: str  # one of `CAUSE_NAMES`
-    reason: str  # why no trial tested the cause
-    would_settle: str = ""  # what would test the cause
-
-
-@dataclass(frozen=True)
-class Probes:
-    """The outcome of repeating a fit with other settings."""
-
-    budget: float  # allowed time, as a multiple of the fit's time
-    cost: float = 0.0  # time actually taken, as a multiple of the fit's time
-    fit_s: float = 0.0
-    probes_s: float = 0.0
-    trials: tuple[Trial, ...] = ()  # in the order in which they were run
-    not_tested: tuple[NotTested, ...] = ()  # the causes without a trial
-    # The adopted settings, as arguments of `set_params`; empty if none were adopted.
-    repair: Mapping[str, Any] = field(default_factory=dict)
-    previous: Mapping[str, Any] = field(default_factory=dict)  # the values that `repair` replaces
-    note: str = ""  # how `repair` was found, or the reason why it is empty
-
-
 def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
     """Return the cause that probably lowers the accuracy of a calm run; None for other runs."""
     if verdict != "normal":
         return None
-    candidates = (c for c in causes if c.grade == "proved" or "arguments" in c.sources)
-    return next(candidates, None)
+    return next((cause for cause in causes if "arguments" in cause.sources), None)
 
 
 def data_fault(causes: Sequence[Cause]) -> Cause | None:
@@ -111,27 +58,6 @@ def data_fault(causes: Sequence[Cause]) -> Cause | None:
 
 
 UNKNOWN = "unknown"
-# The arguments whose reset removes a cause; an argument listed twice belongs to the first cause.
-ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
-    "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
-    "optimizer": ("optimizer", "learning_rate", "momentum", "optimizer_params"),
-    "batch_size": ("batch_size",),
-    "gradient_clipping": ("max_grad_norm", "clip_by"),
-    "regularization": (
-        "dropout",
-        "recurrent_dropout",
-        "weight_decay",
-        "l1",
-        "label_smoothing",
-    ),
-    "preprocessing": ("scale",),
-    "weight_init": ("weight_init", "recurrent_init", "forget_bias"),
-    "loss": ("loss", "class_weight"),
-    "model_complexity": ("hidden_size", "num_layers", "pooling", "head_norm"),
-    "sequence_length": ("max_timesteps", "crop"),
-    "early_stopping": ("max_epochs", "restore_best"),
-}
-OWNER_OF = {name: cause for cause in reversed(tuple(ARGUMENTS_OF)) for name in ARGUMENTS_OF[cause]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,8 +178,8 @@ class Entry:
     """An entry of `TABLE`: a cause, or one direction of a cause, such as "too high"."""
 
     key: str  # the cause, followed by ": " and the direction if there are several
-    # "step", "capacity" (of the network), "data", "start", "stopping" (length of the training) or
-    # "evaluation"; repairs within a family are nearly the same
+    # "step", "capacity" (of the network), "data", "start" or "stopping" (length of the training);
+    # repairs within a family are nearly the same
     family: str
     advice: str = ""  # what to do, in words that fit any framework
     denied_by: str = ""  # verdicts and statement kinds that contradict the cause, space-separated
@@ -371,14 +297,13 @@ TABLE = (
         "Train for fewer epochs, or record more data.",
         denied_by="still_falls no_overfitting",
     ),
-    Entry("evaluation_not_deterministic", "evaluation"),
     Entry(UNKNOWN, UNKNOWN),
 )
 ENTRY = {entry.key: entry for entry in TABLE}
 FAMILY_OF = {entry.cause: entry.family for entry in TABLE}
 CAUSE_NAMES = tuple(FAMILY_OF)
 # the cause that is named if there is no other
-UNCLEAR = Cause(UNKNOWN, "suspected", text_of("cause_unclear"), advice=advice_of("cause_unclear"))
+UNCLEAR = Cause(UNKNOWN, text_of("cause_unclear"), advice=advice_of("cause_unclear"))
 
 
 def usual_rate(arguments: Mapping[str, Any]) -> float:
@@ -485,6 +410,9 @@ def find_causes(
     return with_unknown(merge_causes(data_facts))
 
 
+_OF_OPTIMIZER = ("optimizer", "learning_rate", "momentum", "optimizer_params")
+
+
 def _cause_by_settings(
     key: str, unusual: Sequence[Deviation], arguments: Mapping[str, Any]
 ) -> Cause:
@@ -492,13 +420,13 @@ def _cause_by_settings(
     by_key = [deviation for deviation in unusual if deviation.key == key]
     change = {name: USUAL[name].default for deviation in by_key for name in deviation.arguments}
     if "optimizer" in change:  # parameters of the previous optimizer do not fit the new one
-        usual = {name: USUAL[name].default for name in ARGUMENTS_OF["optimizer"]}
+        usual = {name: USUAL[name].default for name in _OF_OPTIMIZER}
         change = {name: v for name, v in usual.items() if not is_same(arguments.get(name), v)}
     elif "learning_rate" in change:
         change["learning_rate"] = usual_rate(arguments)
     entry, evidence = ENTRY[key], " ".join(deviation.evidence for deviation in by_key)
     sources = {"arguments": evidence}
-    return Cause(entry.cause, "suspected", evidence, entry.finding, change, entry.advice, sources)
+    return Cause(entry.cause, evidence, entry.finding, change, entry.advice, sources)
 
 
 def merge_causes(causes: Iterable[Cause]) -> tuple[Cause, ...]:
@@ -542,7 +470,7 @@ def explain_rough_curve(run: Run) -> tuple[Cause, ...]:
 
 
 def _cause_by_curve(key: str, evidence: str) -> Cause:
-    return Cause(key, "suspected", evidence, advice=ENTRY[key].advice, sources={"curve": evidence})
+    return Cause(key, evidence, advice=ENTRY[key].advice, sources={"curve": evidence})
 
 
 def describe_stuck_windows(run: Run) -> str | None:
@@ -637,8 +565,9 @@ def causes_of(
                     advice = advice_of("scaled_but_far_off")
             is_minor = cause.is_minor and not finding.values.get("severe")
             described = cause.finding.format(**finding.values)
-            named = cause.name, "suspected", finding.text, described
-            causes.append(Cause(*named, change, advice, {"data": finding.text}, is_minor))
+            of_data = {"data": finding.text}
+            named = cause.name, finding.text, described
+            causes.append(Cause(*named, change, advice, of_data, is_minor))
     return sorted(causes, key=lambda cause: cause.is_minor)
 
 

@@ -17,17 +17,15 @@ from markupsafe import Markup
 
 from sensorseq.checks import check_integer_or_none
 from sensorseq.diagnosis import metrics
-from sensorseq.diagnosis.causes import UNKNOWN, Probes, Trial, data_fault, hidden_cause
+from sensorseq.diagnosis.causes import UNKNOWN, data_fault, hidden_cause
 from sensorseq.diagnosis.logs import read_history
 from sensorseq.diagnosis.metrics import Floats, Statistic, check_epoch, read_columns, read_numbers
 from sensorseq.diagnosis.report_text import (
-    GRADES,
     Command,
     NextStep,
     answer_questions,
     banner_words,
     by_share,
-    cost_words,
     describe_accuracy,
     describe_network,
     describe_open_questions,
@@ -42,7 +40,7 @@ from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.history import History
 from sensorseq.html.render import render
-from sensorseq.html.svg import Panel, extremes
+from sensorseq.html.svg import Panel
 from sensorseq.io.atomic import write_whole
 from sensorseq.text import plural
 
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
-_LARGEST = 1e30  # largest value that an axis can span
 _MOST_CROSSES = 60
 
 
@@ -221,12 +218,6 @@ def floats(values: Any) -> Floats:
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
-def drawable(values: Any) -> Floats:
-    """Return a series as floats, with NaN for None and for values too large for any axis."""
-    numbers = floats(values)
-    return np.where(np.abs(numbers) < _LARGEST, numbers, np.nan)
-
-
 # Okabe and Ito's palette is distinguishable for color-blind readers; line styles differ as well.
 _STYLES: Mapping[str, Any] = {
     "train": {"color": "#0072B2", "ls": "--", "lw": 1.4, "markersize": 3},
@@ -355,10 +346,6 @@ def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None)
     )
 
 
-MOST_SETTINGS = 6  # there are colors for this many settings
-_POINTS = 60  # long curves are reduced to the extremes in twice this many intervals
-
-
 @dataclass(frozen=True)
 class Figure:
     """An SVG picture with its title, caption and legend."""
@@ -394,45 +381,6 @@ def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
         " band that contains 95 % of a healthy run's epochs."
     )
     keys = (("measured", "measured"), ("trainband", "a healthy run"))
-    return Figure(Markup(panel.render()), panel.title, words, keys)
-
-
-def draw_trials(trials: Sequence[Trial]) -> Figure | None:
-    """Draw the loss curves of the run and of the first trials in one panel; None without curves."""
-    run = next((curve for trial in trials for curve in trial.curves.get("A", ())), [])
-    drawn = [("run", "the run", drawable(run))] + [
-        (f"c{number}", trial.name, drawable(curve))
-        for number, trial in enumerate(trials[:MOST_SETTINGS])
-        for curve in trial.curves.get("B", ())[:1]
-    ]
-    drawn = [(style, name, curve) for style, name, curve in drawn if np.isfinite(curve).any()]
-    if not drawn:
-        return None
-    values = np.concatenate([curve[np.isfinite(curve)] for *_, curve in drawn])
-    first = drawn[0][2][np.isfinite(drawn[0][2])]
-    # exploding trials must not flatten the other curves
-    usual = float(np.quantile(first, 0.9))
-    spread = usual - float(first.min()) or abs(usual) or 1.0
-    low = float(values.min())
-    top = max(min(float(values.max()), usual + 4 * spread), low)
-    panel = Panel(
-        "Loss by epoch: the run, and other settings",
-        (0.5, max(len(curve) for *_, curve in drawn) + 0.5),
-        padded(np.array([low, top])),
-        x_label="epoch",
-        y_label="loss (nats)",
-    )
-    note_above(panel, values)
-    won = "c0" if trials[0].outcome == "confirmed" else ""
-    for style, _, curve in drawn:
-        keep = extremes(curve, 2 * _POINTS)
-        panel.line(keep + 1.0, curve[keep], f"{style} won" if style == won else style)
-    words = (
-        "Training loss after each epoch, without dropout. Other settings were trained for fewer"
-        " epochs than the run, with compressed schedules; curves of settings that only change the"
-        " end of the run begin at the epoch from which the run was continued."
-    )
-    keys = tuple((style, name) for style, name, _ in drawn)
     return Figure(Markup(panel.render()), panel.title, words, keys)
 
 
@@ -488,7 +436,6 @@ def describe(
     problem, *answers = answer_questions(report, steps)
     still_open = describe_open_questions(report)
     sentences = [text for text in unquoted_texts(report, answers) if text not in still_open]
-    grades = {cause.grade for cause in report.causes}
     return {
         "copied": copied,
         "sizes": describe_sizes(report),
@@ -501,8 +448,6 @@ def describe(
         "n_lead": _N_LEAD,
         "steps": steps,
         "causes": _cards(report, steps, command or set_params_call),
-        "grades": {grade: meaning for grade, meaning in GRADES.items() if grade in grades},
-        "race": None if report.probes is None else _describe_trials(report.probes),
         "curves": draw_curves(
             report.history,
             n_val=report.n_val,
@@ -581,41 +526,6 @@ def _cards(
             }
         )
     return cards
-
-
-def _describe_trials(probes: Probes) -> dict[str, Any]:
-    """Return the settings that were tried: the adopted settings first, then the others by gain."""
-
-    def order(trial: Trial) -> tuple[bool, float]:
-        change = math.inf if trial.raw_change is None else float(trial.raw_change)
-        return trial.outcome != "confirmed", math.inf if math.isnan(change) else change
-
-    tried = sorted((trial for trial in probes.trials if trial.kind == "race"), key=order)
-    words = f"The network was trained with other settings, which took {cost_words(probes)}."
-    if tried:
-        words += " Gains in validation are relative to the run, with one standard error."
-    return {
-        "words": words,
-        "rows": [_trial_row(number, trial) for number, trial in enumerate(tried)],
-        "figure": draw_trials(tried) if tried else None,
-        "others": [trial for trial in probes.trials if trial.kind != "race"],
-        "not_tested": probes.not_tested,
-    }
-
-
-def _trial_row(number: int, trial: Trial) -> dict[str, Any]:
-    style = f"c{number}" if number < MOST_SETTINGS and trial.curves.get("B") else ""
-    row: dict[str, Any] = {"trial": trial, "style": style}
-    if trial.raw_change is None or trial.change_error is None:
-        sentence = trial.sentence.removeprefix(f"{trial.name}: ")
-        return {**row, "sentence": sentence[:1].upper() + sentence[1:]}
-    accuracy, error, ratio = trial.accuracy_change, trial.accuracy_error or 0.0, trial.noise_ratio
-    return {
-        **row,
-        "gain": f"{-trial.raw_change:+.2f} ± {trial.change_error:.2f}",
-        "accuracy": "" if accuracy is None else f"{100 * accuracy:+.1f} ± {100 * error:.1f}",
-        "movement": "" if ratio is None or not math.isfinite(ratio) else f"x{ratio:.2g}",
-    }
 
 
 def _in_units(name: str, value: float, unit: str) -> str:

@@ -5,7 +5,7 @@ import reprlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,9 +23,9 @@ from sensorseq.diagnosis.metrics import (
     read_columns,
     read_numbers,
 )
-from sensorseq.diagnosis.report_text import headline, set_params_call, write_report
+from sensorseq.diagnosis.report_text import headline, write_report
 from sensorseq.diagnosis.statements import ReportContents
-from sensorseq.errors import ArgumentError, warn_caller
+from sensorseq.errors import ArgumentError
 from sensorseq.history import MAX_WATCHED, History, TrainingRecord
 from sensorseq.io.atomic import write_whole
 from sensorseq.text import plain, plural
@@ -33,8 +33,8 @@ from sensorseq.text import plain, plural
 _SAVED: tuple[str, ...]
 _SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")
 _SAVED += ("n_epochs", "n_val", "n_train", "n_classes", "best_epoch", "history", "evidence")
-_SAVED += ("probes", "model")
-_VERSION, _OLDEST = 5, 4
+_SAVED += ("model",)
+_VERSION, _OLDEST = 6, 4
 # limits of a report file, so that its page can be rendered
 _MOST_STATEMENTS, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
 _CONTAINERS: Any = (list, tuple, type({}.values()))
@@ -42,16 +42,6 @@ _CONTAINERS: Any = (list, tuple, type({}.values()))
 
 HistoryLike = Any
 """Anything that `from_history` accepts; `Any` avoids importing Keras and pandas."""
-
-
-class Estimator(Protocol):
-    """A scikit-learn estimator, as returned by `apply`."""
-
-    def fit(self, X: Any, y: Any = None) -> "Estimator":
-        """Train."""
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,16 +77,12 @@ class FluctuationReport(ReportContents):
         Data recorded in addition to the history; not in `to_dict` or pickles.
     columns_read : dict of str to str
         Maps our name for each recognized column to its name in the log. Not part of `to_dict`.
-    probes : Probes or None
-        Results of controlled reruns, if `probe` made the report.
     causes_if_below : tuple of Cause
         For a normal run, the causes to name if the run turns out to be worse than the data allow.
         Not part of `to_dict`.
     model : FeatureChoice or None
         For a fit with features: the members of the model with their weights, and the accuracy of
         the model on windows left out. The verdict is about the curve of the LSTM alone.
-    origin : object or None
-        The fit that this report judges and `probe` repeats. Like `record`, the fit is not stored.
     """
 
     @classmethod
@@ -225,81 +211,6 @@ class FluctuationReport(ReportContents):
 
         return compare_level(report, *read_parts(X, y, X_val, y_val, groups, groups_val))
 
-    def probe(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        *,
-        groups: Any = None,
-        lengths: Any = None,
-        X_val: Any = None,
-        y_val: Any = None,
-        groups_val: Any = None,
-        lengths_val: Any = None,
-        budget: float = 1.0,
-        verbose: int = 1,
-    ) -> "FluctuationReport":
-        """Look for settings that improve the fit, and for the cause of the problem.
-
-        The network is trained again with other settings, side by side and for fewer epochs: with
-        the defaults, and with single changes, such as a lower learning rate. Settings are adopted
-        if the validation loss or accuracy improves by two standard errors (by one for the defaults)
-        and neither gets worse by more than half a standard error. Standard errors are computed over
-        groups. Settings are also adopted if they halve the movement of a fluctuating loss and make
-        neither the loss nor the accuracy worse. If a single change does as well as the adopted
-        settings, the cause that the change removes is proved. If no settings do better, nothing is
-        adopted. The fit itself stays unchanged.
-
-        Parameters
-        ----------
-        X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
-            As given to `fit`. Without validation windows, settings cannot be compared.
-        budget : float, default=1.0
-            Maximum duration, as a multiple of the fit's duration; a fit that took less than a
-            second counts as one second.
-        verbose : int, default=1
-            0 prints nothing.
-
-        Returns
-        -------
-        FluctuationReport
-            A new report, with graded causes and with `probes`.
-
-        Raises
-        ------
-        ArgumentError
-            If this is not the report of a classifier's fit in this process, or a value is out of
-            range.
-        InputError
-            If the data do not match the data of the fit.
-        """
-        from sensorseq.diagnosis.probe import probe_fit  # imports torch
-
-        keywords = {"sample_weight": sample_weight, "groups": groups, "lengths": lengths}
-        keywords |= {"X_val": X_val, "y_val": y_val}
-        keywords |= {"groups_val": groups_val, "lengths_val": lengths_val}
-        return probe_fit(self, X, y, keywords, budget=budget, verbose=verbose)
-
-    def apply(self) -> Estimator:
-        """Return an unfitted estimator with the settings that `probe` adopted.
-
-        Raises an ArgumentError if nothing was probed. If nothing was adopted, the settings are
-        unchanged, and a warning is given.
-        """
-        if self.origin is None and self.probes is not None and self.probes.repair:
-            raise ArgumentError(
-                "apply needs the report of a fit that was made in this process, but this report was"
-                " saved or pickled."
-                f" Apply the repair by hand: {set_params_call(self.probes.repair)}."
-            )
-        if self.probes is None or self.origin is None:
-            raise ArgumentError("apply needs a report from probe: report.probe(X, y).apply().")
-        if not self.probes.repair:
-            warn_caller(f"{self.probes.note} The estimator is returned unchanged.")
-        estimator: Estimator = self.origin.repaired(self.probes.repair)
-        return estimator
-
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for `json.dumps`.
 
@@ -336,7 +247,7 @@ class FluctuationReport(ReportContents):
             )
         kind, version = (description.get(name) for name in ("format", "version"))
         try:
-            if kind != "sensorseq.fluctuation" or version not in (_OLDEST, _VERSION):
+            if kind != "sensorseq.fluctuation" or version not in range(_OLDEST, _VERSION + 1):
                 raise ValueError(f"format {reprlib.repr(kind)}, version {reprlib.repr(version)}")
             description = {"model": None, **description} if version == _OLDEST else description
             saved = {name: description[name] for name in _SAVED}
@@ -351,14 +262,14 @@ class FluctuationReport(ReportContents):
             _ = str(report), repr(report), is_page and report._as_page()
         except Exception as error:  # malformed contents may break any part of the page
             raise ArgumentError(
-                f"this is not a fluctuation report of version {_OLDEST} or {_VERSION}: {error!r}."
+                f"this is not a fluctuation report of version {_OLDEST} to {_VERSION}: {error!r}."
             ) from error
         return report
 
     def __repr__(self) -> str:
         facts = [repr(headline(self).upper()), plural(self.n_epochs, "epoch")]
         if self.causes:
-            facts.append(" ".join(f"{self.causes[0].title} {self.causes[0].grade}".split()))
+            facts.append(f"suspected {' '.join(self.causes[0].title.split())}")
         return f"FluctuationReport({', '.join(facts)})"
 
     def __str__(self) -> str:
@@ -370,7 +281,7 @@ class FluctuationReport(ReportContents):
         return make_fragment(self)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write a page with the verdict, reasons, curves, causes, repair, probes and statistics.
+        """Write a page with the verdict, reasons, curves, causes, repair and statistics.
 
         The file is self-contained and follows the system's light or dark theme.
 

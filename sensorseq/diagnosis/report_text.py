@@ -5,7 +5,7 @@ import re
 import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,6 @@ from sensorseq.diagnosis.causes import (
     TROUBLED,
     UNKNOWN,
     Cause,
-    Probes,
     data_fault,
     hidden_cause,
 )
@@ -28,10 +27,6 @@ Command = Callable[[Mapping[str, Any]], str]  # turns changed arguments into a c
 
 # longest line of code, and the separator of arguments in longer calls
 _LINE, _NEXT = 66, ",\n    "
-GRADES = {
-    "suspected": "suggested by the settings, the curve or the data; not proved",
-    "proved": "the change improves the run by more than chance explains",
-}
 GENERALIZATION = {  # advice for each value of `report.generalization`
     "overfitting": "{keep}Record more groups: more data is the most reliable remedy. Dropout"
     " and weight decay help less.",
@@ -39,9 +34,7 @@ GENERALIZATION = {  # advice for each value of `report.generalization`
 }
 
 FIT_DEFAULTS = "Fit with the default settings, which add features to the network:"
-# Expected gains of untested steps. The frequencies are from benchmarks/bench_diagnosis.py and
-# benchmarks/bench_repair.py.
-UNTESTED = "untested"  # `NextStep.mark` of an untested step
+# Expected gains of untested steps; docs/benchmarks.md has the frequencies (Causes, Repairs).
 UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
 TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
 TOO_FEW = f"Validate in every epoch, and train for {MIN_EPOCHS + 6} epochs or more."
@@ -50,8 +43,8 @@ EXCLUDED = (
     " alone, give --column accuracy=none --column val_accuracy=none; to judge the accuracies alone,"
     " --column loss=none --column val_loss=none (in Python columns={...: None})."
 )
-IN_PYTHON = "To find a repair, fit SensorLSTMClassifier in Python and call report.probe."
-BY_PROBE = "Probing repairs most bad runs, and takes about as long as the fit."
+COMPARE = "Fit the default settings too, and compare held-out accuracy:"
+BY_DEFAULTS = "Most bad runs do better with the defaults."
 UNTRIED_DATA = {
     "overfitting": "Unknown: it depends on the new recordings. Going back to the epoch with the"
     " lowest validation loss rarely gets more windows right.",
@@ -101,24 +94,6 @@ def _toml(value: Any) -> str:
     return str(value) if re.fullmatch(r"[\w./+-]+", str(value)) else literal(value)
 
 
-def _seconds(value: float) -> str:
-    """Format a duration in minutes or seconds."""
-    if not math.isfinite(value):
-        return "an unknown time"
-    if value >= 120:
-        return f"{value / 60:.3g} min"
-    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
-
-
-def cost_words(probes: Probes) -> str:
-    """Describe the time that the probes took, and the time allowed."""
-    cost, budget = (
-        f"{times:.2f}" if math.isfinite(times) else "?" for times in (probes.cost, probes.budget)
-    )
-    took = f"{_seconds(probes.probes_s)}, {cost} times the fit"
-    return f"{took} ({budget} allowed), for {plural(len(probes.trials), 'trial')}"
-
-
 @dataclass(frozen=True)
 class NextStep:
     """One recommended step."""
@@ -126,9 +101,8 @@ class NextStep:
     name: str  # identifies the code of the step on the page
     text: str  # what to do
     gain: str = ""  # the expected gain, if known
-    mark: str = ""  # how certain the step is: a grade, "untested" or empty
+    is_untested: bool = False  # True for a change that follows from an unproved cause
     arguments: Mapping[str, str] = field(default_factory=dict)  # new values as Python source
-    previous: Mapping[str, str] = field(default_factory=dict)  # their old values
     code: str = ""  # Python code for the step
     command: str = ""  # a shell command for the step
 
@@ -138,7 +112,7 @@ def list_steps(report: ReportContents, command: Command | None = None) -> list[N
     repair = _repair(report, command)
     is_about_network = report.network_is_minor and data_fault(report.causes) is None
     steps = [] if repair is None or is_about_network else [repair]
-    if report.level is not None and (report.probes is None or not report.probes.repair):
+    if report.level is not None:
         again = "" if command is None else command({"features": "auto"})
         (level, *_) = of_topic(report.statements, "level")
         points = level.values["accuracy"] - level.values["network"]
@@ -155,18 +129,9 @@ def list_steps(report: ReportContents, command: Command | None = None) -> list[N
         keep = _keep_words(report)
         words = GENERALIZATION[report.generalization].format(keep=keep)
         steps.append(NextStep("generalize", words, UNTRIED_DATA[report.generalization]))
-    if is_about_network or (not steps and not _is_unclear(report)):
-        return steps
-    if report.origin is not None and report.probes is None and command is None:
-        # measured by benchmarks/bench_repair.py
-        better = "; most bad runs do better with the defaults, SensorLSTMClassifier()"
-        is_without = getattr(getattr(report.origin, "estimator", 0), "features", "auto") is None
-        words = "Train with other settings, side by side, to find a repair"
-        words += f"{better if is_without else ''}:"
-        code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
-        steps.append(NextStep("probe", words, BY_PROBE, code=code))
-    elif report.probes is None:
-        steps.append(NextStep("probe", IN_PYTHON, BY_PROBE))
+    # a fit with features already has what makes the defaults better
+    if steps and report.model is None and report.level is None:
+        steps.append(NextStep("compare", COMPARE, BY_DEFAULTS, code=DEFAULTS_CODE))
     return steps
 
 
@@ -181,62 +146,37 @@ def _keep_words(report: ReportContents) -> str:
     if not fell or not np.isfinite(accuracy).any():
         return ""
     best = int(np.where(np.isfinite(accuracy), accuracy, -np.inf).argmax()) + 1
-    how = "" if report.origin is None else " (restore_best=True)"
-    return "" if best == report.best_epoch else f"Keep the weights of epoch {best}{how}. "
+    return "" if best == report.best_epoch else f"Keep the weights of epoch {best}. "
 
 
 def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
-    """Return the step that adopts better settings, or that counters the likeliest cause."""
-    probes = report.probes or Probes(0.0)
-    note, is_any_proved = probes.note, any(cause.grade == "proved" for cause in report.causes)
-    if probes.repair:
-        text = "Use the settings that did better"
-        text += ":" if is_any_proved else "; no single cause is proved:"
-        step = _change(command, probes.repair, text, "proved" if is_any_proved else "")
-        code = f"{step.code}\n# or, using the report:\nbetter = report.apply()"
-        previous = {name: literal(value) for name, value in probes.previous.items()}
-        return replace(step, gain=note, code=code, previous=previous)
+    """Return the step that counters the likeliest cause."""
     hidden = hidden_cause(report.verdict, report.causes)
     first = hidden or next(iter(report.causes), None)
-    is_calm = report.verdict == "normal" and hidden is None
     fault = data_fault(report.causes)
-    if is_calm and fault is not None and not note:
-        return NextStep("change", fault.advice, AFTER_REPAIR)
-    if is_calm or first is None or not (first.recommendation or first.advice):
-        return NextStep("change", f"No change is known to help. {note}") if note else None
-    is_proved, advice = first.grade == "proved", first.advice
-    if first.recommendation:  # a proved cause without adopted settings, or an untested cause
-        text = _capital("The cause is proved." if is_proved else "", note or advice)
-        text = text or "The likeliest cause calls for this:"
-        return _change(command, first.recommendation, text, first.grade if is_proved else UNTESTED)
-    if is_proved:
-        text = _capital("The cause is proved.", advice, note)
-        return NextStep("change", text, "", first.grade)
-    if _is_unclear(report):  # if the cause is unclear, probing comes first
-        can_probe = report.origin is not None and report.probes is None
-        return None if can_probe else NextStep("change", note or advice, UNCLEAR)
-    if report.origin is None:
-        return NextStep("change", _capital(advice), UNTRIED, UNTESTED)
-    text = _capital("No argument of the classifier repairs this.", advice)
-    return NextStep("change", text, UNTRIED)
+    if report.verdict == "normal" and hidden is None:
+        return None if fault is None else NextStep("change", fault.advice, AFTER_REPAIR)
+    if first is None or not (first.recommendation or first.advice):
+        return None
+    if first.recommendation:
+        text = _capital(first.advice) or "The likeliest cause calls for this:"
+        return _change(command, first.recommendation, text)
+    if _is_unclear(report):
+        return NextStep("change", first.advice, UNCLEAR)
+    return NextStep("change", _capital(first.advice), UNTRIED, is_untested=True)
 
 
-def _capital(*sentences: str) -> str:
-    text = " ".join(filter(None, sentences))
+def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _change(
-    command: Command | None, arguments: Mapping[str, Any], text: str, mark: str
-) -> NextStep:
-    """Return a step that sets the arguments that `probe` adopted or that a cause recommends."""
+def _change(command: Command | None, arguments: Mapping[str, Any], text: str) -> NextStep:
+    """Return a step that sets the arguments that a cause recommends."""
     code = set_params_call(arguments)
     if len(code) > _LINE:
         code = f"clf.set_params(\n    {as_keywords(arguments, _NEXT)},\n)"
     new = {name: literal(value) for name, value in arguments.items()}
-    return NextStep(
-        "repair", text, UNTRIED, mark, new, {}, code, command(arguments) if command else ""
-    )
+    return NextStep("repair", text, UNTRIED, True, new, code, command(arguments) if command else "")
 
 
 _GENERALIZATION = {"overfitting": "overfits", "not_generalizing": "does not generalize"}
@@ -466,18 +406,13 @@ def describe_open_questions(report: ReportContents) -> list[str]:
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
         still_open.append(statement_of("running_loss"))
     is_bad = report.verdict in TROUBLED or hidden_cause(report.verdict, report.causes) is not None
-    if is_bad and not any(cause.grade == "proved" for cause in report.causes):
-        if report.probes is not None:
-            still_open.append(statement_of("none_proved", n=len(report.probes.trials)))
-        elif not report.causes:
-            still_open.append(statement_of("none_sought"))
-        else:
-            still_open.append(statement_of("not_tried"))
+    if is_bad:
+        still_open.append(statement_of("not_tried" if report.causes else "none_sought"))
     return [str(statement) for statement in [*still_open, statement_of("one_run")]]
 
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 16, 10
-_TITLE, _GRADE = 44, 10  # column widths
+_TITLE = 60  # longest title of a cause
 _EXPLANATION = "explanation"
 _ON_PAGE = {_EXPLANATION: "findings", "causes": "causes"}
 _WHY = 4  # section with the details of the first findings
@@ -504,7 +439,7 @@ def write_report(
     head = _wrap("FLUCTUATION REPORT   ", describe_sizes(report), most=2, indent=21)
     steps = list_steps(report, command)
     answers = {part.label: part for part in answer_questions(report, steps)}
-    first = " ".join([answers["Step"].text, *(f"({step.mark})" for step in steps[:1] if step.mark)])
+    first = answers["Step"].text + " (untested)" * any(step.is_untested for step in steps[:1])
     problem = _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4))
     best_step = [
         _Block(0, 0, _wrap("Step", first, most=5)),
@@ -582,13 +517,9 @@ def _statement_blocks(report: ReportContents, answers: Iterable[Answer]) -> list
 def _step_blocks(report: ReportContents, steps: Sequence[NextStep]) -> list[_Block]:
     blocks = []
     for number, step in enumerate(steps):
-        mark = f" ({step.mark})" if step.mark else ""
+        mark = " (untested)" * step.is_untested
         lines = _wrap("" if number else "Then", f"{step.text}{mark}")
         blocks.append(_Block(3, 3, [*lines, *_code_lines(step)]))
-    if report.probes is not None:
-        blocks.append(_Block(5, 3, _wrap("Cost", f"probes {cost_words(report.probes)}")))
-        untested = ", ".join(f"{part.cause} ({part.reason})" for part in report.probes.not_tested)
-        blocks += [_Block(9, 3, _wrap("Untested", untested))] if untested else []
     return blocks
 
 
@@ -617,7 +548,7 @@ def _cause_blocks(causes: Iterable[Cause]) -> list[_Block]:
         rank += not is_unknown
         line = " " * _INDENT + "unclear" if is_unknown else _headline(rank, cause)
         if is_first:
-            line = "Cause".ljust(_INDENT) + line[_INDENT:]
+            line = ("Cause" if is_unknown else "Suspected").ljust(_INDENT) + line[_INDENT:]
         blocks.append(_Block(1 if is_first else 4 if rank < 5 else 7, 2, [line], "causes"))
         if is_first and not is_unknown and cause.evidence.split():
             blocks.append(_Block(4, 2, _wrap("", cause.evidence, indent=_INDENT + 2)))
@@ -626,8 +557,7 @@ def _cause_blocks(causes: Iterable[Cause]) -> list[_Block]:
 
 def _headline(rank: int, cause: Cause) -> str:
     title = textwrap.shorten(printable(cause.title), _TITLE, placeholder=" ...") or "?"
-    grade = textwrap.shorten(printable(cause.grade.upper()), _GRADE, placeholder="...")
-    return f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade}"
+    return f"{rank:>{_INDENT + 1}} {title}"
 
 
 def _wrap(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sensorseq.diagnosis.causes import UNKNOWN, Cause, Probes
+from sensorseq.diagnosis.causes import UNKNOWN, Cause
 from sensorseq.diagnosis.metrics import Statistic
 from sensorseq.diagnosis.thresholds import MINOR_SHARE
 from sensorseq.history import TrainingRecord
@@ -69,14 +69,11 @@ class ReportContents:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     record: TrainingRecord | None = None
     columns_read: Mapping[str, str] = field(default_factory=dict)
-    probes: Probes | None = None
     causes_if_below: tuple[Cause, ...] = ()
-    origin: Any = None
     model: FeatureChoice | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # these would add weight snapshots to a pickle
-        return {**self.__dict__, "record": None, "origin": None}
+        return {**self.__dict__, "record": None}  # too large for a pickle
 
     @property
     def explanation(self) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 import copy
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -43,7 +42,6 @@ from sensorseq.estimator.fit_windows import (
     scale_windows,
 )
 from sensorseq.estimator.report import make_report
-from sensorseq.estimator.runner import FitOrigin, copied
 from sensorseq.estimator.saving import (
     Contents,
     imported,
@@ -579,7 +577,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _fit(self, X: Any, y: Any, options: Mapping[str, Any]) -> Trained:
         """Fit, and return the trained model with its histories."""
-        started = time.perf_counter()
         with within_memory(_SMALLER), show_progress(self.verbose) as progress:
             arguments = check_arguments(self.get_params(deep=False), self._earlier())
             data = read_windows(arguments, X, y, **options)
@@ -588,8 +585,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             trained = train_model(arguments, scaled, progress)
             choice = self._choice() if trained.choice is None else trained.choice
             judged = report_fit(arguments, scaled, trained, choice)
-        origin = FitOrigin.of(copied(self), arguments, trained, time.perf_counter() - started)
-        judged = judged._replace(report=replace(judged.report, origin=origin))
         refuse_diverged(arguments, trained, judged)
         self._keep(trained, judged)
         if isinstance(X, str | os.PathLike):  # rows of what was read are not rows of the file

@@ -162,18 +162,17 @@ class ScaledFit:
 
 
 def check_arguments(
-    parameters: Mapping[str, Any], earlier: TrainedModel | None = None, entropy: int | None = None
+    parameters: Mapping[str, Any], earlier: TrainedModel | None = None
 ) -> FitArguments:
     """Check all arguments of an estimator before doing any work.
 
-    `earlier` is the model that the fit continues; `entropy` is given to repeat an earlier fit.
+    `earlier` is the model that the fit continues.
     """
     check_refit(parameters["features"], parameters["refit"], parameters["warm_start"])
     config = check_parameters(parameters)
     check_patch(parameters["patch"])
     n_models = parameters["n_models"]
-    if entropy is None:
-        entropy = draw_entropy(parameters["random_state"])
+    entropy = draw_entropy(parameters["random_state"])
     # in this order, so that the first of several networks gets the same seeds as a single network
     split_seed, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * n_models)
     member_seeds = list(zip(streams[::2], streams[1::2], strict=True))
@@ -192,12 +191,6 @@ def check_arguments(
     dtype: torch.dtype = getattr(torch, parameters["dtype"])
     resolved = resolve_device(wanted, hidden_size=parameters["hidden_size"], dtype=dtype)
     return FitArguments(parameters, config, resolved, entropy, split_seed, member_seeds, earlier)
-
-
-def read_and_scale(arguments: FitArguments, X: Any, y: Any, **options: Any) -> ScaledFit:
-    """Read the windows of a fit, hold some of them out, and scale them."""
-    data = hold_out(arguments, read_windows(arguments, X, y, **options))
-    return scale_windows(arguments, data)
 
 
 # 1. Read windows

@@ -40,11 +40,12 @@ from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.readers.find import check_labels, left_out_classes
 from sensorseq.readers.robot_logs import list_topics
-from sensorseq.readers.stamps import describe_clock
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, suffix_of
 from sensorseq.readers.topics import Topic
-from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period, sample_rate_of
+from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.sensor_windows import have_numbers
+from sensorseq.stamps.period import GAP_PERIODS, sample_period
+from sensorseq.stamps.read import describe_clock
 from sensorseq.text import listed
 from sensorseq.windows import PARTS, WindowSet
 

@@ -29,13 +29,13 @@ from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOpti
 from sensorseq.readers import RecordingSource, digest_source
 from sensorseq.readers.annotations import as_label_studio
 from sensorseq.readers.find import check_form_is_used
-from sensorseq.readers.stamps import clock_of, date_of, describe_clock
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sensor_windows import UNNAMED, AnyWindows, have_numbers, sets_of
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.smoothing import Smooth
 from sensorseq.sequence.timeline import Span, spans_as_csv
+from sensorseq.stamps.read import clock_of, date_of, describe_clock
 from sensorseq.text import plain
 
 if TYPE_CHECKING:  # so that torch is not imported
@@ -203,11 +203,11 @@ def predict_recordings(
                 outside,
                 source.rows is not None,
                 begins_s,
-                date_of(recording),
+                date_of(recording.attributes, recording.timestamps_s),
                 timeline,
                 measure(recording) if with_facts else None,
                 recording.label_spans,
-                clock_of(recording),
+                clock_of(recording.attributes),
             )
         )
     if progress is not None:
@@ -281,7 +281,9 @@ def _windows(
 
 def _unused(recording: Recording, by_name: ReadOptions) -> Iterator[str]:
     """Yield the reasons why options that were given have no effect on a recording."""
-    if by_name.sample_rate_hz is not None and "sample_rate_hz" not in clock_of(recording):
+    if by_name.sample_rate_hz is not None and "sample_rate_hz" not in clock_of(
+        recording.attributes
+    ):
         yield "sample_rate_hz is not used, because the recording has timestamps."
     if by_name.label_column is not None and not recording.label_spans:
         yield f"the recording has no labels in column {by_name.label_column!r}."

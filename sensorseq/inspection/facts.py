@@ -11,7 +11,8 @@ from sensorseq.prediction.outside import Floats
 from sensorseq.preprocessing.held import HELD, kind_of_slow
 from sensorseq.preprocessing.odd_scales import mean_spectrum, measure_scales
 from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
-from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period
+from sensorseq.recording import Channel, Recording
+from sensorseq.stamps.period import GAP_PERIODS, sample_period
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 N_BINS = 80  # number of time bins in a plot

@@ -19,7 +19,7 @@ from sensorseq.prediction.outside import Floats
 from sensorseq.preprocessing.odd_scales import odd_sizes
 from sensorseq.preprocessing.odd_values import OddValues, find_odd_values
 from sensorseq.readers.columns import as_label
-from sensorseq.readers.stamps import odd_rates
+from sensorseq.stamps.read import odd_rates
 from sensorseq.text import listed
 
 # The limits were chosen on borealtc and simulated recordings, both with and without planted faults.

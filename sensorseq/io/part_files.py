@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import SensorseqError
 from sensorseq.io.atomic import locking, permissions_of, replacing
+from sensorseq.io.blocks import blocks
 from sensorseq.io.hdf5_file import cannot_write
 from sensorseq.io.remote import list_folder, local_copy, make_folder, remove
-from sensorseq.io.scratch import blocks
 
 _SUFFIX = ".part"
 _BLOCK_BYTES = 1 << 20  # number of bytes read at a time to verify a part

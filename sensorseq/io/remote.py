@@ -30,12 +30,12 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
     `url` may also be the URL of a single file, whose local path is then yielded. A single CSV file,
     and CSV files with the given names, are downloaded with their contents.
     """
-    with _scratch() as scratch:
+    with _temporary_folder() as temporary:
         with _file_system(url, RecordingError) as (files, remote_path):
             is_file = files.isfile(remote_path)
             root = files._parent(remote_path) if is_file else remote_path.rstrip("/")
             wanted = {f"{root}/{name}" for name in contents} | ({remote_path} if is_file else set())
-            folder = scratch / (Path(root).name or "root")
+            folder = temporary / (Path(root).name or "root")
             is_table = is_file and remote_path.lower().endswith(".csv")  # may be a manifest
             names = files.find(root) if is_table or not is_file else [remote_path]
             # Object stores may represent a folder as an empty object with the folder's name.
@@ -56,7 +56,7 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
 @contextmanager
 def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
     """Yield a folder with copies of the named files below a URL; remove the folder at the end."""
-    with _scratch() as folder:
+    with _temporary_folder() as folder:
         for name in names:
             local = folder / name
             local.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def local_copy(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield Path(path)
         return
     url = os.fspath(path)
-    with _scratch() as folder, _naming(folder, url.rpartition("/")[0]):
+    with _temporary_folder() as folder, _naming(folder, url.rpartition("/")[0]):
         copy = folder / url.rpartition("/")[2]
         with _file_system(url, PreparedFileError) as (files, remote_path):
             if files.isfile(remote_path):
@@ -131,7 +131,7 @@ def _file_system(url: str, kind: type[InputError]) -> Iterator[tuple[Any, str]]:
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def _temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sensorseq-") as folder:
         yield Path(folder)
 

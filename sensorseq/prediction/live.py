@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SignalError, did_you_mean, repeated
 from sensorseq.prediction.stream import DecisionStream
-from sensorseq.recording import COMMENTS, UNITS, column_names
+from sensorseq.recording import COMMENTS, column_names
+from sensorseq.stamps.names import UNITS, unit_in_name, usual_time_names
 from sensorseq.text import listed, parse_number
-from sensorseq.time_names import unit_in_name, usual_time_names
 
 FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # largest number of bytes read at a time

@@ -14,11 +14,11 @@ from sensorseq.prediction.inputs import Input
 from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import refuse_normalized
-from sensorseq.preprocessing.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.resample import StreamResampler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.windows.cut import first_on_clock, start_on_clock, window_start
 from sensorseq.recording import Channel
+from sensorseq.stamps.live import EvenSamples, LiveClock
 
 CLOCK_DIGITS = 9  # decimal places of seconds; further digits are rounding errors
 _SAME_RATE = 1e-3  # relative difference from the model's rate up to which nothing is resampled

@@ -87,10 +87,10 @@ def _make_part_at(path: Path, task: PartTask) -> tuple[Facts, bool]:
 
 
 def read_recording(
-    source: RecordingSource, options: PreparationOptions, scratch: Path, *, salvage: bool
+    source: RecordingSource, options: PreparationOptions, folder: Path, *, salvage: bool
 ) -> Recording:
     """Read a recording; only the reading options are used."""
-    return read_source(source, replace(options, salvage=salvage, scratch=scratch))
+    return read_source(source, replace(options, salvage=salvage, scratch=folder))
 
 
 def digests_of(source: RecordingSource) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, with_changes
 from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
-from sensorseq.stamp_repair import STAMPS
+from sensorseq.stamps.repair import STAMPS
 
 # Fields that describe the run instead of the file.
 _RUN_FIELDS = ("path", "n_reused", "size_bytes", "action", "changes")

@@ -52,7 +52,7 @@ from sensorseq.preprocessing.preparation import (
 from sensorseq.preprocessing.steps.derive import DerivedSteps, channel_rates, derive_steps
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.find import check_labels
-from sensorseq.readers.stamps import describe_clock, odd_rates
+from sensorseq.stamps.read import describe_clock, odd_rates
 from sensorseq.windows import WindowSet
 
 Progress = Callable[[str, int, int], None]

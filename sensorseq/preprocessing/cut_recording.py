@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
-from sensorseq.io.scratch import blocks, count_where
+from sensorseq.io.blocks import blocks, count_where
 from sensorseq.preprocessing.cutting import describe_cut
 from sensorseq.preprocessing.odd_scales import ScaleFacts, measure_scales
 from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values

@@ -17,7 +17,7 @@ from sensorseq.errors import (
     noting,
     within_memory,
 )
-from sensorseq.io.scratch import is_finite
+from sensorseq.io.blocks import is_finite
 from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_engine
 from sensorseq.preprocessing.regrid import bridging_gap_s, valid_rows
@@ -30,7 +30,8 @@ from sensorseq.preprocessing.windows.cut import (
     window_recordings,
     window_samples,
 )
-from sensorseq.recording import SAME_PERIOD, Recording, sample_period, sample_rate_of, time_covered
+from sensorseq.recording import Recording, sample_rate_of, time_covered
+from sensorseq.stamps.period import SAME_PERIOD, sample_period
 from sensorseq.windows import WindowSet
 
 MOST_UPSAMPLED = 95.0  # larger ratios of the new rate to the old rate suggest a wrong unit of time

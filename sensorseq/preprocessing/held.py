@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import warn_caller
-from sensorseq.io.scratch import Rows, blocks, is_finite
+from sensorseq.io.blocks import Rows, blocks, is_finite
+from sensorseq.numeric import fill_forward
 from sensorseq.preprocessing.regrid import valid_rows
 from sensorseq.recording import Recording
 from sensorseq.text import listed
@@ -83,10 +84,3 @@ def hold(recording: Recording, names: Sequence[str]) -> Recording:
         last = block[-1:, columns]
         rows.append(block)
     return replace(recording, values=rows.as_array())
-
-
-def fill_forward(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Replace NaN in (n, n_channels) by the previous value; NaN at the start remains."""
-    known = np.where(np.isnan(values), 0, np.arange(len(values))[:, np.newaxis])
-    filled: NDArray[np.floating] = np.take_along_axis(values, np.maximum.accumulate(known), axis=0)
-    return filled

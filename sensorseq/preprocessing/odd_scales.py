@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
-from sensorseq.io.scratch import release
-from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording, sample_rate_of
+from sensorseq.io.blocks import release
+from sensorseq.recording import Recording, sample_rate_of
+from sensorseq.stamps.names import UNITS
+from sensorseq.stamps.period import PLAUSIBLE_HZ
 
 Floats = NDArray[np.float64]
 

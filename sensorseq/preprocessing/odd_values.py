@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.io.scratch import release
+from sensorseq.io.blocks import release
 from sensorseq.messages import ODD_VALUES
 from sensorseq.preprocessing.held import kinds_of_slow
 from sensorseq.preprocessing.odd_scales import (

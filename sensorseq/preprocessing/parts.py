@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import WindowError
-from sensorseq.io.scratch import Rows, folder_of
+from sensorseq.io.blocks import Rows, folder_of
 from sensorseq.windows import WindowSet
 
 TRAINING = "train_"

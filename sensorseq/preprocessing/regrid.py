@@ -12,22 +12,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import as_float, check_rate, check_signal
 from sensorseq.errors import SignalError
-from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, map_blocks, rows_where
+from sensorseq.io.blocks import Rows, blocks, count_where, is_finite, map_blocks, rows_where
 from sensorseq.numeric import interpolate_cubic
-from sensorseq.packets import decimal_step_s
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     change_rate_in_blocks,
     check_engine,
 )
-from sensorseq.recording import (
+from sensorseq.stamps.packets import decimal_step_s
+from sensorseq.stamps.period import (
     GAP_PERIODS,
     SAME_PERIOD,
     resolution_s,
     roundest_rate,
     sample_period,
 )
-from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
+from sensorseq.stamps.repair import BY_HAND, check_stamps_are_finite, plan_repair
 
 FILLED_PERIODS = 1.75  # a longer step between timestamps means missing samples, not jitter
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise

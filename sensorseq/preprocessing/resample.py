@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq._signal import all_finite
 from sensorseq.checks import check_integer, check_rate, check_signal
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
-from sensorseq.io.scratch import blocks, even_stamps, folder_of, is_finite
+from sensorseq.io.blocks import blocks, folder_of, is_finite
 from sensorseq.preprocessing.held import hold, kinds_of_slow
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
@@ -21,6 +21,7 @@ from sensorseq.preprocessing.polyphase import (
 )
 from sensorseq.preprocessing.regrid import LATE, regrid, regrid_pieces
 from sensorseq.recording import Recording
+from sensorseq.stamps.period import even_stamps
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 

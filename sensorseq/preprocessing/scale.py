@@ -18,7 +18,7 @@ from sensorseq.errors import (
     did_you_mean,
     refusing,
 )
-from sensorseq.io.scratch import Rows, blocks, evenly_drawn
+from sensorseq.io.blocks import Rows, blocks, evenly_drawn
 from sensorseq.numeric import normal_quantile, normal_share
 from sensorseq.preprocessing.steps.base import check_complete
 from sensorseq.recording import Recording

@@ -12,9 +12,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from sensorseq.errors import RecordingError, refusing
-from sensorseq.readers.stamps import clock_of, date_of
 from sensorseq.readers.suffixes import suffix_of
-from sensorseq.recording import UNITS, LabelSpan, Recording, sample_period
+from sensorseq.recording import LabelSpan, Recording
+from sensorseq.stamps.names import UNITS
+from sensorseq.stamps.period import sample_period
+from sensorseq.stamps.read import clock_of, date_of
 from sensorseq.text import parse_number
 
 PER_RECORDING = "{recording}"
@@ -215,7 +217,7 @@ def on_clock(
         If a span is outside the recording.
     """
     spans = tuple(spans)
-    t, (ticks, origin_s) = recording.timestamps_s, _ticks_and_origin(clock_of(recording))
+    t, (ticks, origin_s) = recording.timestamps_s, _ticks_and_origin(clock_of(recording.attributes))
     times = np.array([[span.start_s, span.end_s] for span in spans])
     period_s = sample_period(t) if len(t) > 1 else 1.0
     as_dates = times / UNITS["ms"] - origin_s
@@ -227,7 +229,7 @@ def on_clock(
             "rows": np.interp(times, np.arange(len(t)), t, right=np.inf),
         }[span_clock]
     ]
-    if span_clock == "stamps" and date_of(recording):
+    if span_clock == "stamps" and date_of(recording.attributes, recording.timestamps_s):
         candidates.append(as_dates)
     for seconds in candidates:
         if t[0] - period_s <= seconds.min() and seconds.max() <= t[-1] + 2 * period_s:

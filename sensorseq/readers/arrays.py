@@ -31,10 +31,10 @@ from sensorseq.readers.columns import (
 )
 from sensorseq.readers.edge_impulse import read_acquisition
 from sensorseq.readers.mat5 import read_mat5
-from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.readers.suffixes import ACQUISITION_SUFFIXES
 from sensorseq.readers.topics import Topic
 from sensorseq.recording import Recording, column_names
+from sensorseq.stamps.read import Stamps, seconds_of
 from sensorseq.text import listed
 
 _Arrays = dict[str, NDArray[Any]]

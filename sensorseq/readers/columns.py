@@ -16,11 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
-from sensorseq.io.scratch import (
+from sensorseq.io.blocks import (
     Rows,
     blocks,
     count_where,
-    even_stamps,
     folder_of,
     is_finite,
     is_stored,
@@ -34,25 +33,22 @@ from sensorseq.readers.interleaved import (
     names_sensors,
 )
 from sensorseq.readers.join import join_sensors, own_clocks
-from sensorseq.readers.stamps import (
-    TIME_OF_DAY,
-    Stamps,
-    add_dates,
-    days_in,
-    join_parts,
-)
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.readers.text_columns import TextColumn
-from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording, sample_period
-from sensorseq.stamp_repair import StampRepair, plan_repair
-from sensorseq.text import listed
-from sensorseq.time_names import (
+from sensorseq.recording import Channel, LabelSpan, Recording
+from sensorseq.stamps.names import (
+    TIME_COLUMNS,
+    UNITS,
     date_and_time,
     is_time_name,
     may_be_time,
     time_parts,
     usual_time_names,
 )
+from sensorseq.stamps.period import even_stamps, sample_period
+from sensorseq.stamps.read import TIME_OF_DAY, Stamps, add_dates, days_in, join_parts
+from sensorseq.stamps.repair import StampRepair, plan_repair
+from sensorseq.text import listed
 
 NumberColumns = dict[str, NDArray[np.float64] | None]  # None for a column without numbers
 

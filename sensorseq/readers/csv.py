@@ -19,9 +19,9 @@ import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
-from sensorseq.checks import check_unpacked
+from sensorseq.checks import check_unpacked, nul_bytes
 from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
-from sensorseq.io.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
+from sensorseq.io.blocks import Rows, append_bytes, release_mapped, temporary_file
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.columns import (
     CodedLabels,
@@ -33,11 +33,12 @@ from sensorseq.readers.columns import (
     read_recording,
     stamps_of_rows,
 )
-from sensorseq.readers.stamps import EXACT, Stamps, seconds_of, stored_time_unit
-from sensorseq.readers.text_columns import DateTexts, TextColumn, is_date, nul_bytes
-from sensorseq.recording import COMMENTS, UNITS, Recording, column_names
+from sensorseq.readers.text_columns import TextColumn
+from sensorseq.recording import COMMENTS, Recording, column_names
+from sensorseq.stamps.dates import DateTexts, is_date
+from sensorseq.stamps.names import UNITS, is_time_name, unit_in_name, usual_time_names
+from sensorseq.stamps.read import EXACT, Stamps, seconds_of, stored_time_unit
 from sensorseq.text import listed, parse_number
-from sensorseq.time_names import is_time_name, unit_in_name, usual_time_names
 
 
 class CsvFormat(NamedTuple):
@@ -133,7 +134,7 @@ def read_csv(
         The file; if its name ends in ``.gz``, the file is decompressed.
     options : ReadOptions, optional
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `encoding`, `delimiter`,
-        `decimal`, `no_header`, `names`, `sample_rate_hz` and `scratch` are used.
+        `decimal`, `no_header`, `names` and `sample_rate_hz` are used.
     recording_id : str, optional
         By default, the file's name without suffixes.
     group, label : str, optional
@@ -171,18 +172,16 @@ def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
 
 
 class CsvTable(Table):
-    """A table whose text is in memory, or on disk if it is large and there is a scratch folder."""
+    """A table whose text is in memory, or on disk if it is large and there is a folder for it."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path, self._form = path, CsvFormat.of(options).check()
-        self._folder: Path | None = None
         self._time, self._decimal = options.time_column, self._form.decimal or "."
         self._text: bytes | mmap.mmap
         try:
             zipped = path.suffix == ".gz"
             size = path.stat().st_size * (_GZIP_RATIO if zipped else 1)
-            if options.scratch is not None:
-                self._folder = folder_for(size, Path(options.scratch))
+            self._folder = options.folder_for(size)
             if self._folder:
                 self._text = _mapped(path, self._folder)
             else:

@@ -15,7 +15,7 @@ from sensorseq.checks import check_unpacked
 from sensorseq.errors import EnvironmentProblemError, RecordingError, refusing
 from sensorseq.readers.columns import RATE
 from sensorseq.recording import column_names
-from sensorseq.time_names import is_time_name
+from sensorseq.stamps.names import is_time_name
 
 LABELS = "info.labels"
 """Name of the file with the labels of an exported dataset, in the dataset's folder."""

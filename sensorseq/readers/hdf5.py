@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.io import foreign
-from sensorseq.io.scratch import Rows, blocks, even_stamps, folder_for
+from sensorseq.io.blocks import Rows, blocks
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.columns import (
     RATE,
@@ -29,11 +29,12 @@ from sensorseq.readers.columns import (
     table_of,
     texts_of_numbers,
 )
-from sensorseq.readers.stamps import Stamps, seconds_of, stored_time_unit
 from sensorseq.readers.text_columns import numbers_of_texts
 from sensorseq.recording import Recording
+from sensorseq.stamps.names import is_time_name
+from sensorseq.stamps.period import even_stamps
+from sensorseq.stamps.read import Stamps, seconds_of, stored_time_unit
 from sensorseq.text import listed
-from sensorseq.time_names import is_time_name
 
 _DEEPEST = 16  # maximum nesting depth of groups
 
@@ -70,8 +71,8 @@ def read_hdf5(
     path, recording_id, group, label
         As in `read_csv`.
     options : ReadOptions, optional
-        `channels`, `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `sample_rate_hz`
-        and `scratch` are used.
+        `channels`, `time_column`, `time_unit`, `units`, `stamps`, `label_column` and
+        `sample_rate_hz` are used.
 
     Raises
     ------
@@ -103,8 +104,7 @@ class _Hdf5Table(Table):
     """The datasets of a file by path, without outer groups that contain only one group."""
 
     def __init__(self, path: Path, file: foreign.Hdf5Group, options: ReadOptions) -> None:
-        self._scratch = None if options.scratch is None else Path(options.scratch)
-        self._channels = options.channels
+        self._options = options
         holder, rate_hz = file, _rate(path, file, None)
         while not holder.datasets and len(groups := holder.groups) == 1:
             (holder,) = groups.values()
@@ -133,9 +133,11 @@ class _Hdf5Table(Table):
                 self._place[column] = name, at
             if entry.dataset.ndim == 1 and (unit := _unit(entry.dataset)):
                 units[name.strip()] = unit
-        if not holder.datasets and self._channels is None:
+        if not holder.datasets and self._options.channels is None:
             _check_one_recording(path, list(located), list(self._place))
-        chosen = [self._place[name][0] for name in self._channels or () if name in self._place]
+        chosen = [
+            self._place[name][0] for name in self._options.channels or () if name in self._place
+        ]
         rates = {located[name].rate_hz for name in chosen or located}
         self._rates_hz = sorted(rate for rate in rates if rate is not None)
         super().__init__(path, self._place, units)
@@ -182,7 +184,7 @@ class _Hdf5Table(Table):
         if time_name in ("", RATE):
             columns = self._numbers(wanted or self.names, None)
             n_samples = max((len(v) for v in columns.values() if v is not None), default=0)
-            folder = folder_for(8 * n_samples, self._scratch)
+            folder = options.folder_for(8 * n_samples)
             rate_hz = float(options.sample_rate_hz or 1) if not time_name else self._rates_hz[0]
             facts = {} if time_name else {"sample_rate_hz": rate_hz}
             stamps = Stamps(even_stamps(0.0, rate_hz, n_samples, folder), facts)
@@ -236,7 +238,7 @@ class _Hdf5Table(Table):
             elif dataset.dtype.kind in "fiub":
                 if path not in tables:
                     packing = _Packing.of(self.path, path, dataset)
-                    table = _values(dataset, np.float64, self._scratch, packing)
+                    table = _values(dataset, np.float64, self._options, packing)
                     tables[path] = table if self._upright[path] else table.T
                 values = tables[path] if tables[path].ndim == 1 else tables[path][:, at]
                 columns[name] = None if is_missing(values) else values
@@ -269,7 +271,7 @@ class _Hdf5Table(Table):
         n_samples, folder = self._n_samples(first), located[first].folder
         unequal = [name for name in numeric if self._n_samples(name) != n_samples]
         for name in unequal:
-            if self._channels is not None or located[name].folder == folder:
+            if self._options.channels is not None or located[name].folder == folder:
                 short, long = sorted((name, first), key=self._n_samples)
                 raise RecordingError(
                     f"{self.path}: {short!r} has {self._n_samples(short)} samples, but {long!r} has"
@@ -288,7 +290,7 @@ class _Hdf5Table(Table):
             stored_unit = stored_time_unit(self.path, name, _unit(dataset))
         if dataset.size == max(dataset.shape) and dataset.dtype.kind in "iu" and packing.is_plain:
             # Floats cannot represent nanoseconds since 1970.
-            ticks = _values(dataset, dataset.dtype, self._scratch, _Packing())
+            ticks = _values(dataset, dataset.dtype, self._options, _Packing())
             if not packing.is_missing(ticks).any():
                 return seconds_of(self.path, name, ticks, time_unit, stored_unit)
         if numbers is None and dataset.ndim == 1 and dataset.is_text:
@@ -416,10 +418,10 @@ def _columns_of(path: Path, name: str, entry: _LocatedDataset, *, upright: bool)
 
 
 def _values(
-    dataset: Any, dtype: DTypeLike, scratch: Path | None, packing: _Packing
+    dataset: Any, dtype: DTypeLike, options: ReadOptions, packing: _Packing
 ) -> NDArray[Any]:
     """Return the numbers of a dataset in memory or, if there are many, on disk."""
-    folder = folder_for(8 * dataset.size, scratch)
+    folder = options.folder_for(8 * dataset.size)
     is_line = dataset.size == max(dataset.shape)
     if folder is None or (is_line and dataset.ndim > 1):
         values = np.asarray(packing.unpacked(dataset[()]), dtype)

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
-from sensorseq.io.scratch import Rows, folder_of, map_blocks, release
-from sensorseq.readers.stamps import Stamps, clock_of, n_filled, seconds_of
+from sensorseq.io.blocks import Rows, folder_of, map_blocks, release
 from sensorseq.recording import Channel, Recording
-from sensorseq.time_names import may_be_time
+from sensorseq.stamps.names import may_be_time
+from sensorseq.stamps.read import Stamps, clock_of, n_filled, seconds_of
 
 _SAMPLES = ("timestamps_s", "values")
 _ROWS = 1 << 16  # number of rows joined at a time
@@ -197,13 +197,13 @@ def _side_by_side(
 
 def _on_one_clock(recordings: Sequence[Recording]) -> list[Recording]:
     """Shift the timestamps of all recordings to a common origin."""
-    start_ns = min(clock_of(recording).get("origin_ns", 0) for recording in recordings)
+    start_ns = min(clock_of(recording.attributes).get("origin_ns", 0) for recording in recordings)
     return [from_origin(recording, start_ns) for recording in recordings]
 
 
 def from_origin(recording: Recording, origin_ns: int) -> Recording:
     """Shift the timestamps so that they count from `origin_ns`; 0 means the clock's own origin."""
-    clock = clock_of(recording)
+    clock = clock_of(recording.attributes)
     shift_ns = clock.pop("origin_ns", 0) - origin_ns
     if not shift_ns:
         return recording

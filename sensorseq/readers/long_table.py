@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sensorseq.checks import refuse_stray
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import Table, as_label, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
@@ -24,7 +25,7 @@ from sensorseq.readers.parquet import (
     opened,
     without_blanks,
 )
-from sensorseq.readers.text_columns import TextColumn, refuse_stray
+from sensorseq.readers.text_columns import TextColumn
 from sensorseq.text import parse_number
 
 _FEW_ROW_GROUPS = 4  # a recording is read separately if it is in at most this many row groups

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import EnvironmentProblemError, OutputError, RecordingError
-from sensorseq.io.scratch import Rows, folder_for
+from sensorseq.io.blocks import Rows
+from sensorseq.options import ReadOptions
 from sensorseq.readers.columns import CodedLabels, NumberColumns
 from sensorseq.readers.topics import TopicArrays
 from sensorseq.recording import column_names
@@ -49,9 +50,8 @@ _FEW_ROWS = 4096  # number of rows from which a group's rate is determined for a
 def read_mdf(
     paths: list[Path],
     channels: Sequence[str] | None,
+    options: ReadOptions,
     *,
-    label_column: str | None = None,
-    scratch: Path | None = None,
     is_listing: bool = False,
 ) -> list[TopicArrays]:
     """Return the channel groups in one file that contain the requested channels.
@@ -88,7 +88,7 @@ def read_mdf(
                 path, file, index, name, [master, *(place for place, _ in wanted.values())]
             )
             try:
-                topic = _read_group(path, file, index, name, wanted, most, label_column, scratch)
+                topic = _read_group(path, file, index, name, wanted, most, options)
             except (OutputError, RecordingError):
                 raise
             except Exception as error:  # asammdf may raise any exception for damaged bytes
@@ -312,11 +312,10 @@ def _read_group(
     name: str,
     wanted: dict[str, tuple[int, str]],
     n_rows: int,
-    label_column: str | None,
-    scratch: Path | None,
+    options: ReadOptions,
 ) -> TopicArrays:
-    group = file.groups[index]
-    folder = folder_for(8 * n_rows * (len(wanted) + 1), scratch)
+    group, label_column = file.groups[index], options.label_column
+    folder = options.folder_for(8 * n_rows * (len(wanted) + 1))
     times = Rows(folder, np.float64)
     numbers: dict[str, Rows] = {}
     codes, texts = Rows(folder, np.int32), dict[str, int]()

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import RecordingError, repeated
-from sensorseq.io.scratch import Rows, folder_for
+from sensorseq.io.blocks import Rows
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.columns import (
     CodedLabels,
@@ -27,9 +27,10 @@ from sensorseq.readers.columns import (
     stamps_of_rows,
     texts_of_numbers,
 )
-from sensorseq.readers.stamps import Stamps, seconds_of
-from sensorseq.readers.text_columns import DateTexts, TextColumn
+from sensorseq.readers.text_columns import TextColumn
 from sensorseq.recording import Recording, column_names
+from sensorseq.stamps.dates import DateTexts
+from sensorseq.stamps.read import Stamps, seconds_of
 
 # Maximum length of lists that become channels; longer lists are images or spectra.
 MOST_PLACES = 512
@@ -58,8 +59,8 @@ def read_parquet(
     path, recording_id, group, label
         As in `read_csv`.
     options : ReadOptions, optional
-        `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `sample_rate_hz` and
-        `scratch` are used.
+        `time_column`, `time_unit`, `units`, `stamps`, `label_column` and `sample_rate_hz`
+        are used.
 
     Raises
     ------
@@ -184,14 +185,13 @@ class ArrowTable(Table):
 
 
 def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
-    """Open a Parquet file; a large file stays on disk if a scratch folder is given."""
+    """Open a Parquet file; a large file stays on disk if there is a folder for its values."""
     with opened(path) as file:
         names = names_in(path, file)
         n_bytes = check_size(path, file)
-        scratch = None if options.scratch is None else Path(options.scratch)
         fields = zip(names, file.schema_arrow, strict=True)
         schema = pa.schema([field.with_name(name) for name, field in fields])
-        stored = _StoredTable(path, list(names), schema, folder_for(n_bytes, scratch), names)
+        stored = _StoredTable(path, list(names), schema, options.folder_for(n_bytes), names)
     return ArrowTable(path, stored)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
-from sensorseq.io.scratch import count_where
+from sensorseq.io.blocks import count_where
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.columns import (
     CodedLabels,
@@ -40,11 +40,11 @@ from sensorseq.readers.columns import (
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.mdf import read_mdf
 from sensorseq.readers.ros_checks import check_database, check_definition, check_type
-from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.suffixes import MDF_SUFFIXES, STORED_LOG_SUFFIXES, suffix_of
 from sensorseq.readers.topics import MOST_ELEMENTS, TIMES, Topic, TopicArrays, rate_of
 from sensorseq.readers.ulog import read_ulog
 from sensorseq.recording import LabelSpan, Recording
+from sensorseq.stamps.read import Stamps
 from sensorseq.text import listed
 
 _ELEMENT = re.compile(r"\[\d+\]")
@@ -219,9 +219,9 @@ def read_robot_log(
     path : Path or sequence of Path
         The file, or the files of a split bag in order.
     options : ReadOptions, optional
-        `channels`, `time_column`, `stamps`, `label_column`, `salvage` and `scratch` (for MDF files)
-        are used. By default, all numbers in the messages of each topic are channels, including the
-        elements of arrays of up to 64 numbers.
+        `channels`, `time_column`, `stamps`, `label_column` and `salvage` are used. By default, all
+        numbers in the messages of each topic are channels, including the elements of arrays of up
+        to 64 numbers.
     recording_id, group, label
         As in `Recording`.
 
@@ -338,7 +338,8 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
 
 def _list_arrays(paths: list[Path], channels: Sequence[str] | None) -> list[Topic]:
     if suffix_of(paths[0]) in MDF_SUFFIXES:
-        return [topic.listed() for topic in read_mdf(paths, channels, is_listing=True)]
+        groups = read_mdf(paths, channels, ReadOptions(), is_listing=True)
+        return [topic.listed() for topic in groups]
     topics = [topic.listed() for topic in read_ulog(paths, channels, MOST_ELEMENTS)]
     return [t for t in topics if channels is None or set(t.channels).intersection(channels)]
 
@@ -400,8 +401,7 @@ def _read_arrays(
     if options.time_column == TIMES[0]:
         raise RecordingError(f"{where}: this kind of log has no {TIMES[0]}; remove time_column.")
     if suffix_of(where) in MDF_SUFFIXES:
-        scratch = None if options.scratch is None else Path(options.scratch)
-        stored = read_mdf(paths, wanted, label_column=label, scratch=scratch)
+        stored = read_mdf(paths, wanted, options)
     else:
         stored = read_ulog(paths, wanted, MOST_ELEMENTS, salvage=salvage)
     topics = []

@@ -33,8 +33,9 @@ from sensorseq.readers.robot_logs import (
     read_robot_log_timestamps,
 )
 from sensorseq.readers.suffixes import TABLES, known_suffix_of
-from sensorseq.recording import Channel, Recording, sample_period
-from sensorseq.time_names import time_parts
+from sensorseq.recording import Channel, Recording
+from sensorseq.stamps.names import time_parts
+from sensorseq.stamps.period import sample_period
 
 
 @contextmanager
@@ -60,8 +61,8 @@ def read_source(
     source : RecordingSource
         A recording listed by `find_recordings`.
     options : ReadOptions, optional
-        `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `channels`, `salvage`,
-        `scratch` and `sample_rate_hz` are used; the format of CSV files is stored in the source.
+        `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `channels`, `salvage`
+        and `sample_rate_hz` are used; the format of CSV files is stored in the source.
         With several sensors, the counts of repaired stamps are totals over all files. Robot logs
         and files of arrays are read into memory.
     """
@@ -157,7 +158,7 @@ def read_source_rate(
     ----------
     source : RecordingSource
     options : ReadOptions, optional
-        `time_column`, `time_unit`, `stamps`, `channels`, `salvage` and `scratch` are used. In a
+        `time_column`, `time_unit`, `stamps`, `channels` and `salvage` are used. In a
         robot log, each topic has its own rate, and only the topics of the channels are considered.
     """
     options = as_options(options)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.readers.columns import CodedLabels, NumberColumns
-from sensorseq.recording import sample_period
+from sensorseq.stamps.period import sample_period
 
 TIMES = ("header.stamp", "log_time")
 """Sources of a message's time: the stamp from its sender, or the time when it was logged."""

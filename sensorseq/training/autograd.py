@@ -2,7 +2,6 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -102,11 +101,6 @@ class AutogradSteps:
         penalized = loss + l1 * l1_penalty(self._module) if l1 else loss
         penalized.backward()
         return loss, (outputs.argmax(dim=1) == batch.target).sum()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the optimizer and of the average."""
-        average = None if self.average is None else self.average.state_dict()
-        return {"optimizer": self.optimizer.state_dict(), "average": average}
 
 
 def _weigh(losses: Tensor, weight: Tensor | None) -> Tensor:

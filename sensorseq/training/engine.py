@@ -37,7 +37,7 @@ from sensorseq.training.randomness import (
     integer_seed,
     isolated_torch_rng,
 )
-from sensorseq.training.recorder import Recorder, Start
+from sensorseq.training.recorder import Recorder
 from sensorseq.training.stopping import BestEpoch, ModuleWeights
 from sensorseq.training.streamed_data import StreamedData
 
@@ -88,7 +88,6 @@ def train_network(
     engine: str = "autograd",
     refresh: Callable[[int], Any] | None = None,
     recorder: Recorder | None = None,
-    start: Start | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -124,8 +123,6 @@ def train_network(
     recorder : Recorder, optional
         A new recorder for the run; None records only the history. Recording does not change the
         weights.
-    start : Start, optional
-        The state of another run to start from; its weights replace the weights of `module`.
 
     Returns
     -------
@@ -153,7 +150,6 @@ def train_network(
         engine=engine,
         refresh=refresh,
         recorder=recorder,
-        start=start,
     )
     result = job.run()
     if result.error is not None:
@@ -179,7 +175,6 @@ class TrainingJob:
     engine: str = "auto"
     refresh: Callable[[int], Any] | None = None
     recorder: Recorder | None = None
-    start: Start | None = None
 
     def choose_engine(self) -> EngineChoice:
         """Return the engine for the run; raise an `ArgumentError` if the run is not possible."""
@@ -233,8 +228,6 @@ class TrainingRun:
         config, train = job.config, job.train
         order_seed, crop_seed, dropout_seed = seeds
         self.module = job.module
-        if job.start is not None:
-            job.start.load_module(self.module)
         self.device = next(self.module.parameters()).device
         self.train = train.to(self.device)
         self.validation = None if job.validation is None else job.validation.to(self.device)
@@ -255,9 +248,7 @@ class TrainingRun:
         self.dropout_seed = integer_seed(dropout_seed)
         self.choice, self.is_alone = choice, is_alone
         self.refresh = job.refresh
-        self.start = job.start
         self.n_steps = 0
-        self.first_epoch = 0  # number of epochs before the start of the history
         self.schedule = Schedule(config, n_batches)
         self.best = BestEpoch(config, has_validation=self.validation is not None)
         self.history = History()
@@ -268,24 +259,12 @@ class TrainingRun:
         self.has_ended = False
         self.result: TrainingResult | None = None
         self.recorder = job.recorder
-        if self.start is not None:
-            self._go_on_from(self.start)
         self._begin_record()
-
-    def _go_on_from(self, start: Start) -> None:
-        self.n_steps, self.first_epoch = start.snapshot.step, start.snapshot.epoch
-        self.schedule = start.make_schedule(self.batches.n_batches)
-        self.best.load_state_dict(start.snapshot.state["best"])
 
     def _begin_record(self) -> None:
         if self.recorder is not None:
             self.recorder.begin(
-                self.config,
-                self.train,
-                self.validation,
-                self.losses_of,
-                self.device,
-                is_alone=self.is_alone,
+                self.config, self.train, self.validation, self.losses_of, self.device
             )
 
     def use_autograd(self) -> AutogradSteps:
@@ -294,8 +273,6 @@ class TrainingRun:
             self.autograd = AutogradSteps(
                 self.module, self.config, self.losses_of, self.dropout_seed
             )
-            if self.start is not None:
-                self.start.load_optimizer(self.autograd.optimizer, self.autograd.average)
         return self.autograd
 
     def notify(self, hook: str, argument: Any) -> bool:
@@ -348,22 +325,6 @@ class TrainingRun:
             return "early_stopping"
         return "max_epochs" if len(self.history) >= self.config.n_epochs else None
 
-    def keep_snapshot(self) -> None:
-        """Store the current state in the recorder if a snapshot is due."""
-        if self.recorder is not None:
-            self.recorder.keep_snapshot(len(self.history), self.n_steps, self.state_dict)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state after an epoch; a `Start` can continue from this state."""
-        state = {
-            "module": self.module.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "best": self.best.state_dict(),
-        }
-        if self.native is not None:
-            return state | {"native": self.native.state_dict()}
-        return state if self.autograd is None else state | self.autograd.state_dict()
-
     def averaged_weights(self) -> AbstractContextManager[None]:
         """Return a context manager within which the module has the weights that are validated."""
         return nullcontext() if self.autograd is None else self.autograd.averaged_weights()
@@ -371,7 +332,7 @@ class TrainingRun:
     def refresh_windows(self) -> None:
         """If the training windows change in each epoch, load those of the next epoch."""
         if self.refresh is not None:  # in place, so that the native engine sees the change
-            self.train.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
+            self.train.refresh(self.refresh(len(self.history) + 1))
 
     def train_epoch(self) -> dict[str, float]:
         """Run the steps of an epoch with autograd; return the training part's history columns."""
@@ -452,8 +413,6 @@ class Training:
             run.native, run.weights = self.native, self.native.weights[model]
             if isinstance(run.train, TrainingData):
                 run.train = self.native.data[model]
-            if run.start is not None:
-                run.start.load_model(self.native.trainer, model)
 
     def train(self) -> None:
         """Train until every run has ended and has a result."""
@@ -480,8 +439,6 @@ class Training:
             run.module.eval()
             run.notify("on_fit_begin", run.config)
         self._end_failed()
-        for run in self.runs:
-            run.keep_snapshot()
 
     @contextmanager
     def _ending_all(self) -> Iterator[None]:
@@ -558,8 +515,6 @@ class Training:
         """Process the results of a run's epoch, and finish the run if it has ended."""
         with run.averaged_weights():
             ended_by = run.end_epoch(row, duration_s)
-        if ended_by != "diverged":
-            run.keep_snapshot()
         if ended_by is not None:
             self.finish(run, ended_by)
 

@@ -42,15 +42,6 @@ def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> L
     return partial(reference.window_losses, loss=loss, label_smoothing=label_smoothing)
 
 
-def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> float:
-    """Return the factor that scales a loss so that uniform guessing costs ln K nats."""
-    if loss == "cross_entropy":
-        return 1.0
-    guess = torch.zeros(1, n_classes, dtype=torch.float64)
-    loss_of_guess = make_loss(loss, label_smoothing)(guess, torch.zeros(1, dtype=torch.int64))
-    return math.log(n_classes) / float(loss_of_guess)
-
-
 def _checked(loss: Callable[..., Any]) -> LossFunction:
     def per_window(outputs: Tensor, target: Tensor) -> Tensor:
         value = loss(outputs, target)

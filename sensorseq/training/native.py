@@ -4,7 +4,6 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from operator import mul
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.choice import training_gap_here
 from sensorseq.ops.train_epoch import (
-    HYPER_COLUMNS,
     MAX_LAYERS,
     EpochTrainer,
     NetworkLayout,
@@ -344,20 +342,3 @@ class NativeEpochs:
         self._first_rows = self._first_rows[list(models)]
         for place, weights in enumerate(self.weights):
             weights.move(self.trainer, place)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the first model, without its module."""
-        trainer = self.trainer
-        state: dict[str, Any] = {
-            "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
-            "step_count": trainer.step_count,
-        }
-        if trainer.average is not None:  # without an average, the module has the weights
-            state |= {"parameters": trainer.parameters, "average": trainer.average}
-        return state
-
-    def _used_rows(self) -> list[int]:
-        """Return the indices of the optimizer's state rows that may be nonzero."""
-        hyper = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
-        needed = NATIVE_STATES[self.trainer.optimizer].values()
-        return [row for row, name in enumerate(needed) if not name or hyper[name] != 0.0]

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -98,22 +98,7 @@ def optimizer_options(config: TrainingConfig) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in parameters.items()} | of_config
 
 
-class Stateful:
-    """A base class whose state consists of the attributes named in `_kept`."""
-
-    _kept: tuple[str, ...] = ()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state that `load_state_dict` restores."""
-        return {name.removeprefix("_"): getattr(self, name) for name in self._kept}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the state from `state_dict`."""
-        for name in self._kept:
-            setattr(self, name, state[name.removeprefix("_")])
-
-
-class Schedule(Stateful):
+class Schedule:
     """The learning rate of each step.
 
     - ``constant``: always `learning_rate`.
@@ -128,8 +113,6 @@ class Schedule(Stateful):
     With the first three schedules, the rate rises linearly during the first `warmup_epochs`.
     `count_epochs` gives the length of the run.
     """
-
-    _kept = ("_plateau_scale", "_n_stale")
 
     def __init__(self, config: TrainingConfig, steps_per_epoch: int) -> None:
         self._config = config
@@ -183,18 +166,3 @@ def l1_penalty(module: torch.nn.Module) -> Tensor:
     """Return the sum of the absolute weights, excluding all one-dimensional parameters."""
     weights = [p for p in module.parameters() if p.ndim >= 2]
     return torch.stack([weight.abs().sum() for weight in weights]).sum()
-
-
-def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Load a state dict without changing the dtypes of its tensors.
-
-    torch would cast values that an optimizer keeps in a different dtype (such as `mu_product` of
-    NAdam) to the dtype of the parameter, and training would continue in a different precision.
-    """
-    optimizer.load_state_dict(dict(state))
-    parameters = [part for group in optimizer.param_groups for part in group["params"]]
-    for number, parameter in enumerate(parameters):
-        loaded = optimizer.state[parameter] if number in state["state"] else {}
-        for name, value in state["state"].get(number, {}).items():
-            if isinstance(value, Tensor) and loaded[name].dtype != value.dtype:
-                loaded[name] = value.to(loaded[name].device)

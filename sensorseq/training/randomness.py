@@ -1,7 +1,6 @@
 """Independent random streams from one seed, without changing torch's global generator."""
 
 import os
-import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,18 +87,3 @@ class CounterDropout:
         """Return `values` times the mask of `site` in this step."""
         mask = dropout_mask(self._seed, self.step, site, values.shape, probability)
         return values * torch.from_numpy(mask).to(values)
-
-
-@contextmanager
-def isolated_generators(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators of torch, numpy and Python in a block; restore their state after it."""
-    # a custom module may draw from numpy's global generator
-    of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    random.seed(seed)
-    try:
-        with isolated_torch_rng(seed, device):
-            yield
-    finally:
-        np.random.set_state(of_numpy)  # noqa: NPY002
-        random.setstate(of_python)

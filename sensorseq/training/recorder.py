@@ -1,10 +1,9 @@
-"""Record a run without changing a bit of its results, and start a run from one of its snapshots."""
+"""Record a run without changing a bit of its results."""
 
 import copy
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import wraps
@@ -14,22 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from sensorseq.history import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
-from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, EpochTrainer, StepStatistics
+from sensorseq.history import MAX_WATCHED, STEP_NAMES, TrainingRecord
+from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
 from sensorseq.training.batches import TrainingData, center_windows
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.evaluation import LossFunction, evaluate
-from sensorseq.training.optim import Schedule, cosine_between, load_exactly
-from sensorseq.training.stopping import ModuleWeights, WeightAverage, float_parts
+from sensorseq.training.stopping import ModuleWeights, float_parts
 from sensorseq.training.streamed_data import StreamedData
 
 # The fixed subset has one training window in 20, but at least 32 and at most 256 windows.
 FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256
 AVERAGE_DECAY = 0.9
-# A snapshot is taken after each eighth of the run; the initial snapshot and the last four are kept.
-N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -71,15 +66,11 @@ class Recorder:
     - If windows are streamed from their file, there is no fixed subset of the training windows, no
       `averaged_loss` and no `train_margin`.
     - With a custom loss, there is no fixed subset.
-    - If the subset is given as `fixed`, there are no `fixed_rows`.
-    - If runs are trained side by side, there are no snapshots.
     """
 
-    def __init__(self, *, fixed: TrainingData | None = None, keeps_snapshots: bool = True) -> None:
+    def __init__(self) -> None:
         self.duration_s = 0.0
         self.fixed: TrainingData | None = None
-        self._given_fixed = fixed
-        self._keeps_snapshots = keeps_snapshots
 
     @_timed
     def begin(
@@ -89,25 +80,16 @@ class Recorder:
         validation: TrainingData | StreamedData | None,
         losses_of: LossFunction,
         device: torch.device,
-        *,
-        is_alone: bool,
     ) -> None:
-        """Choose the measurements for a run that is about to start, alone or with other runs."""
-        self._keeps_snapshots &= is_alone
+        """Choose the measurements for a run that is about to start."""
         self._losses_of = losses_of
-        self._snapshot_every = max(1, math.ceil(config.n_epochs / SNAPSHOT_SHARE))
-        self._first_snapshot: list[Snapshot] = []
-        self._snapshots: deque[Snapshot] = deque(maxlen=N_SNAPSHOTS)
         self._n_classes = config.n_outputs
         self.notes_margins = isinstance(train, TrainingData)
         self._train = _Followed(train.target if self.notes_margins else None)
         self._val = _Followed(None if validation is None else validation.target)
         self._fixed_rows = np.zeros(0, np.int64)
         # A custom loss may count calls or draw random numbers, so do not make additional calls.
-        is_own_loss = callable(config.loss)
-        if self._given_fixed is not None and not is_own_loss:
-            self.fixed = self._given_fixed
-        elif isinstance(train, TrainingData) and not is_own_loss:
+        if isinstance(train, TrainingData) and not callable(config.loss):
             n = len(train)
             size = min(n, max(FIXED_LEAST, min(n // FIXED_SHARE, FIXED_MOST)))
             self._fixed_rows = spread_rows(n, size)
@@ -232,15 +214,6 @@ class Recorder:
             getattr(done, name).extend(parts)
         self._now = self._new_epoch()
 
-    @_timed
-    def keep_snapshot(
-        self, n_epochs: int, n_steps: int, get_state: Callable[[], Mapping[str, Any]]
-    ) -> None:
-        """Store the state before the first step and at regular intervals, if snapshots are kept."""
-        if self._keeps_snapshots and not n_epochs % self._snapshot_every:
-            snapshot = Snapshot(n_epochs, n_steps, _copied(get_state()))
-            (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
-
     def _widths(self) -> dict[str, tuple[int, Any]]:
         """Return each array's number of columns if no epoch is recorded, and the array's dtype."""
         return {
@@ -288,7 +261,6 @@ class Recorder:
             train_rows=self._train.rows,
             train_target=self._train.target,
             train_margin=joined["train_margin"][:n_epochs],
-            snapshots=[*self._first_snapshot, *self._snapshots],
             duration_s=self.duration_s,
         )
 
@@ -298,13 +270,13 @@ class Recorder:
         """Return the loss on the fixed windows with the weights averaged over the epochs."""
         if self._average is None or self.fixed is None:
             return math.nan
-        scratch = copy.deepcopy(module)
-        parts = float_parts(scratch)
+        averaged = copy.deepcopy(module)
+        parts = float_parts(averaged)
         for part, mean in zip(
             parts, self._average.split([part.numel() for part in parts]), strict=True
         ):
             part.copy_(mean.view_as(part))
-        return evaluate(scratch, self.fixed, self._losses_of)[0]
+        return evaluate(averaged, self.fixed, self._losses_of)[0]
 
 
 _is_recording = True
@@ -378,81 +350,6 @@ def _variances(losses: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray
     with np.errstate(invalid="ignore"):  # variances of non-finite losses are meant to be NaN
         mean = np.add.reduceat(losses, starts) / sizes
         return np.asarray(np.add.reduceat((losses - np.repeat(mean, sizes)) ** 2, starts) / sizes)
-
-
-def _copied(state: Any) -> Any:
-    if isinstance(state, Tensor):
-        return state.detach().to("cpu", copy=True)
-    if isinstance(state, Mapping):
-        return {key: _copied(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(_copied(value) for value in state)
-    return state
-
-
-# Start a run from a snapshot
-
-DECAY_END = 0.01  # fraction of the rate at the end of the decay
-
-
-class FallingRates(Schedule):
-    """The scheduled learning rates after a snapshot, times a half cosine that falls to 1 %."""
-
-    def __init__(
-        self, config: TrainingConfig, steps_per_epoch: int, first_step: int, n_steps: int
-    ) -> None:
-        super().__init__(config, steps_per_epoch)
-        self._first_step, self._n_falling = first_step, n_steps
-
-    def learning_rate(self, step: int) -> float:
-        """Return the learning rate of step `step`, counted as in the earlier run."""
-        done = min(1.0, (step - self._first_step) / self._n_falling)
-        return cosine_between(1.0, DECAY_END, done) * super().learning_rate(step)
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """A snapshot from which a new run starts, with the windows in a different order.
-
-    The weights, the optimizer and the schedule come from the `snapshot` of an earlier run, which
-    used `config` and `steps_per_epoch`. Over `n_epochs`, a half cosine lowers the learning rates to
-    1 % of the scheduled rates.
-    """
-
-    snapshot: Snapshot
-    config: TrainingConfig
-    steps_per_epoch: int
-    n_epochs: int
-
-    def load_module(self, module: nn.Module) -> None:
-        """Load the weights into a module before a trainer copies them."""
-        module.load_state_dict(self.snapshot.state["module"])
-
-    def make_schedule(self, n_batches: int) -> Schedule:
-        """Return the schedule of a run with this number of batches per epoch."""
-        first_step = self.snapshot.step
-        n_falling = self.n_epochs * n_batches
-        schedule = FallingRates(self.config, self.steps_per_epoch, first_step, n_falling)
-        schedule.load_state_dict(self.snapshot.state["schedule"])
-        return schedule
-
-    def load_optimizer(self, optimizer: Optimizer, average: WeightAverage | None) -> None:
-        """Load the state into the optimizer and the weight average of a run with autograd."""
-        state = copy.deepcopy(self.snapshot.state)  # torch would not copy the tensors
-        load_exactly(optimizer, state["optimizer"])
-        if average is not None:
-            average.load_state_dict(state["average"])
-
-    @torch.no_grad()
-    def load_model(self, trainer: EpochTrainer, model: int) -> None:
-        """Load the optimizer's state and the step count into one model of a native trainer."""
-        native = self.snapshot.state["native"]
-        for row, values in native["optimizer"].items():
-            trainer.state[model, row].copy_(values)
-        trainer.step_count[model] = native["step_count"].reshape(-1)[0]
-        if trainer.average is not None:
-            trainer.parameters[model].copy_(native["parameters"][0])
-            trainer.average[model].copy_(native["average"][0])
 
 
 def rerun_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:

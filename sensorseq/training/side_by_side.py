@@ -7,10 +7,9 @@ handles its own order of windows, learning rates, best weights and early stoppin
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,63 +36,45 @@ STACKED_BYTES = 4 * 1024**2
 STEP_PRODUCTS = 4e9  # maximum multiplications per thread in a step of a group: about 0.1 s
 
 
-def train_side_by_side(
-    jobs: Sequence[TrainingJob],
-    *,
-    return_errors: bool = False,
-) -> list[Any]:
+def train_side_by_side(jobs: Sequence[TrainingJob]) -> list[TrainingResult | None]:
     """Train the modules of all jobs in place, many at a time; return results in job order.
 
     The weights, history and best epoch of each job are bit for bit the same as if `train_network`
     trained this job alone, except that `duration_s` is the duration of an epoch of all runs divided
     by the number of runs. Jobs that the native engine does not support are trained one by one.
 
-    With `return_errors`, an error that ends a job is returned instead of the job's result. An
-    interrupt ends all runs in training, each with its best weights; the result of a job that has
+    An interrupt ends all runs in training, each with its best weights; the result of a job that has
     not started is None.
     """
-    results: list[Any] = [None] * len(jobs)
-
-    def attempt(place: int, work: Callable[[], Any]) -> Any:
-        try:
-            return work()
-        except Exception as error:
-            if not return_errors:
-                raise
-            results[place] = error
-            return None
-
+    results: list[TrainingResult | None] = [None] * len(jobs)
     moved: dict[Hashable, TrainingData] = {}
     groups: dict[Hashable, dict[TrainingRun, int]] = {}
     alone = []
     for place, job in enumerate(jobs):
-        run = attempt(place, partial(_begin, job, moved))
+        run = _begin(job, moved)
         if run is not None:
             groups.setdefault(_kind(run), {})[run] = place
-        elif results[place] is None:
+        else:
             alone.append(place)
 
     def is_over() -> bool:
-        ended = (result for result in results if isinstance(result, TrainingResult))
-        return any(result.ended_by == "interrupted" for result in ended)
+        return any(result.ended_by == "interrupted" for result in results if result is not None)
 
     for places in groups.values():
         for runs in _in_portions(places):
             if is_over():
                 break
-            group = SideBySide(runs, return_errors=return_errors)
+            group = SideBySide(runs)
             with isolated_torch_rng(group.runs[0].dropout_seed, group.runs[0].device):
                 group.train()
             for run in runs:
-                results[places[run]] = group.errors.get(run, run.result)
+                results[places[run]] = run.result
     for place in alone:
         if is_over():
             break
-        result = attempt(place, jobs[place].run)
-        if result is not None:
-            if result.error is not None and not return_errors:
-                raise result.error
-            results[place] = result
+        result = results[place] = jobs[place].run()
+        if result.error is not None:
+            raise result.error
     return results
 
 
@@ -199,13 +180,9 @@ def _in_portions(runs: Iterable[TrainingRun]) -> Iterator[list[TrainingRun]]:
 
 
 class SideBySide(Training):
-    """Trains runs that are models of one trainer, and evaluates them together.
+    """Trains runs that are models of one trainer, and evaluates them together."""
 
-    With `return_errors`, the error that ends a run is in `errors`, or in the run's result if a
-    callback raised it.
-    """
-
-    def __init__(self, runs: Sequence[TrainingRun], *, return_errors: bool) -> None:
+    def __init__(self, runs: Sequence[TrainingRun]) -> None:
         fixed: dict[Hashable, TrainingData | None] = {}
         for run in runs:  # runs with the same windows share one copy of them
             if run.recorder is not None:
@@ -213,8 +190,6 @@ class SideBySide(Training):
                 run.recorder.fixed = fixed.setdefault(identity, run.recorder.fixed)
         # A thread takes the next model when it has finished one, so the longest runs come first.
         super().__init__(sorted(runs, key=lambda run: -run.batches.n_batches))
-        self.errors: dict[TrainingRun, Exception] = {}
-        self._return_errors = return_errors
         self._arrange()
 
     def _arrange(self) -> None:
@@ -253,20 +228,10 @@ class SideBySide(Training):
                 assert recorder is not None
                 recorder.note_fixed(*scores)
 
-    def end_epoch(self, run: TrainingRun, row: dict[str, float], duration_s: float) -> None:
-        """Process a run's epoch; with `return_errors`, an error ends only this run."""
-        try:
-            super().end_epoch(run, row, duration_s)
-        except Exception as error:
-            if not self._return_errors:
-                raise
-            run.has_ended = True
-            self.errors[run] = error
-
     def finish(self, run: TrainingRun, ended_by: str) -> None:
-        """Finish a run; raise a callback's error unless errors are returned."""
+        """Finish a run; raise the error of a callback."""
         super().finish(run, ended_by)
-        if run.callbacks.error is not None and not self._return_errors:
+        if run.callbacks.error is not None:
             raise run.callbacks.error
 
     def leave_ended(self) -> None:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.optim import Stateful
 
 
 class WeightAverage:
@@ -43,17 +42,6 @@ class WeightAverage:
         for parameter, stored in zip(self._parameters, self._stored, strict=True):
             parameter.copy_(stored)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state that `load_state_dict` restores."""
-        return {"n_steps": self._n_steps, "average": self._average}
-
-    @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the state from `state_dict`."""
-        self._n_steps = state["n_steps"]
-        for average, value in zip(self._average, state["average"], strict=True):
-            average.copy_(value)
-
 
 class ModuleWeights:
     """Weights of a module, or of one of several models, that can be stored and restored."""
@@ -83,7 +71,7 @@ def float_parts(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *buffers]
 
 
-class BestEpoch(Stateful):
+class BestEpoch:
     """Tracks the best epoch by the monitored column of the history.
 
     The best epoch is the first with the best value. `patience` is compared with the number of
@@ -91,8 +79,6 @@ class BestEpoch(Stateful):
     at the previous gain, so a slow but steady improvement also leads to gains. If the history lacks
     the monitored column, or if ``restore_best=False``, the latest epoch is the best.
     """
-
-    _kept = ("_reference", "_n_stale")
 
     def __init__(self, config: TrainingConfig, *, has_validation: bool) -> None:
         self.monitor = config.monitor

@@ -15,11 +15,9 @@ from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.causes import (
-    ARGUMENTS_OF,
     CAUSE_NAMES,
     ENTRY,
     FAMILY_OF,
-    OWNER_OF,
     TABLE,
     TROUBLED,
     USUAL,
@@ -59,24 +57,11 @@ def test_the_table_is_complete():
     assert all(entry.family == FAMILY_OF[entry.cause] for entry in TABLE)
     assert len(ENTRY) == len(TABLE)
     assert {name: OWN[name] for name in USUAL} == {name: u.default for name, u in USUAL.items()}
-    for name, usual in USUAL.items():
+    for usual in USUAL.values():
         for key in filter(None, (usual.low, usual.high, usual.other)):
-            assert name in ARGUMENTS_OF[ENTRY[key].cause]
             assert ENTRY[key].advice
-    named = {
-        ENTRY[key].cause for one in USUAL.values() for key in (one.low, one.high, one.other) if key
-    }
-    assert named == set(ARGUMENTS_OF)  # every cause that concerns settings
     known = {*MESSAGES, *TROUBLED}
     assert all(set(entry.denied_by.split()) <= known for entry in TABLE)
-
-
-def test_an_argument_belongs_to_one_cause():
-    assert {name for names in ARGUMENTS_OF.values() for name in names} <= set(OWN)
-    shared = [name for names in ARGUMENTS_OF.values() for name in names if name != "learning_rate"]
-    assert len(shared) == len(set(shared)) == len(OWNER_OF) - 1
-    assert all(name in ARGUMENTS_OF[cause] for name, cause in OWNER_OF.items())
-    assert OWNER_OF["learning_rate"] == "learning_rate"
 
 
 def test_the_usual_rate_is_that_of_the_optimizer():
@@ -203,7 +188,7 @@ def test_the_defaults_are_usual():
 )
 def test_the_setting_furthest_from_usual_is_named_with_what_to_set(settings, title, words, change):
     (cause,) = causes_of(**settings)
-    assert (cause.title, cause.grade, cause.evidence) == (title, "suspected", words)
+    assert (cause.title, cause.evidence) == (title, words)
     assert cause.recommendation == change
     assert cause.sources == {"arguments": words}
     assert cause.advice == ENTRY[title].advice
@@ -248,7 +233,7 @@ def test_no_cause_is_named_beside_a_statement_that_contradicts_it(entry):
 
 def test_without_settings_and_without_faults_the_cause_is_unknown():
     run = healthy_run()
-    minor = Cause("data_bug", "suspected", "Channel 2 is constant.", is_minor=True)
+    minor = Cause("data_bug", "Channel 2 is constant.", is_minor=True)
     for verdict in TROUBLED:
         for arguments in (None, {}, OWN):
             (cause,) = find_causes(run, verdict, arguments)
@@ -259,16 +244,14 @@ def test_without_settings_and_without_faults_the_cause_is_unknown():
 
 
 def test_faults_of_the_data_come_first_and_minor_findings_last():
-    fault = Cause("distribution_shift", "suspected", "Groups are apart.")
-    minor = Cause("data_bug", "suspected", "Channel 2 is constant.", is_minor=True)
+    fault = Cause("distribution_shift", "Groups are apart.")
+    minor = Cause("data_bug", "Channel 2 is constant.", is_minor=True)
     names = [cause.name for cause in causes_of(facts=[fault, minor], learning_rate=1.0)]
     assert names == ["distribution_shift", "learning_rate", "data_bug"]
 
 
 def test_findings_with_the_same_name_are_one_cause():
-    fact = Cause(
-        "preprocessing", "suspected", "It is large.", "not scaled", sources={"data": "It is large."}
-    )
+    fact = Cause("preprocessing", "It is large.", "not scaled", sources={"data": "It is large."})
     (joined,) = causes_of(facts=[fact], scale=None)
     assert joined.title == "preprocessing: not scaled"
     assert joined.evidence.startswith("It is large. scale is None, usually")
@@ -280,7 +263,7 @@ def test_findings_with_the_same_name_are_one_cause():
 def test_a_healthy_run_has_no_cause_and_a_short_one_only_facts():
     run, verdict = judged_run(healthy_record())
     assert verdict == "normal"
-    fact = Cause("data_bug", "suspected", "Channel 2 is constant.", sources={"data": "It is."})
+    fact = Cause("data_bug", "Channel 2 is constant.", sources={"data": "It is."})
     for arguments in (None, OWN, {**OWN, "learning_rate": 1.0}):
         assert find_causes(run, verdict, arguments) == ()
         assert find_causes(run, verdict, arguments, [fact]) == (fact,)
@@ -296,7 +279,7 @@ def test_what_makes_a_calm_curve_rough_is_explained():
     few.add("val_common_mode", 1.1, "ratio")
     (cause,) = find_causes(few, "normal")
     assert find_causes(few, "normal", statement_kinds=["accuracy_recordings"]) == ()
-    assert (cause.name, cause.grade) == ("small_validation_set", "suspected")
+    assert cause.name == "small_validation_set"
     assert cause.evidence.startswith("Validation accuracy moves +-6.0 points per epoch (chance")
     assert hidden_cause("normal", [cause]) is None
 
@@ -317,13 +300,11 @@ def test_wrong_labels_are_named_for_a_calm_run(share):
 
 
 def test_only_calm_runs_hide_a_cause():
-    rough = Cause("small_validation_set", "suspected", "", sources={"curve": "It moves."})
-    found = Cause("weight_init", "suspected", "", sources={"arguments": "It is odd."})
+    rough = Cause("small_validation_set", "", sources={"curve": "It moves."})
+    found = Cause("weight_init", "", sources={"arguments": "It is odd."})
     assert hidden_cause("normal", (rough,)) is None
     assert hidden_cause("normal", (rough, found)) is found
     assert hidden_cause("fluctuating", (found,)) is None
-    proved = replace(rough, grade="proved")
-    assert hidden_cause("normal", (proved, found)) is proved
 
 
 # --- real runs ----------------------------------------------------------------------------------

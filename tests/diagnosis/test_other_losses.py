@@ -1,6 +1,4 @@
-"""Fits with a loss other than cross-entropy are recorded, judged and probed like other fits."""
-
-import math
+"""Fits with a loss other than cross-entropy are recorded and judged like other fits."""
 
 import numpy as np
 import pytest
@@ -8,10 +6,6 @@ from fits import plain_classifier
 from torch.nn import functional
 
 from sensorseq.diagnosis.page import make_page
-from sensorseq.diagnosis.probe import probe_runner
-from sensorseq.diagnosis.trials import Rerun
-from sensorseq.errors import ArgumentError
-from sensorseq.training.evaluation import nats_per_unit
 
 pytestmark = pytest.mark.usefixtures("few_features")
 N_CLASSES = 4
@@ -41,11 +35,6 @@ def softmax_twice(outputs, target):
 @pytest.fixture(scope="module")
 def restless():
     return fit("mse").fluctuation_
-
-
-@pytest.fixture(scope="module")
-def runner(restless):
-    return restless.origin.open(restless.record, X, Y)
 
 
 def test_a_report_on_another_loss_has_its_record(restless):
@@ -81,42 +70,3 @@ def test_a_softmax_that_is_taken_twice_is_listed_with_its_repair():
     assert len(listed) >= 4
     assert right
     assert all(cause.recommendation == {"loss": "cross_entropy"} for cause in right)
-
-
-@pytest.mark.parametrize("n_classes", [2, 5])
-def test_a_guess_costs_the_same_in_any_loss(n_classes):
-    others = 1 - 1 / n_classes
-    focal = others**2 * math.log(n_classes)
-    brier = (others**2 + (n_classes - 1) / n_classes**2) / n_classes
-    for loss, guess in (("cross_entropy", math.log(n_classes)), ("focal", focal), ("mse", brier)):
-        assert nats_per_unit(loss, n_classes) * guess == pytest.approx(math.log(n_classes))
-
-
-def test_a_runner_has_losses_in_which_a_guess_costs_what_it_does_in_nats(restless, runner):
-    own, scaled = restless.record, runner.record
-    scale = nats_per_unit(runner.arguments["loss"], N_CLASSES)
-    assert scale > 1.1
-    assert np.array_equal(scaled.fixed_loss, scale * own.fixed_loss)
-    assert scaled.averaged_loss == scale * own.averaged_loss
-    n_epochs = runner.n_epochs
-    (unchanged,) = runner.run([Rerun("as it was", n_epochs)])
-    assert np.array_equal(unchanged.fixed_loss, scaled.fixed_loss)
-    (in_nats,) = runner.run([Rerun("nats", 1, change={"loss": "cross_entropy"})])
-    # a loss in nats needs no scaling
-    assert np.array_equal(in_nats.fixed_loss, in_nats.record.fixed_loss)
-
-
-def test_a_fit_on_another_loss_is_probed(restless):
-    proof = probe_runner(restless.origin.open(restless.record, X, Y), restless, 3.0)
-    raced = [trial for trial in proof.probes.trials if trial.kind == "race"]
-    assert "cross-entropy" in {trial.name for trial in raced} or "the defaults" in proof.probes.note
-
-
-def test_a_function_cannot_be_probed_and_one_sentence_says_why():
-    report = fit(softmax_twice, max_epochs=2).fluctuation_
-    with pytest.raises(ArgumentError) as caught:
-        report.probe(X, Y, verbose=0)
-    said = str(caught.value)
-    assert "your own loss function" in said
-    assert "'cross_entropy' or 'focal' or 'mse'" in said
-    assert said.count(". ") == 0

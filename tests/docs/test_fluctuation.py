@@ -1,33 +1,57 @@
-"""The code in docs/fluctuation.md runs."""
+"""The code and the commands in docs/fluctuation.md run."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
-from fits import plain_classifier
+from commands import succeed, write_logs
+from fits import learn_few_features, plain_classifier
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "fluctuation.md"
 
 
+def section(heading):
+    page = PAGE.read_text("utf-8").partition(f"# {heading}\n")[2]
+    return re.split(r"^##+ ", page, flags=re.M)[0]
+
+
 def code_below(heading):
-    section = re.split(r"^##+ ", PAGE.read_text("utf-8").partition(f"# {heading}\n")[2], flags=re.M)
-    return re.findall(r"```python\n(.*?)```", section[0], re.S)
+    return re.findall(r"```python\n(.*?)```", section(heading), re.S)
 
 
-def test_a_bad_fit_is_repaired_by_its_code(in_tmp_path, capsys):
+def test_a_bad_setting_is_named_and_compared_with_the_defaults(capsys, monkeypatch):
+    learn_few_features(monkeypatch)
     rng = np.random.default_rng(0)
-    y, groups = np.arange(120) % 2, np.arange(120) // 6
-    phases = np.arange(40) * (0.2 + 0.4 * y[:, None]) + rng.uniform(0, 6, (120, 1))
-    X = np.sin(phases)[:, :, None] + 0.1 * rng.normal(size=(120, 40, 1))
+    y, groups = np.arange(60) % 2, np.arange(60) // 4
+    phases = np.arange(40) * (0.2 + 0.4 * y[:, None]) + rng.uniform(0, 6, (60, 1))
+    X = np.sin(phases)[:, :, None] + 0.1 * rng.normal(size=(60, 40, 1))
     clf = plain_classifier(learning_rate=1e-9, max_epochs=20, random_state=0)
-    clf.fit(X, y, groups=groups)
-    names = {"clf": clf, "X": X, "y": y, "groups": groups}
-    for code in code_below("Which cause, and what to change") + code_below(
-        "Testing causes with probe"
-    ):
-        exec(code, names)
+    names = {"clf": clf.fit(X, y, groups=groups), "X": X, "y": y, "groups": groups}
+    for heading in ("Which cause, and what to change", "Testing a cause"):
+        for code in code_below(heading):
+            exec(code, names)
     printed = capsys.readouterr().out
     assert "learning_rate is 1e-09, usually 0.001 to 0.01." in printed
-    assert "FLUCTUATION REPORT" in printed
-    assert Path("report.html").exists()
-    assert names["better"].score(X, y) > clf.score(X, y) + 0.3
+    of_mine, of_defaults = (
+        np.array(re.search(rf"^{name} \[(.*)\]", printed, re.M)[1].split(), float)
+        for name in ("mine", "the defaults")
+    )
+    assert min(of_defaults - of_mine) > 0.2
+    for seed in "01":
+        mine, reset = (
+            float(re.search(rf"^{seed} {name} (.*)", printed, re.M)[1])
+            for name in ("mine", "reset")
+        )
+        assert reset > mine + 0.2
+
+
+def test_two_models_are_trained_and_evaluated_on_one_file(in_tmp_path, monkeypatch):
+    learn_few_features(monkeypatch)
+    succeed("prepare", write_logs(in_tmp_path / "logs"), "--window-s", 2, "-o", "windows.h5")
+    lines = re.findall(r"^    sensorseq (.*)", section("Testing a cause"), re.M)
+    assert len(lines) == 4
+    quick = {"train": ("--set", "max_epochs=2"), "evaluate": ("--no-baselines",)}
+    for name, *words in map(shlex.split, lines):
+        printed = succeed(name, *words, *quick[name])
+    assert "accuracy" in printed

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from sensorseq import WindowSet
 from sensorseq.errors import InputError, LeakWarning, SplitError
 from sensorseq.estimator.fit import make_jobs
-from sensorseq.estimator.fit_windows import check_arguments, read_and_scale
+from sensorseq.estimator.fit_windows import check_arguments, hold_out, read_windows, scale_windows
 from sensorseq.estimator.plan import make_plan
 
 
 def prepare_fit(estimator, X, y, **options):
     """Do what `fit` does before training."""
     arguments = check_arguments(estimator.get_params())
-    scaled = read_and_scale(arguments, X, y, **options)
+    scaled = scale_windows(arguments, hold_out(arguments, read_windows(arguments, X, y, **options)))
     return arguments, scaled, make_jobs(arguments, scaled)
 
 

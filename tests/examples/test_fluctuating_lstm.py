@@ -58,36 +58,19 @@ def test_flipped_labels_are_of_another_class(example):
 
 
 def numbers_after(text, label):
-    match = re.search(
-        rf"{label}\s+loss \+-([\d.]+) nats.*?accuracy ([\d.]+).*?([\d.]+) \(fresh", text
-    )
-    assert match, label
-    return tuple(float(number) for number in match.groups())
+    """Return the noise and the accuracy on fresh windows in each line with this label."""
+    pattern = rf"  {label} +loss \+-([\d.]+) nats.*?([\d.]+) \(fresh"
+    return [tuple(map(float, found)) for found in re.findall(pattern, text)]
 
 
 @pytest.mark.long
-def test_as_asked_the_run_fluctuates_and_other_settings_do_better(story):
+def test_the_run_fluctuates_and_the_defaults_repair_it_with_both_seeds(story):
     text, _ = story
-    case = text[: text.index("\n4. ")]
-    assert re.search(r"Verdict +FLUCTUATING", case)
-    confirmed = set(re.findall(r"^  confirmed +(\w+)", case, re.M))
-    # the cause is unknown if a return to all defaults helps; a busy machine runs fewer trials
-    assert confirmed <= {"unknown", "learning_rate", "early_stopping"}
-    assert confirmed or "undecided" in case  # undecided on a busy machine or with other rounding
-
-
-@pytest.mark.long
-def test_the_repaired_fit_is_calmer_and_about_as_accurate(story):
-    text, _ = story
-    case = text[text.index("\n4. ") : text.index("\n5. ")]
-    if "nothing does better" in case:
-        assert "  repaired" not in case
-        return
-    before, after = numbers_after(case, "original"), numbers_after(case, "repaired")
-    assert after[0] < before[0] / 1.5
-    assert after[1] > before[1] - 0.1
-    if "features" in case:
-        assert after[2] > before[2] + 0.05
+    assert re.search(r"Verdict +FLUCTUATING", text)
+    original, defaults = (numbers_after(text, label) for label in ("original", "the defaults"))
+    assert len(original) == len(defaults) == 2
+    assert max(noise for noise, _ in defaults) < min(noise for noise, _ in original) / 1.5
+    assert min(fresh for _, fresh in defaults) > max(fresh for _, fresh in original)
 
 
 @pytest.mark.long
@@ -98,7 +81,6 @@ def test_the_page_needs_no_network(story):
     assert not re.search(r"(src|href)=[\"']?(https?:)?//|@import|fetch\(|XMLHttpRequest", page)
 
 
-@pytest.mark.filterwarnings("ignore:.*returned unchanged")
 def test_the_page_of_docs_runs_unchanged(example, in_tmp_path, monkeypatch):
     learn_few_features(monkeypatch)
     (code,) = code_in(PAGE.read_text("utf-8"))
@@ -108,7 +90,7 @@ def test_the_page_of_docs_runs_unchanged(example, in_tmp_path, monkeypatch):
         "max_epochs=200", "max_epochs=20"
     )
     exec(short, names)
-    assert names["better"].fluctuation_.n_epochs == 20
+    assert names["better"].score(windows.X, windows.y) > 0.5
     assert Path("fluctuating_lstm.html").exists()
 
 

@@ -362,7 +362,6 @@ def test_findings_become_causes_with_arguments_that_the_estimator_can_change():
     scaling, labels = causes_of(findings, {"scale": None})
     assert (scaling.name, scaling.finding) == ("preprocessing", "not scaled")
     assert (labels.name, labels.finding) == ("data_bug", "identical windows with two labels")
-    assert scaling.grade == labels.grade == "suspected"
     assert not scaling.is_minor
     assert scaling.recommendation == {"scale": "standard"}
     is_scaled = causes_of(findings, {"scale": "standard"})[0]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.io import scratch
+from sensorseq.io import blocks
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.steps import BandPass, Derivative, Detrend, Moving, SpectralFrames
@@ -20,7 +20,7 @@ from sensorseq.recording import LabelSpan, Recording
 
 
 def stored(array, folder):
-    rows = scratch.Rows(folder, array.dtype, *array.shape[1:])
+    rows = blocks.Rows(folder, array.dtype, *array.shape[1:])
     for part in np.array_split(array, 3):
         rows.append(part)
     return rows.as_array()
@@ -81,11 +81,11 @@ def test_windows_of_a_stored_recording_are_the_same_as_from_memory(
     folder = tmp_path_factory.getbasetemp()
     kept = {name: stored(getattr(recording, name), folder) for name in ("values", "timestamps_s")}
     on_disk = replace(recording, **kept)
-    assert scratch.is_stored(on_disk.values)
-    assert scratch.is_stored(on_disk.timestamps_s)
+    assert blocks.is_stored(on_disk.values)
+    assert blocks.is_stored(on_disk.timestamps_s)
     pieces, windows = windows_of(recording, rate, steps, rule)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch, "_MOST_ROWS", rows)
+        patch.setattr(blocks, "_MOST_ROWS", rows)
         others, same = windows_of(on_disk, rate, steps, rule)
     assert len(pieces) == len(others)
     for one, other in zip(pieces, others, strict=True):
@@ -93,7 +93,7 @@ def test_windows_of_a_stored_recording_are_the_same_as_from_memory(
         np.testing.assert_array_equal(one.timestamps_s, other.timestamps_s)
         assert one.attributes == other.attributes
         assert one.values.dtype == other.values.dtype
-        assert not one.n_samples or scratch.is_stored(other.values)
+        assert not one.n_samples or blocks.is_stored(other.values)
     for name in ("X", "y", "lengths", "start_s"):
         np.testing.assert_array_equal(getattr(windows, name), getattr(same, name))
     assert windows.provenance == same.provenance
@@ -145,8 +145,8 @@ def prepared_from(source, output, **options):
 
 
 LOW_LIMITS = {
-    "sensorseq.io.scratch.LARGE_BYTES": 1000,
-    "sensorseq.io.scratch._MOST_ROWS": 333,
+    "sensorseq.options.LARGE_BYTES": 1000,
+    "sensorseq.io.blocks._MOST_ROWS": 333,
     "sensorseq.readers.csv._BLOCK_BYTES": 1 << 14,
     "sensorseq.preprocessing.parts._READ_BYTES": 4000,
     "sensorseq.readers.join._ROWS": 77,
@@ -159,8 +159,8 @@ def assert_same_bytes(tmp_path, monkeypatch):
 
     def check(source, **options):
         whole = prepared_from(source, tmp_path / "whole.h5", **options)
-        made, map_file = [], scratch.map_file
-        monkeypatch.setattr(scratch, "map_file", lambda *file: made.append(1) or map_file(*file))
+        made, map_file = [], blocks.map_file
+        monkeypatch.setattr(blocks, "map_file", lambda *file: made.append(1) or map_file(*file))
         for name, limit in LOW_LIMITS.items():
             monkeypatch.setattr(name, limit)
         assert prepared_from(source, tmp_path / "streamed.h5", **options) == whole

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from sensorseq.evaluation.inspect import inspect_recordings
+from sensorseq.io.blocks import Rows
 from sensorseq.io.prepared import read_windows
-from sensorseq.io.scratch import Rows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
-from sensorseq.preprocessing.live_clock import LiveClock
 from sensorseq.preprocessing.resample import StreamResampler, resample_recording
 from sensorseq.readers import read_recordings
 from sensorseq.recording import Recording
+from sensorseq.stamps.live import LiveClock
 
 N, RATE_HZ = 1000, 50
 T = np.arange(N) / RATE_HZ

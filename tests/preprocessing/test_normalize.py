@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
-from sensorseq.io.scratch import Rows
+from sensorseq.io.blocks import Rows
 from sensorseq.preprocessing import scale as scaler_module
 from sensorseq.preprocessing.scale import fit_scaler, normalize_pieces
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.preprocessing.regrid import regrid, since_first
 from sensorseq.preprocessing.resample import resample, resample_recording
-from sensorseq.recording import Recording, resolution_s
+from sensorseq.recording import Recording
+from sensorseq.stamps.period import resolution_s
 
 EDGE = 60  # samples (of the lower rate) at each end that the mirrored edges affect
 

@@ -9,7 +9,6 @@ from tables import write_table
 from sensorseq import read_recordings
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, RecordingError
-from sensorseq.io import scratch
 from sensorseq.io.prepared import read_windows
 from sensorseq.prediction.live import SampleParser
 from sensorseq.readers import ReadOptions, find_recordings, read_source_rate
@@ -56,7 +55,7 @@ def test_every_form_gives_the_same_recording(
     text = table(separator=separator, decimal=decimal)
     path = write(tmp_path / name, text, encoding)
     if stored:
-        monkeypatch.setattr(scratch, "LARGE_BYTES", 1)
+        monkeypatch.setattr("sensorseq.options.LARGE_BYTES", 1)
     at = tmp_path if stored else None
     given = {"time_column": "Zeit", "label_column": "Untergrund", "scratch": at}
     recording = read_csv(path, ReadOptions(**given, **form))
@@ -329,7 +328,7 @@ def test_comments_and_blanks_around_names_are_not_part_of_the_table(
     text, form, stored, tmp_path, monkeypatch
 ):
     if stored:
-        monkeypatch.setattr(scratch, "LARGE_BYTES", 1)
+        monkeypatch.setattr("sensorseq.options.LARGE_BYTES", 1)
     mark = "\t \t" if form.get("delimiter") else ", "
     rows = [(0, 1.5, -2), (0.05, 2, 3), (0.1, 2.5, 4)]
     path = tmp_path / "a.csv"

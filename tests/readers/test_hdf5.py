@@ -274,7 +274,7 @@ def test_packed_numbers_are_unpacked(tmp_path, attributes, values, shape):
 
 
 def test_packed_numbers_are_unpacked_on_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 0)
+    monkeypatch.setattr("sensorseq.options.LARGE_BYTES", 0)
     fill = packed(scale_factor=0.002, add_offset=25.0, _FillValue=np.int16(-32768))
     recording = read_hdf5(write(tmp_path, fill), ReadOptions(scratch=tmp_path))
     np.testing.assert_allclose(recording.values[:, 0], [24, 25, 26, np.nan, 28])

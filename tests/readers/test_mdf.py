@@ -67,7 +67,7 @@ def test_invalid_values_are_missing(tmp_path):
 
 def test_large_files_are_read_in_pieces_and_stored(tmp_path, monkeypatch):
     path, current, _ = mdfs.drive(tmp_path / "a.mf4")
-    monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 1000)
+    monkeypatch.setattr("sensorseq.options.LARGE_BYTES", 1000)
     monkeypatch.setattr("sensorseq.readers.mdf._PIECE_BYTES", 100)
     (tmp_path / "scratch").mkdir()
     one = read_robot_log(

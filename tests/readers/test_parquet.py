@@ -91,7 +91,7 @@ def test_a_column_of_equally_long_lists_has_a_channel_for_each_position(
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet", row_group_size=40)
     options = {"scratch": tmp_path} if is_large else {}
     if is_large:
-        monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 100)
+        monkeypatch.setattr("sensorseq.options.LARGE_BYTES", 100)
     read = read_parquet(tmp_path / "log.parquet", ReadOptions(time_column="t_s", **options))
     assert read.channel_names == tuple(f"state[{place}]" for place in range(4))
     np.testing.assert_array_equal(read.values, X)
@@ -130,7 +130,7 @@ def test_a_position_without_numbers_is_left_out_and_one_may_be_the_time_or_the_l
 
 
 def test_a_column_is_not_confused_with_one_whose_name_begins_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 100)
+    monkeypatch.setattr("sensorseq.options.LARGE_BYTES", 100)
     columns = {"a.b": np.ones(50), "a": np.arange(50.0), "time_s": np.arange(50.0)}
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
     read = read_parquet(tmp_path / "log.parquet", ReadOptions(scratch=tmp_path))

@@ -1,10 +1,10 @@
-"""Handmade reports with causes and probes, and with numbers that a run could have."""
+"""Handmade reports with causes, and with numbers that a run could have."""
 
 from dataclasses import replace
 
 import numpy as np
 
-from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Trial
+from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.metrics import local_trend
 from sensorseq.diagnosis.report import FluctuationReport
 
@@ -82,19 +82,10 @@ def make_evidence(history, n_val):
     return evidence
 
 
-def make_curves(swing, seed=0, n_epochs=12):
-    """Make losses by epoch for the run (A) and for other settings (B); B varies by `swing` nats."""
-    rng = np.random.default_rng(seed)
-    run = 0.6 - 0.001 * np.arange(N_EPOCHS) + 0.1 * rng.normal(size=N_EPOCHS)
-    other = 0.6 - 0.006 * np.arange(n_epochs) + swing * rng.normal(size=n_epochs)
-    return {"A": [run.tolist()], "B": [other.tolist()]}
-
-
 DECAY = {"lr_schedule": "cosine"}
 CAUSES = (
     Cause(
         "learning_rate",
-        "proved",
         "The rate never falls: averaging the weights of the last epochs alone would save 0.09 nats,"
         " and the loss of the fixed training windows moves by 0.155 nats per epoch (healthy: under"
         " 0.030).",
@@ -103,7 +94,6 @@ CAUSES = (
     ),
     Cause(
         "batch_size",
-        "suspected",
         "4 steps per epoch, and the noise of the gradient asks for 130 windows a step; there were"
         " 32.",
         finding="too small",
@@ -111,106 +101,17 @@ CAUSES = (
     ),
     Cause(
         "label_noise",
-        "suspected",
         "3 of 98 training windows keep a negative margin for one and the same other class.",
         advice="Look at the windows below: whether a label is wrong, only a person can say.",
     ),
 )
-TRIALS = (
-    Trial(
-        "learning_rate",
-        "learning_rate / 10",
-        {"learning_rate": 1e-4},
-        "race",
-        "rejected",
-        "learning_rate / 10: the validation loss is 0.23 +- 0.09 nats higher than in the run.",
-        noise_ratio=0.42,
-        raw_change=0.23,
-        change_error=0.09,
-        accuracy_change=-0.061,
-        accuracy_error=0.022,
-        curves=make_curves(0.04, seed=2),
-        cost_epochs=16.0,
-    ),
-    Trial(
-        "learning_rate",
-        "cosine decay",
-        DECAY,
-        "race",
-        "confirmed",
-        "cosine decay: the validation loss is 0.21 +- 0.05 nats lower than in the run.",
-        noise_ratio=0.31,
-        raw_change=-0.21,
-        change_error=0.05,
-        accuracy_change=0.041,
-        accuracy_error=0.019,
-        curves=make_curves(0.02, seed=1),
-        cost_epochs=21.5,
-    ),
-    Trial(
-        "weight_init",
-        "the default initial weights",
-        {"weight_init": "xavier", "recurrent_init": "orthogonal"},
-        "race",
-        "undecided",
-        "the default initial weights: the validation loss is 0.04 +- 0.06 nats lower.",
-        raw_change=-0.04,
-        change_error=0.06,
-        accuracy_change=0.005,
-        accuracy_error=0.018,
-        curves=make_curves(0.08, seed=3, n_epochs=15),
-        cost_epochs=30.0,
-    ),
-    Trial(
-        "optimizer",
-        "the default optimizer",
-        {"optimizer": "adam"},
-        "race",
-        "rejected",
-        "the default optimizer: the loss was not finite after epoch 3.",
-        cost_epochs=0.5,
-    ),
-    Trial(
-        "evaluation_not_deterministic",
-        "learning rate 0",
-        {},
-        "inference",
-        "rejected",
-        "Two evaluations of the same weights agree in every bit.",
-        cost_epochs=0.1,
-    ),
-)
-NOT_TESTED = (
-    NotTested(
-        "sequence_length",
-        "the recordings were not given",
-        "report.probe(X, y, groups=groups, recordings=recordings)",
-    ),
-    NotTested("model_complexity", "the budget was spent", "report.probe(X, y, budget=2.0)"),
-    NotTested("loss", "nothing in the run speaks for it"),
-)
 
 
 def restless():
-    """Return the report of a strongly fluctuating run with one proved and two observed causes."""
+    """Return the report of a strongly fluctuating run with three causes."""
     history = make_history(0.16, 42)
     report = FluctuationReport.from_history(history, 42, n_train=98, n_classes=6, best_epoch=141)
-    return replace(
-        report,
-        causes=CAUSES,
-        evidence=make_evidence(history, 42),
-        probes=Probes(
-            budget=1.0,
-            cost=0.68,
-            fit_s=41.2,
-            probes_s=28.0,
-            trials=TRIALS,
-            not_tested=NOT_TESTED,
-            repair={"lr_schedule": "cosine", "learning_rate": 3e-3},
-            previous={"lr_schedule": "constant", "learning_rate": 1e-3},
-            note="With cosine decay, after 12 epochs, the loss is 0.21 +- 0.05 nats lower.",
-        ),
-    )
+    return replace(report, causes=CAUSES, evidence=make_evidence(history, 42))
 
 
 def expected_roughness():
@@ -219,7 +120,6 @@ def expected_roughness():
     report = FluctuationReport.from_history(history, 25, n_train=300, n_classes=6, best_epoch=120)
     cause = Cause(
         "small_validation_set",
-        "suspected",
         "25 validation windows that change sides one by one explain 7.1 of the 7.3 points that the"
         " accuracy moves per epoch.",
         advice="Report the accuracy with its interval, or validate on more recordings.",
@@ -227,26 +127,4 @@ def expected_roughness():
     return replace(report, causes=(cause,), evidence=make_evidence(history, 25))
 
 
-def unproved():
-    """Return the report of a fluctuating run whose probes found no cause."""
-    full = restless()
-    trials = tuple(
-        replace(trial, outcome="undecided" if trial.outcome == "confirmed" else trial.outcome)
-        for trial in TRIALS
-    )
-    causes = (
-        replace(CAUSES[0], grade="suspected"),
-        Cause("unknown", "suspected", "No statistic points at one of the known causes."),
-        CAUSES[2],
-    )
-    probes = replace(
-        full.probes,
-        trials=trials,
-        repair={},
-        previous={},
-        note="No change passed its stop rule.",
-    )
-    return replace(full, causes=causes, probes=probes)
-
-
-SAMPLES = {"restless": restless, "expected": expected_roughness, "unproved": unproved}
+SAMPLES = {"restless": restless, "expected": expected_roughness}

@@ -247,14 +247,6 @@ def test_a_warm_start_keeps_the_patches_of_the_first():
     assert clf.fit(2 * X, Y).patch_ is first  # the kept weights need the first scaling
 
 
-def test_a_probe_runs_a_fit_again_with_its_patches():
-    clf = plain_classifier(
-        patch=4, max_epochs=20, hidden_size=4, random_state=0, learning_rate=0.5
-    ).fit(X, Y)
-    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # `probe` rejects data of another fit
-    assert report.probes is not None
-
-
 def test_samples_of_any_size_have_a_probability(tmp_path):
     clf = fitted()
     clf.to_onnx(tmp_path / "model.onnx")

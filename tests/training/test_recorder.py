@@ -132,7 +132,6 @@ def test_the_steps_add_up_to_the_history(natively):
     _, result = natively
     record, history = result.record, result.history
     assert record.n_epochs == len(history)
-    assert len(record.snapshots) > 1
     for epoch, row in enumerate(history):
         of_epoch = slice(*record.epoch_steps[epoch : epoch + 2])
         n_windows = record.steps["n_windows"][of_epoch]
@@ -323,14 +322,6 @@ def test_recording_draws_from_no_global_generator():
     assert (np.random.get_state()[1] == legacy).all()  # noqa: NPY002
 
 
-@pytest.mark.parametrize("engine", ["native", "autograd"])
-def test_snapshots_are_of_the_start_and_of_the_last_eighths(engine):
-    record = record_of(engine, max_epochs=20, early_stopping=False)
-    assert [snapshot.epoch for snapshot in record.snapshots] == [0, 9, 12, 15, 18]
-    for snapshot in record.snapshots:
-        assert snapshot.step == record.epoch_steps[snapshot.epoch]
-
-
 class InterruptIn:
     def __init__(self, epoch):
         self.epoch = epoch
@@ -354,7 +345,6 @@ def test_a_run_that_diverges_is_recorded_to_its_end():
     assert result.ended_by == "diverged"
     assert record.n_epochs == len(result.history)
     assert not np.isfinite(record.steps["loss"]).all()
-    assert all(snapshot.epoch < record.n_epochs for snapshot in record.snapshots)
 
 
 def test_a_loss_that_is_a_single_number_has_no_variance():

@@ -10,7 +10,6 @@ from training_jobs import copy_of, make_data, make_job
 
 import sensorseq.training.native as native
 import sensorseq.training.side_by_side as side_by_side
-from sensorseq.errors import ArgumentError
 from sensorseq.training import train_network
 from sensorseq.training.callbacks import HOOKS
 from sensorseq.training.side_by_side import train_side_by_side
@@ -308,32 +307,8 @@ def test_a_second_interrupt_reaches_the_caller(two_interrupts):
         train_side_by_side(make_jobs())
 
 
-def test_an_error_in_one_run_can_be_returned_in_its_place():
-    class Failing:
-        def on_epoch_end(self, module, history):
-            raise ValueError("of its own")
-
-    def make_jobs():
-        return [
-            make_job(0, DATA, VALIDATION, callbacks=(Failing(),)),
-            make_job(1, DATA, VALIDATION, early_stopping=True),
-            make_job(2, DATA, None, early_stopping=True, monitor="val_loss"),
-        ]
-
-    jobs = make_jobs()
-    other = copy_of(jobs[1])
-    results = train_side_by_side(jobs, return_errors=True)
-    assert str(results[0].error) == "of its own"
-    assert isinstance(results[2], ArgumentError)
-    assert_same(jobs[1], results[1], other, train_alone(other))
-    with pytest.raises(ValueError, match="of its own"):
-        train_side_by_side(make_jobs()[:2])
-    with pytest.raises(ArgumentError, match="needs a validation part"):
-        train_side_by_side(make_jobs()[1:])
-
-
 @pytest.mark.parametrize("hook", HOOKS)
-def test_a_callback_that_raises_ends_its_own_run_as_it_would_alone(hook):
+def test_a_callback_that_raises_ends_training_as_it_would_alone(hook):
     class Failing:
         """Raises an error in one hook from the third call on; counts the calls of `on_fit_end`."""
 
@@ -352,14 +327,13 @@ def test_a_callback_that_raises_ends_its_own_run_as_it_would_alone(hook):
     jobs = [make_job(0, data, None, callbacks=(failing,)), make_job(1, data, None)]
     other = replace(copy_of(jobs[0]), callbacks=(alone,))
     raising = replace(copy_of(jobs[0]), callbacks=(Failing(),))
-    results = train_side_by_side(jobs, return_errors=True)
-    wanted = other.run()
+    with pytest.raises(ValueError, match="of its own"):
+        train_side_by_side(jobs)
     with pytest.raises(ValueError, match="of its own"):
         train_alone(raising)
-    assert str(results[0].error) == "of its own"
+    assert str(other.run().error) == "of its own"
     assert failing.n_ended == alone.n_ended == 1
-    assert_same(jobs[0], results[0], other, wanted)
-    assert len(results[1].history) == jobs[1].config.max_epochs
+    assert weights_of(jobs[:1]) == weights_of([other])
 
 
 def test_no_jobs_give_no_results():

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_rate
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
-from sensorseq.io.scratch import Rows, blocks, count_where, even_stamps, folder_of, is_finite
+from sensorseq.io.blocks import Rows, blocks, count_where, folder_of, is_finite
 from sensorseq.recording import Channel, Recording
+from sensorseq.stamps.period import even_stamps
 
 UNEVEN_PERIODS = 0.02  # largest deviation of a timestamp from an even clock, in periods
 

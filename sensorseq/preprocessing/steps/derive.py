@@ -11,7 +11,8 @@ from sensorseq.checks import check_rate
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.regrid import valid_rows
 from sensorseq.preprocessing.steps.units import quantity_of
-from sensorseq.recording import Channel, Recording, sample_period
+from sensorseq.recording import Channel, Recording
+from sensorseq.stamps.period import sample_period
 from sensorseq.text import listed
 
 DERIVE = ("auto",)

@@ -19,7 +19,7 @@ from sensorseq.checks import (
     check_rate,
 )
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
-from sensorseq.io.scratch import Rows, blocks, is_stored, take
+from sensorseq.io.blocks import Rows, blocks, is_stored, take
 from sensorseq.preprocessing.steps.base import check_complete, own_clock
 from sensorseq.preprocessing.windows.label_rules import (
     LABEL_RULES,

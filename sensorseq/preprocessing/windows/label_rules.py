@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import WindowError
-from sensorseq.recording import LabelSpan, Recording, resolution_s
+from sensorseq.recording import LabelSpan, Recording
+from sensorseq.stamps.period import resolution_s
 
 LABEL_RULES = ("whole", "majority", "centre", "last")
 MIN_PURITY = 0.5  # default fraction for a majority

@@ -8,7 +8,8 @@ from tables import READERS, write_table
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.options import ReadOptions
-from sensorseq.recording import UNITS, LabelSpan
+from sensorseq.recording import LabelSpan
+from sensorseq.stamps.names import UNITS
 
 START_S = 1_709_283_600  # a day in 2024, as seconds since 1970
 HELD = [2, 25, 64, 125]

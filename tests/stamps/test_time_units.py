@@ -14,9 +14,9 @@ from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 from sensorseq.readers import join_sensors, read_csv, read_parquet, read_recordings
 from sensorseq.readers.columns import find_clocks, without_counters
-from sensorseq.readers.stamps import UNITS, odd_rates, seconds_of
-from sensorseq.readers.text_columns import DateTexts
-from sensorseq.time_names import unit_in_name, usual_time_names
+from sensorseq.stamps.dates import DateTexts
+from sensorseq.stamps.names import unit_in_name, usual_time_names
+from sensorseq.stamps.read import UNITS, odd_rates, seconds_of
 
 EPOCH_S = int(datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC).timestamp())
 

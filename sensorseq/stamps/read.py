@@ -12,15 +12,14 @@ import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
-from sensorseq.io.scratch import blocks, count_where, evenly_drawn, map_blocks
-from sensorseq.readers.text_columns import DAY_NS, DateTexts
-from sensorseq.recording import MOST_STEPS, PLAUSIBLE_HZ, UNITS, Recording
-from sensorseq.time_names import is_time_name, unit_in_name
+from sensorseq.io.blocks import blocks, count_where, evenly_drawn, map_blocks
+from sensorseq.stamps.dates import DAY_NS, DateTexts
+from sensorseq.stamps.names import CALENDAR_S, UNITS, is_time_name, unit_in_name
+from sensorseq.stamps.period import MOST_STEPS, PLAUSIBLE_HZ
 
 EXACT = 2**53
 """Floats cannot represent every whole number above this number."""
 
-_CALENDAR_S = (946_684_800, 4_102_444_800)  # the years 2000 to 2100
 _ACCEPTED_HZ = (0.01, 50_000.0)  # rates outside this range are refused unless time_unit is given
 # The first day of 1970 in days since 1970, of Excel, MJD, datenum (MATLAB) and JD.
 _DAYS_OF_1970 = (0, 25_569, 40_587, 719_529, 2_440_587.5)
@@ -241,17 +240,15 @@ def describe_clock(facts: dict[str, Any]) -> str:
     return f"time column {facts['column']!r} {content} ({known_by}{start})"
 
 
-def clock_of(recording: Recording) -> dict[str, Any]:
-    """Return the facts about a recording's timestamps."""
-    clock: Any = recording.attributes.get("clock", {})
-    return dict(clock)
+def clock_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts about a recording's timestamps, given the recording's attributes."""
+    return dict(attributes.get("clock", {}))
 
 
-def date_of(recording: Recording) -> str:
+def date_of(attributes: Mapping[str, Any], stamps_s: NDArray[np.float64]) -> str:
     """Return the UTC date of a recording's first timestamp; "" if it is not a date."""
-    origin_s = clock_of(recording).get("origin_ns", 0) / UNITS["ns"]
-    start_s = float(recording.timestamps_s[0]) + origin_s
-    if not _CALENDAR_S[0] <= start_s < _CALENDAR_S[1]:
+    start_s = float(stamps_s[0]) + clock_of(attributes).get("origin_ns", 0) / UNITS["ns"]
+    if not CALENDAR_S[0] <= start_s < CALENDAR_S[1]:
         return ""
     return f"{datetime.fromtimestamp(start_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
@@ -299,7 +296,7 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
     if len(likely) == 1 or (rates and not likely):
         return likely[0] if likely else "s"
     first = int(ticks[0]) if ticks.size else 0
-    start_s, end_s = _CALENDAR_S
+    start_s, end_s = CALENDAR_S
     dates = [u for u in likely or UNITS if start_s * UNITS[u] <= first < end_s * UNITS[u]]
     if len(dates) == 1 or not likely:
         return dates[0] if dates else "s"
@@ -353,14 +350,14 @@ def _refuse_implausible(
     read_as, first, (lowest, highest) = unit or "s", float(stamps[0]), PLAUSIBLE_HZ
     hz = {u: rates[0] * per_s for u, per_s in UNITS.items()}
     usual = {u for u, rate in hz.items() if lowest <= rate <= highest}
-    dated = {u for u, n in UNITS.items() if _CALENDAR_S[0] <= first / n < _CALENDAR_S[1]}
+    dated = {u for u, n in UNITS.items() if CALENDAR_S[0] <= first / n < CALENDAR_S[1]}
     better = [
         u for u in UNITS if u in usual | dated and u != read_as and not _are_odd(rates, UNITS[u])
     ]
-    is_late = first / UNITS[read_as] >= _CALENDAR_S[1]
+    is_late = first / UNITS[read_as] >= CALENDAR_S[1]
     is_named = known_by in _GIVEN and read_as in usual
     may_be_days = unit is None and any(
-        _CALENDAR_S[0] <= (first - day) * 86_400 < _CALENDAR_S[1] for day in _DAYS_OF_1970
+        CALENDAR_S[0] <= (first - day) * 86_400 < CALENDAR_S[1] for day in _DAYS_OF_1970
     )
     steps_s = 86_400 / np.array(rates)  # if they are days
     is_round = np.abs(steps_s[:, None] / _DAY_STEPS_S - 1) < _ROUND

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.io.scratch import count_where
+from sensorseq.io.blocks import count_where
 
 _FEWEST = 3  # a rate is computed only from more timestamps than this
 _SAME_RATE = 0.25  # relative tolerance for the number of rows between two timestamps

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import as_float, check_positive, check_rate, check_signal
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.preprocessing.held import fill_forward
-from sensorseq.recording import GAP_PERIODS, sample_period
-from sensorseq.stamp_repair import check_one_per_sample
+from sensorseq.numeric import fill_forward
+from sensorseq.stamps.period import GAP_PERIODS, sample_period
+from sensorseq.stamps.repair import check_one_per_sample
 
 _FOLLOWED = 0.02  # fraction of a timestamp's deviation by which the clock is corrected
 # Number of timestamps after which their rate is checked, and the largest allowed ratio of their

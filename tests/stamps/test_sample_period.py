@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.io.scratch import evenly_drawn
-from sensorseq.recording import sample_period
+from sensorseq.io.blocks import evenly_drawn
+from sensorseq.stamps.period import sample_period
 
 EPOCH_S = 1_709_283_600.0  # a day in 2024, as seconds since 1970
 

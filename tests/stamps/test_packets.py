@@ -11,9 +11,9 @@ from tables import write_table
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.prepare import prepare
-from sensorseq.preprocessing.live_clock import LiveClock
 from sensorseq.readers import read_recordings
 from sensorseq.recording import repair_stamps
+from sensorseq.stamps.live import LiveClock
 
 
 def wave(n, rate_hz):

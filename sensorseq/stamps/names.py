@@ -4,8 +4,11 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from sensorseq.recording import TIME_COLUMNS, UNITS
-
+TIME_COLUMNS = ("time", "time_s")  # preferred names if no time column is given
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Units of timestamps, each with the number of units per second."""
+CALENDAR_S = (946_684_800, 4_102_444_800)
+"""The years 2000 to 2100, in seconds since 1970."""
 _SECONDS = ("s", "sec", "secs", "second", "seconds")
 _WORDS = {
     **dict.fromkeys(_SECONDS, "s"),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.preprocessing.live_clock import LiveClock
+from sensorseq.stamps.live import LiveClock
 
 RATE = 50.0
 COUNTERS = ("n_late", "n_duplicates", "n_filled", "n_gaps", "n_infinite", "n_bad_stamps")

@@ -1,4 +1,4 @@
-"""Arrays of recordings larger than memory, stored on disk and processed in blocks."""
+"""Arrays processed in blocks of rows, in memory or on disk."""
 
 import ctypes
 import mmap
@@ -15,17 +15,9 @@ from numpy.typing import DTypeLike, NDArray
 from sensorseq._signal import all_finite
 from sensorseq.errors import writing
 
-LARGE_BYTES = 1 << 25
-"""Recordings that need more memory than this are stored on disk."""
-
 _VALUES = 1 << 20  # number of values per block, over all columns
 _MOST_ROWS = 1 << 17
 _GOLDEN = (5**0.5 - 1) / 2  # the fractional parts of its multiples are evenly spread
-
-
-def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
-    """Return the folder for arrays of this size, or None if they fit into memory."""
-    return scratch if n_bytes > LARGE_BYTES else None
 
 
 class _Stored(np.ndarray[Any, Any]):
@@ -230,13 +222,3 @@ def append_bytes(file: IO[bytes], content: memoryview, folder: Path | None) -> N
     with writing(folder or "", folder=True):
         while content:
             content = content[file.write(content) :]
-
-
-def even_stamps(
-    start_s: float, sample_rate_hz: float, n_samples: int, folder: Path | None
-) -> NDArray[np.float64]:
-    """Return the timestamps of evenly spaced samples, on disk if a folder is given."""
-    stamps = Rows(folder, np.float64)
-    for at, stop in blocks(n_samples):
-        stamps.append(start_s + np.arange(at, stop) / sample_rate_hz)
-    return stamps.as_array()

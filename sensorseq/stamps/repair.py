@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_signal
 from sensorseq.errors import SignalError, check_choice
-from sensorseq.io.scratch import count_where, is_finite
-from sensorseq.packets import Packets, find_bursts, kind_of_packets, spread_evenly
+from sensorseq.io.blocks import count_where, is_finite
+from sensorseq.stamps.packets import Packets, find_bursts, kind_of_packets, spread_evenly
 from sensorseq.text import listed
 
 STAMPS = ("packets", "keep", "merge")
