@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.features.grow_trees import grow_trees
+from sensorseq.features.stack import fit_stack
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.learners.learner import FittedMember, Folds, Learner, LearnerData
 from sensorseq.prediction.members.boosting import BoostingMember, log_probabilities
@@ -16,25 +17,40 @@ BOOSTED_STATISTICS = 150
 
 
 class BoostingLearner(Learner):
-    """Fits boosted trees on the most important summary statistics."""
+    """Fits boosted trees on the most important summary statistics.
+
+    If there is a spectrum, the trees are also grown without it, and the windows left out decide. On
+    development folds, the spectrum raised the accuracy on inertial units by up to 4 points, but
+    lowered it on long windows of motor currents by up to 2.
+    """
 
     auto_place = 3
 
     def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> FittedMember:
         """Fit a member on the windows `folds.rows`, and once more for each fold."""
-        statistics = data.statistics
+        statistics, summary, tested = data.statistics, data.summary, folds.tested
 
-        def grow(fit_rows: NDArray[np.int64]) -> BoostedTrees:
-            columns = data.important_statistics(fit_rows, BOOSTED_STATISTICS)
+        def grow(fit_rows: NDArray[np.int64], *, spectrum: bool) -> BoostedTrees:
+            columns = data.important_statistics(fit_rows, BOOSTED_STATISTICS, spectrum=spectrum)
             class_index, weight = data.class_index[fit_rows], data.weight[fit_rows]
             return grow_trees(statistics[fit_rows], columns, class_index, weight)
 
-        logits = np.full((len(data.X), data.n_classes), np.nan)
-        for fit_rows, test_rows in folds.pairs:
-            tested = statistics[test_rows]
-            logits[test_rows] = log_probabilities(grow(fit_rows), tested, data.n_classes)
-        member = BoostingMember(data.summary, grow(folds.rows), data.n_classes)
-        return FittedMember(member, logits)
+        def leave_out(*, spectrum: bool) -> tuple[float, NDArray[np.float64]]:
+            logits = np.full((len(data.X), data.n_classes), np.nan)
+            for fit_rows, test_rows in folds.pairs:
+                trees, of_test = grow(fit_rows, spectrum=spectrum), statistics[test_rows]
+                logits[test_rows] = log_probabilities(trees, of_test, data.n_classes)
+            truth = data.class_index[tested], data.weight[tested]
+            return fit_stack(logits[None, tested], *truth)[1], logits
+
+        log_loss, logits = leave_out(spectrum=False)
+        uses_spectrum = False
+        if summary.spectrum:
+            with_spectrum, others = leave_out(spectrum=True)
+            if uses_spectrum := with_spectrum < log_loss:
+                logits = others
+        trees = grow(folds.rows, spectrum=uses_spectrum)
+        return FittedMember(BoostingMember(summary, trees, data.n_classes), logits)
 
 
 LEARNERS: Mapping[str, Learner] = {"boosting": BoostingLearner()}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sensorseq.features import SummaryFeatures
 from sensorseq.features.grow_trees import rank_statistics
 from sensorseq.features.ridge import Fold
+from sensorseq.features.summary import FEATURES
 from sensorseq.prediction.members.member import Member
 
 # Windows of at least this many steps are described by a spectrum, too. On development folds, it
@@ -56,20 +57,25 @@ class LearnerData:
         """The summary statistics (n, f) of all windows, computed once for all members."""
         return self.summary.transform(self.X, self.lengths)
 
-    def important_statistics(self, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    def important_statistics(
+        self, rows: NDArray[np.int64], most: int, *, spectrum: bool = True
+    ) -> NDArray[np.int64]:
         """Return the sorted columns of the most important `statistics` of some windows.
 
-        There are at most `most` columns. Members that are fitted on the same windows share the
-        ranking.
+        There are at most `most` columns; without `spectrum`, none of them describes it. Members
+        that are fitted on the same windows share the ranking.
         """
-        n_statistics = self.summary.n_features_
-        if n_statistics <= most:
-            return np.arange(n_statistics)
+        is_used = np.ones(self.summary.n_features_, bool)
+        if not spectrum:
+            is_used = np.arange(len(is_used)) % len(self.summary.names) < len(FEATURES)
+        if is_used.sum() <= most:
+            return np.flatnonzero(is_used)
         key = rows.tobytes()
         if key not in self._ranked:
             given = self.statistics[rows], self.class_index[rows], self.weight[rows]
             self._ranked[key] = rank_statistics(*given)
-        return np.sort(self._ranked[key][:most])
+        ranked = self._ranked[key]
+        return np.sort(ranked[is_used[ranked]][:most])
 
     def take(self, rows: NDArray[np.int64]) -> "LearnerData":
         """Return the windows with the indices `rows`, and adjust `learn_rows`."""

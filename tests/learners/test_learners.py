@@ -7,7 +7,7 @@ from scipy.special import softmax
 from sklearn.base import clone
 from threads import torch_threads
 
-from sensorseq.features import SummarySteps
+from sensorseq.features import SummaryFeatures, SummarySteps
 from sensorseq.learners import learner
 from sensorseq.learners.kinds import all_learners
 from sensorseq.learners.learner import Folds, LearnerData
@@ -100,3 +100,19 @@ def test_boosting_and_steps_share_the_ranking_of_each_fold(monkeypatch):
     assert len(few) == 10
     assert set(few) < set(data.important_statistics(EVERY, 150))
     assert len(ranked) == 3
+
+
+@pytest.mark.parametrize("only_frequency", [False, True])
+def test_boosting_uses_the_spectrum_only_if_it_helps_on_windows_left_out(only_frequency):
+    """Cycles of 10, 12 and 14 per window lie in the same of five wide bands."""
+    rng, at = np.random.default_rng(0), np.arange(128)
+    noise = rng.normal(size=(N, 128, 1))
+    if only_frequency:
+        X = 0.3 * noise + np.sin(2 * np.pi * (10 + 2 * Y[:, None]) * at / 128)[:, :, None]
+    else:
+        X = noise + 0.3 * Y[:, None, None]
+    data = LearnerData(X.astype(np.float32), None, Y, np.ones(N), 3, EVERY)
+    member, logits = all_learners()["boosting"].fit(data, FOLDS, np.random.SeedSequence(0))
+    n_basic = len(SummaryFeatures().fit(X).names)
+    assert (member.trees.columns >= n_basic).any() == only_frequency
+    assert np.mean(logits.argmax(axis=1) == Y) > 0.7
