@@ -56,6 +56,7 @@ DEFAULTS: Mapping[str, Any] = {
     "verbose": 0,
     "random_state": None,
     "features": "auto",
+    "motors": None,
     "refit": "auto",
     "patch": "auto",
     "missing": "error",

@@ -3,7 +3,7 @@
 import copy
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -69,6 +69,7 @@ from sensorseq.io.model_file import (
     write_model,
 )
 from sensorseq.io.stored_windows import buffer_bytes
+from sensorseq.learners.motors import Roles
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.decisions import (
@@ -306,6 +307,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         out. None uses the LSTM alone. If the windows are read from their file in parts, the models
         on features are fitted to a sample of the windows. In this case, ``"auto"`` uses no features
         if nothing is held out.
+    motors : list of pairs, optional
+        The motors of a robot, each as the names (or numbers) of its channels: ``[("curL", "velL"),
+        ("curR", "velR")]`` for the currents and speeds of two drive motors. Boosted trees on the
+        friction, the load and the turning of these motors are then weighted like the models on
+        `features`. The channels need their physical zero; see docs/motors.md.
     refit : "auto", "all" or None, default="auto"
         How the model learns from the held-out windows after the validation curve, the report and
         the held-out probabilities have been computed. ``"auto"`` keeps the networks of the three
@@ -487,6 +493,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         verbose: int = 0,
         random_state: Any = None,
         features: Any = "auto",
+        motors: Sequence[Roles] | None = None,
         refit: str | None = "auto",
         patch: int | str | None = "auto",
         missing: str = "error",

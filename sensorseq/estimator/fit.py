@@ -292,7 +292,6 @@ def report_fit(
     )
     if choice.candidates:
         report = replace(report, model=choice)
-    compared = (
-        parts_to_compare(data.train, data.validation) if parameters["features"] is None else None
-    )
+    is_alone = parameters["features"] is None and parameters["motors"] is None
+    compared = parts_to_compare(data.train, data.validation) if is_alone else None
     return Judged(report, facts, compared)

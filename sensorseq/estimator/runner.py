@@ -53,6 +53,7 @@ _PLAIN = {
     "n_models": 1,
     "calibrate": False,
     "features": None,
+    "motors": None,
     "refit": None,
 }
 # If one of these arguments changes, the windows or their weights are computed again.
