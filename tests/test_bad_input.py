@@ -205,7 +205,7 @@ ARGUMENTS = [
     ("optimizer", "adan", "Did you mean 'adam'"),
     ("learning_rate", 0.0, r"must be a number above zero"),
     ("learning_rate", float("nan"), "must be a number"),
-    ("momentum", 1.0, r"must be a number in \[0, 1\)"),
+    ("optimizer_params", {"momentum": 1.0}, "optimizer_params"),
     ("optimizer_params", {"ep": 1}, "Did you mean 'eps'"),
     ("lr_schedule", "onecycle", "Did you mean 'one_cycle'"),
     ("warmup_epochs", -1, "at least 0"),

@@ -22,7 +22,6 @@ DEFAULTS: Mapping[str, Any] = {
     "class_weight": None,
     "optimizer": "adamw",
     "learning_rate": 0.003,
-    "momentum": 0.9,
     "optimizer_params": None,
     "lr_schedule": "cosine",
     "warmup_epochs": 0.05,

@@ -46,6 +46,7 @@ from sensorseq.estimator.report import make_report
 from sensorseq.estimator.runner import FitOrigin, copied
 from sensorseq.estimator.saving import (
     Contents,
+    current_arguments,
     imported,
     load_file,
     model_contents,
@@ -90,7 +91,7 @@ from sensorseq.sequence.smoothing import Smooth
 from sensorseq.training import EngineChoice
 from sensorseq.training.evaluation import modules_of
 from sensorseq.training.inputs import open_windows
-from sensorseq.training.parameters import check_parameters
+from sensorseq.training.parameters import check_parameters, refuse_unknown
 from sensorseq.windows import WindowSet
 
 if TYPE_CHECKING:
@@ -176,11 +177,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The torch optimizer of that name; ``"lion"`` is `sensorseq.training.optim.Lion`.
     learning_rate : float, default=3e-3
         Maximum learning rate; `lr_schedule` determines how the rate changes during training.
-    momentum : float, default=0.9
-        Momentum of ``optimizer="sgd"``; the other optimizers ignore it.
     optimizer_params : dict, optional
         Additional optimizer arguments, under the names that torch uses: eps, betas, amsgrad, alpha,
-        centered, nesterov, dampening and, for rmsprop, momentum.
+        centered, nesterov, dampening and momentum, which is 0.9 by default with sgd.
     lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
         ``"cosine"`` lowers the rate to a hundredth of the maximum by the last epoch (see
         `max_epochs` and `max_steps`). ``"plateau"`` halves the rate when the monitored value has
@@ -459,7 +458,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         class_weight: str | Mapping[Any, float] | None = None,
         optimizer: str = "adamw",
         learning_rate: float = 3e-3,
-        momentum: float = 0.9,
         optimizer_params: Mapping[str, Any] | None = None,
         lr_schedule: str = "cosine",
         warmup_epochs: int | float = 0.05,
@@ -497,9 +495,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         refit: str | None = "auto",
         patch: int | str | None = "auto",
         missing: str = "error",
+        **unknown: Any,
     ) -> None:
-        for name, value in locals().items():
-            if name != "self":
+        given = locals()
+        refuse_unknown(unknown)
+        for name, value in given.items():
+            if name not in ("self", "unknown"):
                 setattr(self, name, value)
 
     def fit(
@@ -1262,7 +1263,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         take = partial(take_field, description, path=path)
         histories = [take("history", list), *take("other_histories", list)]
         take("versions", dict)  # used only in messages
-        estimator = cls(**take("parameters", dict))
+        estimator = cls(**current_arguments(take("parameters", dict)))
         check_parameters(estimator.get_params(deep=False))
         if device is not None:
             estimator.device = device

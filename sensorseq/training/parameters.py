@@ -24,6 +24,8 @@ from sensorseq.training.labels import check_class_weight
 from sensorseq.training.torch_network import check_scheme
 from sensorseq.training.window_format import check_augment
 
+MOVED = {"momentum": "optimizer_params={'momentum': ...}"}
+"""What replaces arguments of earlier versions."""
 _NAME = re.compile(r"cpu|cuda(:\d+)?")
 
 
@@ -61,6 +63,14 @@ def resolve_device(
             " or install a CUDA build of torch."
         )
     return resolved
+
+
+def refuse_unknown(arguments: Mapping[str, Any]) -> None:
+    """Raise an error if a classifier was given arguments that it does not have."""
+    for name in arguments:
+        if name in MOVED:
+            raise ArgumentError(f"{name}= is not an argument; use {MOVED[name]}.")
+        raise TypeError(f"SensorLSTMClassifier has no argument {name!r}.")
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:

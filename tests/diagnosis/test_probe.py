@@ -148,7 +148,11 @@ def test_an_applied_estimator_has_its_own_generators():
 
 def test_a_fit_that_diverges_immediately_is_an_error_whose_report_can_be_probed():
     wild = classifier(
-        optimizer="sgd", learning_rate=1e38, max_grad_norm=None, momentum=0.0, max_epochs=20
+        optimizer="sgd",
+        learning_rate=1e38,
+        max_grad_norm=None,
+        optimizer_params={"momentum": 0.0},
+        max_epochs=20,
     )
     with pytest.raises(DivergedError) as raised:
         wild.fit(X, Y)
