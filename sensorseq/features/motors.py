@@ -12,7 +12,7 @@ Term = tuple[str, Rows, Any]  # a name, values (n, t), and the smallest size (n,
 
 RIDGE = 1e-3  # relative to the mean square of each term
 _REST = 0.05  # tanh rises from 0 to 1 within a few times this fraction of the mean speed
-_LEAST_SLOPE = 0.03  # a change per step below this fraction of the speed counts less
+LEAST_SLOPE = 0.03  # a change per step below this fraction of the speed counts less
 _CONSTANT = 1e-9  # a series with a smaller relative spread has no correlation
 _LARGEST = 1e30
 
@@ -69,7 +69,7 @@ def _features(
         terms: list[Term] = [
             (f"friction, independent of speed ({amp})", _direction(v), 0.0),
             (f"viscous term ({per_speed})", v, size),
-            (f"inertia ({per_speed} per {time})", _slope(v) * rate, _LEAST_SLOPE * rate * size),
+            (f"inertia ({per_speed} per {time})", _slope(v) * rate, LEAST_SLOPE * rate * size),
         ]
         if is_pair:
             terms.append((f"turning, second motor minus first ({per_speed})", yaw, size))
@@ -86,7 +86,7 @@ def _features(
     axes = [("speed", np.abs(drive)), ("|acceleration|", np.abs(_slope(drive) * rate))]
     if is_pair:
         both, side = currents[0] + currents[1], currents[1] - currents[0]
-        one, of_slope = np.ones_like(drive), _LEAST_SLOPE * rate * size
+        one, of_slope = np.ones_like(drive), LEAST_SLOPE * rate * size
         terms = [
             (f"constant ({amp})", one, 0.0),
             (f"speed ({per_speed})", np.abs(drive), size),
