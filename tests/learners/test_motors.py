@@ -1,16 +1,20 @@
 """The member on motors is fitted on physical values, and refuses channels without their zero."""
 
+import shlex
 import warnings
 from dataclasses import replace
+from html import escape
 
 import numpy as np
 import pytest
 from fits import fused_classifier, plain_classifier, reloaded
 
 from sensorseq import PreparePipeline, SensorLSTMClassifier
+from sensorseq.cli.models import read_motors, read_settings
+from sensorseq.diagnosis.report_text import settings_as_options
 from sensorseq.errors import ArgumentError
+from sensorseq.evaluation.page import make_page
 from sensorseq.features.motors import Motor, motor_features
-from sensorseq.learners import weigh
 from sensorseq.prediction.members.motors import MotorsMember
 from sensorseq.preprocessing.steps import make_step
 from sensorseq.preprocessing.steps.chain import STEPS, StepChain
@@ -295,4 +299,19 @@ def test_few_windows_are_refused_only_if_motors_were_asked_for():
         plain_classifier(features="auto", max_epochs=1, validation_fraction=0.5).fit(few)
         with pytest.raises(ArgumentError, match="cannot be weighted"):
             fit_motors(few.take([0, 2]), validation_fraction=0.0, early_stopping=False)
-    assert weigh.MOST_WINDOWS
+
+
+def test_the_page_lists_what_separates_the_classes(fitted):
+    page = make_page(fitted, None, title="t")
+    name, means = fitted.model_.sum.members["motors"].most_used(1)[0]
+    assert "What separates the classes: motors" in page
+    assert escape(name) in page
+    assert f"{means[0]:.3g}" in page
+    assert "motors</h2>" not in make_page(plain_classifier(max_epochs=1).fit(X, Y), None, title="t")
+
+
+def test_the_command_line_names_motors_and_repeats_them():
+    assert read_motors("curL:velL, curR:velR") == MOTORS
+    options = settings_as_options({"motors": MOTORS})
+    (text,) = [each for each in shlex.split(options) if each != "--set"]
+    assert read_settings([text]) == {"motors": [list(pair) for pair in MOTORS]}
