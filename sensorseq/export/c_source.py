@@ -540,6 +540,7 @@ class _Source:
         self.tables.add("motor_column", columns, "i4")
         self.tables.add("motor_center", windows.center[columns], "f8")
         self.tables.add("motor_factor", windows.factor[columns], "f8")
+        self.tables.add("motor_grid", windows.grid[columns], "f8")
         add_trees(self.tables, "motors", member.trees, np.arange(len(windows.names)))
 
     @property

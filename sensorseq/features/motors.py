@@ -101,8 +101,8 @@ def _features(
         ]
         yield from _regression(f"{together}: difference of currents", amp, side, terms)
         axes.append(("|turning|", np.abs(yaw)))
-        turned = _ratio(np.abs(yaw).mean(axis=-1), np.abs(drive).mean(axis=-1))
-        yield f"{together}: turning / speed", turned
+        turned, driven = np.abs(yaw).mean(axis=-1), np.abs(drive).mean(axis=-1)
+        yield f"{together}: turning / (turning + speed)", _ratio(turned, turned + driven)
         yield f"{together}: correlation of both currents", _correlation(*currents)
         yield f"{together}: correlation of sum |i| and |turning|", _correlation(total, axes[-1][1])
     if len(motors) > 1:

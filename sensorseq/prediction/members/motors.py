@@ -15,7 +15,7 @@ from sensorseq.prediction.members.boosting import log_probabilities
 from sensorseq.prediction.members.member import Kinds, check_sizes, finite, in_blocks
 
 MOTORS = "motors"  # name of the member
-_ROUNDING = 1e-6  # of float32, relative to the center that was subtracted
+_GRID = 1e-6  # of physical values, relative to the center and the factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +33,31 @@ class MotorWindows:
     every: int = 1
 
     @property
+    def grid(self) -> NDArray[np.float64]:
+        """The distance (n_channels,) of physical values; 0 if they were not scaled.
+
+        It is the same for all currents, and for all speeds, so that equal values stay equal and 0
+        stays 0, although scaling to float32 rounds each channel differently.
+        """
+        grid = np.zeros(len(self.center))
+        for k in (0, 1):
+            columns = [motor.columns[k] for motor in self.motors]
+            if self.center[columns].any() or (self.factor[columns] != 1).any():
+                size = (np.abs(self.center[columns]) + self.factor[columns]).max()
+                grid[columns] = 2.0 ** np.ceil(np.log2(_GRID * size))
+        return grid
+
+    @property
     def names(self) -> list[str]:
         """The names of the features, with units."""
         return feature_names(self.motors, self.rate_hz)
 
     def physical(self, X: NDArray[Any]) -> NDArray[np.float64]:
-        """Return scaled windows in physical units, in which the rounding of 0 is 0."""
+        """Return scaled windows in physical units."""
         values = X.astype(np.float64) * self.factor + self.center
-        return np.where(np.abs(values) <= _ROUNDING * np.abs(self.center), 0.0, values)
+        grid = self.grid
+        step = np.where(grid > 0, grid, 1.0)
+        return np.where(grid > 0, np.rint(values / step) * step, values)
 
     def features(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return the features (n, F) of scaled windows."""
