@@ -207,6 +207,7 @@ ARGUMENTS = [
     ("learning_rate", float("nan"), "must be a number"),
     ("optimizer_params", {"momentum": 1.0}, "optimizer_params"),
     ("optimizer_params", {"ep": 1}, "Did you mean 'eps'"),
+    ("motors", [], "must be a list of pairs"),
     ("lr_schedule", "onecycle", "Did you mean 'one_cycle'"),
     ("warmup_epochs", -1, "at least 0"),
     ("warmup_epochs", 1.5, r"integer of at least 0 \(epochs\), or a number in \(0, 1\)"),

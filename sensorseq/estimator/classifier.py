@@ -91,7 +91,7 @@ from sensorseq.sequence.smoothing import Smooth
 from sensorseq.training import EngineChoice
 from sensorseq.training.evaluation import modules_of
 from sensorseq.training.inputs import open_windows
-from sensorseq.training.parameters import check_parameters, refuse_unknown
+from sensorseq.training.parameters import check_parameters, refuses_moved
 from sensorseq.windows import WindowSet
 
 if TYPE_CHECKING:
@@ -440,6 +440,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     _out_of_fold: LeftOut | None = None
 
+    @refuses_moved
     def __init__(
         self,
         *,
@@ -495,12 +496,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         refit: str | None = "auto",
         patch: int | str | None = "auto",
         missing: str = "error",
-        **unknown: Any,
     ) -> None:
-        given = locals()
-        refuse_unknown(unknown)
-        for name, value in given.items():
-            if name not in ("self", "unknown"):
+        for name, value in locals().items():
+            if name != "self":
                 setattr(self, name, value)
 
     def fit(
