@@ -34,6 +34,7 @@ class MotorsLearner(Learner):
     """Fits boosted trees on the features of motors."""
 
     windows: MotorWindows
+    reads_copies = False
 
     def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> FittedMember:
         """Fit a member on the windows `folds.rows`, and once more for each fold."""

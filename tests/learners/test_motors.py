@@ -77,6 +77,13 @@ def test_features_are_those_of_physical_values_with_any_scale(scale):
     )
 
 
+def test_augmented_copies_are_not_fitted():
+    first, second = (fit_motors(augment=augment) for augment in (None, {"scaling": 0.5}))
+    states = [each.model_.sum.members["motors"].state()[1] for each in (first, second)]
+    for name, array in states[0].items():
+        np.testing.assert_array_equal(states[1][name], array)
+
+
 def test_a_speed_of_0_is_exactly_0_after_scaling():
     still = X.copy()
     still[:, 10:] = 0.0
