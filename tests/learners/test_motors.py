@@ -59,13 +59,6 @@ def test_the_member_separates_classes_that_differ_in_friction(fitted):
     np.testing.assert_allclose(means[name], [1, 2, 3], rtol=0.2)
 
 
-def test_auto_adds_the_member_to_the_others():
-    found = fit_motors(features=["boosting"])
-    assert [each.name for each in found.features_.candidates] == [
-        *("lstm", "boosting", "motors", "together")
-    ]
-
-
 @pytest.mark.parametrize("scale", ["standard", "robust", "min_max", "max_abs", None])
 def test_features_are_those_of_physical_values_with_any_scale(scale):
     member = fit_motors(scale=scale).model_.sum.members["motors"]
@@ -137,15 +130,6 @@ def test_wrong_roles_are_refused_before_training(motors, text, monkeypatch):
     monkeypatch.setattr("sensorseq.estimator.fit.train_networks", None)
     with pytest.raises(ArgumentError, match=text):
         fit_motors(motors=motors)
-
-
-def test_channels_without_names_have_numbers():
-    named = fit_motors().predict_proba(X)
-    plain = plain_classifier(
-        motors=[(0, 2), (1, 3)], max_epochs=1, hidden_size=4, random_state=0
-    ).fit(X, Y)
-    assert plain.features_.names == ("motors",)
-    assert named.shape == plain.predict_proba(X).shape
 
 
 def test_a_scale_without_a_way_back_is_refused():

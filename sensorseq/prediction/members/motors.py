@@ -61,6 +61,9 @@ class MotorWindows:
 
     def features(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return the features (n, F) of scaled windows."""
+        return in_blocks(self._features, X, lengths, len(self.names))
+
+    def _features(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         of_read = None if lengths is None else -(-lengths // self.every)
         read = self.physical(X[:, :: self.every])
         return motor_features(self.motors, read, of_read, self.rate_hz)
@@ -79,9 +82,6 @@ class MotorsMember:
 
     def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return the logits (n, K) of scaled windows."""
-        return in_blocks(self._logits, X, lengths, len(self.means))
-
-    def _logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         features = self.windows.features(X, lengths)
         return log_probabilities(self.trees, features, len(self.means))
 
