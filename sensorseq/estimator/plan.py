@@ -101,7 +101,8 @@ def make_plan(
             "the windows are read from their file in parts, and none of them are held out",
         )
     windows = _join_parts(scaled, jobs, entropy, in_file=in_file, is_sample=not refits)
-    motors = motors_learner(parameters["motors"], scaled.model.input, windows.seen)
+    sources = [each for each in (scaled.data.source, scaled.data.source_val) if each is not None]
+    motors = motors_learner(parameters["motors"], scaled.model.input, windows.seen, sources)
     if motors is not None:
         learners[MOTORS] = motors
     if not learners:

@@ -18,9 +18,11 @@ from sensorseq.prediction.members.boosting import log_probabilities
 from sensorseq.prediction.members.motors import MotorsMember, MotorWindows
 from sensorseq.prediction.preparation import is_normalized
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.provenance import Provenance
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps.chain import StepChain, make_steps
 from sensorseq.recording import Channel
+from sensorseq.windows import WindowSet
 
 Roles = tuple[str | int, str | int]
 """The channels of the current and of the speed of a motor, by name or number."""
@@ -81,11 +83,15 @@ def check_motors(motors: Sequence[Roles] | None) -> list[Roles]:
 
 
 def motors_learner(
-    motors: Sequence[Roles] | None, of_input: Input, data: LearnerData
+    motors: Sequence[Roles] | None,
+    of_input: Input,
+    data: LearnerData,
+    sources: Sequence[WindowSet] = (),
 ) -> MotorsLearner | None:
     """Return the learner for the argument `motors` of a classifier.
 
-    Return None if there are no motors. If a motor never moves, warn and also return None.
+    `sources` are the window sets of the fit, whose provenance tells how they were prepared. Return
+    None if there are no motors. If a motor never moves, warn and also return None.
 
     Raises
     ------
@@ -104,7 +110,9 @@ def motors_learner(
             f"motors names channel {twice[0]!r} twice; each channel belongs to one motor, as its"
             " current or as its speed."
         )
-    _check_zero([names[column] for column in used], of_input)
+    for windows in sources:
+        for origin in Provenance.of_each(windows.provenance):
+            _check_zero([names[column] for column in used], origin, windows)
     center, factor = _map_back(of_input.scaler, len(names))
     preparation: Any = of_input.preparation or {}
     units = PreparationOptions.recorded(preparation).units or {}
@@ -155,26 +163,25 @@ def _map_back(scaler: Scaler | None, n_channels: int) -> tuple[NDArray[Any], NDA
     return scaler.channel_center.astype(np.float64), scaler.channel_scale.astype(np.float64)
 
 
-def _check_zero(used: list[str], of_input: Input) -> None:
+def _check_zero(used: list[str], origin: Provenance, windows: WindowSet) -> None:
     """Raise an error if 0 in one of the channels `used` does not mean no current or no motion."""
-    preparation: Any = of_input.preparation or {}
-    if is_normalized(preparation.get("configuration")):
+    if is_normalized(origin.configuration):
         raise ArgumentError(
             "motors needs currents and speeds with their physical zero, which normalize='recording'"
             " moves; prepare without normalize='recording'."
         )
-    if preparation.get("scaled") is not None:
+    if origin.scaled is not None:
         raise ArgumentError(
             "motors needs currents and speeds with their physical zero, but the windows are already"
-            f" scaled ({preparation['scaled']!r}); give the unscaled windows."
+            f" scaled ({origin.scaled!r}); give the unscaled windows."
         )
-    options = PreparationOptions.recorded(preparation)
+    options = PreparationOptions.recorded({"configuration": origin.configuration})
     if not options.steps:
         return
-    units, rate_hz = options.units or {}, preparation.get("resampled_to_hz")
-    recorded = preparation.get("input_channels") or preparation["channels"]
+    units = options.units or {}
+    recorded = origin.input_channels or windows.channels
     channels = tuple(Channel(name, units.get(name, "")) for name in recorded)
-    rate_hz = rate_hz or preparation.get("sample_rate_hz") or 1.0
+    rate_hz = origin.resampled_to_hz or windows.sample_rate_hz or 1.0
     lost = StepChain(make_steps(options.steps)).without_zero(channels, rate_hz)
     for name in used:
         if name in lost:

@@ -170,6 +170,9 @@ def test_windows_without_a_physical_zero_are_refused(monkeypatch):
     monkeypatch.setattr("sensorseq.estimator.fit.train_networks", None)
     with pytest.raises(ArgumentError, match="normalize='recording' moves"):
         fit_motors(prepared(normalize="recording"))
+    joined = WindowSet.concatenate([prepared(), prepared(normalize="recording")])
+    with pytest.raises(ArgumentError, match="normalize='recording' moves"):
+        fit_motors(replace(joined, split=None))
     scaled = replace(WINDOWS, provenance={"scaled": "standard"})
     with pytest.raises(ArgumentError, match=r"already scaled \('standard'\)"):
         fit_motors(scaled, scale=None)
