@@ -123,7 +123,7 @@ def motors_learner(
     rows = data.learn_rows
     X = data.X[rows][:, :, used]
     lengths = np.full(len(rows), X.shape[1]) if data.lengths is None else data.lengths[rows]
-    values = X[valid_steps(X.shape[1], lengths)] if len(rows) else X.reshape(-1, len(used))
+    values = X[valid_steps(X.shape[1], lengths)]
     still = [names[c] for k, c in enumerate(used) if k % 2 and not np.ptp(values[:, k])]
     if still:
         warn_caller(
