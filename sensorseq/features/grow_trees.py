@@ -39,7 +39,7 @@ def grow_trees(
     columns: NDArray[np.int64],
     class_index: NDArray[np.int64],
     weight: NDArray[np.float64],
-    settings: TreeSettings = STATISTICS_TREES,
+    settings: TreeSettings | None = None,
 ) -> BoostedTrees:
     """Grow trees that read only the given `columns` of the statistics (n, n_statistics).
 
@@ -102,9 +102,10 @@ def important_statistics(
 
 
 def make_boosting(
-    n_windows: int, settings: TreeSettings = STATISTICS_TREES
+    n_windows: int, settings: TreeSettings | None = None
 ) -> HistGradientBoostingClassifier:
     """Return an unfitted boosting classifier for statistics of `n_windows` windows."""
+    settings = STATISTICS_TREES if settings is None else settings
     # No early stopping, because its held-out windows would come from recordings used for training.
     return HistGradientBoostingClassifier(
         max_iter=settings.n_trees,

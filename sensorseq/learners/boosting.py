@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.features import SummaryFeatures
-from sensorseq.features.grow_trees import STATISTICS_TREES, grow_trees, important_statistics
+from sensorseq.features.grow_trees import grow_trees, important_statistics
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.learners.learner import FittedMember, Folds, Learner, LearnerData
 from sensorseq.prediction.members.boosting import BoostingMember, log_probabilities
@@ -30,7 +30,7 @@ class BoostingLearner(Learner):
             values, weight = statistics[fit_rows], data.weight[fit_rows]
             class_index = data.class_index[fit_rows]
             columns = important_statistics(values, class_index, weight, BOOSTED_STATISTICS)
-            return grow_trees(values, columns, class_index, weight, STATISTICS_TREES)
+            return grow_trees(values, columns, class_index, weight)
 
         logits = np.full((len(data.X), data.n_classes), np.nan)
         for fit_rows, test_rows in folds.pairs:

@@ -45,8 +45,8 @@ def small_classifier(**arguments):
 def learn_few_features(patch):
     """Make fits faster by reducing the number of ROCKET features and of trees."""
     patch.setattr("sensorseq.learners.linear.ROCKET_FEATURES", 504)
-    for file in "boosting.STATISTICS_TREES", "motors.MOTOR_TREES":
-        patch.setattr(f"sensorseq.learners.{file}", TreeSettings(10))
+    for file in "features.grow_trees.STATISTICS_TREES", "learners.motors.MOTOR_TREES":
+        patch.setattr(f"sensorseq.{file}", TreeSettings(10))
 
 
 class AfterEpoch:
