@@ -314,7 +314,7 @@ STUDIES: dict[str, Study] = {
     "optimizers": Study(
         surfaces,
         {
-            "sgd, momentum=0": {"optimizer": "sgd", "momentum": 0.0},
+            "sgd, momentum=0": {"optimizer": "sgd", "optimizer_params": {"momentum": 0.0}},
             "sgd, momentum=0.9": {"optimizer": "sgd"},
             "rmsprop": {"optimizer": "rmsprop"},
             "adam": {"optimizer": "adam"},

@@ -5,7 +5,8 @@ the native engine, add its name to csrc/train_epoch.h and its update rule to csr
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 
 class OptimizerFacts(NamedTuple):
@@ -21,14 +22,14 @@ class OptimizerFacts(NamedTuple):
         Keys of `optimizer_params`.
     usual_rate : float
         The usual learning rate for an LSTM; for sgd, with a momentum of 0.9.
-    takes_momentum : bool
-        True if the argument `momentum` applies.
+    defaults : mapping
+        Values of `options` that differ from torch's defaults.
     """
 
     state: Mapping[str, str] | None
     options: tuple[str, ...]
     usual_rate: float
-    takes_momentum: bool = False
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
 
 _ADAM = OptimizerFacts(
@@ -46,7 +47,10 @@ OPTIMIZERS = {
         1e-3,
     ),
     "sgd": OptimizerFacts(
-        {"momentum_buffer": "momentum"}, ("dampening", "nesterov"), 0.1, takes_momentum=True
+        {"momentum_buffer": "momentum"},
+        ("momentum", "dampening", "nesterov"),
+        0.1,
+        {"momentum": 0.9},
     ),
 }
 NATIVE_STATES = {name: of.state for name, of in OPTIMIZERS.items() if of.state is not None}

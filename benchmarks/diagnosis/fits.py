@@ -164,8 +164,9 @@ def fit(
 def as_arguments(settings: Mapping[str, Any], n_classes: int) -> Settings:
     """Convert settings, with values from JSON, to arguments of the classifier."""
     made: Settings = {**FIXED, **settings}
-    if made.get("optimizer", "adamw") != "sgd":
-        made.pop("momentum", None)
+    momentum = made.pop("momentum", None)
+    if momentum is not None and made.get("optimizer") == "sgd":
+        made["optimizer_params"] = {**(made.get("optimizer_params") or {}), "momentum": momentum}
     for name, kinds in {
         "weight_init": {"normal": Normal, "gain": Gain},
         "recurrent_init": {"normal": Normal, "gain": Gain},

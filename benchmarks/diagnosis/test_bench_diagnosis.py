@@ -66,6 +66,9 @@ def test_settings_become_arguments():
     settings = {"optimizer": "adam", "momentum": 0.9, "weight_init": "normal 2"}
     made = fits.as_arguments(settings | {"class_weight": "first x 5"}, 3)
     assert "momentum" not in made
+    assert fits.as_arguments({"optimizer": "sgd", "momentum": 0.5}, 3)["optimizer_params"] == {
+        "momentum": 0.5
+    }
     assert made["weight_init"].sd == 2
     assert made["class_weight"] == {0: 5.0, 1: 1.0, 2: 1.0}
     assert made["refit"] is None

@@ -30,6 +30,11 @@ def row(remedy, problem, without, *variants, lower=(), higher=(), **common):
     return Row(remedy, problem, without, variants, lower, higher, common)
 
 
+def momentum(value, **more):
+    """Return the argument with a momentum of sgd."""
+    return {"optimizer_params": {"momentum": value, **more}}
+
+
 # Losses and initial weights defined by the user.
 
 
@@ -338,24 +343,23 @@ ROWS = (
         for optimizer in ("adam", "sgd")
     ),
     row(
-        *("optimizers", "clear tones", {"momentum": 0.0}, {"momentum": 0.9}),
-        {"momentum": 0.9, "optimizer_params": {"nesterov": True}},
+        *("optimizers", "clear tones", momentum(0.0), momentum(0.9)),
+        momentum(0.9, nesterov=True),
         lower=["training loss"],
         optimizer="sgd",
         learning_rate=0.05,
         max_epochs=30,
     ),
     row(
-        *("optimizers", "clear tones", {}, {"optimizer_params": {"nesterov": True}}),
+        *("optimizers", "clear tones", momentum(0.98), momentum(0.98, nesterov=True)),
         lower=["training loss", "training loss of the last 10 epochs"],
         optimizer="sgd",
-        momentum=0.98,
         learning_rate=0.1,
         batch_size=None,
         max_epochs=80,
     ),
     row(
-        *("optimizers", "clear tones", {"optimizer": "sgd", "momentum": 0.0}, *ADAPTIVE),
+        *("optimizers", "clear tones", {"optimizer": "sgd"} | momentum(0.0), *ADAPTIVE),
         lower=["training loss"],
         max_epochs=30,
     ),

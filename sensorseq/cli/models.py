@@ -66,6 +66,7 @@ def with_scale(arguments: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
     """Parse ``name=value`` pairs of TOML values; a bare word is a string, and ``none`` is None."""
     from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.training.parameters import MOVED
 
     parameters = SensorLSTMClassifier().get_params()
     read: dict[str, Any] = {}
@@ -73,6 +74,8 @@ def read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
         name, text = read_pair("--set", setting, "NAME=VALUE, such as dropout=0.3")
         if name not in parameters:
             hint = did_you_mean(name, parameters, "{}")
+            if name in MOVED:
+                hint = " Use --set 'optimizer_params={momentum=0.9}'."
             raise ArgumentError(
                 f"--set {setting}: SensorLSTMClassifier has no argument {name}.{hint}"
             )
@@ -81,6 +84,17 @@ def read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             read[name] = None if text.lower() == "none" else text
     return read
+
+
+def read_motors(text: str) -> list[tuple[str, str]]:
+    """Parse the currents and speeds of motors, ``curL:velL,curR:velR``."""
+    pairs = [tuple(name.strip() for name in part.split(":")) for part in text.split(",")]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise ArgumentError(
+            f"--motors {text}: give CURRENT:SPEED for each motor, such as curL:velL,curR:velR. If a"
+            ' name contains a colon or comma, use --set \'motors=[["CURRENT", "SPEED"]]\'.'
+        )
+    return [(current, speed) for current, speed in pairs]
 
 
 def read_pair(option: str, text: str, form: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from sensorseq.cli.models import (
     load_model,
     naming,
     page_command,
+    read_motors,
     read_settings,
     with_scale,
     write_page,
@@ -35,6 +36,13 @@ def train(
     max_epochs: Annotated[int | None, Option(help="Maximum number of epochs.")] = None,
     patience: Annotated[
         int | None, Option(help="Stop after this many epochs without improvement.")
+    ] = None,
+    motors: Annotated[
+        str | None,
+        Option(
+            metavar="CURRENT:SPEED,...",
+            help="Channels of motors, such as curL:velL,curR:velR; see docs/motors.md.",
+        ),
     ] = None,
     random_state: opt.Seed = 0,
     settings: opt.Settings = None,
@@ -70,6 +78,7 @@ def train(
         "max_epochs": max_epochs,
         "patience": patience,
         "early_stopping": None if patience is None else True,
+        "motors": None if motors is None else read_motors(motors),
     }
     typed: dict[str, Any] = {name: value for name, value in short.items() if value is not None}
     typed |= read_settings(settings)

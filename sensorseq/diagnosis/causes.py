@@ -149,7 +149,6 @@ _USUAL: Mapping[str, Usual] = {
     ),
     "optimizer": Usual(also=("adam",), other="optimizer"),
     "optimizer_params": Usual(odd=1.0, other="optimizer"),
-    "momentum": Usual(least=0.8, most=0.95, unit=0.9, low="optimizer", high="optimizer"),
     "batch_size": Usual(
         least=16, most=64, low="batch_size: too small", high="batch_size: too large"
     ),
@@ -171,6 +170,9 @@ _USUAL: Mapping[str, Usual] = {
 USUAL: Mapping[str, Usual] = {
     name: replace(usual, default=DEFAULTS[name]) for name, usual in _USUAL.items()
 }
+_MOMENTUM = Usual(  # of sgd, in `optimizer_params`
+    default=0.9, least=0.8, most=0.95, unit=0.9, low="optimizer", high="optimizer"
+)
 
 
 @dataclass(frozen=True)
@@ -311,16 +313,20 @@ def usual_rate(arguments: Mapping[str, Any]) -> float:
     name = arguments.get("optimizer", USUAL["optimizer"].default)
     optimizer = OPTIMIZERS.get(name) if isinstance(name, str) else None
     rate = USUAL["learning_rate"].default if optimizer is None else optimizer.usual_rate
-    usual_momentum = USUAL["momentum"].default
-    momentum = arguments.get("momentum", usual_momentum)
-    if _takes_momentum(arguments) and isinstance(momentum, int | float) and 0 <= momentum < 1:
-        rate *= (1 - momentum) / (1 - usual_momentum)
+    momentum = _with_momentum(arguments).get("momentum")
+    if isinstance(momentum, int | float) and 0 <= momentum < 1:
+        rate *= (1 - momentum) / (1 - _MOMENTUM.default)
     return float(f"{rate:.3g}")
 
 
-def _takes_momentum(arguments: Mapping[str, Any]) -> bool:
-    name = arguments.get("optimizer")
-    return isinstance(name, str) and name in OPTIMIZERS and OPTIMIZERS[name].takes_momentum
+def _with_momentum(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the arguments of a run with the momentum of sgd apart from `optimizer_params`."""
+    if arguments.get("optimizer") != "sgd":
+        return arguments
+    given = arguments.get("optimizer_params")
+    params = {"momentum": _MOMENTUM.default, **(given if isinstance(given, Mapping) else {})}
+    momentum = params.pop("momentum")
+    return {**arguments, "momentum": momentum, "optimizer_params": params or None}
 
 
 class Deviation(NamedTuple):
@@ -336,9 +342,9 @@ def deviations(
     arguments: Mapping[str, Any], n_train: int | None = None, n_epochs: int | None = None
 ) -> list[Deviation]:
     """Return the unusual settings of a run, the most unusual first."""
-    unusual = []
-    for name, usual in USUAL.items():
-        if name not in arguments or (name == "momentum" and not _takes_momentum(arguments)):
+    unusual, arguments = [], _with_momentum(arguments)
+    for name, usual in [*USUAL.items(), ("momentum", _MOMENTUM)]:
+        if name not in arguments:
             continue
         argument = value = arguments[name]
         if name == "batch_size" and value is None:
@@ -360,7 +366,8 @@ def deviations(
             shown = getattr(argument, "__name__", repr(argument))
             described = usual.describe(times)
             evidence = text_of("unusual_setting", name=name, value=shown, usual=described)
-            unusual.append(Deviation(abs(distance), key, (name,), evidence))
+            changed = "optimizer_params" if name == "momentum" else name
+            unusual.append(Deviation(abs(distance), key, (changed,), evidence))
     if all(_is_number(v := arguments.get(name)) and v == 0 for name in _REGULARIZERS):
         evidence = text_of("unregularized")
         unusual.append(Deviation(0.5, "regularization: missing", _REGULARIZERS, evidence))

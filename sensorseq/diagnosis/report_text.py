@@ -90,7 +90,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        parts = [literal(part) if isinstance(part, str) else _toml(part) for part in value]
+        return f"[{', '.join(parts)}]"
     return str(value) if re.fullmatch(r"[\w./+-]+", str(value)) else literal(value)
 
 

@@ -19,6 +19,7 @@ from sensorseq.features.ridge import Fold
 from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.linear import LinearMember, describe
 from sensorseq.prediction.members.member import Member
+from sensorseq.prediction.members.motors import MOTORS, MotorsMember
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
@@ -170,10 +171,20 @@ def move_scaling(
             channel_center=old.channel_center + part * (new.channel_center - old.channel_center),
             channel_scale=old.channel_scale * (new.channel_scale / old.channel_scale) ** part,
         )
-        tried.append((scaler, share, losses(model.with_input(scaler=scaler), few)))
+        tried.append((scaler, share, losses(_with_scaler(model, scaler), few)))
     scaler, share, loss = min(tried, key=lambda trial: float(trial[2].mean()))
     moved = _falls(before - loss, few.target, _LEAST_GAIN)
-    return (model.with_input(scaler=scaler), share) if moved else (model, 0.0)
+    return (_with_scaler(model, scaler), share) if moved else (model, 0.0)
+
+
+def _with_scaler(model: TrainedModel, scaler: Scaler) -> TrainedModel:
+    """Return the model with another scaling, from which motors get the same physical values."""
+    motors = model.sum.members.get(MOTORS)
+    if isinstance(motors, MotorsMember):
+        center, factor = scaler.channel_center, scaler.channel_scale
+        motors = replace(motors, windows=replace(motors.windows, center=center, factor=factor))
+        model = replace(model, sum=model.sum.with_member(MOTORS, motors))
+    return model.with_input(scaler=scaler)
 
 
 def _move_head(model: TrainedModel, few: Windows) -> tuple[bool, str]:

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from sensorseq.estimator.fit_windows import (
 from sensorseq.estimator.report import make_report
 from sensorseq.estimator.saving import (
     Contents,
+    current_arguments,
     imported,
     load_file,
     model_contents,
@@ -67,6 +68,7 @@ from sensorseq.io.model_file import (
     write_model,
 )
 from sensorseq.io.stored_windows import buffer_bytes
+from sensorseq.learners.motors import Roles
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.decisions import (
@@ -87,7 +89,7 @@ from sensorseq.sequence.smoothing import Smooth
 from sensorseq.training import EngineChoice
 from sensorseq.training.evaluation import modules_of
 from sensorseq.training.inputs import open_windows
-from sensorseq.training.parameters import check_parameters
+from sensorseq.training.parameters import check_parameters, refuses_moved
 from sensorseq.windows import WindowSet
 
 if TYPE_CHECKING:
@@ -173,11 +175,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The torch optimizer of that name; ``"lion"`` is `sensorseq.training.optim.Lion`.
     learning_rate : float, default=3e-3
         Maximum learning rate; `lr_schedule` determines how the rate changes during training.
-    momentum : float, default=0.9
-        Momentum of ``optimizer="sgd"``; the other optimizers ignore it.
     optimizer_params : dict, optional
         Additional optimizer arguments, under the names that torch uses: eps, betas, amsgrad, alpha,
-        centered, nesterov, dampening and, for rmsprop, momentum.
+        centered, nesterov, dampening and momentum, which is 0.9 by default with sgd.
     lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
         ``"cosine"`` lowers the rate to a hundredth of the maximum by the last epoch (see
         `max_epochs` and `max_steps`). ``"plateau"`` halves the rate when the monitored value has
@@ -304,6 +304,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         left out. None uses the LSTM alone. If the windows are read from their file in parts, the
         models on features are fitted to a sample of the windows. In this case, ``"auto"`` uses no
         features if nothing is held out.
+    motors : list of pairs, optional
+        The motors of a robot, each as the names (or numbers) of its channels: ``[("curL", "velL"),
+        ("curR", "velR")]`` for the currents and speeds of two drive motors. Boosted trees on the
+        friction, the load and the turning of these motors are then weighted like the models on
+        `features`. The channels need their physical zero; see docs/motors.md.
     refit : "auto", "all" or None, default="auto"
         How the model learns from the held-out windows after the validation curve, the report and
         the held-out probabilities have been computed. ``"auto"`` keeps the networks of the three
@@ -433,6 +438,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     _out_of_fold: LeftOut | None = None
 
+    @refuses_moved
     def __init__(
         self,
         *,
@@ -451,7 +457,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         class_weight: str | Mapping[Any, float] | None = None,
         optimizer: str = "adamw",
         learning_rate: float = 3e-3,
-        momentum: float = 0.9,
         optimizer_params: Mapping[str, Any] | None = None,
         lr_schedule: str = "cosine",
         warmup_epochs: int | float = 0.05,
@@ -485,6 +490,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         verbose: int = 0,
         random_state: Any = None,
         features: Any = "auto",
+        motors: Sequence[Roles] | None = None,
         refit: str | None = "auto",
         patch: int | str | None = "auto",
         missing: str = "error",
@@ -1250,7 +1256,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         take = partial(take_field, description, path=path)
         histories = [take("history", list), *take("other_histories", list)]
         take("versions", dict)  # used only in messages
-        estimator = cls(**take("parameters", dict))
+        estimator = cls(**current_arguments(take("parameters", dict)))
         check_parameters(estimator.get_params(deep=False))
         if device is not None:
             estimator.device = device

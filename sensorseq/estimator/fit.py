@@ -191,8 +191,15 @@ def weigh_members(
     in_time = windows.shares_groups
     progress.say("features")
     try:
-        with_copies = windows.with_copies(Folds(folds, rows, in_time))
-        fitted = fit_members(plan.learners, *with_copies, windows.seed(Stream.FEATURES))
+        plain, seed = (seen, Folds(folds, rows, in_time)), windows.seed(Stream.FEATURES)
+        fitted: dict[str, FittedMember] = {}
+        for reads_copies, data in ((True, windows.with_copies(plain[1])), (False, plain)):
+            learners = {
+                name: learner
+                for name, learner in plan.learners.items()
+                if learner.reads_copies == reads_copies
+            }
+            fitted |= fit_members(learners, *data, seed)
     except KeyboardInterrupt:
         if is_second_interrupt():
             raise
@@ -292,7 +299,6 @@ def report_fit(
     )
     if choice.candidates:
         report = replace(report, model=choice)
-    compared = (
-        parts_to_compare(data.train, data.validation) if parameters["features"] is None else None
-    )
+    is_alone = parameters["features"] is None and parameters["motors"] is None
+    compared = parts_to_compare(data.train, data.validation) if is_alone else None
     return Judged(report, facts, compared)

@@ -1,6 +1,6 @@
 """Fit a classifier for each sensor, and the weights of the sensors on windows left out of these."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -14,6 +14,7 @@ from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.uncertainty import LeftOut, learn_shares
 from sensorseq.features.stack import fit_stack
+from sensorseq.learners.motors import Roles, check_motors
 from sensorseq.numeric import log_softmax
 from sensorseq.prediction.decisions import softmax
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
@@ -53,11 +54,13 @@ def fit_sensors(
     if not isinstance(seed, int | np.integer):
         seed = int(draw_entropy(seed) % 2**31)
     windows = _with_common_split(windows, estimator.validation_fraction, int(seed))
+    motors = _motors_of(estimator.motors, windows)
     classifiers: dict[str, SensorLSTMClassifier] = {}
     left_out: dict[str, LeftOut | None] = {}
     for name, of_sensor, rows in windows.by_sensor():
         _check_classes(name, of_sensor.y, windows.y)
-        classifier = clone(estimator).set_params(random_state=int(seed))
+        settings = {"random_state": int(seed), "motors": motors[name] or None}
+        classifier = clone(estimator).set_params(**settings)
         options = {"sample_weight": None if checked is None else weight[rows]}
         with noting(f"in the windows of sensor {name!r}"):
             left_out[name] = classifier._fit(of_sensor, None, options).left_out
@@ -96,6 +99,21 @@ def _check_estimator(estimator: SensorLSTMClassifier) -> None:
                 f"{name}={getattr(estimator, name)!r} works for one sensor at a time; fit a"
                 f" classifier for each sensor, or set {name}={harmless!r}."
             )
+
+
+def _motors_of(motors: Sequence[Roles] | None, windows: SensorWindows) -> dict[str, list[Roles]]:
+    """Return the motors of each sensor, which has both channels of a motor."""
+    found: dict[str, list[Roles]] = {name: [] for name in windows}
+    for pair in check_motors(motors):
+        owners = [k for k, each in windows.sensors.items() if set(pair) <= set(each.channels)]
+        if len(owners) != 1:
+            known = [f"{k}: {', '.join(each.channels)}" for k, each in windows.sensors.items()]
+            raise ArgumentError(
+                f"motors names {pair!r}, which must be two channels of one sensor;"
+                f" {len(owners)} sensors have both. Channels: {'; '.join(known)}."
+            )
+        found[owners[0]].append(pair)
+    return found
 
 
 def without_lost(windows: SensorWindows) -> SensorWindows:

@@ -19,6 +19,7 @@ from sensorseq.gpu_check import check_before_fit
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.learners.kinds import learners_of
+from sensorseq.learners.motors import check_motors
 from sensorseq.prediction.frames import refuse_panel
 from sensorseq.prediction.inputs import PREDICTION_ARGUMENTS, Input, refuse_sensors
 from sensorseq.prediction.members.lstm import LstmMember
@@ -169,6 +170,7 @@ def check_arguments(
     `earlier` is the model that the fit continues.
     """
     check_refit(parameters["features"], parameters["refit"], parameters["warm_start"])
+    check_motors(parameters["motors"])
     config = check_parameters(parameters)
     check_patch(parameters["patch"])
     n_models = parameters["n_models"]

@@ -21,7 +21,9 @@ from sensorseq.learners.all_windows import (
 )
 from sensorseq.learners.kinds import learners_of
 from sensorseq.learners.learner import Learner
+from sensorseq.learners.motors import motors_learner
 from sensorseq.learners.weigh import draw_windows
+from sensorseq.prediction.members.motors import MOTORS
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.windows.balance import weights_of_few_recordings
 from sensorseq.training import TrainingData
@@ -73,9 +75,10 @@ def make_plan(
     Raises
     ------
     ArgumentError
-        If the windows do not allow `features` or `refit`.
+        If the windows do not allow `features`, `motors` or `refit`.
     """
     learners, refit = learners_of(parameters["features"]), parameters["refit"]
+    has_motors = parameters["motors"] is not None
     validation = scaled.data.validation
     in_file = scaled.data.train.are_stored or any(
         isinstance(part, StreamedData) for part in scaled.samples
@@ -90,7 +93,7 @@ def make_plan(
             "refit='all' is not possible, because the windows are read from their file in parts."
             " Use refit='auto' or None."
         )
-    if not learners and not refits:
+    if not learners and not refits and not has_motors:
         return Plan()
     if in_file and validation is None:
         return _without_features(
@@ -98,8 +101,13 @@ def make_plan(
             "the windows are read from their file in parts, and none of them are held out",
         )
     windows = _join_parts(scaled, jobs, entropy, in_file=in_file, is_sample=not refits)
+    sources = [each for each in (scaled.data.source, scaled.data.source_val) if each is not None]
+    motors = motors_learner(parameters["motors"], scaled.model.input, windows.seen, sources)
+    if motors is not None:
+        learners[MOTORS] = motors
     if not learners:
-        return Plan(windows, refits=refits)
+        reason = "a motor never moves" if has_motors else "features=None"
+        return Plan(windows if refits else None, refits=refits, reason=reason)
     for learner in learners.values():
         learner.check(windows.seen)
     several = refits or validation is None
@@ -118,8 +126,10 @@ def make_plan(
 
 def _without_features(parameters: Mapping[str, Any], why: str) -> Plan:
     """Return the plan of the LSTM alone; raise an error if the user asked for certain features."""
-    if parameters["features"] != "auto":
-        raise ArgumentError(f"features={parameters['features']!r} cannot be weighted: {why}.")
+    asked = ("features", "auto"), ("motors", None)
+    for name, usual in asked:
+        if parameters[name] not in (usual, None):
+            raise ArgumentError(f"{name}={parameters[name]!r} cannot be weighted: {why}.")
     return Plan(reason=why)
 
 

@@ -103,6 +103,18 @@ def plain_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
+def current_arguments(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an estimator's arguments from a model file, which may be older than `MOVED`."""
+    arguments = dict(stored)
+    momentum = arguments.pop("momentum", None)
+    if momentum is not None and arguments["optimizer"] == "sgd":
+        arguments["optimizer_params"] = {
+            **(arguments["optimizer_params"] or {}),
+            "momentum": momentum,
+        }
+    return arguments
+
+
 def architecture_of(module: LSTMLinear) -> dict[str, Any]:
     """Return the architecture and the dtype of a network, for a model file."""
     return {

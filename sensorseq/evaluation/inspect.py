@@ -36,6 +36,7 @@ from sensorseq.io.prepared import PreparedFile, sensors_in
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.windows import Windows
+from sensorseq.preprocessing.steps.derive import motor_pairs
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.readers.find import check_labels, left_out_classes
@@ -82,7 +83,8 @@ def inspect_recordings(
         instead lists each topic with its type, number of messages, rate and channels. If the arrays
         of a file do not form one recording, the entry lists each array like a topic. If a recording
         cannot be read, its entry contains the ``error``. ``n_errors`` is the number of errors, and
-        ``odd`` lists irregularities, the most important first.
+        ``odd`` lists irregularities, the most important first. ``motors`` lists channels that look
+        like the current and the speed of a motor.
     list of RecordingFacts
         Facts about each label span, or about the recording if it has none; robot logs are included
         only if their messages are read.
@@ -144,6 +146,9 @@ def inspect_recordings(
         "odd": _irregularities(facts),
     }
     read = [row for row in rows if "channels" in row]
+    if read:
+        of_first = [Channel(each["name"], each["unit"]) for each in read[0]["channels"]]
+        result["motors"] = motor_pairs(of_first)
     if reading.sample_rate_hz and read and not any(row["is_at_given_rate"] for row in read):
         result["unused"] = (
             f"sample_rate_hz={reading.sample_rate_hz:g} is not used here, because all"
@@ -324,6 +329,9 @@ def format_recordings(result: dict[str, Any]) -> str:
         lines += ["", table(heads, rows, right=range(1, 6))]
         if len(readable) > _MANY_RECORDINGS:
             lines.append(f"... {len(readable) - _MANY_RECORDINGS} more; --json lists all")
+    if result.get("motors"):
+        pairs = ",".join(":".join(pair) for pair in result["motors"])
+        lines += ["", f"These channels look like motors: sensorseq train --motors {pairs}"]
     if "unused" in result:
         lines += ["", wrapped(result["unused"])]
     lines += _format_logs([row for row in result["recordings"] if "topics" in row])

@@ -25,12 +25,14 @@ from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
 from sensorseq.evaluation.text import NAMES, format_interval, format_p_value, percent
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
+from sensorseq.prediction.members.motors import MOTORS, MotorsMember
 from sensorseq.sequence.page import MOST_SPANS, named_colors, strip_of
 from sensorseq.sequence.timeline import spans_by_recording
 from sensorseq.windows import WindowSet
 
 _MAX_CLASSES = 20  # more rows of the matrix and more examples would be unreadable
 _MAX_RECORDINGS = 120
+_MOST_MOTORS = 5
 _MAX_CHANNELS = 6
 _MAX_DRIVES = 20
 _MAX_POINTS = 160
@@ -106,6 +108,7 @@ def make_page(
         reliability=None if evaluation is None else _reliability(evaluation),
         **_over_time(None if comparison is None else comparison.drives),
         examples=None if part is None else _examples(model, part),
+        motors=_motors(model),
         facts=_facts(model),
     )
 
@@ -397,6 +400,17 @@ def _spark(
             lanes=windows.channels[: X.shape[2]],
         )
     )
+
+
+def _motors(model: SensorLSTMClassifier) -> dict[str, Any] | None:
+    """Return the features of motors that trees test most often, with their mean in each class."""
+    member = model.model_.sum.members.get(MOTORS)
+    if not isinstance(member, MotorsMember):
+        return None
+    rows = [
+        (name, [f"{mean:.3g}" for mean in means]) for name, means in member.most_used(_MOST_MOTORS)
+    ]
+    return {"classes": [str(name) for name in model.classes_.tolist()], "rows": rows}
 
 
 def _facts(model: SensorLSTMClassifier) -> dict[str, str]:

@@ -61,7 +61,7 @@ def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
 def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
     """Describe the windows that the final members of a fit were trained on."""
     sentences, choice = [], model.features_
-    if model.features is not None and not choice.candidates:
+    if (model.features or model.motors) and not choice.candidates:
         sentences.append(f"Features: none, because {choice.reason}.")
     if model.refitted_ and len(model.modules_) > model.n_models:
         sentences.append(

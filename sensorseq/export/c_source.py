@@ -31,6 +31,7 @@ from sensorseq.export.c_tables import (
 from sensorseq.export.features import not_exported
 from sensorseq.export.network import module_of, used_modules
 from sensorseq.export.windows import MOST_STEPS
+from sensorseq.features.motors import LEAST_SLOPE, RIDGE
 from sensorseq.features.summary import SummaryFeatures, inner_edges
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.io.atomic import make_folder, write_together
@@ -39,6 +40,7 @@ from sensorseq.prediction.members.boosting import BoostingMember
 from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.prediction.members.member import Member
+from sensorseq.prediction.members.motors import MotorsMember
 from sensorseq.prediction.members.sensors import SensorSum
 from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.model import TrainedModel
@@ -57,7 +59,13 @@ from sensorseq.training.labels import read_labels
 WEIGHTS = ("float32", "int8")
 _NO_SMOOTHING = Smoothing("none")
 _CONVOLVED = {"rocket", "hydra"}
-_EXPORTED = ("rocket", "hydra", "summary", "boosting")  # the members that the templates compute
+_EXPORTED = (
+    "rocket",
+    "hydra",
+    "summary",
+    "boosting",
+    "motors",
+)  # the members that the templates compute
 _LARGEST_LOSS = 0.005  # a larger loss of accuracy due to int8 weights causes a warning
 _ROUNDED_HOP = 1e-3  # a hop less than this many samples from an integer is rounded
 _MOST_TERMS = 10_000  # largest denominator of a fractional hop
@@ -226,6 +234,7 @@ def _render(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path,
     paths = Path(f"{prefix}_model.h"), Path(f"{prefix}_model.c")
     texts = (template.render(values) for template in (header, code_of))
     n_parts = len(source.described.keys() & _CONVOLVED) + bool(source.used_statistics.size)
+    n_parts += 4 * ("motors" in source.described)
     n_parts += (source.scale == "quantile") + sum(step.kind == "spectral" for step in steps)
     n_small = (
         (smoother is not None)
@@ -509,8 +518,11 @@ class _Source:
         if used.size:
             self.tables.add("statistic_column", used, "i4")
         for name, member in self.described.items():
-            if name == "boosting":
-                add_trees(self.tables, member.trees, used)
+            if isinstance(member, BoostingMember):
+                add_trees(self.tables, name, member.trees, used)
+                continue
+            if isinstance(member, MotorsMember):
+                self._motors(member)
                 continue
             if name in _CONVOLVED:
                 for array, values in member.describe.state()["arrays"].items():
@@ -523,6 +535,16 @@ class _Source:
             self.tables.add_features(name, member.weight)
             self.tables.add(f"{name}_intercept", member.bias, "f8")
         self.tables.add("sum_bias", self.model.sum.bias, "f8")
+
+    def _motors(self, member: MotorsMember) -> None:
+        """Add the channels of motors, the way back to their physical values, and the trees."""
+        windows = member.windows
+        columns = [motor.columns[k] for k in (0, 1) for motor in windows.motors]
+        self.tables.add("motor_column", columns, "i4")
+        self.tables.add("motor_center", windows.center[columns], "f8")
+        self.tables.add("motor_factor", windows.factor[columns], "f8")
+        self.tables.add("motor_grid", windows.grid[columns], "f8")
+        add_trees(self.tables, "motors", member.trees, np.arange(len(windows.names)))
 
     @property
     def summary(self) -> SummaryFeatures | None:
@@ -560,6 +582,7 @@ class _Source:
         first, n = self.first, timing.n_timesteps
         width = first.hidden_size * self._n_directions
         convolved = [member for name, member in self.described.items() if name in _CONVOLVED]
+        motors = self.described["motors"].windows.motors if "motors" in self.described else ()
         padded = [member.describe.state()["settings"]["padded_steps"] for member in convolved]
         # keep the states of all overlapping windows, not the samples, if the states are smaller
         kept = 2 * width * first.num_layers + width * (2 if first.pooling == "meanmax" else 1)
@@ -587,6 +610,10 @@ class _Source:
             "weights": {name: self.model.sum.used[name] for name in self.described},
             "lstm_weight": self.model.sum.weights[LSTM],
             "smallest_log_of_trees": SMALLEST_LOG_OF_TREES,
+            "n_motors": len(motors),
+            "ridge": RIDGE,
+            "least_slope": LEAST_SLOPE,
+            "motor_rows": -(-n // self.described["motors"].windows.every) if motors else 0,
             "features": list(self.described),
             "n_statistics": self.used_statistics.size,
             "statistics": self.summary,
@@ -624,6 +651,10 @@ class _Source:
         if "boosting" in self.described:
             feature = self.described["boosting"].trees.state()["arrays"]["feature"]
             total += int((feature >= 0).sum())  # upper limit; a comparison counts as one add
+        if "motors" in self.described:
+            member = self.described["motors"]
+            total += n * 10 * len(member.windows.names)  # about ten for each value and feature
+            total += int((member.trees.arrays["feature"] >= 0).sum())
         rate = timing.model_rate_hz or 1.0
         per_sample = sum(step.multiply_adds * step.rate_hz / rate for step in steps)
         if self.resampler is not None:
@@ -650,7 +681,7 @@ def _rounded(whole: Sum) -> Sum:
     for name, member in members.items():
         if isinstance(member, LinearMember):
             members[name] = replace(member, weight=rounded(member.weight, exponents=True))
-        elif isinstance(member, BoostingMember):
+        elif isinstance(member, BoostingMember | MotorsMember):
             members[name] = replace(member, trees=with_rounded_leaves(member.trees))
     members[LSTM] = replace(whole.lstm, networks=networks)
     return replace(whole, members=members)

@@ -147,8 +147,8 @@ class _Places(NamedTuple):
         return rows
 
 
-def add_trees(tables: Tables, trees: BoostedTrees, used: NDArray[np.int64]) -> None:
-    """Add boosted trees that read the statistics in `used`.
+def add_trees(tables: Tables, name: str, trees: BoostedTrees, used: NDArray[np.int64]) -> None:
+    """Add the boosted trees of a member, which read the statistics in `used`.
 
     Each inner node or leaf takes about four bytes. Thresholds are stored as float if that is exact
     for all of them, otherwise as double.
@@ -170,19 +170,19 @@ def add_trees(tables: Tables, trees: BoostedTrees, used: NDArray[np.int64]) -> N
     offset = places.inner[children] - places.inner[inner][:, None]
     thresholds = tests[1]
     is_short = (thresholds.astype(np.float32) == thresholds).all()
-    tables.add("boosting_baseline", arrays["baseline"], "f8")
-    tables.add("boosting_statistic", np.searchsorted(used, tests[0].astype(np.int64)), "u2")
-    tables.add("boosting_threshold", thresholds, "f4" if is_short else "f8")
-    tables.add("boosting_inner", n_inner, "u1")
-    tables.add("boosting_test", number.ravel(), "u2")
+    tables.add(f"{name}_baseline", arrays["baseline"], "f8")
+    tables.add(f"{name}_statistic", np.searchsorted(used, tests[0].astype(np.int64)), "u2")
+    tables.add(f"{name}_threshold", thresholds, "f4" if is_short else "f8")
+    tables.add(f"{name}_inner", n_inner, "u1")
+    tables.add(f"{name}_test", number.ravel(), "u2")
     following = np.where(places.is_inner[children], offset, -places.leaf[children])
-    tables.add("boosting_next", following, "i1")
+    tables.add(f"{name}_next", following, "i1")
     if not tables.int8:
-        tables.add("boosting_leaf", arrays["value"][leaves], "f4")
+        tables.add(f"{name}_leaf", arrays["value"][leaves], "f4")
         return
     whole, exponent = quantize(places.leaf_rows(arrays["value"]), exponents=True)
-    tables.add("boosting_leaf", whole[places.tree[leaves], places.leaf[leaves]], "i1")
-    tables.add("boosting_exponent", exponent, "i1")
+    tables.add(f"{name}_leaf", whole[places.tree[leaves], places.leaf[leaves]], "i1")
+    tables.add(f"{name}_exponent", exponent, "i1")
 
 
 def with_rounded_leaves(trees: BoostedTrees) -> BoostedTrees:

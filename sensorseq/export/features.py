@@ -28,6 +28,7 @@ from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 from sensorseq.prediction.members.boosting import BoostingMember
 from sensorseq.prediction.members.linear import LinearMember
 from sensorseq.prediction.members.member import Member
+from sensorseq.prediction.members.motors import MOTORS
 
 _TAPS = 9
 _LARGEST_SHARE = 1e30  # as in csrc/signal/compete-inl.h
@@ -65,7 +66,9 @@ def not_exported(name: str, member: Member) -> str:
     """Return the beginning of a message about a member that cannot be exported."""
     if isinstance(member, LinearMember) and callable(member.describe):
         return f"features={name!r} is your own function, which cannot be exported"
-    return f"features={name!r} cannot be exported"
+    return (
+        "motors= cannot be exported" if name == MOTORS else f"features={name!r} cannot be exported"
+    )
 
 
 def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:

@@ -404,7 +404,7 @@ def _predict_in_one_fit(clf: Classifier, windows: Windows, seed: int) -> Floats 
     if not hasattr(clf, "out_of_fold_predictions"):
         return None
     network = clone(clf)
-    if network.features is None or len(windows.target) > MOST_WINDOWS:
+    if not (network.features or network.motors) or len(windows.target) > MOST_WINDOWS:
         return None
     network.set_params(
         random_state=seed,

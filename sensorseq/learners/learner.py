@@ -126,9 +126,12 @@ class Learner(ABC):
     """Fits members of one kind.
 
     ``features="auto"`` uses the learners with an `auto_place`, in the order of these numbers.
+    `reads_copies` is False if augmented copies of windows are not fitted, because they are changed
+    after scaling, which moves zero.
     """
 
     auto_place: int | None = None
+    reads_copies: bool = True
 
     def check(self, data: LearnerData) -> None:  # noqa: B027
         """Raise an error if the learner cannot read these windows; called before any training."""

@@ -95,7 +95,7 @@ class TrainingConfig:
         See `sensorseq.training.evaluation.make_loss`.
     label_smoothing : float
         Fraction of the target that is spread evenly over the classes, in [0, 1).
-    optimizer, learning_rate, momentum, optimizer_params, weight_decay, l1
+    optimizer, learning_rate, optimizer_params, weight_decay, l1
         See `sensorseq.training.optim`.
     lr_schedule, warmup_epochs, ema_decay
         See `sensorseq.training.optim` and `sensorseq.training.stopping`. `warmup_epochs` is a
@@ -134,7 +134,6 @@ class TrainingConfig:
     label_smoothing: float = 0.0
     optimizer: str = "adam"
     learning_rate: float = 1e-3
-    momentum: float = 0.9
     optimizer_params: Mapping[str, Any] | None = None
     lr_schedule: str = "cosine"
     warmup_epochs: int | float = 0
@@ -161,8 +160,7 @@ class TrainingConfig:
         check_integer("n_outputs", self.n_outputs, 2)
         if not callable(self.loss):
             check_choice("loss", self.loss, LOSSES)
-        for name in ("label_smoothing", "momentum"):
-            check_real(name, getattr(self, name), 0.0, 1.0)
+        check_real("label_smoothing", self.label_smoothing, 0.0, 1.0)
         if self.ema_decay is not None:
             check_real("ema_decay", self.ema_decay, 0.0, 1.0)
         for name in ("weight_decay", "l1", "tol"):
@@ -223,7 +221,7 @@ class TrainingConfig:
             raise ArgumentError(
                 f"optimizer_params={params!r} must be a dictionary of torch's options, or None."
             )
-        arguments = {"lr": "learning_rate", "weight_decay": "weight_decay", "momentum": "momentum"}
+        arguments = {"lr": "learning_rate", "weight_decay": "weight_decay"}
         names = OPTIMIZERS[self.optimizer].options
         for key, argument in arguments.items():
             if key in params and key not in names:
@@ -239,6 +237,8 @@ class TrainingConfig:
                     f"optimizer_params contains {key!r}, which optimizer={self.optimizer!r} does"
                     f" not have.{hint} Known: {', '.join(names)}."
                 )
+        if "momentum" in params:
+            check_real("optimizer_params: momentum", params["momentum"], 0.0, 1.0)
 
 
 def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:

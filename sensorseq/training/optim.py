@@ -66,13 +66,11 @@ _CLASSES: dict[str, type[Optimizer]] = {
 def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torch.optim.Optimizer:
     """Create a torch optimizer by name.
 
-    `momentum` applies only to sgd. The momentum of rmsprop comes from `optimizer_params`; its
-    default is 0, as in torch. `weight_decay` applies to every parameter. Weight decay is
-    decoupled in adamw and lion, and is added to the gradient in the other optimizers.
+    Options that `optimizer_params` lacks have torch's defaults, but the momentum of sgd is 0.9.
+    `weight_decay` applies to every parameter. Weight decay is decoupled in adamw and lion, and is
+    added to the gradient in the other optimizers.
     """
-    options: dict[str, Any] = dict(config.optimizer_params or {})
-    if OPTIMIZERS[config.optimizer].takes_momentum:
-        options["momentum"] = config.momentum
+    options = {**OPTIMIZERS[config.optimizer].defaults, **(config.optimizer_params or {})}
     make: Any = _CLASSES[config.optimizer]
     try:
         optimizer: torch.optim.Optimizer = make(
@@ -87,14 +85,12 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
 
 
 def optimizer_options(config: TrainingConfig) -> dict[str, Any]:
-    """Return all options of the optimizer, with torch's defaults."""
+    """Return all options of the optimizer."""
     if config.optimizer_params:  # torch raises an error for invalid options
         return make_optimizer([torch.nn.Parameter(torch.zeros(1))], config).defaults
     # Creating the first optimizer would import torch's compiler, which takes seconds.
     parameters = inspect.signature(_CLASSES[config.optimizer]).parameters
-    of_config = {"weight_decay": config.weight_decay}
-    if OPTIMIZERS[config.optimizer].takes_momentum:
-        of_config["momentum"] = config.momentum
+    of_config = {"weight_decay": config.weight_decay, **OPTIMIZERS[config.optimizer].defaults}
     return {name: parameter.default for name, parameter in parameters.items()} | of_config
 
 

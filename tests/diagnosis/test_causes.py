@@ -66,8 +66,10 @@ def test_the_table_is_complete():
 
 def test_the_usual_rate_is_that_of_the_optimizer():
     assert usual_rate({"optimizer": "adam"}) == 3e-3
-    assert usual_rate({"optimizer": "sgd", "momentum": 0.9}) == pytest.approx(0.1)
-    assert usual_rate({"optimizer": "sgd", "momentum": 0.0}) == pytest.approx(1.0)
+    assert usual_rate({"optimizer": "sgd"}) == pytest.approx(0.1)
+    assert usual_rate({"optimizer": "sgd", "optimizer_params": {"momentum": 0.0}}) == pytest.approx(
+        1.0
+    )
 
 
 # --- the setting furthest from its usual value --------------------------------------------------

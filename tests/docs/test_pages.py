@@ -24,6 +24,7 @@ NO_REMEDIES = {
     *("device", "dtype", "engine", "callbacks", "verbose", "random_state"),
     *("warm_start", "max_epochs", "validation_fraction"),
     *("features", "refit"),  # docs/features.md
+    "motors",  # docs/motors.md
     "missing",  # docs/preprocessing/several_sensors.md
 }
 

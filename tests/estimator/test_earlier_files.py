@@ -7,7 +7,8 @@ import pytest
 from fits import fused_classifier, plain_classifier, use_members
 
 from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
-from sensorseq.errors import ModelFileError
+from sensorseq.errors import ArgumentError, ModelFileError
+from sensorseq.estimator.saving import current_arguments
 from sensorseq.io.model_file import pack, read_model, to_jsonable
 from sensorseq.prediction.loading import load
 
@@ -92,3 +93,13 @@ def test_an_inconsistent_file_of_version_7_is_refused(tmp_path, change):
     for read in (SensorLSTMClassifier.load, SensorFusionClassifier.load, load):
         with pytest.raises(ModelFileError):
             read(path)
+
+
+def test_a_momentum_of_an_earlier_file_or_program_has_one_place():
+    """`momentum` was an argument of its own."""
+    stored = {**SensorLSTMClassifier(optimizer="sgd").get_params(), "momentum": 0.5}
+    assert current_arguments(stored)["optimizer_params"] == {"momentum": 0.5}
+    stored |= {"optimizer": "adam"}
+    assert current_arguments(stored)["optimizer_params"] is None
+    with pytest.raises(ArgumentError, match="use optimizer_params="):
+        SensorLSTMClassifier(momentum=0.5)

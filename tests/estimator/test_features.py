@@ -37,7 +37,7 @@ from sensorseq.io.prepared import write_windows
 from sensorseq.learners import all_windows, boosting, learner, linear, lstm, weigh
 from sensorseq.learners.all_windows import N_FOLDS
 from sensorseq.learners.kinds import all_learners
-from sensorseq.learners.learner import FittedMember
+from sensorseq.learners.learner import FittedMember, Learner
 from sensorseq.prediction.members.boosting import BoostingMember
 from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.members.lstm import LstmMember
@@ -763,7 +763,7 @@ def test_an_interrupt_while_features_are_fitted_keeps_the_lstm(callbacks, monkey
     assert not hasattr(clf, "module_")
 
 
-class Acts:
+class Acts(Learner):
     """A learner that calls a function with the windows before training or when it is fitted."""
 
     auto_place = 0

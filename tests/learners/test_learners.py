@@ -8,14 +8,19 @@ from sklearn.base import clone
 from threads import torch_threads
 
 from sensorseq.features import SummaryFeatures, SummarySteps
+from sensorseq.features.motors import Motor
 from sensorseq.learners import learner
 from sensorseq.learners.kinds import all_learners
 from sensorseq.learners.learner import Folds, LearnerData
+from sensorseq.learners.motors import MotorsLearner
+from sensorseq.prediction.members.motors import MotorWindows
 
 N, RNG = 48, np.random.default_rng(0)
 Y = np.arange(N) % 3
 X = (RNG.normal(size=(N, 30, 2)) + 0.7 * Y[:, None, None]).astype(np.float32)
 EVERY = np.arange(N)
+MOTORS = MotorWindows([Motor((0, 1), ("i", "v"))], np.zeros(2), np.ones(2))
+LEARNERS = {**all_learners(), "motors": MotorsLearner(MOTORS)}
 FOLDS = Folds([(EVERY[k::2], EVERY[1 - k :: 2]) for k in (0, 1)], EVERY)
 
 
@@ -26,10 +31,10 @@ def fast(monkeypatch):
 
 def fitted(name, weight=None, y=Y):
     data = LearnerData(X, None, y, np.ones(N) if weight is None else weight, 3, EVERY)
-    return all_learners()[name].fit(data, FOLDS, np.random.SeedSequence(0))
+    return LEARNERS[name].fit(data, FOLDS, np.random.SeedSequence(0))
 
 
-@pytest.mark.parametrize("name", all_learners())
+@pytest.mark.parametrize("name", LEARNERS)
 class TestEveryLearner:
     def test_gives_the_same_bits_for_the_same_seed_with_any_number_of_threads(self, name):
         first = fitted(name)
@@ -56,7 +61,8 @@ class TestEveryLearner:
 
     @pytest.mark.trains
     def test_a_clone_fits_the_same_model(self, name):
-        clf = plain_classifier(features=name, max_epochs=1, hidden_size=4, random_state=0)
+        kind = {"features": None, "motors": [(0, 1)]} if name == "motors" else {"features": name}
+        clf = plain_classifier(**kind, max_epochs=1, hidden_size=4, random_state=0)
         one, other = (clone(clf).fit(X, Y).predict_proba(X) for _ in range(2))
         np.testing.assert_array_equal(one, other)
 

@@ -13,6 +13,7 @@ from sensorseq.io.model_file import arrays_below
 from sensorseq.learners import weigh
 from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.kinds import all_kinds
+from sensorseq.prediction.members.motors import MOTORS
 from sensorseq.prediction.members.sum import Sum
 
 KINDS = dict(all_kinds())
@@ -37,8 +38,9 @@ def members():
         learn_few_features(patch)
         patch.setattr(weigh, "fit_weights", lambda logits, *_: (np.ones(len(logits)), np.zeros(3)))
         for kind in (*KINDS, averages):
-            features = None if kind == LSTM else kind
+            features = None if kind in (LSTM, MOTORS) else kind
             more = {"patch": 6, "n_models": 2} if kind == LSTM else {}
+            more |= {"motors": [(1, 0)]} if kind == MOTORS else {}
             fitted = plain_classifier(max_epochs=1, hidden_size=4, features=features, **more)
             of_fit = fitted.fit(X, Y, lengths=np.where(Y, T, T - 9)).model_.sum.members
             found |= of_fit if kind == LSTM else {k: m for k, m in of_fit.items() if k != LSTM}

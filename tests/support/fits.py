@@ -8,6 +8,7 @@ import numpy as np
 
 from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
 from sensorseq.export.c_source import with_rounded_weights
+from sensorseq.features.grow_trees import TreeSettings
 
 # One training run without the extras of the defaults: no features, no refit, little patience.
 PLAIN = {
@@ -44,7 +45,8 @@ def small_classifier(**arguments):
 def learn_few_features(patch):
     """Make fits faster by reducing the number of ROCKET features and of trees."""
     patch.setattr("sensorseq.learners.linear.ROCKET_FEATURES", 504)
-    patch.setattr("sensorseq.features.grow_trees._TREES", 10)
+    for file in "features.grow_trees.STATISTICS_TREES", "learners.motors.MOTOR_TREES":
+        patch.setattr(f"sensorseq.{file}", TreeSettings(10))
 
 
 class AfterEpoch:

@@ -22,7 +22,12 @@ def make_module(**arguments):
 
 
 # one step of plain gradient descent on all windows
-DESCENT = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1.0, "lr_schedule": "constant"}
+DESCENT = {
+    "optimizer": "sgd",
+    "optimizer_params": {"momentum": 0.0},
+    "learning_rate": 1.0,
+    "lr_schedule": "constant",
+}
 DESCENT |= {"batch_size": None, "max_epochs": 1, "restore_best": False}
 
 
@@ -299,7 +304,12 @@ def test_the_average_of_weights_is_what_is_validated_and_kept():
 
 @pytest.mark.parametrize("penalty", ["l1", "weight_decay"])
 def test_a_penalty_adds_its_gradient_to_a_step_and_nothing_to_the_curve(penalty):
-    settings = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.1, "max_epochs": 1}
+    settings = {
+        "optimizer": "sgd",
+        "optimizer_params": {"momentum": 0.0},
+        "learning_rate": 0.1,
+        "max_epochs": 1,
+    }
     settings |= {"lr_schedule": "constant", "batch_size": None, "max_grad_norm": None}
     plain, penalized, before = (make_module() for _ in range(3))
     free = train(plain, restore_best=False, **settings)

@@ -16,7 +16,7 @@ from sensorseq.training.native import NativeEpochs, native_engine_gap
 BATCH_SIZE, MAX_EPOCHS = 8, 6
 
 OPTIMIZERS = {
-    "sgd": {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5},
+    "sgd": {"optimizer": "sgd", "optimizer_params": {"momentum": 0.0}, "learning_rate": 0.5},
     "sgd with momentum": {"optimizer": "sgd", "learning_rate": 0.2},
     "sgd with dampening": {
         "optimizer": "sgd",

@@ -128,6 +128,7 @@ def test_plateau_halves_after_a_quarter_of_the_patience_without_gain():
             partial(torch.optim.RMSprop, alpha=0.9, momentum=0.5),
         ),
         ("sgd", {"nesterov": True}, partial(torch.optim.SGD, momentum=0.9, nesterov=True)),
+        ("sgd", {"momentum": 0.5}, partial(torch.optim.SGD, momentum=0.5)),
     ],
 )
 def test_optimizers_equal_torchs(optimizer, params, theirs):
@@ -198,7 +199,7 @@ def test_the_ratio_of_rmsprops_steps_to_those_of_keras_is_as_documented(params, 
     [
         ("adam", {"beta": (0.9, 0.9)}, "Did you mean 'betas'"),
         ("adam", {"lr": 0.1}, "use the estimator's argument learning_rate= instead"),
-        ("sgd", {"momentum": 0.1}, "use the estimator's argument momentum= instead"),
+        ("sgd", {"momentum": 1.0}, r"optimizer_params: momentum=1.0 must be a number in \[0, 1\)"),
         ("rmsprop", {"weight_decay": 0.1}, "use the estimator's argument weight_decay= instead"),
         ("adam", {"nesterov": True}, "contains 'nesterov', which"),
         ("adam", [("eps", 1)], "must be a dictionary"),

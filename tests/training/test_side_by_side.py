@@ -69,7 +69,7 @@ FIELDS = {
     "losses": [{"loss": "focal"}, {"loss": "mse"}, {}, {"label_smoothing": 0.1}, {"l1": 0.01}],
     "optimizers": [
         {"optimizer": "sgd"},
-        {"optimizer": "sgd", "momentum": 0.0},
+        {"optimizer": "sgd", "optimizer_params": {"momentum": 0.0}},
         {"optimizer": "rmsprop", "optimizer_params": {"alpha": 0.9, "eps": 1e-7}},
         {"optimizer": "adamw", "weight_decay": 0.1},
         {"max_grad_norm": None},

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import checks
 from sensorseq.errors import ArgumentError, ConfigurationError, check_choice, did_you_mean, noting
+from sensorseq.preprocessing.steps._columns import ChannelwiseStep, ColumnStep
 from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase, set_fields
 from sensorseq.preprocessing.steps.features import Derivative, Difference, Moving
 from sensorseq.preprocessing.steps.filters import BandPass, Detrend, Notch
@@ -65,9 +66,45 @@ class StepChain(Step):
                 rate = step.output_rate_hz(rate)
         return _ChainStream(streams) if streams else _Unchanged(channels)
 
+    def without_zero(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> dict[str, str]:
+        """Return the output channels in which 0 has lost its meaning, and the step that caused it.
+
+        0 in these channels does not mean 0 in the recorded channels they were computed from.
+        """
+        lost: dict[str, str] = {}
+        for step in self.steps:
+            after = step.output_channels(channels, sample_rate_hz)
+            if isinstance(step, StepChain):
+                lost |= step.without_zero(channels, sample_rate_hz)
+            elif isinstance(step, ColumnStep):
+                columns, before = step._columns(channels), dict(lost)
+                for channel, source in zip(after, columns.sources):
+                    if source >= 0:
+                        continue
+                    is_each = isinstance(step, ChannelwiseStep)
+                    picked = [columns.picked[-1 - source]] if is_each else columns.picked
+                    causes = [before.get(channels[column].name) for column in picked]
+                    causes.append(None if _keeps_zero(step) else step.kind)
+                    lost.pop(channel.name, None)
+                    if any(causes):
+                        lost[channel.name] = next(cause for cause in causes if cause)
+            else:
+                lost = dict.fromkeys((channel.name for channel in after), step.kind)
+            channels, sample_rate_hz = after, step.output_rate_hz(sample_rate_hz)
+        return lost
+
     def to_dict(self) -> dict[str, Any]:
         """Return {"kind": "chain", "steps": [...]}."""
         return {"kind": self.kind, "steps": [step.to_dict() for step in self.steps]}
+
+
+def _keeps_zero(step: Step) -> bool:
+    """Test whether 0 in the new channels means 0 in the channels they were computed from."""
+    if isinstance(step, BandPass):
+        return step.low_hz is None
+    if isinstance(step, Moving):
+        return step.statistic == "mean"
+    return isinstance(step, (Notch, Product, Power, SignedBy))
 
 
 class _Unchanged(StreamBase):

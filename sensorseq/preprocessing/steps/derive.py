@@ -32,6 +32,7 @@ _POSITIONS = frozenset(
 _WHERE = "(?P<where>l|r|fl|fr|rl|rr|bl|br|left|right|front|rear)?"
 _CURRENT = re.compile(f"(?:cur|curr|current|currents|amp|amps|ampere){_WHERE}")
 _SPEED = re.compile(f"(?:vel|velocity|speed|rpm){_WHERE}")
+_TORQUE = re.compile("torque|effort", re.IGNORECASE)
 _IMU = re.compile(
     "[awg][xyz]|acc(?:el|eleration|elerometer)?[xyz]?|gyr(?:o|oscope)?[xyz]?", re.IGNORECASE
 )
@@ -83,6 +84,22 @@ def derive_steps(
             " [input], or write the steps yourself as [[steps]] in a configuration file."
         )
     return DerivedSteps(tuple(rules.steps), tuple(rules.lines))
+
+
+def motor_pairs(channels: Sequence[Channel]) -> list[tuple[str, str]]:
+    """Return the current (or torque) and the speed of each motor, judged by names and units."""
+    currents: list[_Source] = []
+    speeds: list[_Source] = []
+    own_names: dict[str, str] = {}
+    for channel in channels:
+        as_current = Channel(_TORQUE.sub("current", channel.name), channel.unit)
+        if as_current.name != channel.name:
+            as_current = Channel(as_current.name)
+        own_names[as_current.name] = channel.name
+        source = _Source.of(as_current, np.nan)
+        {"current": currents, "speed": speeds}.get(source.kind, []).append(source)
+    pairs = _pair(currents, speeds)
+    return [(own_names[current], own_names[speed]) for current, speed in pairs]
 
 
 def channel_rates(recording: Recording) -> list[float]:

@@ -14,7 +14,7 @@ from sensorseq.io.prepared import read_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.configuration import read_configuration
 from sensorseq.preprocessing.steps import StepChain, make_step
-from sensorseq.preprocessing.steps.derive import channel_rates, derive_steps
+from sensorseq.preprocessing.steps.derive import channel_rates, derive_steps, motor_pairs
 from sensorseq.readers import join_sensors, read_recordings
 from sensorseq.recording import Channel
 
@@ -48,6 +48,21 @@ def values_of(steps, X, names, rate):
         made = make_step(step)
         recording, rate = made.apply(recording, rate), made.output_rate_hz(rate)
     return {name: recording.values[:, i] for i, name in enumerate(recording.channel_names)}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (MOTORS, [("curL", "velL"), ("curR", "velR")]),
+        (("left_torque", "left_speed", "ax"), [("left_torque", "left_speed")]),
+        (("current", "rpm", "voltage"), [("current", "rpm")]),
+        (("i_1", "i_2", "vel_1", "vel_2"), [("i_1", "vel_1"), ("i_2", "vel_2")]),
+        (("curL", "velR"), []),
+        (INERTIAL, []),
+    ],
+)
+def test_currents_and_speeds_with_matching_names_are_motors(names, expected):
+    assert motor_pairs(channels_of(names)) == expected
 
 
 def test_motors_of_two_sides_give_the_channels_of_the_recipe():
