@@ -25,7 +25,7 @@ import scipy
 import sklearn
 import torch
 from accuracy import data
-from accuracy.methods import METHODS, OURS, AbsentError, Runner
+from accuracy.methods import METHODS, MOTORS, OURS, AbsentError, Runner
 from accuracy.table import incomplete, summarize
 from accuracy.work_file import Key, WorkFile, missing, scores
 from common.arguments import make_parser
@@ -96,6 +96,7 @@ def plan(
         Key(name, part, fold.split, fold.fold, method, seed)
         for fold in folds
         for method in methods
+        if method != "motors" or name in MOTORS
         for seed in (seeds if method in OURS else seeds[:1])
     ]
 

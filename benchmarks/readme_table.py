@@ -181,9 +181,11 @@ def accuracy_table(results: dict) -> str:
         lines.append(f"| mean rank, {kind} |{''.join(cells)}")
     lines += costs
     all_whole = all(row["complete"] for row in scores)
+    pairs = [row for row in results["rows"] if row["what"] == "difference"]
     note = (
         f"The best value in each row is bold{'' if all_whole else '; (5/15): only 5 of 15 fits'}."
-        f" {_against_best([row for row in results['rows'] if row['what'] == 'difference'])}"
+        f" {_against_best([row for row in pairs if row['method'] == 'defaults'])}"
+        f"{_with_motors(row_of, pairs)}"
         f" {_against_each([row for row in results['rows'] if row['what'] == 'overall'])}"
         " Seconds were measured on one thread of a busy machine and show only orders of"
         f" magnitude. {_environment(results)}"
@@ -201,6 +203,17 @@ def _against_best(pairs: list[dict]) -> str:
         f"In {len(pairs)} paired comparisons of the defaults with the best other method, the 95 %"
         f" interval of the difference excludes 0 on these sets: {', '.join(clear) or 'none'}."
     )
+
+
+def _with_motors(row_of: dict, pairs: list[dict]) -> str:
+    words = [
+        f" With `motors=`, the defaults reach {100 * row_of[row['task'], 'motors']['accuracy']:.1f} %"
+        f" on {row['task']}, {100 * row['difference']:+.1f} points ({100 * row['low']:+.1f} to"
+        f" {100 * row['high']:+.1f}) against {METHODS[row['peer']]}."
+        for row in pairs
+        if row["method"] == "motors"
+    ]
+    return "".join(words)
 
 
 def _against_each(rows: list[dict]) -> str:

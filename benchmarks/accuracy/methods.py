@@ -36,8 +36,10 @@ METHODS = {
     "boosting": "histogram gradient boosting on summary statistics of the channels",
     "extra_trees": "500 extremely randomised trees on summary statistics of the channels",
     "lstm": "SensorLSTMClassifier(features=None), the LSTM alone",
+    "motors": "SensorLSTMClassifier(motors=[('curL', 'velL'), ('curR', 'velR')])",
 }
-OURS = ("defaults",)
+OURS = ("defaults", "motors")
+MOTORS = {"A": [(0, 2), (1, 3)]}  # the sets whose channels are motors, and the pairs of channels
 # the methods with which ours are compared pairwise
 PEERS = ("minirocket", "multirocket", "hydra", "quant", "boosting", "extra_trees")
 _AEON = ("multirocket", "hydra", "quant")
@@ -75,9 +77,9 @@ class Runner:
 
     def _warm_up(self, method: str) -> None:
         """Fit a network once before any timing, because the first fit imports modules."""
-        if method in ("defaults", "lstm") and method not in self._warm:
+        if method in (*OURS, "lstm") and method not in self._warm:
             rng = np.random.default_rng(0)
-            X, y = rng.normal(size=(80, 20, 1)).astype(np.float32), np.arange(80) % 2
+            X, y = rng.normal(size=(80, 20, 4)).astype(np.float32), np.arange(80) % 2
             _fit(method, LabeledWindows(X, y), 0, self.n_threads)(LabeledWindows(X, y))
             self._warm.add(method)
 
@@ -153,9 +155,10 @@ class Ours:
 
 def _fit(method: str, train: LabeledWindows, seed: int, n_threads: int) -> Predict:
     """Fit a method in this interpreter; return its prediction function."""
-    if method in ("defaults", "lstm"):
-        features = "auto" if method == "defaults" else None
-        model = SensorLSTMClassifier(features=features, random_state=seed)
+    if method in (*OURS, "lstm"):
+        features = "auto" if method in OURS else None
+        motors = MOTORS["A"] if method == "motors" else None
+        model = SensorLSTMClassifier(features=features, motors=motors, random_state=seed)
         model.fit(train.X, train.y, groups=train.groups, lengths=train.lengths)
         return Ours(model)
     if method == "minirocket":
