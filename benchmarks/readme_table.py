@@ -207,7 +207,8 @@ def _against_best(pairs: list[dict]) -> str:
 
 def _with_motors(row_of: dict, pairs: list[dict]) -> str:
     words = [
-        f" With `motors=`, the defaults reach {100 * row_of[row['task'], 'motors']['accuracy']:.1f} %"
+        f" With `motors=`, the defaults reach"
+        f" {100 * row_of[row['task'], 'motors']['accuracy']:.1f} %"
         f" on {row['task']}, {100 * row['difference']:+.1f} points ({100 * row['low']:+.1f} to"
         f" {100 * row['high']:+.1f}) against {METHODS[row['peer']]}."
         for row in pairs
