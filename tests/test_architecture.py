@@ -29,7 +29,6 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "evaluation/",
         "adapters/",
         "features/grow_trees.py",
-        "learners/interval_quantiles.py",
         "inspection/label_errors.py",
         "preprocessing/transformers.py",
         "preprocessing/splitters.py",

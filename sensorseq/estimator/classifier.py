@@ -294,16 +294,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         (``"summary"``, see `sensorseq.features.SummarySteps`). A linear layer can also use the
         result of your own function of the scaled windows, ``(windows, lengths) -> array of shape
         (n, f)``. Gradient boosting uses summary statistics (``"boosting"``, see
-        `sensorseq.features.SummaryFeatures`), and ``"interval_quantiles"`` grows random trees on
-        quantiles of parts of the window. The weights of the models in the sum of logits, and the
-        bias of each class, are fitted on windows that are left out of training; whole groups are
-        left out. ``"auto"`` uses the four named models. A model that says nothing about the class,
-        even the LSTM, gets weight 0 and is dropped. `features_` lists the weights. With `refit`, or
-        if nothing is held out, the windows are left out in three folds, and the network is trained
-        two or three more times for these folds. Otherwise, the windows of the validation part are
-        left out. None uses the LSTM alone. If the windows are read from their file in parts, the
-        models on features are fitted to a sample of the windows. In this case, ``"auto"`` uses no
-        features if nothing is held out.
+        `sensorseq.features.SummaryFeatures`). The weights of the models in the sum of logits, and
+        the bias of each class, are fitted on windows that are left out of training; whole groups
+        are left out. ``"auto"`` uses the four named models. A model that says nothing about the
+        class, even the LSTM, gets weight 0 and is dropped. `features_` lists the weights. With
+        `refit`, or if nothing is held out, the windows are left out in three folds, and the network
+        is trained two or three more times for these folds. Otherwise, the windows of the validation
+        part are left out. None uses the LSTM alone. If the windows are read from their file in
+        parts, the models on features are fitted to a sample of the windows. In this case,
+        ``"auto"`` uses no features if nothing is held out.
     motors : list of pairs, optional
         The motors of a robot, each as the names (or numbers) of its channels: ``[("curL", "velL"),
         ("curR", "velR")]`` for the currents and speeds of two drive motors. Boosted trees on the
