@@ -348,8 +348,9 @@ int main(int argc, char** argv) {
       CheckBudgets("H " + std::to_string(hidden));
     }
     if (hidden != 5 && hidden != 100) continue;
-    TrySpecial(random, hidden);
-    if (hidden == 100) CheckTruncation(random);
+    std::mt19937 of_special(hidden);  // the same cases whatever was drawn before
+    TrySpecial(of_special, hidden);
+    if (hidden == 100) CheckTruncation(of_special);
     g_squares[0].clear();
     g_squares[1].clear();
   }
