@@ -161,12 +161,15 @@ class LSTM(nn.LSTM):
             return False  # a traced module must run without sensorseq
         if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
             return False
-        needs_backward = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-        first, choice = tensors[0], self._choose(needs_backward=needs_backward)
-        if choice.served_by != "native" or any(
+        first = tensors[0]
+        if any(
             type(tensor) not in (Tensor, nn.Parameter) or tensor.device != first.device
             for tensor in tensors
         ):
+            return False
+        needs_backward = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+        choice = self._choose(needs_backward=needs_backward)
+        if choice.served_by != "native":
             return False
         if not torch.is_autocast_enabled(first.device.type):
             return all(tensor.dtype == first.dtype for tensor in tensors)
