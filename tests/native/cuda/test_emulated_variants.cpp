@@ -354,8 +354,8 @@ int main(int argc, char** argv) {
     g_squares[0].clear();
     g_squares[1].clear();
   }
-  std::printf("%d cases; fp16x3: at most %.2f of the error of float; fp16: %.2f * 2^-11\n", n_cases,
-              g_worst[1], g_worst[0]);
+  std::printf("%d cases; fp32, fp16x3: at most %.2f of the error of float; fp16: %.2f * 2^-11\n",
+              n_cases, g_worst[1], g_worst[0]);
   Check(n_cases > 0, "no case");
   return Finish();
 }
