@@ -14,9 +14,9 @@ export CXX
 # without stored bytecode, each process that a test starts would compile every file again
 unexport PYTHONDONTWRITEBYTECODE
 
-NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.py build_cuda.py
+NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh') setup.py build_cuda.py
 DOCS_SOURCE := README.md CHANGELOG.md CONTRIBUTING.md LICENSE benchmarks data docs examples
-CXX_FILES := $(shell find csrc scripts tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+CXX_FILES := $(shell find csrc scripts tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 # one process for each core, up to eight, with one thread each; a test that hangs is ended after the
 # stacks of its threads are printed, and the other tests continue
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal \

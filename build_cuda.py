@@ -19,15 +19,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
 FOLDER = ROOT / "build" / "cuda"
-ARCH = "sm_90a"
-OLDEST = (12, 8)  # the kernels' fence.acquire.sync_restrict needs PTX 8.6 (CUDA 12.8)
+# The architectures of a source's kernels. The portable kernels run on every GPU from compute
+# capability 7.5 on: machine code serves GPUs of the same major and a later minor number, and the
+# PTX of the newest architecture serves those to come.
+HOPPER = ("sm_90a",)
+PORTABLE = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")
+ARCHITECTURES = {"portable": PORTABLE}
+OLDEST = (12, 8)  # for fence.acquire.sync_restrict (PTX 8.6) and sm_120
 FLAGS = [
     "-std=c++17",
     "-O3",
-    f"-gencode=arch=compute_{ARCH.removeprefix('sm_')},code={ARCH}",
     f"-I{ROOT / 'csrc'}",
     "-Xcompiler=-fPIC,-fvisibility=hidden,-Wall,-Wextra",
     "-Xptxas=-v",
+    "-Xfatbin=-compress-all",
 ]
 WARNINGS_ARE_ERRORS = ["-Werror=all-warnings", "-Xcompiler=-Werror", "-Xptxas=-Werror"]
 
@@ -50,7 +55,7 @@ class Toolkit:
         return [
             "-DSENSORSEQ_HAS_CUDA",
             f'-DSENSORSEQ_NVCC="{self.version}"',
-            f'-DSENSORSEQ_CUDA_ARCH="{ARCH}"',
+            f'-DSENSORSEQ_CUDA_ARCH="{architectures()}"',
         ]
 
     @property
@@ -76,8 +81,22 @@ def plan(environ: Mapping[str, str] = os.environ) -> Toolkit | None:
             sys.exit(f"sensorseq: CUDA is wanted (SENSORSEQ_CUDA=1) but cannot be built: {reason}.")
         print(f"sensorseq: CUDA is left out: {reason}.", flush=True)
         return None
-    print(f"sensorseq: CUDA for {ARCH} by nvcc {toolkit.version}", flush=True)
+    print(f"sensorseq: CUDA for {architectures()} by nvcc {toolkit.version}", flush=True)
     return toolkit
+
+
+def architectures() -> str:
+    """List the architectures of all kernels, as in ``sm_80,90a``."""
+    codes = [code for code in (*PORTABLE, *HOPPER) if code.startswith("sm_")]
+    return "sm_" + ",".join(code.removeprefix("sm_") for code in codes)
+
+
+def _architectures_of(source: Path) -> tuple[str, ...]:
+    return ARCHITECTURES.get(source.stem, HOPPER)
+
+
+def _gencode(code: str) -> str:
+    return f"-gencode=arch=compute_{code.rpartition('_')[2]},code={code}"
 
 
 def find_toolkit(environ: Mapping[str, str]) -> Toolkit:
@@ -137,7 +156,8 @@ class _File:
         self.object, self.depends, self.said, self.done = (
             folder / f"{source.stem}.{suffix}" for suffix in ("o", "d", "ptxas", "command")
         )
-        self.command = [toolkit.nvcc, *FLAGS, "-MMD", "-MF", str(self.depends)]
+        self.command = [toolkit.nvcc, *FLAGS, *map(_gencode, _architectures_of(source))]
+        self.command += ["-MMD", "-MF", str(self.depends)]
         self.command += ["-c", str(source), "-o", str(self.object)]
         self.fingerprint = f"{toolkit.version}\n{shlex.join(self.command)}\n"
 

@@ -91,14 +91,15 @@ void ForDtype(const Tensor& tensor, F f) {
   }
 }
 
-void RefuseLowPrecision(bool is_wanted) {
-  if (is_wanted) Fail("sensorseq: low_precision is for GPUs; the CPU computes in the dtype of x.");
+void RefusePrecision(const std::string& precision) {
+  if (precision.empty()) return;
+  Fail("sensorseq: precision is for GPUs; the CPU computes in the dtype of x.");
 }
 
 struct Cpu {
   static ForwardResult Forward(const Arguments& a, const std::string& pooling, bool save_state,
-                               bool low_precision) {
-    RefuseLowPrecision(low_precision);
+                               const std::string& precision) {
+    RefusePrecision(precision);
     const LstmShape s = a.Check(pooling);
     const ForwardResult out = EmptyForward(a, s, EmptySaved(a.x, SavedSizes(s, save_state)));
     ForDtype(a.x, [&](auto* type) {
@@ -112,8 +113,9 @@ struct Cpu {
   }
 
   static BackwardResult Backward(const Arguments& a, const std::string& pooling,
-                                 const BackwardInputs& in, bool needs_grad_x, bool low_precision) {
-    RefuseLowPrecision(low_precision);
+                                 const BackwardInputs& in, bool needs_grad_x,
+                                 const std::string& precision) {
+    RefusePrecision(precision);
     const LstmShape s = a.Check(pooling);
     in.Check(a, s, SavedSizes(s, true));
     const BackwardResult grad = EmptyGradients(a, s, needs_grad_x);
@@ -304,8 +306,8 @@ LossResult LstmLinearLossOp(Tensor x, MaybeTensor lengths, Tensor class_index,
 }
 
 struct CpuTraining {
-  static void Run(const TrainTensors& t, int64_t n_lanes, bool low_precision) {
-    RefuseLowPrecision(low_precision);
+  static void Run(const TrainTensors& t, int64_t n_lanes, const std::string& precision) {
+    RefusePrecision(precision);
     const TrainShape s = t.Check();
     const double* columns = Data<double>(t.hyper);
     for (int64_t m = 0; m < s.n_models && !t.seeds; ++m, columns += kHyperColumns) {
@@ -455,25 +457,25 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
   m.def(
       "lstm(Tensor x, Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,"
       " Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask, bool save_state,"
-      " bool low_precision=False)"
+      " str precision=\"\")"
       " -> (Tensor hidden, Tensor h_n, Tensor c_n, Tensor saved)");
   m.def(
       "lstm_backward(Tensor? grad_hidden, Tensor? grad_h_n, Tensor? grad_c_n, Tensor x,"
       " Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias, Tensor? h_0,"
       " Tensor? c_0, Tensor? recurrent_mask, Tensor saved, bool needs_grad_x,"
-      " bool low_precision=False)"
+      " str precision=\"\")"
       " -> (Tensor grad_x, Tensor grad_weight_ih, Tensor grad_weight_hh, Tensor grad_bias,"
       " Tensor grad_h_0, Tensor grad_c_0)");
   m.def(
       "lstm_linear(Tensor x, Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,"
       " Tensor weight_out, Tensor bias_out, Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask,"
-      " str pooling, bool save_state, bool low_precision=False)"
+      " str pooling, bool save_state, str precision=\"\")"
       " -> (Tensor logits, Tensor h_n, Tensor c_n, Tensor pooled, Tensor saved)");
   m.def(
       "lstm_linear_backward(Tensor grad_logits, Tensor? grad_h_n, Tensor? grad_c_n, Tensor x,"
       " Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias, Tensor weight_out,"
       " Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask, Tensor pooled, Tensor saved,"
-      " str pooling, bool needs_grad_x, bool low_precision=False)"
+      " str pooling, bool needs_grad_x, str precision=\"\")"
       " -> (Tensor grad_x, Tensor grad_weight_ih, Tensor grad_weight_hh, Tensor grad_bias,"
       " Tensor grad_weight_out, Tensor grad_bias_out, Tensor grad_h_0, Tensor grad_c_0)");
   m.def("lstm_pack(Tensor weight_ih, Tensor weight_hh, Tensor bias) -> Tensor packed");
@@ -496,7 +498,7 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
       " Tensor(e!)? running, Tensor(f!) statistics, Tensor(g!)? margins, Tensor(h!) workspace,"
       " int n_timesteps, int hidden_size, int n_layers, int n_directions, int n_classes,"
       " str pooling, str head_norm, str loss, str optimizer, int max_batch, int first_step,"
-      " int n_steps, int n_lanes, bool low_precision=False) -> ()");
+      " int n_steps, int n_lanes, str precision=\"\") -> ()");
   m.def(
       "train_epoch_check(Tensor? lengths, Tensor class_index, Tensor rows, Tensor offsets,"
       " Tensor? crop_starts, int n_data_timesteps, int n_timesteps, int n_classes,"
@@ -510,10 +512,10 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
   m.def("cpu_isas() -> str");
   m.def(
       "cuda_trains(int n_channels, int hidden_size, int n_layers, int n_directions, str head_norm,"
-      " bool low_precision) -> str");
+      " str precision) -> str");
   m.def("cuda_facts() -> str");
   m.def(
-      "cuda_is_served(int hidden_size, int n_channels, int n_directions, bool low_precision,"
+      "cuda_is_served(int hidden_size, int n_channels, int n_directions, str precision,"
       " bool is_projected) -> str");
   m.def("multiply_add_flops(int repeats, int n_tasks=1) -> int");
 }

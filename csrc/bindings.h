@@ -67,9 +67,11 @@ inline void CheckTensor(const Tensor& tensor, const char* name, const Sizes& siz
          Text(sizes) + ".");
   }
   if (tensor.scalar_type() != dtype) {
-    const char* wanted = dtype == ScalarType::Long     ? "int64"
-                         : dtype == ScalarType::Double ? "float64"
-                                                       : "float32";
+    const char* wanted = dtype == ScalarType::Long       ? "int64"
+                         : dtype == ScalarType::Double   ? "float64"
+                         : dtype == ScalarType::Half     ? "float16"
+                         : dtype == ScalarType::BFloat16 ? "bfloat16"
+                                                         : "float32";
     Fail(std::string("sensorseq: ") + name + " has another dtype; expected " + wanted + ".");
   }
   if (DeviceOf(tensor) != device) {
@@ -120,7 +122,9 @@ struct Arguments {
     return x.dim() == 4 && weight_ih.dim() == 4 && weight_ih.size(3) == 0 && x.size(3) != 0;
   }
 
-  LstmShape Check(const std::string& pooling, bool is_projected = false) const;
+  // Without `takes_halves`, x must be float32 or float64.
+  LstmShape Check(const std::string& pooling, bool is_projected = false,
+                  bool takes_halves = false) const;
 
   template <typename Real>
   LstmInputs<Real> Inputs() const {
@@ -138,7 +142,8 @@ struct Arguments {
   }
 };
 
-inline LstmShape Arguments::Check(const std::string& pooling, bool is_projected) const {
+inline LstmShape Arguments::Check(const std::string& pooling, bool is_projected,
+                                  bool takes_halves) const {
   if (x.dim() != 4 || weight_hh.dim() != 4) {
     Fail(
         "sensorseq: x needs 4 dimensions (models, windows, timesteps, channels) and weight_hh 4"
@@ -146,7 +151,8 @@ inline LstmShape Arguments::Check(const std::string& pooling, bool is_projected)
         std::to_string(x.dim()) + " and " + std::to_string(weight_hh.dim()) + ".");
   }
   const ScalarType dtype = x.scalar_type();
-  if (dtype != ScalarType::Float && dtype != ScalarType::Double) {
+  const bool is_half = dtype == ScalarType::Half || dtype == ScalarType::BFloat16;
+  if (dtype != ScalarType::Float && dtype != ScalarType::Double && !(is_half && takes_halves)) {
     Fail("sensorseq: x must be float32 or float64.");
   }
   LstmShape s;
@@ -313,9 +319,10 @@ LstmBackward<Real> BackwardCall(const Arguments& a, const LstmShape& s, const Ba
 
 // The ops themselves, for a type Device that defines
 //   static ForwardResult Forward(const Arguments&, const std::string& pooling, bool save_state,
-//                                bool low_precision);
+//                                const std::string& precision);
 //   static BackwardResult Backward(const Arguments&, const std::string& pooling,
-//                                  const BackwardInputs&, bool needs_grad_x, bool low_precision);
+//                                  const BackwardInputs&, bool needs_grad_x, const std::string&
+//                                  precision);
 template <typename Device>
 struct Ops {
   static std::tuple<Tensor, Tensor, Tensor, Tensor> Lstm(Tensor x, MaybeTensor lengths,
@@ -323,9 +330,9 @@ struct Ops {
                                                          Tensor bias, MaybeTensor h_0,
                                                          MaybeTensor c_0,
                                                          MaybeTensor recurrent_mask,
-                                                         bool save_state, bool low_precision) {
+                                                         bool save_state, std::string precision) {
     const Arguments a{x, lengths, weight_ih, weight_hh, bias, {}, {}, h_0, c_0, recurrent_mask};
-    const ForwardResult out = Device::Forward(a, "", save_state, low_precision);
+    const ForwardResult out = Device::Forward(a, "", save_state, precision);
     return {out.hidden, out.h_n, out.c_n, out.saved};
   }
 
@@ -333,20 +340,20 @@ struct Ops {
       MaybeTensor grad_hidden, MaybeTensor grad_h_n, MaybeTensor grad_c_n, Tensor x,
       MaybeTensor lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias, MaybeTensor h_0,
       MaybeTensor c_0, MaybeTensor recurrent_mask, Tensor saved, bool needs_grad_x,
-      bool low_precision) {
+      std::string precision) {
     const Arguments a{x, lengths, weight_ih, weight_hh, bias, {}, {}, h_0, c_0, recurrent_mask};
     const BackwardInputs in{saved, {}, grad_hidden, {}, grad_h_n, grad_c_n};
-    const BackwardResult g = Device::Backward(a, "", in, needs_grad_x, low_precision);
+    const BackwardResult g = Device::Backward(a, "", in, needs_grad_x, precision);
     return {g.x, g.weight_ih, g.weight_hh, g.bias, g.h_0, g.c_0};
   }
 
   static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> LstmLinear(
       Tensor x, MaybeTensor lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,
       Tensor weight_out, Tensor bias_out, MaybeTensor h_0, MaybeTensor c_0,
-      MaybeTensor recurrent_mask, std::string pooling, bool save_state, bool low_precision) {
+      MaybeTensor recurrent_mask, std::string pooling, bool save_state, std::string precision) {
     const Arguments a{x,          lengths,  weight_ih, weight_hh, bias,
                       weight_out, bias_out, h_0,       c_0,       recurrent_mask};
-    const ForwardResult out = Device::Forward(a, pooling, save_state, low_precision);
+    const ForwardResult out = Device::Forward(a, pooling, save_state, precision);
     return {out.logits, out.h_n, out.c_n, out.pooled, out.saved};
   }
 
@@ -355,11 +362,11 @@ struct Ops {
                      MaybeTensor lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,
                      Tensor weight_out, MaybeTensor h_0, MaybeTensor c_0,
                      MaybeTensor recurrent_mask, Tensor pooled, Tensor saved, std::string pooling,
-                     bool needs_grad_x, bool low_precision) {
+                     bool needs_grad_x, std::string precision) {
     const Arguments a{x,          lengths, weight_ih, weight_hh, bias,
                       weight_out, {},      h_0,       c_0,       recurrent_mask};
     const BackwardInputs in{saved, pooled, {}, grad_logits, grad_h_n, grad_c_n};
-    const BackwardResult g = Device::Backward(a, pooling, in, needs_grad_x, low_precision);
+    const BackwardResult g = Device::Backward(a, pooling, in, needs_grad_x, precision);
     return {g.x, g.weight_ih, g.weight_hh, g.bias, g.weight_out, g.bias_out, g.h_0, g.c_0};
   }
 };
@@ -369,6 +376,6 @@ struct Ops {
 // functions work in every build.
 std::string CudaFacts();
 std::string CudaIsServed(int64_t hidden_size, int64_t n_channels, int64_t n_directions,
-                         bool low_precision, bool is_projected);
+                         std::string precision, bool is_projected);
 
 }  // namespace sensorseq

@@ -39,12 +39,24 @@ torch::stable::accelerator::DeviceGuard GuardOf(const Tensor& x) {
   return torch::stable::accelerator::DeviceGuard(x.get_device_index());
 }
 
-cuda::Options OptionsFor(const Arguments& a, bool low_precision) {
-  if (a.x.scalar_type() != ScalarType::Float) Fail("sensorseq: on a GPU x must be float32.");
+cuda::Precision PrecisionNamed(const std::string& name) {
+  return Named<cuda::Precision, 3>("precision", name,
+                                   {{{"fp32", cuda::Precision::kFp32},
+                                     {"fp16x3", cuda::Precision::kFp16x3},
+                                     {"fp16", cuda::Precision::kFp16}}});
+}
+
+cuda::Options OptionsFor(const Arguments& a, const std::string& precision) {
   cuda::Options options;
-  options.precision = low_precision ? cuda::Precision::kFp16 : cuda::Precision::kFp16x3;
+  options.precision = PrecisionNamed(precision);
+  const bool is_portable = options.precision == cuda::Precision::kFp32;
+  const ScalarType dtype = a.x.scalar_type();
+  if (dtype == ScalarType::Double || (dtype != ScalarType::Float && !is_portable)) {
+    Fail("sensorseq: on a GPU x must be float32.");
+  }
   options.is_projected = a.IsProjected();
-  if (options.is_projected && reinterpret_cast<uintptr_t>(a.x.data_ptr()) % 16 != 0) {
+  if (options.is_projected && !is_portable &&
+      reinterpret_cast<uintptr_t>(a.x.data_ptr()) % 16 != 0) {
     Fail("sensorseq: a projected x must be aligned to 16 bytes; pass a copy of it.");
   }
   options.stream = CurrentStream(a.x.get_device_index());
@@ -76,25 +88,38 @@ Tensor Workspace(const Tensor& like, size_t bytes) {
 
 struct Gpu {
   static ForwardResult Forward(const Arguments& a, const std::string& pooling, bool save_state,
-                               bool low_precision) {
-    const LstmShape s = a.Check(pooling, a.IsProjected());
+                               const std::string& precision) {
+    const LstmShape s = a.Check(pooling, a.IsProjected(), true);
     const auto guard = GuardOf(a.x);
-    const cuda::Options options = OptionsFor(a, low_precision);
+    const cuda::Options options = OptionsFor(a, precision);
     RaiseCuda(cuda::IsServed(s, options));
+    const bool is_portable = options.precision == cuda::Precision::kFp32;
+    if (is_portable && save_state) RaiseCuda(Status::kNotServed);  // it has no backward pass
     const ForwardResult out =
         EmptyForward(a, s, Empty(a.x, save_state ? SavedSizes(s, options) : Sizes{0}));
-    LstmForward<float> args = ForwardCall<float>(a, s, out, save_state);
     const Tensor workspace = Workspace(a.x, cuda::forward_workspace_bytes(s, options));
-    args.workspace = MutableData<void>(workspace);
-    RaiseCuda(cuda::lstm_forward(args, options));
+    const auto Run = [&](auto* type) {
+      using Real = std::remove_pointer_t<decltype(type)>;
+      LstmForward<Real> args = ForwardCall<Real>(a, s, out, save_state);
+      args.workspace = MutableData<void>(workspace);
+      RaiseCuda(cuda::lstm_forward(args, options));
+    };
+    if (a.x.scalar_type() == ScalarType::Half) {
+      Run(static_cast<cuda::Float16*>(nullptr));
+    } else if (a.x.scalar_type() == ScalarType::BFloat16) {
+      Run(static_cast<cuda::Bfloat16*>(nullptr));
+    } else {
+      Run(static_cast<float*>(nullptr));
+    }
     return out;
   }
 
   static BackwardResult Backward(const Arguments& a, const std::string& pooling,
-                                 const BackwardInputs& in, bool needs_grad_x, bool low_precision) {
+                                 const BackwardInputs& in, bool needs_grad_x,
+                                 const std::string& precision) {
     const LstmShape s = a.Check(pooling, a.IsProjected());
     const auto guard = GuardOf(a.x);
-    const cuda::Options options = OptionsFor(a, low_precision);
+    const cuda::Options options = OptionsFor(a, precision);
     RaiseCuda(cuda::IsServed(s, options));
     in.Check(a, s, SavedSizes(s, options));
     if (needs_grad_x && !options.is_projected) {
@@ -114,12 +139,12 @@ struct Gpu {
 };
 
 struct GpuTraining {
-  static void Run(const TrainTensors& t, int64_t, bool low_precision) {
+  static void Run(const TrainTensors& t, int64_t, const std::string& precision) {
     if (t.x.scalar_type() != ScalarType::Float) Fail("sensorseq: on a GPU x must be float32.");
     const TrainShape s = t.Check();
     const auto guard = GuardOf(t.x);
     cuda::Options options;
-    options.precision = low_precision ? cuda::Precision::kFp16 : cuda::Precision::kFp16x3;
+    options.precision = PrecisionNamed(precision);
     options.stream = CurrentStream(t.x.get_device_index());
     RaiseCuda(cuda::IsServed(s, options));
     TrainEpoch<float> args = t.Call<float>(s);
@@ -132,11 +157,11 @@ struct GpuTraining {
 }  // namespace
 
 std::string CudaTrains(int64_t n_channels, int64_t hidden_size, int64_t n_layers,
-                       int64_t n_directions, std::string head_norm, bool low_precision) {
+                       int64_t n_directions, std::string head_norm, std::string precision) {
   const TrainShape s =
       NetworkShape(n_channels, hidden_size, n_layers, n_directions, 1, "last", head_norm);
   cuda::Options options;
-  options.precision = low_precision ? cuda::Precision::kFp16 : cuda::Precision::kFp16x3;
+  options.precision = PrecisionNamed(precision);
   const Status status = cuda::IsServed(s, options);
   return status == Status::kOk ? "" : StatusText(status);
 }
@@ -159,13 +184,13 @@ std::string CudaFacts() {
 }
 
 std::string CudaIsServed(int64_t hidden_size, int64_t n_channels, int64_t n_directions,
-                         bool low_precision, bool is_projected) {
+                         std::string precision, bool is_projected) {
   LstmShape s;
   s.hidden_size = hidden_size;
   s.n_channels = is_projected ? 0 : n_channels;
   s.n_directions = n_directions;
   cuda::Options options;
-  options.precision = low_precision ? cuda::Precision::kFp16 : cuda::Precision::kFp16x3;
+  options.precision = PrecisionNamed(precision);
   options.is_projected = is_projected;
   const Status status = cuda::IsServed(s, options);
   return status == Status::kOk ? "" : StatusText(status);

@@ -184,7 +184,7 @@ inline TrainShape TrainTensors::Check() const {
 }
 
 // The op, for a type Device that defines
-//   static void Run(const TrainTensors&, int64_t n_lanes, bool low_precision);
+//   static void Run(const TrainTensors&, int64_t n_lanes, const std::string& precision);
 template <typename Device>
 void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor weight,
                   Tensor rows, Tensor offsets, MaybeTensor crop_starts, Tensor learning_rate,
@@ -193,7 +193,7 @@ void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor
                   MaybeTensor margins, Tensor workspace, int64_t n_timesteps, int64_t hidden_size,
                   int64_t n_layers, int64_t n_directions, int64_t n_classes, std::string pooling,
                   std::string head_norm, std::string loss, std::string optimizer, int64_t max_batch,
-                  int64_t first_step, int64_t n_steps, int64_t n_lanes, bool low_precision) {
+                  int64_t first_step, int64_t n_steps, int64_t n_lanes, std::string precision) {
   TrainShape network =
       NetworkShape(0, hidden_size, n_layers, n_directions, n_classes, pooling, head_norm);
   network.n_timesteps = n_timesteps;
@@ -221,12 +221,12 @@ void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor
                              OptimizerNamed(optimizer),
                              first_step,
                              n_steps};
-  Device::Run(tensors, n_lanes, low_precision);
+  Device::Run(tensors, n_lanes, precision);
 }
 
 // Returns the reason why CUDA kernels cannot train the network, or an empty string if they can. The
 // function works in every build.
 std::string CudaTrains(int64_t n_channels, int64_t hidden_size, int64_t n_layers,
-                       int64_t n_directions, std::string head_norm, bool low_precision);
+                       int64_t n_directions, std::string head_norm, std::string precision);
 
 }  // namespace sensorseq

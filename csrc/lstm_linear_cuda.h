@@ -1,13 +1,14 @@
 // The interface of lstm_linear.h for GPUs, with the same structs, shapes and letters. Every pointer
 // in the structs points to memory of the current device; the structs themselves are on the host.
-// Only float is supported. Nothing here waits for the device: a call queues kernels on the stream
-// and returns, so it can be captured in a CUDA graph. Neither framework types nor CUDA types appear
-// here; a stream is passed as a void pointer.
+// Real is float, and in the forward pass of Precision::kFp32 also Float16 or Bfloat16. Nothing here
+// waits for the device: a call queues kernels on the stream and returns, so it can be captured in a
+// CUDA graph. Neither framework types nor CUDA types appear here; a stream is passed as a void
+// pointer.
 //
 // Bits: the values of one row are accumulated in an order that depends only on the kernel variant
-// for H and C. Weight gradients are summed in slots determined by N and T, and the slots are then
-// added in order. All results are therefore exactly reproducible, and the values of one row do
-// not depend on the batch, on M, or on the division of time into chunks.
+// for H, C and the precision. Weight gradients are summed in slots determined by N and T, and the
+// slots are then added in order. All results are therefore exactly reproducible, and the values of
+// one row do not depend on the batch, on M, or on the division of time into chunks.
 //
 // A value is invalid if it is a length outside 0..T or a weight beyond the range of the products'
 // factors. If the device finds an invalid value, the results of the row or the model become NaN.
@@ -27,6 +28,17 @@ namespace sensorseq::cuda {
 enum class Precision : int32_t {
   kFp16x3 = 0,  // weights and h are sums of two halves, with three products; as accurate as float
   kFp16 = 1,    // weights and h are one half each; as accurate as TF32, with an error of 2^-11
+  // Float multiply-adds without tensor cores, on compute capability 7.5 and later: the portable
+  // kernels, for up to 96 units. There is no backward pass yet, so `saved` must be null.
+  kFp32 = 2,
+};
+
+// Elements of arrays in half precision. The portable kernels read and write them directly.
+struct Float16 {
+  uint16_t bits;
+};
+struct Bfloat16 {
+  uint16_t bits;
 };
 
 struct Options {
@@ -55,8 +67,9 @@ size_t forward_workspace_bytes(const LstmShape& shape, const Options& options);
 size_t backward_workspace_bytes(const LstmShape& shape, const Options& options);
 
 // `parallel` and `packed` are not read. With a head, pooled, logits and bias_out must all be given;
-// `hidden` may be null.
-Status lstm_forward(const LstmForward<float>& args, const Options& options);
+// `hidden` may be null. In half precision, `pooled` is rounded before the head reads it.
+template <typename Real>
+Status lstm_forward(const LstmForward<Real>& args, const Options& options);
 
 // grad_x is written only if is_projected.
 Status lstm_backward(const LstmBackward<float>& args, const Options& options);

@@ -242,7 +242,7 @@ def check_gpu(*, on_result: Callable[[Result], object] | None = None) -> list[Re
     index = torch.cuda.current_device()
     with _verdict_of(index) as keep:
         results = []
-        for result in check_kernels(make_cases(), device=f"cuda:{index}"):
+        for result in check_kernels(_cases_on(index), device=f"cuda:{index}"):
             results.append(result)
             if on_result is not None:
                 on_result(result)
@@ -264,7 +264,7 @@ def check_before_fit(device: str) -> None:
     index = torch.cuda.current_device() if index is None else index
     try:
         with _verdict_of(index) as keep:
-            results = list(check_kernels(make_cases(), device=f"cuda:{index}"))
+            results = list(check_kernels(_cases_on(index), device=f"cuda:{index}"))
             keep(results)
     except (OutputError, OSError, RuntimeError) as error:  # RuntimeError: no home directory
         warn_caller(f"The CUDA kernels could not be checked, so torch's LSTM is used. {error}")
@@ -275,6 +275,11 @@ def check_before_fit(device: str) -> None:
             "These CUDA kernels failed their check on this GPU, so torch's LSTM is used instead:"
             f" {listed}. To check again, run `sensorseq doctor --gpu`."
         )
+
+
+def _cases_on(index: int) -> list[Case]:
+    """Return the cases of the kernels that run on a GPU."""
+    return make_cases(kernels=cuda_kernels.kernels_on(torch.cuda.get_device_capability(index)))
 
 
 def _gap(index: int | None) -> str:

@@ -47,7 +47,9 @@ def wrong_names(path, text):
 
 @pytest.mark.parametrize("folder", ["sensorseq", "csrc", "tests", "benchmarks"])
 def test_no_identifier_has_a_word_that_is_not_used(folder):
-    files = [p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".h", ".cpp", ".cu")]
+    files = [
+        p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".h", ".cpp", ".cu", ".cuh")
+    ]
     assert files
     assert [name for path in files for name in wrong_names(path, path.read_text("utf-8"))] == []
 

@@ -24,6 +24,12 @@ To Bits(From x) {
 }
 float AsFloat(uint32_t bits) { return Bits<float>(bits); }
 uint32_t AsBits(float x) { return Bits<uint32_t>(x); }
+// The upper half of the float, rounded to nearest with ties to even.
+uint32_t NearestBfloat(float x) {
+  if (x != x) return 0x7fff;
+  const uint32_t bits = AsBits(x), kept = bits & 0xffff0000, below = bits & 0xffff;
+  return (kept >> 16) + (below + (kept >> 16 & 1) > 0x8000);
+}
 
 // ---- the numbers
 
@@ -264,6 +270,9 @@ class Manual {
 
     for (int i = 0; i < 5; ++i) Want(kShuffleXor + i, lane, Word(warp_, 0, lane ^ (1 << i)));
     Want(kShuffle, lane, Word(warp_, 0, lane * kShuffleStride % kLanes));
+    for (int i = 0; i < 4; ++i) Want(kShuffleInFour + i, lane, Word(warp_, 0, (lane & ~3) | i));
+    Want(kOpaque, lane, Word(warp_, 0, lane));
+    WantInt(kOpaque + 1, lane, warp_ % kWarps);
     WantInt(kLanes_, lane, lane * 3);
     WantInt(kLanes_ + 1, lane, lane == 7 ? 1007 : lane);
     WantInt(kLanes_ + 2, lane, lane * 7);
@@ -279,7 +288,15 @@ class Manual {
     Want(kUniform, lane, AsBits(Float(warp_, 0, 19)));
     const auto words = static_cast<size_t>(warp_) * kWordLines * kLanes;
     Want(kUniform + 1, lane, launch_.words[words + kLanes + 21]);
+    Want(kUniform + 2, lane,
+         static_cast<uint32_t>(launch_.longs[static_cast<size_t>(warp_ * kLanes + 5)]));
+    const uint32_t half = Word(warp_, 0, other / 2) >> (16 * (other % 2)) & 0xffff;
+    for (int i = 0; i < 4; i += 2) {
+      WantFloat(kGlobalHalf + i, lane, odd ? ValueOfHalf(half) : 0);
+      WantFloat(kGlobalHalf + i + 1, lane, odd ? AsFloat(half << 16) : 0);
+    }
     for (int i = 0; i < 4; ++i) {
+      Want(kGlobalFloatsIf + i, lane, odd ? Word(warp_, 0, other * 4 + i) : 0);
       // in a load of four words per lane, lane l gets the l-th group of four consecutive words
       const uint32_t quad = launch_.words[words + static_cast<size_t>(other * 4 + i)];
       Want(kGlobalFloats + i, lane, Word(warp_, 0, other * 4 + i));
@@ -289,6 +306,11 @@ class Manual {
     for (int i = 0; i < 2; ++i) Want(kGlobalPair + i, lane, Word(warp_, 0, other * 2 + i));
 
     Want(kStore, lane, Word(warp_, odd ? 1 : 0, lane));
+    for (int i = 0; i < 2; ++i) {
+      const float low = i == 0 ? In(10) : x, high = i == 0 ? In(11) : y;
+      Want(kStoreHalf + i, other, NearestHalf(low) | NearestHalf(high) << 16);
+      Want(kStoreBfloat + i, other, NearestBfloat(low) | NearestBfloat(high) << 16);
+    }
     for (int i = 0; i < 4; ++i) {
       const int at = other * 4 + i;
       Want(kStoreFloats + at / kLanes, at % kLanes, odd ? AsBits(In(i)) : Word(warp_, i, lane));

@@ -49,6 +49,8 @@ enum class Rule {
   ROW(kHighHalf, 1, "high half of any word", kNumber, 0)                             \
   ROW(kShuffleXor, 5, "shfl.bfly 1, 2, 4, 8, 16", kBits, 0)                          \
   ROW(kShuffle, 1, "shfl.idx", kBits, 0)                                             \
+  ROW(kShuffleInFour, 4, "shfl.idx among four lanes", kBits, 0)                      \
+  ROW(kOpaque, 2, "a number that the compiler does not see", kBits, 0)               \
   ROW(kLargest, 2, "redux.max of any, of negative integers", kBits, 0)               \
   ROW(kMma, 4, "mma.m16n8k16", kOfSum, 64)                                           \
   ROW(kMmaOfDenormals, 4, "mma.m16n8k16 of denormal halves", kOfSum, 64)             \
@@ -57,13 +59,17 @@ enum class Rule {
   ROW(kLaneSum, 6, "sums over lanes in double, of one and of two", kBits, 0)         \
   ROW(kGlobalIf, 1, "global load of some lanes", kBits, 0)                           \
   ROW(kGlobalLong, 4, "global load of 64-bit integers, of all and some", kBits, 0)   \
-  ROW(kUniform, 2, "global load, the same for all", kBits, 0)                        \
+  ROW(kUniform, 3, "global load, the same for all", kBits, 0)                        \
   ROW(kGlobalFloats, 4, "global load of 4 floats", kBits, 0)                         \
+  ROW(kGlobalFloatsIf, 4, "global load of 4 floats, some lanes", kBits, 0)           \
+  ROW(kGlobalHalf, 4, "global loads of halves and bfloats, some lanes", kNumber, 0)  \
   ROW(kGlobalPair, 2, "global load of 2 floats", kBits, 0)                           \
   ROW(kGlobalQuad, 4, "global load of 4 words", kBits, 0)                            \
   ROW(kGlobalQuadIf, 4, "global load of 4 words, some lanes", kBits, 0)              \
   ROW(kStore, 1, "global store of some lanes", kBits, 0)                             \
   ROW(kStoreFloats, 4, "global store of 4 floats, then of some lanes", kBits, 0)     \
+  ROW(kStoreHalf, 2, "global store of halves, also of extremes", kHalves, 0)         \
+  ROW(kStoreBfloat, 2, "global store of bfloats, also of extremes", kBits, 0)        \
   ROW(kStorePair, 2, "global store of 2 floats", kBits, 0)                           \
   ROW(kStoreQuad, 4, "global store of 4 words", kBits, 0)                            \
   ROW(kAtomicMax, 1, "atomic max of bits", kBits, 0)                                 \
@@ -249,6 +255,10 @@ class Probe {
     SENSORSEQ_UNROLL
     for (int i = 0; i < 5; ++i) Put(kShuffleXor + i, m_.ShuffleXor(In(kAny), 1 << i));
     Put(kShuffle, m_.AsFloat(m_.Shuffle(m_.AsInt(In(kAny)), m_.ToInt(m_.Lane()) * kShuffleStride)));
+    SENSORSEQ_UNROLL
+    for (int i = 0; i < 4; ++i) Put(kShuffleInFour + i, m_.ShuffleInFour(In(kAny), i));
+    PutWord(kOpaque, m_.Opaque(Word(0)));
+    PutInt(kOpaque + 1, m_.Opaque(m_.Warp()));
     PutInt(kLargest, m_.Largest(m_.AsInt(In(kAny))));
     PutInt(kLargest + 1, m_.Largest(m_.AsInt(m_.AsFloat(Word(1) | (U{} + 0x80000000u)))));
 
@@ -304,7 +314,16 @@ class Probe {
     Put(kUniform, F{} + m_.Uniform(arrays_.floats, FloatsAt(0) + 19));
     Put(kUniform + 1,
         F{} + m_.UniformBits(arrays_.words, (of_warp_ * kWordLines + 1) * kLanes + 21));
+    PutInt(kUniform + 2, m_.UniformLong(arrays_.longs, of_warp_ * kLanes + 5));
     F floats[4];
+    m_.LoadGlobalFloatsIf(odd_, arrays_.floats, other * int64_t{4} + FloatsAt(kAny), floats);
+    SENSORSEQ_UNROLL
+    for (int i = 0; i < 4; ++i) Put(kGlobalFloatsIf + i, floats[i]);
+    const L half = other + FloatsAt(kAny) * 2;
+    Put(kGlobalHalf, m_.Widened(m_.LoadHalfIf(odd_, arrays_.floats, half), false));
+    Put(kGlobalHalf + 1, m_.Widened(m_.LoadHalfIf(odd_, arrays_.floats, half), true));
+    Put(kGlobalHalf + 2, m_.Widened(m_.LoadFreshHalfIf(odd_, arrays_.floats, half), false));
+    Put(kGlobalHalf + 3, m_.Widened(m_.LoadFreshHalfIf(odd_, arrays_.floats, half), true));
     m_.LoadGlobalFloats(arrays_.floats, other * int64_t{4} + FloatsAt(kAny), floats);
     SENSORSEQ_UNROLL
     for (int i = 0; i < 4; ++i) Put(kGlobalFloats + i, floats[i]);
@@ -332,6 +351,16 @@ class Probe {
     const U words[4] = {Word(3), Word(2), Word(1), Word(0)};
     m_.StoreGlobalFloats(arrays_.results, other * int64_t{4} + ResultsAt(kStoreFloats), v);
     m_.StoreGlobalFloatsIf(odd_, arrays_.results, other * int64_t{4} + ResultsAt(kStoreFloats), w);
+    SENSORSEQ_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      const F low = In(i == 0 ? 10 : kExtreme), high = In(i == 0 ? 11 : kExtreme + 1);
+      for (const bool is_bfloat : {false, true}) {
+        const L at =
+            other * int64_t{2} + ResultsAt((is_bfloat ? kStoreBfloat : kStoreHalf) + i) * 2;
+        m_.StoreHalfIf(m_.True(), arrays_.results, at, low, is_bfloat);
+        m_.StoreHalfIf(m_.True(), arrays_.results, at + int64_t{1}, high, is_bfloat);
+      }
+    }
     m_.StoreGlobalPair(arrays_.results, other * int64_t{2} + ResultsAt(kStorePair), v[0], v[1]);
     // in quads
     m_.StoreGlobalQuad(arrays_.result_bits, other + ResultsAt(kStoreQuad) / 4, words);

@@ -35,7 +35,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
     def kernel(n: int) -> torch.Tensor:
         with torch.inference_mode():
             for _ in range(n):
-                logits = torch.ops.sensorseq.lstm_linear(*arguments, "meanmax", False, False)[0][0]
+                logits = torch.ops.sensorseq.lstm_linear(*arguments, "meanmax", False)[0][0]
         return logits
 
     def method(n: int) -> np.ndarray:

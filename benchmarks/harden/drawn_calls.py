@@ -66,7 +66,7 @@ def tensors(rng, n, t, c, h, k):
         "label_smoothing": 0.1,
         "save_state": True,
         "needs_grad": rng.random() < 0.9,
-        "low_precision": False,
+        "precision": "",
         "needs_grad_x": rng.random() < 0.5,
     }
 

@@ -13,6 +13,8 @@
 
 namespace sensorseq::cuda {
 
+inline bool IsPortable(const Options& options) { return options.precision == Precision::kFp32; }
+
 inline Sizes SizesOf(const LstmShape& shape, const Options& options) {
   Sizes s;
   s.n_models = shape.n_models;
@@ -21,7 +23,8 @@ inline Sizes SizesOf(const LstmShape& shape, const Options& options) {
   s.n_timesteps = shape.n_timesteps;
   s.n_channels = options.is_projected ? 0 : static_cast<int32_t>(shape.n_channels);
   s.hidden_size = static_cast<int32_t>(shape.hidden_size);
-  s.padded_hidden = PaddedHidden(shape.hidden_size);
+  s.padded_hidden =
+      IsPortable(options) ? PortableHidden(shape.hidden_size) : PaddedHidden(shape.hidden_size);
   s.n_directions = static_cast<int32_t>(shape.n_directions);
   s.n_classes = static_cast<int32_t>(shape.n_classes);
   s.pooling = shape.pooling;
@@ -58,7 +61,7 @@ void ForVariant(const Options& options, const Sizes& s, F f) {
 }
 
 struct ForwardSpace {
-  char *packed, *packed_input;
+  char *packed = nullptr, *packed_input = nullptr;  // not used by the portable kernels
   int32_t* arrived;
   int64_t n_arrived;
 };
@@ -68,6 +71,11 @@ inline size_t CarveForward(const LstmShape& shape, const Options& options, void*
   const int hidden = s.padded_hidden;
   const int64_t of_models = s.n_models * s.n_directions;
   Carver carver(block);
+  if (IsPortable(options)) {
+    space->n_arrived = s.n_directions > 1 && s.n_classes > 0 ? s.n_models * s.n_windows : 0;
+    space->arrived = carver.Take<int32_t>(space->n_arrived);
+    return carver.used();
+  }
   space->packed =
       carver.Take<char>(of_models * PackedFragments(Planes(options), hidden) * kFragmentBytes);
   space->packed_input = carver.Take<char>(s.is_projected ? 0
@@ -108,6 +116,46 @@ inline size_t CarveBackward(const LstmShape& shape, const Options& options, void
   space->slots = carver.Take<float>(slots);
   space->largest = carver.Take<uint32_t>(of_models);
   return carver.used();
+}
+
+inline constexpr Element ElementOf(const float*) { return Element::kFloat32; }
+inline constexpr Element ElementOf(const Float16*) { return Element::kFloat16; }
+inline constexpr Element ElementOf(const Bfloat16*) { return Element::kBfloat16; }
+
+// Queues a forward call of the portable kernels: one launch, unless counts of directions or hidden
+// states beyond the lengths must be zeroed first.
+template <typename Queue, typename Real>
+void QueuePortable(Queue& queue, const LstmForward<Real>& a, const Options& options) {
+  const Sizes s = SizesOf(a.shape, options);
+  if (s.n_windows == 0 || s.n_models == 0) return;
+  ForwardSpace space;
+  CarveForward(a.shape, options, a.workspace, &space);
+  PortableParams p{};
+  p.sizes = s;
+  p.element = ElementOf(a.in.x);
+  p.lengths = a.in.lengths;
+  p.x = a.in.x;
+  p.weight_ih = a.in.weight_ih;
+  p.weight_hh = a.in.weight_hh;
+  p.bias = a.in.bias;
+  p.h_0 = a.in.h_0;
+  p.c_0 = a.in.c_0;
+  p.recurrent_mask = a.in.recurrent_mask;
+  p.weight_out = a.in.weight_out;
+  p.bias_out = a.bias_out;
+  p.hidden = a.hidden;
+  p.h_n = a.h_n;
+  p.c_n = a.c_n;
+  p.pooled = a.pooled;
+  p.logits = a.logits;
+  p.arrived = space.arrived;
+  queue.Zero(space.arrived, space.n_arrived);
+  if (a.hidden != nullptr && a.in.lengths != nullptr) {
+    queue.Zero(a.hidden, s.n_models * s.n_directions * s.n_windows * s.n_timesteps * s.hidden_size);
+  }
+  if (s.padded_hidden == 32) queue.template RunPortable<32>(p);
+  if (s.padded_hidden == 64) queue.template RunPortable<64>(p);
+  if (s.padded_hidden == 96) queue.template RunPortable<96>(p);
 }
 
 template <typename Queue>

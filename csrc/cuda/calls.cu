@@ -3,6 +3,8 @@
 // graph, which is launched for each step after the first.
 #include <cuda_runtime.h>
 
+#include <type_traits>
+
 #include "calls-inl.h"
 #include "lstm_linear_cuda.h"
 #include "task_kernels.h"
@@ -21,6 +23,10 @@ class StreamQueue {
   void Zero(T* data, int64_t n) {
     if (Ok() && n > 0)
       error_ = cudaMemsetAsync(data, 0, static_cast<size_t>(n) * sizeof(T), stream_);
+  }
+  template <int kHidden>
+  void RunPortable(const PortableParams& p) {
+    if (Ok()) error_ = LaunchPortable<kHidden>(p, stream_);
   }
   template <int kPlanes, int kHidden>
   void RunForward(const ForwardParams& p) {
@@ -108,7 +114,8 @@ class StepGraph {
 }  // namespace
 
 Status IsServed(const LstmShape& s, const Options& options) {
-  if (s.hidden_size > kMaxHidden) return Status::kNotServedHiddenSize;
+  const int64_t most = IsPortable(options) ? kMaxPortableHidden : kMaxHidden;
+  if (s.hidden_size > most) return Status::kNotServedHiddenSize;
   if (!options.is_projected && s.n_channels > kMaxChannels) return Status::kNotServedChannels;
   // The limits are those of a grid's dimensions and of 32-bit step numbers, which run up to one
   // input block beyond the last step.
@@ -131,15 +138,27 @@ size_t backward_workspace_bytes(const LstmShape& shape, const Options& options) 
   return CarveBackward(shape, options, nullptr, &space);
 }
 
-Status lstm_forward(const LstmForward<float>& args, const Options& options) {
+template <typename Real>
+Status lstm_forward(const LstmForward<Real>& args, const Options& options) {
   const Status status = CheckShape(args.shape, options);
   if (status != Status::kOk) return status;
   StreamQueue queue(options.stream);
-  QueueForward(queue, args, options);
+  if (IsPortable(options)) {
+    if (args.saved != nullptr) return Status::kNotServed;
+    QueuePortable(queue, args, options);
+  } else if constexpr (std::is_same_v<Real, float>) {
+    QueueForward(queue, args, options);
+  } else {
+    return Status::kNotServed;
+  }
   return queue.status();
 }
+template Status lstm_forward(const LstmForward<float>&, const Options&);
+template Status lstm_forward(const LstmForward<Float16>&, const Options&);
+template Status lstm_forward(const LstmForward<Bfloat16>&, const Options&);
 
 Status lstm_backward(const LstmBackward<float>& args, const Options& options) {
+  if (IsPortable(options)) return Status::kNotServed;
   const Status status = CheckShape(args.shape, options);
   if (status != Status::kOk) return status;
   StreamQueue queue(options.stream);
@@ -148,7 +167,8 @@ Status lstm_backward(const LstmBackward<float>& args, const Options& options) {
 }
 
 Status IsServed(const TrainShape& shape, const Options& options) {
-  if (shape.n_layers != 1 || shape.head_norm != HeadNorm::kNone || options.is_projected) {
+  if (shape.n_layers != 1 || shape.head_norm != HeadNorm::kNone || options.is_projected ||
+      IsPortable(options)) {
     return Status::kNotServed;
   }
   return IsServed(LayerShape(shape), options);

@@ -1,38 +1,25 @@
-// The machine on which the kernels run: a thread of a GPU of compute capability 9.0. The machine's
-// functions wrap the GPU's instructions. The tests' emulator has the same functions for 32 lanes at
-// a time, and it defines in plain C++ what each function must do.
+// The machine on which all but the portable kernels run: a thread of a GPU of compute capability
+// 9.0.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <cstdint>
 
-#include "layout.h"
-#include "math-inl.h"
+#include "portable_machine.cuh"
 
 namespace sensorseq::cuda {
 
 // kCtas is the number of CTAs in a cluster, which processes one tile.
 template <int kCtas>
-class DeviceMachine {
+class DeviceMachine : public CommonMachine {
  public:
-  using F = float;
-  using I = int32_t;
-  using U = uint32_t;
-  using L = int64_t;
-  using B = bool;
-
   SENSORSEQ_BODY DeviceMachine() {
     extern __shared__ __align__(128) char shared_memory[];
     base_ = static_cast<uint32_t>(__cvta_generic_to_shared(shared_memory));
     asm volatile("" : "+r"(base_));  // otherwise the compiler recomputes the address in every step
   }
 
-  SENSORSEQ_BODY static U Lane() { return threadIdx.x % kLanes; }
-  // The warp's number. The shuffle lets the compiler see that all lanes have the same number.
-  SENSORSEQ_BODY static int Warp() {
-    return __shfl_sync(kAll, static_cast<int>(threadIdx.x / kLanes), 0);
-  }
   SENSORSEQ_BODY static int Rank() { return kCtas == 1 ? 0 : static_cast<int>(blockIdx.x % kCtas); }
   SENSORSEQ_BODY static int64_t Tile() { return blockIdx.x / kCtas; }
   SENSORSEQ_BODY static int Direction() { return static_cast<int>(blockIdx.y); }
@@ -43,45 +30,16 @@ class DeviceMachine {
   SENSORSEQ_BODY static I ToInt(T x) {
     return static_cast<I>(x);
   }
-  template <typename T>
-  SENSORSEQ_BODY static L ToLong(T x) {
-    return static_cast<L>(x);
-  }
   SENSORSEQ_BODY static F ToFloat(I x) { return static_cast<F>(x); }
-  SENSORSEQ_BODY static F AsFloat(U x) { return __uint_as_float(x); }
+  using CommonMachine::AsFloat;
   SENSORSEQ_BODY static F AsFloat(I x) { return __int_as_float(x); }
   SENSORSEQ_BODY static I AsInt(F x) { return __float_as_int(x); }
-  SENSORSEQ_BODY static U AsUnsigned(F x) { return __float_as_uint(x); }
   SENSORSEQ_BODY static B True() { return true; }
-  SENSORSEQ_BODY static B And(bool x, bool y) { return x && y; }
-  SENSORSEQ_BODY static B AndUniform(bool x, bool y) { return x && y; }
-  SENSORSEQ_BODY static B Or(bool x, bool y) { return x || y; }
   SENSORSEQ_BODY static B Not(bool x) { return !x; }
-  template <typename T>
-  SENSORSEQ_BODY static T Select(bool c, T x, T y) {
-    return c ? x : y;
-  }
 
   // Arithmetic.
-  SENSORSEQ_BODY static F Fma(F a, F b, F c) { return __fmaf_rn(a, b, c); }
-  SENSORSEQ_BODY static F Exp2(F x) {
-    F y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-  }
-  SENSORSEQ_BODY static F Reciprocal(F x) {
-    F y;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-  }
-  SENSORSEQ_BODY static F Divide(F x, F y) { return __fdiv_rn(x, y); }
   SENSORSEQ_BODY static F Abs(F x) { return fabsf(x); }
   SENSORSEQ_BODY static F Max(F x, F y) { return fmaxf(x, y); }
-  SENSORSEQ_BODY static F MinOrNan(F x, F y) {
-    F z;
-    asm("min.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
-    return z;
-  }
   SENSORSEQ_BODY static F TanhApprox(F x) {
     F y;
     asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -97,11 +55,6 @@ class DeviceMachine {
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
     return word;
   }
-  SENSORSEQ_BODY static F LowHalf(U x) {
-    F y;
-    asm("{.reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, low;}" : "=f"(y) : "r"(x));
-    return y;
-  }
   SENSORSEQ_BODY static F HighHalf(U x) {
     F y;
     asm("{.reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, high;}" : "=f"(y) : "r"(x));
@@ -109,10 +62,6 @@ class DeviceMachine {
   }
 
   // Between lanes.
-  template <typename T>
-  SENSORSEQ_BODY static T ShuffleXor(T x, int distance) {
-    return __shfl_xor_sync(kAll, x, distance);
-  }
   SENSORSEQ_BODY static I Shuffle(I x, I from) { return __shfl_sync(kAll, x, from); }
   SENSORSEQ_BODY static int64_t Largest(I x) { return __reduce_max_sync(kAll, x); }
   SENSORSEQ_BODY static void Mma(F d[4], const U a[4], U b0, U b1) {
@@ -154,12 +103,6 @@ class DeviceMachine {
   }
 
   // Global memory.
-  SENSORSEQ_BODY static F LoadGlobalIf(bool on, const float* base, L at) {
-    return on ? base[at] : 0.0f;
-  }
-  SENSORSEQ_BODY static F LoadFreshIf(bool on, const float* base, L at) {
-    return on ? __ldcg(base + at) : 0.0f;  // read from L2, because other CTAs wrote the value
-  }
   SENSORSEQ_BODY static L LoadGlobalLongIf(bool on, const int64_t* base, L at) {
     return on ? base[at] : 0;
   }
@@ -174,9 +117,6 @@ class DeviceMachine {
   SENSORSEQ_BODY static void LoadGlobalPair(const float* base, L at, F* x, F* y) {
     const float2 v = *reinterpret_cast<const float2*>(base + at);
     *x = v.x, *y = v.y;
-  }
-  SENSORSEQ_BODY static void StoreGlobalIf(bool on, float* base, L at, F value) {
-    if (on) base[at] = value;
   }
   SENSORSEQ_BODY static void StoreGlobalFloatsIf(bool on, float* base, L at, const F v[4]) {
     if (on) *reinterpret_cast<float4*>(base + at) = make_float4(v[0], v[1], v[2], v[3]);
@@ -280,7 +220,6 @@ class DeviceMachine {
 
   // Synchronization.
   SENSORSEQ_BODY static void SyncWarp() { __syncwarp(); }
-  SENSORSEQ_BODY static void SyncCta() { __syncthreads(); }
   SENSORSEQ_BODY static void SyncCluster() {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
                      : "memory");
@@ -335,27 +274,11 @@ class DeviceMachine {
         "r"(__float_as_uint(x)), "r"(__float_as_uint(y)), "r"(Remote(barrier, to))
         : "memory");
   }
-  // Returns whether this CTA is the last of n CTAs to arrive. The last CTA resets the count.
   SENSORSEQ_BODY bool IsLastOfCtas(int32_t* arrived, int64_t at, int n, uint32_t flag) const {
-    if (threadIdx.x == 0) {
-      __threadfence();
-      const bool is_last = atomicAdd(arrived + at, 1) == n - 1;
-      if (is_last) {
-        arrived[at] = 0;
-        __threadfence();
-      }
-      asm volatile("st.shared.u32 [%0], %1;" ::"r"(base_ + flag), "r"(is_last ? 1u : 0u)
-                   : "memory");
-    }
-    __syncthreads();
-    uint32_t is_last;
-    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(is_last) : "r"(base_ + flag) : "memory");
-    return is_last != 0;
+    return IsLast(arrived, at, n, base_ + flag);
   }
 
  private:
-  static constexpr unsigned kAll = 0xffffffffu;
-
   SENSORSEQ_BODY uint32_t Remote(uint32_t at, int rank) const {
     // Only the start address is mapped, so that one register per CTA suffices for everything sent
     // to that CTA.

@@ -12,6 +12,8 @@ namespace sensorseq::cuda {
 // kCudaError. After kCudaError, ErrorText describes the error on this thread.
 Status ToStatus(cudaError_t code);
 
+template <int kHidden>
+cudaError_t LaunchPortable(const PortableParams& p, cudaStream_t stream);
 template <int kPlanes, int kHidden>
 cudaError_t LaunchForward(const ForwardParams& p, cudaStream_t stream);
 template <int kPlanes, int kHidden>

@@ -118,6 +118,24 @@ struct BackwardVariant {
   static constexpr int kInShared = kFragments - kInRegisters;
 };
 
+// The portable kernels. A CTA has all units of one window in one direction, and a unit belongs to
+// four adjacent lanes: lane 4 g + q of warp w has gate q of unit 8 w + g.
+template <int kHidden_>
+struct PortableVariant {
+  static constexpr int kHidden = kHidden_, kCtas = 1;
+  static constexpr int kWarps = kHidden / kGroupUnits, kThreads = kWarps * kLanes;
+  static constexpr int kQuads = kHidden / 16;  // per gate: a lane has every fourth quad of units
+};
+constexpr int kMaxPortableHidden = 96;
+
+// The number of units of the smallest portable kernel with room for H hidden units, or 0 if none
+// has room.
+SENSORSEQ_HD constexpr int PortableHidden(int64_t hidden_size) {
+  return hidden_size < 1 || hidden_size > kMaxPortableHidden
+             ? 0
+             : static_cast<int>((hidden_size + 31) / 32 * 32);
+}
+
 // Returns k such that 2^k times the number with these bits is in [2^exponent, 2^(exponent + 1)).
 // The result is at most 100, and 0 for zero and subnormal numbers. Non-finite numbers stay
 // non-finite at any scale.

@@ -24,6 +24,9 @@ constexpr float kLog2E = 1.44269504f;
 // Powers of 2 are limited to 2^40, because the product of three of them then still fits into a
 // float, and 2^-40 is negligible beside 1.
 constexpr float kExponentLimit = 40.0f;
+// The exponent of the largest argument of Inverse, for a power of 2 that is not multiplied by
+// others.
+constexpr float kInverseLimit = 126.0f;
 // coefficients of tanh(x) / x in powers of x^2, fitted for |x| <= 0.5; relative error 1e-8
 constexpr float kTanh3 = -0.333331496f, kTanh5 = 0.133259878f, kTanh7 = -0.0530529395f,
                 kTanh9 = 0.0172569714f;
@@ -102,7 +105,7 @@ SENSORSEQ_BODY typename M::F PowerOf2(M& m, const typename M::F& x, float factor
   return m.Exp2(m.MinOrNan(x * factor, F{} + kExponentLimit));
 }
 
-// Returns 1 / x for 1 <= x < 2^126 with an error of at most half a unit in the last place. The
+// Returns 1 / x for 1 <= x <= 2^126 with an error of at most half a unit in the last place. The
 // instruction alone has an error of up to one unit, which would be the largest rounding error of a
 // gate.
 template <typename M>
@@ -114,17 +117,24 @@ SENSORSEQ_BODY typename M::F Inverse(M& m, const typename M::F& x) {
 
 // Returns tanh(x). `elsewhere` is tanh(x) computed from exponentials. Near zero, where the
 // exponentials cancel, the result is the odd polynomial of degree 9 that has the smallest relative
-// error.
+// error. `limit` bounds x^2 there.
 template <typename M>
 SENSORSEQ_BODY typename M::F TanhNearZero(M& m, const typename M::F& x,
-                                          const typename M::F& elsewhere) {
+                                          const typename M::F& elsewhere,
+                                          const typename M::F& limit) {
   using F = typename M::F;
   const F square = x * x;
   F r = m.Fma(square, F{} + kTanh9, F{} + kTanh7);
   r = m.Fma(r, square, F{} + kTanh5);
   r = m.Fma(r, square, F{} + kTanh3);
   const F near = m.Fma(r * square, x, x);
-  return m.Select(square < F{} + 0.25f, near, elsewhere);
+  return m.Select(square < limit, near, elsewhere);
+}
+template <typename M>
+SENSORSEQ_BODY typename M::F TanhNearZero(M& m, const typename M::F& x,
+                                          const typename M::F& elsewhere) {
+  using F = typename M::F;
+  return TanhNearZero(m, x, elsewhere, F{} + 0.25f);
 }
 
 template <bool kIsExact, typename M>

@@ -55,6 +55,24 @@ struct ForwardParams {
   int32_t* arrived;  // (M, tiles) counts of CTAs that have pooled; zeros before and after a call
 };
 
+// The type of the elements of a caller's arrays.
+enum class Element : int32_t { kFloat32, kFloat16, kBfloat16 };
+
+// Parameters of the portable kernels. The arrays are those of LstmForward, dense and with elements
+// of type `element`.
+struct PortableParams {
+  Sizes sizes;
+  Element element;
+  const int64_t* lengths;
+  const void *x, *weight_ih, *weight_hh, *bias;
+  const void *h_0, *c_0, *recurrent_mask;
+  const void *weight_out, *bias_out;
+  void *hidden, *h_n, *c_n, *pooled, *logits;
+  // (M, N) counts of directions that have pooled; zeros before and after a call; not read with one
+  // direction
+  int32_t* arrived;
+};
+
 struct BackwardParams {
   Sizes sizes;
   const int64_t* lengths;

@@ -597,4 +597,5 @@ def format_installation(installed: Mapping[str, Any]) -> str:
     names = ("device", "dtype", "hidden", "served by", "in", "why")
     lines = table(names, [tuple(row.values()) for row in rows])
     head = "\n".join(f"{name}: {value}" for name, value in shown.items())
-    return f"{head}\n\nImplementation for each hidden size (framework: torch's LSTM):\n{lines}"
+    title = "Implementation of inference for each hidden size (framework: torch's LSTM):"
+    return f"{head}\n\n{title}\n{lines}"

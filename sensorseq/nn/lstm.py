@@ -142,9 +142,18 @@ class LSTM(nn.LSTM):
         return output, (h, c)
 
     def choice(self) -> Choice:
-        """Choose the implementation for the current device, dtype, size and autocast setting."""
+        """Choose the implementation for the current device, dtype, size, autocast and grad mode."""
         weight = self.all_weights[0][0]
-        return choose_here(weight.device, weight.dtype, hidden_size=self.hidden_size)
+        return self._choose(needs_backward=torch.is_grad_enabled() and weight.requires_grad)
+
+    def _choose(self, *, needs_backward: bool) -> Choice:
+        weight = self.all_weights[0][0]
+        return choose_here(
+            weight.device,
+            weight.dtype,
+            hidden_size=self.hidden_size,
+            needs_backward=needs_backward,
+        )
 
     def _has_kernel(self, tensors: list[Any]) -> bool:
         """Test whether a kernel supports these tensors and torch's current modes."""
@@ -152,11 +161,15 @@ class LSTM(nn.LSTM):
             return False  # a traced module must run without sensorseq
         if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
             return False
-        first, choice = tensors[0], self.choice()
-        if choice.served_by != "native" or any(
+        first = tensors[0]
+        if any(
             type(tensor) not in (Tensor, nn.Parameter) or tensor.device != first.device
             for tensor in tensors
         ):
+            return False
+        needs_backward = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+        choice = self._choose(needs_backward=needs_backward)
+        if choice.served_by != "native":
             return False
         if not torch.is_autocast_enabled(first.device.type):
             return all(tensor.dtype == first.dtype for tensor in tensors)

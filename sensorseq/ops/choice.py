@@ -4,6 +4,7 @@
 rest of this module reads these values from the machine.
 """
 
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import torch
 
 from sensorseq.ops import _extension, cuda_kernels
-from sensorseq.ops.cuda_kernels import CAPABILITY, MAX_HIDDEN_SIZE, PADDED_HIDDEN, Kernel
+from sensorseq.ops.cuda_kernels import PORTABLE, Kernel
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -20,6 +21,7 @@ HALVES = (torch.float16, torch.bfloat16)
 MAX_CHANNELS = 16  # kMaxChannels in csrc/lstm_linear_cuda.h
 # Up to this size, cuDNN multiplies recurrent weights in float32 even if TF32 is allowed.
 FLOAT32_HIDDEN = 128
+MANY = 1 << 30
 
 
 class Choice(NamedTuple):
@@ -29,8 +31,8 @@ class Choice(NamedTuple):
     """``"native"``: the kernels of this package; ``"framework"``: torch's own LSTM, which is cuDNN
     on a GPU; ``"reference"``: a loop over the steps in plain torch."""
     precision: str
-    """The precision of products inside the layer: ``"fp16x3"`` or ``"fp16"`` in CUDA kernels,
-    otherwise the name of a dtype."""
+    """The precision of products inside the layer: ``"fp32"``, ``"fp16x3"`` or ``"fp16"`` in CUDA
+    kernels, otherwise the name of a dtype."""
     is_projected: bool
     """Whether torch multiplies the input by `weight_ih`, and the kernel receives the product."""
     reason: str
@@ -47,6 +49,8 @@ def choose(
     *,
     hidden_size: int,
     n_channels: int = 1,
+    n_sequences: int = 1,
+    needs_backward: bool = False,
     needs_grad_x: bool = False,
     has_mask: bool = False,
     capability: tuple[int, int] | None = None,
@@ -58,15 +62,16 @@ def choose(
     """Choose the code that computes a call in `dtype`; see `computing_dtype`.
 
     A CUDA kernel runs only if it is among `verified`; `unverified` is the reason why other kernels
-    do not run.
+    do not run. Of the kernels that can run, `cuda_kernels.kernels_for` prefers one. The portable
+    kernels compute in float32 in every case.
 
-    On a GPU, float32 is computed in fp16x3, which splits every factor into two halves and has the
-    accuracy of float32. Above 128 units, float32 is computed in fp16 if torch allows TF32 for RNNs,
-    as it does by default, because both fp16 and TF32 round a factor to 11 significant bits. Up to
-    128 units, cuDNN multiplies the recurrent weights in float32 even if TF32 is allowed, so fp16
-    could be less accurate than torch. The input itself is always multiplied in float32. In both
-    precisions, a recurrent weight beyond 4094 makes the results of its model NaN, and an initial or
-    masked state beyond 255 makes the results of its row NaN.
+    The tensor-core kernels compute float32 in fp16x3, which splits every factor into two halves and
+    has the accuracy of float32. Above 128 units, float32 is computed in fp16 if torch allows TF32
+    for RNNs, as it does by default, because both fp16 and TF32 round a factor to 11 significant
+    bits. Up to 128 units, cuDNN multiplies the recurrent weights in float32 even if TF32 is
+    allowed, so fp16 could be less accurate than torch. The input itself is always multiplied in
+    float32. In both precisions, a recurrent weight beyond 4094 makes the results of its model NaN,
+    and an initial or masked state beyond 255 makes the results of its row NaN.
     """
     name = str(dtype).removeprefix("torch.")
     if device_type == "cpu" and dtype in CPU_DTYPES:
@@ -74,10 +79,16 @@ def choose(
     gap: str | None = f"no kernel for {name} on {device_type}"
     if device_type == "cuda" and dtype in (torch.float32, *HALVES):
         precision = kernel_precision(dtype, hidden_size, allows_tf32)
-        gap = _gap_of_cuda(precision, hidden_size, capability, is_built, verified, unverified)
-        if gap is None:
+        call = hidden_size, n_sequences, precision
+        kernel, gap = _kernel_or_gap(
+            call, needs_backward, capability, is_built, verified, unverified
+        )
+        if kernel is not None:
+            precision = kernel[0]
             is_projected = needs_grad_x or n_channels > MAX_CHANNELS
             reason = "torch allows TF32" if precision == "fp16" and dtype == torch.float32 else name
+            if precision == PORTABLE:
+                reason = "inference only"
             return Choice("native", precision, is_projected, f"CUDA kernels, {reason}")
     if device_type == "meta" or dtype not in (*CPU_DTYPES, *HALVES):
         return Choice("reference", name, False, str(gap))
@@ -87,7 +98,7 @@ def choose(
 
 
 def kernel_precision(dtype: torch.dtype, hidden_size: int, allows_tf32: bool) -> str:
-    """Return the precision of the CUDA kernels that would compute a call."""
+    """Return the precision of the tensor-core kernels that would compute a call."""
     is_float32_in_cudnn = not allows_tf32 or hidden_size <= FLOAT32_HIDDEN
     return "fp16x3" if dtype == torch.float32 and is_float32_in_cudnn else "fp16"
 
@@ -115,8 +126,9 @@ def training_gap(
     if dtype != torch.float32:
         return f"on a GPU, this engine supports float32, not {str(dtype).removeprefix('torch.')}"
     precision = kernel_precision(dtype, hidden_size, allows_tf32)
-    gap = _gap_of_cuda(precision, hidden_size, capability, is_built, verified, unverified)
-    if gap is not None:
+    call = hidden_size, 1, precision
+    kernel, gap = _kernel_or_gap(call, True, capability, is_built, verified, unverified)
+    if kernel is None:
         return f"on a GPU, {gap}"
     if num_layers != 1:
         return f"on a GPU, this engine supports one layer, not {num_layers}"
@@ -134,21 +146,22 @@ def training_gap_here(device: torch.device, dtype: torch.dtype, **of_training: A
     return training_gap(dtype, **of_training, **_settings(device))
 
 
-def _gap_of_cuda(
-    precision: str,
-    hidden_size: int,
+def _kernel_or_gap(
+    call: tuple[int, int, str],
+    needs_backward: bool,
     capability: tuple[int, int] | None,
     is_built: bool,
     verified: Collection[Kernel],
     unverified: str,
-) -> str | None:
-    """Return the reason why the CUDA kernels cannot be used, or None."""
-    if gap := cuda_kernels.machine_gap(capability, is_built):
-        return gap
-    if hidden_size > MAX_HIDDEN_SIZE:
-        return f"needs hidden size <= {MAX_HIDDEN_SIZE}"
-    kernel = precision, cuda_kernels.padded_hidden(hidden_size)
-    return None if kernel in verified else unverified
+) -> tuple[Kernel | None, str]:
+    """Return the CUDA kernel for a call, or None and the reason why there is none."""
+    gap = cuda_kernels.machine_gap(capability, is_built)
+    if gap or capability is None:
+        return None, gap
+    kernels = cuda_kernels.kernels_for(capability, *call, needs_backward=needs_backward)
+    if not kernels:
+        return None, cuda_kernels.size_gap(capability, needs_backward=needs_backward)
+    return next((kernel for kernel in kernels if kernel in verified), None), unverified
 
 
 def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Choice:
@@ -163,10 +176,10 @@ def _settings(gpu: torch.device) -> dict[str, Any]:
     """Return the arguments of `choose` and `training_gap` that are the same for every call."""
     # These are strings, because torch.compile of torch 2.11 treats only plain values as constants.
     version, is_built = _capability_text(gpu.index), _is_built()
-    capability = tuple(int(number) for number in version.split(".")) if version else None
+    capability: Any = tuple(int(number) for number in version.split(".")) if version else None
     settings: dict[str, Any] = {"capability": capability, "is_built": is_built}
     settings["allows_tf32"] = allows_tf32()
-    if is_built and capability == CAPABILITY:
+    if is_built and cuda_kernels.kernels_on(capability):
         verified, settings["unverified"] = _permission_text(gpu.index).split("|", 1)
         kernels = [kernel.split() for kernel in verified.split(",") if kernel]
         settings["verified"] = [(precision, int(size)) for precision, size in kernels]
@@ -219,6 +232,39 @@ def allowing_tf32(allowed: bool) -> Iterator[None]:
         rnn.fp32_precision = before
 
 
+_batches = threading.local()
+
+
+@contextmanager
+def batches_of(n_windows: int) -> Iterator[None]:
+    """Choose the code as for batches of `n_windows` windows of one model within a block.
+
+    Calls in the block then use the same code whether their batch is the last and smallest one or
+    not, and whatever the number of models.
+    """
+    before = _batches_here()
+    _batches.n_windows = n_windows
+    try:
+        yield
+    finally:
+        _batches.n_windows = before
+
+
+@_constant_when_traced
+def _batches_here() -> int:
+    return getattr(_batches, "n_windows", 0)
+
+
+def n_sequences(n_models: int, n_windows: int, n_directions: int) -> int:
+    """Return the number of sequences for which the code of a call is chosen.
+
+    An exported program serves batches of any size, so its code is that for many sequences.
+    """
+    if torch.compiler.is_exporting():
+        return MANY
+    return (_batches_here() or n_models * n_windows) * n_directions
+
+
 def _capability(index: int | None) -> tuple[int, int] | None:
     return torch.cuda.get_device_capability(index) if torch.cuda.is_available() else None
 
@@ -258,6 +304,7 @@ class Served(NamedTuple):
 def served() -> list[Served]:
     """List the code that computes layers without a mask on this machine, with torch's settings.
 
+    The list is for inference on single windows.
     Each entry is a range of hidden sizes with the same choice.
     """
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cuda"]
@@ -270,7 +317,7 @@ def served() -> list[Served]:
 
 def _rows(device: torch.device, dtype: torch.dtype) -> list[Served]:
     """Return the entries for a device and dtype, by testing sizes around each possible boundary."""
-    ends = PADDED_HIDDEN
+    ends = sorted({size for _, size in cuda_kernels.ALL_KERNELS})
     answers = [choose_here(device, dtype, hidden_size=size) for size in (*ends, ends[-1] + 1)]
     name = "half" if dtype in HALVES else str(dtype).removeprefix("torch.")
     rows, begin = [], 0  # `rows` cover the sizes up to `begin`

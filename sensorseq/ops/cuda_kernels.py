@@ -7,7 +7,6 @@ separate file for each library, GPU and driver.
 
 import functools
 import hashlib
-import itertools
 import json
 import os
 from pathlib import Path
@@ -22,11 +21,20 @@ from sensorseq.ops import _extension
 Kernel = tuple[str, int]
 """The precision of a kernel, and the largest hidden size that it supports."""
 
-PRECISIONS = ("fp16x3", "fp16")
-PADDED_HIDDEN = (64, 128, 256)  # PaddedHidden() in csrc/cuda/layout.h
-MAX_HIDDEN_SIZE = PADDED_HIDDEN[-1]
-ALL_KERNELS: frozenset[Kernel] = frozenset(itertools.product(PRECISIONS, PADDED_HIDDEN))
-CAPABILITY = (9, 0)  # the compute capability that the kernels are compiled for
+TENSOR_CORE, PORTABLE = ("fp16x3", "fp16"), "fp32"
+PRECISIONS = (PORTABLE, *TENSOR_CORE)
+"""The precision of a kernel's products; ``"fp32"`` names the portable kernels."""
+# PortableHidden() and PaddedHidden() in csrc/cuda/layout.h
+PADDED_HIDDEN = {PORTABLE: (32, 64, 96), **dict.fromkeys(TENSOR_CORE, (64, 128, 256))}
+MAX_HIDDEN_SIZE = 256
+ALL_KERNELS: frozenset[Kernel] = frozenset(
+    (precision, size) for precision, sizes in PADDED_HIDDEN.items() for size in sizes
+)
+HOPPER = (9, 0)  # the compute capability of the tensor-core kernels
+OLDEST = (7, 5)  # the oldest compute capability of the portable kernels
+MOST_PORTABLE_SEQUENCES = 264
+"""On capability 9.0, portable kernels of more than 32 units compute at most this many sequences,
+which the 132 multiprocessors of an H200 compute at once."""
 
 SWITCH = "SENSORSEQ_CUDA_KERNELS"
 OFF, AUTO, FORCED = "0", "auto", "1"
@@ -42,9 +50,56 @@ class Permission(NamedTuple):
     unverified: str
 
 
-def padded_hidden(hidden_size: int) -> int:
+def padded_hidden(precision: str, hidden_size: int) -> int:
     """Return the padded size of the kernel for `hidden_size`, or 0 if there is no kernel."""
-    return next((size for size in PADDED_HIDDEN if size >= hidden_size), 0)
+    return next((size for size in PADDED_HIDDEN[precision] if size >= hidden_size), 0)
+
+
+def kernels_for(
+    capability: tuple[int, int] | None,
+    hidden_size: int,
+    n_sequences: int,
+    precision: str,
+    *,
+    needs_backward: bool = False,
+) -> tuple[Kernel, ...]:
+    """Return the kernels that can compute a call on a GPU, the fastest first.
+
+    Parameters
+    ----------
+    capability : pair of int, or None
+        The compute capability; None: there is no GPU.
+    hidden_size : int
+        Number of hidden units per direction, H.
+    n_sequences : int
+        Number of sequences that run at the same time, N * M * D. It matters only on capability 9.0
+        for 33 to 96 units.
+    precision : {"fp16x3", "fp16"}
+        The precision that the call needs at least. Portable kernels exceed both.
+    needs_backward : bool
+        Whether gradients are computed, which portable kernels do not support yet.
+    """
+    if capability is None or capability < OLDEST:
+        return ()
+    portable, tensor_core = (
+        [(name, size)] if (size := padded_hidden(name, hidden_size)) else []
+        for name in (PORTABLE, precision)
+    )
+    if needs_backward:
+        portable = []
+    if capability != HOPPER:
+        return tuple(portable)
+    if hidden_size <= 32 or n_sequences <= MOST_PORTABLE_SEQUENCES:
+        return (*portable, *tensor_core)
+    return (*tensor_core, *portable)
+
+
+def kernels_on(capability: tuple[int, int] | None) -> frozenset[Kernel]:
+    """Return all kernels that run on a GPU of this compute capability."""
+    if capability == HOPPER:
+        return ALL_KERNELS
+    has_portable = capability is not None and capability >= OLDEST
+    return frozenset(kernel for kernel in ALL_KERNELS if has_portable and kernel[0] == PORTABLE)
 
 
 def switch() -> str:
@@ -84,10 +139,22 @@ def machine_gap(capability: tuple[int, int] | None, is_built: bool) -> str:
         return "built without CUDA kernels"
     if capability is None:
         return "torch sees no GPU"
-    if capability == CAPABILITY:
+    if capability >= OLDEST:
         return ""
-    here, needed = (f"{major}.{minor}" for major, minor in (capability, CAPABILITY))
-    return f"needs capability {needed}, not {here}"
+    return f"needs capability {_text(OLDEST)} or later, not {_text(capability)}"
+
+
+def size_gap(capability: tuple[int, int], *, needs_backward: bool) -> str:
+    """Return the reason why no kernel of this capability supports a call of this hidden size."""
+    if capability == HOPPER:
+        return f"needs hidden size <= {MAX_HIDDEN_SIZE}"
+    if needs_backward:
+        return f"training needs capability {_text(HOPPER)}, not {_text(capability)}"
+    return f"needs hidden size <= {PADDED_HIDDEN[PORTABLE][-1]} on {_text(capability)}"
+
+
+def _text(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))
 
 
 def driver_gap() -> str:

@@ -10,7 +10,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sensorseq.ops import reference
 from sensorseq.ops.choice import MAX_CHANNELS, allowing_tf32, kernel_precision
-from sensorseq.ops.cuda_kernels import PADDED_HIDDEN, PRECISIONS, Kernel
+from sensorseq.ops.cuda_kernels import ALL_KERNELS, PORTABLE, Kernel
 from sensorseq.ops.lstm_linear import pooled_size
 from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
@@ -30,6 +30,7 @@ _STEPS = 12  # number of training steps, enough for some calls to use a CUDA gra
 # Maximum relative L2 differences from float64. In emulation, the differences of correct kernels are
 # ten times smaller than these limits; a wrong index or a lost message causes far larger ones.
 _ALLOWED = {
+    "fp32": {"output": 1e-5, "float16": 2e-3, "bfloat16": 1e-2},
     "fp16x3": {"output": 1e-5, "gradient": 1e-4, "training": 1e-3},
     "fp16": {"output": 4e-3, "gradient": 1e-2, "training": 3e-2},
 }
@@ -60,39 +61,49 @@ class Case(NamedTuple):
         return self.padded_hidden - (3 if self.n_timesteps < 10 else 0)
 
     @property
+    def has_backward(self) -> bool:
+        """Whether the kernel has a backward pass."""
+        return self.precision != PORTABLE
+
+    @property
     def n_channels(self) -> int:
         """The number of channels: the maximum of a kernel, or only a few if sequences are short."""
         return 3 if self.n_timesteps < 10 else MAX_CHANNELS
 
 
-def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
-    """Return the cases of all kernels, ordered by the number of timesteps, then by kernel size.
+def make_cases(
+    n_timesteps: Sequence[int] = (5, 70), kernels: Collection[Kernel] = ALL_KERNELS
+) -> list[Case]:
+    """Return the cases of some kernels, ordered by the number of timesteps, then by kernel size.
 
     Simple cases come first, so that a kernel that hangs affects as few other cases as possible.
     """
-    return [
-        Case(precision, size, n_steps)
-        for n_steps in n_timesteps
-        for size in PADDED_HIDDEN
-        for precision in reversed(PRECISIONS)
-    ]
+    ordered = sorted(kernels, key=lambda kernel: kernel[::-1])
+    return [Case(*kernel, n_steps) for n_steps in n_timesteps for kernel in ordered]
 
 
 def _pooling(case: Case) -> str:
     """Return the pooling; use a maximum only if rounding cannot change the step of the maximum."""
-    return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
+    return "meanmax" if case.precision != "fp16" and case.n_timesteps < 10 else "mean"
 
 
 def _draw(case: Case) -> dict[str, Any]:
-    """Draw weights at the scale of a new LSTM, windows of random lengths, and states."""
+    """Draw weights at the scale of a new LSTM, windows of random lengths, and states.
+
+    For kernels that also run in half precision, all numbers are exact in bfloat16, so that the
+    arguments are the same in every dtype.
+    """
     draw = torch.Generator().manual_seed(0)
     T, C, H = case.n_timesteps, case.n_channels, case.hidden_size
 
+    def exact(values: Tensor) -> Tensor:
+        return values if case.has_backward else values.bfloat16().float()
+
     def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=draw)
+        return exact(torch.randn(shape, generator=draw))
 
     def weights(*shape: int) -> Tensor:
-        return (2 * torch.rand(shape, generator=draw) - 1) / math.sqrt(H)
+        return exact((2 * torch.rand(shape, generator=draw) - 1) / math.sqrt(H))
 
     lengths = torch.randint(0, T + 1, (N,), generator=draw)
     lengths[:2] = torch.tensor([T, 0])
@@ -107,7 +118,7 @@ def _draw(case: Case) -> dict[str, Any]:
         "bias": weights(M, D, 4 * H),
         "weight_out": weights(M, K, pooled_size(pooling, H, D)),
         "bias_out": weights(M, K),
-        "h_0": normal(M, N, D, H).tanh(),
+        "h_0": exact(normal(M, N, D, H).tanh()),
         "c_0": normal(M, N, D, H),
         "mask": 2.0 * torch.randint(0, 2, (M, N, D, H), generator=draw),
         "of_logits": normal(M, N, K),
@@ -127,9 +138,19 @@ def _network(case: Case) -> NetworkLayout:
 
 
 def compute(case: Case, device: torch.device) -> Values:
-    """Run `lstm_linear`, `lstm` and their backward passes, then training steps, on `device`."""
+    """Run `lstm_linear`, `lstm` and their backward passes, then training steps, on `device`.
+
+    A kernel without a backward pass runs only forward, also with arguments in half precision.
+    """
     drawn = _draw(case)
-    low = case.precision == "fp16"
+    if not case.has_backward:
+        dtypes = {"output": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+        return {
+            f"{kind} {name}": value.float().cpu().numpy()
+            for kind, dtype in dtypes.items()
+            for name, value in _forward(case, drawn, device, dtype).items()
+        }
+    precision = case.precision
     on = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in drawn.items()}
     states = on["h_0"], on["c_0"], on["mask"]
     layer = on["weight_ih"], on["weight_hh"], on["bias"]
@@ -137,19 +158,21 @@ def compute(case: Case, device: torch.device) -> Values:
     _poison(device)
     logits, h_n, c_n, pooled, saved = kernels.lstm_linear(
         *(on["x"], on["lengths"], *layer, on["weight_out"], on["bias_out"], *states),
-        *(on["pooling"], True, low),
+        *(on["pooling"], True, precision),
     )
     grads = kernels.lstm_linear_backward(
         *(on["of_logits"], on["of_h_n"], on["of_c_n"], on["x"], on["lengths"], *layer),
-        *(on["weight_out"], *states, pooled, saved, on["pooling"], False, low),
+        *(on["weight_out"], *states, pooled, saved, on["pooling"], False, precision),
     )
     results = {"output logits": logits, "output h_n": h_n, "output c_n": c_n}
     names = ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out", "h_0", "c_0")
     results |= {f"gradient {name}": grad for name, grad in zip(names, grads[1:], strict=True)}
     _poison(device)
     of_gates = on["gates"], on["lengths"], on["weight_ih"][..., :0].contiguous(), *layer[1:]
-    hidden, _, _, saved = kernels.lstm(*of_gates, *states, True, low)
-    grads = kernels.lstm_backward(on["of_hidden"], None, None, *of_gates, *states, saved, True, low)
+    hidden, _, _, saved = kernels.lstm(*of_gates, *states, True, precision)
+    grads = kernels.lstm_backward(
+        *(on["of_hidden"], None, None, *of_gates, *states, saved, True, precision)
+    )
     results |= {"output hidden": hidden, "gradient gates": grads[0], "gradient recurrent": grads[2]}
     values = {name: value.cpu().numpy() for name, value in results.items()}
     if not _trains(case):
@@ -158,14 +181,45 @@ def compute(case: Case, device: torch.device) -> Values:
     return values | _train(case, drawn, device, torch.float32)
 
 
+def _forward(
+    case: Case, drawn: dict[str, Any], device: torch.device, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    on = {
+        name: value.to(device, dtype if value.is_floating_point() else None)
+        for name, value in drawn.items()
+        if isinstance(value, Tensor)
+    }
+    states = on["h_0"], on["c_0"], on["mask"]
+    layer = on["weight_ih"], on["weight_hh"], on["bias"]
+    _poison(device)
+    logits, h_n, c_n, _, _ = torch.ops.sensorseq.lstm_linear(
+        *(on["x"], on["lengths"], *layer, on["weight_out"], on["bias_out"], *states),
+        *(drawn["pooling"], False, case.precision),
+    )
+    no_weights = on["weight_ih"][..., :0].contiguous()
+    hidden, _, _, _ = torch.ops.sensorseq.lstm(
+        *(on["gates"], on["lengths"], no_weights, *layer[1:], *states, False, case.precision)
+    )
+    return {"logits": logits, "h_n": h_n, "c_n": c_n, "hidden": hidden}
+
+
 def _trains(case: Case) -> bool:
     """Test whether training steps, which are in float32, ever use this kernel."""
+    if not case.has_backward:
+        return False
     allows_tf32 = case.precision == "fp16"
     return kernel_precision(torch.float32, case.hidden_size, allows_tf32) == case.precision
 
 
 def expected(case: Case) -> Values:
     """Compute the same values in float64 on the CPU, with plain torch and the native engine."""
+    if not case.has_backward:
+        outputs = [item for item in _expected(case).items() if item[0].startswith("output")]
+        return {
+            name.replace("output", kind): value
+            for kind in _ALLOWED[case.precision]
+            for name, value in outputs
+        }
     shared = case._replace(precision="fp16x3")  # both precisions share the cached result
     values = dict(_expected(shared if _pooling(shared) == _pooling(case) else case))
     if not _trains(case):

@@ -14,8 +14,8 @@ from torch.autograd import forward_ad
 
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.ops import _extension, framework, reference
-from sensorseq.ops.choice import HALVES, Choice, choose_here, computing_dtype
-from sensorseq.ops.cuda_kernels import padded_hidden
+from sensorseq.ops.choice import HALVES, Choice, choose_here, computing_dtype, n_sequences
+from sensorseq.ops.cuda_kernels import PORTABLE, TENSOR_CORE, padded_hidden
 from sensorseq.ops.gradients import differentiable, second_derivatives
 
 POOLINGS = ("last", "mean", "max", "meanmax")
@@ -91,17 +91,18 @@ def lstm(
     Notes
     -----
     The kernels of this package support float32 and float64 on the CPU. On a GPU of compute
-    capability 9.0, they support float32, float16, bfloat16 and autocast up to a size limit, if they
-    have passed a check on that GPU. The value 1 of ``SENSORSEQ_CUDA_KERNELS`` skips the check, and
-    0 disables the kernels. Plain torch code or torch's own LSTM computes everything else.
-    `sensorseq.ops.choice.choose` makes the choice, and ``sensorseq info`` lists all choices. With
-    the kernels on a GPU:
+    capability 7.5 or later, they support float32, float16, bfloat16 and autocast up to a size
+    limit, without gradients except on capability 9.0, if they have passed a check on that GPU. The
+    value 1 of ``SENSORSEQ_CUDA_KERNELS`` skips the check, and 0 disables the kernels. Plain torch
+    code or torch's own LSTM computes everything else. `sensorseq.ops.choice.choose` makes the
+    choice, and ``sensorseq info`` lists all choices. With the kernels on a GPU:
 
     - Results in float32 have the rounding error of float32, or of TF32 above 128 units if torch's
       settings allow TF32 in RNNs. TF32 is allowed unless
       ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` forbids it.
-      Half precisions are computed in float16 with float32 sums. Recurrent weights beyond 4094 and
-      initial states beyond 255 are out of range and give NaN.
+      Half precisions are computed in float16 with float32 sums, or entirely in float32. In
+      kernels for capability 9.0 alone, recurrent weights beyond 4094 and initial states beyond 255
+      are out of range and give NaN.
     - Calls do not wait for the device. (Torch's LSTM waits for the device to read `lengths`.)
     - Under autocast, all results are float32, as on the CPU.
     """
@@ -167,23 +168,26 @@ def _compute(
     if choice.served_by == "framework":
         return _in_framework(by_framework, arguments, *options)
     refuse_forward_mode(arguments)
-    save_state, low_precision, dtype = _needs_state(arguments), False, None
+    save_state, precision, dtype = _needs_state(arguments), "", None
     if choice.is_in_cuda:
-        x, low_precision = arguments[0], choice.precision == "fp16"
+        x, precision = arguments[0], choice.precision
         dtype = torch.float32 if torch.is_autocast_enabled(x.device.type) else x.dtype
-        arguments = _for_cuda(arguments, is_projected=choice.is_projected)
-    first, h_n, c_n, *_ = by_kernel(*arguments, *options, save_state, low_precision)
+        arguments = _for_cuda(arguments, choice)
+    first, h_n, c_n, *_ = by_kernel(*arguments, *options, save_state, precision)
     return _in_dtype(dtype, first, h_n, c_n)
 
 
 def choose_call(arguments: list[Any], weight_hh: Tensor) -> Choice:
     """Choose the code for a call from its prepared arguments, with x first and the mask last."""
     x, *_, recurrent_mask = arguments
+    n_models, n_directions, _, hidden_size = weight_hh.shape
     return choose_here(
         x.device,
         x.dtype,
-        hidden_size=weight_hh.shape[-1],
+        hidden_size=hidden_size,
         n_channels=x.shape[-1],
+        n_sequences=n_sequences(n_models, x.shape[1], n_directions),
+        needs_backward=_needs_state(arguments),
         needs_grad_x=torch.is_grad_enabled() and x.requires_grad,
         has_mask=recurrent_mask is not None,
     )
@@ -233,13 +237,16 @@ def _in_framework(
         return _in_dtype(torch.float32, *function(*arguments, *options))
 
 
-def _for_cuda(arguments: list[Any], *, is_projected: bool) -> list[Any]:
-    """Convert the arguments to float32 on one device for the CUDA kernels; project x if needed.
+def _for_cuda(arguments: list[Any], choice: Choice) -> list[Any]:
+    """Put the arguments on one device for the CUDA kernels, in float32; project x if needed.
+
+    The portable kernels also take half precision. Under autocast, the dtypes may differ.
 
     If x is projected, the gradients of x, weight_ih and bias come from torch's matrix product.
     """
     x, lengths, weight_ih, weight_hh, bias, *others = arguments
-    if not torch.is_autocast_enabled(x.device.type):
+    has_autocast = torch.is_autocast_enabled(x.device.type)
+    if not has_autocast:
         for part in (weight_ih, weight_hh, bias, *others):
             torch._check(
                 part is None or part.dtype == x.dtype,
@@ -247,15 +254,17 @@ def _for_cuda(arguments: list[Any], *, is_projected: bool) -> list[Any]:
             )
     if lengths is not None:
         lengths = lengths.to(weight_hh.device)
-    if is_projected:
+    if choice.is_projected:
         # Torch's product reads all steps, including padding that may be NaN.
         if lengths is not None:
             valid = torch.arange(x.shape[2], device=x.device) < lengths.unsqueeze(1)
             x = torch.where(valid.unsqueeze(2), x, x.new_zeros(()))
         x, bias = reference.project(x, weight_ih, bias), bias.detach()
         weight_ih = weight_hh.new_empty((*weight_hh.shape[:3], 0))
-    floats = [None if a is None else a.float() for a in (x, weight_ih, weight_hh, bias, *others)]
-    return [floats[0], lengths, *floats[1:]]
+    parts = [x, weight_ih, weight_hh, bias, *others]
+    if has_autocast or choice.precision != PORTABLE:
+        parts = [None if part is None else part.float() for part in parts]
+    return [parts[0], lengths, *parts[1:]]
 
 
 def _in_dtype(
@@ -273,7 +282,7 @@ def _state_shape(x: Tensor, weight_hh: Tensor) -> tuple[int, int, int, int]:
 def _saved_like(x: Tensor, weight_hh: Tensor) -> Tensor:
     n_models, n_windows, n_directions, hidden_size = _state_shape(x, weight_hh)
     if x.device.type == "cuda":
-        padded = padded_hidden(hidden_size)
+        padded = padded_hidden(TENSOR_CORE[0], hidden_size)
         torch._check(padded > 0, lambda: "no CUDA kernel for this hidden_size")
         n_tiles = (n_windows + _CUDA_TILE - 1) // _CUDA_TILE
         n_rows = x.shape[2] * _CUDA_SAVED_VALUES + 2
@@ -340,7 +349,7 @@ def _fake_gradients(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *arguments, _, ctx.low_precision = inputs
+    *arguments, _, ctx.precision = inputs
     # only lstm_linear passes a pooling
     ctx.pooling = [arguments.pop()] if isinstance(arguments[-1], str) else []
     saved = output[3:]
@@ -369,7 +378,7 @@ def _gradients(ctx: Any, *grads_of_results: Tensor | None) -> tuple[Any, ...]:
         if grads[0] is None:
             grads[0] = bias_out.new_zeros((*saved[0].shape[:2], bias_out.shape[1]))
     needs_grad_x = ctx.needs_input_grad[0]
-    results = backward(*grads, *inputs, *saved, *ctx.pooling, needs_grad_x, ctx.low_precision)
+    results = backward(*grads, *inputs, *saved, *ctx.pooling, needs_grad_x, ctx.precision)
     of_x, *others = by_input(results, arguments[0], *arguments[-3:-1], needs_grad_x=needs_grad_x)
     return (of_x, None, *others, None, *no_options)
 

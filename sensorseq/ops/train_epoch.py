@@ -366,9 +366,9 @@ class EpochTrainer:
         )
         starts = None if crop_starts is None else _of_models(crop_starts).cpu()
         is_on_gpu = _is_gpu(device)
-        low_precision, seeds = False, self._seeds
+        precision, seeds = "", self._seeds
         if is_on_gpu:
-            low_precision = self._prepare_gpu(rows, offsets, starts, max_batch)
+            precision = self._prepare_gpu(rows, offsets, starts, max_batch)
             if not self._has_dropout():
                 seeds = None  # no masks are drawn
         lanes = 1 if is_on_gpu else n_lanes(self.n_models, torch.get_num_threads(), max_batch)
@@ -382,7 +382,7 @@ class EpochTrainer:
         while taken < n_steps:
             size = self._call_size(done, taken)
             started = time.perf_counter()
-            torch.ops.sensorseq.train_epoch(*arguments, taken, size, lanes, low_precision)
+            torch.ops.sensorseq.train_epoch(*arguments, taken, size, lanes, precision)
             if is_on_gpu:
                 # Wait, so that timing, progress and Ctrl-C refer to the steps actually taken.
                 torch.cuda.synchronize(device)
@@ -453,8 +453,8 @@ class EpochTrainer:
 
     def _prepare_gpu(
         self, rows: Tensor, offsets: Tensor, crop_starts: Tensor | None, max_batch: int
-    ) -> bool:
-        """Check the indices before a GPU reads them; return whether the GPU computes in fp16."""
+    ) -> str:
+        """Check the indices before a GPU reads them; return the precision of the kernels."""
         if self._seeds is None and self._has_dropout():
             raise RuntimeError(
                 "sensorseq: seeds is missing; dropout and recurrent_dropout need it."
@@ -471,13 +471,15 @@ class EpochTrainer:
             max_batch,
         )
         dtype = self.parameters.dtype
-        choice = choose_here(self._device, dtype, hidden_size=self.network.hidden_size)
+        choice = choose_here(
+            self._device, dtype, hidden_size=self.network.hidden_size, needs_backward=True
+        )
         if choice.served_by != "native":
             raise EnvironmentProblemError(
                 f"no CUDA kernel can run these steps: {choice.reason}. Train on the CPU, or with"
                 " engine='autograd'."
             )
-        return choice.precision == "fp16"
+        return choice.precision
 
     def _call_size(self, done: NDArray[np.int64], taken: int) -> int:
         """Choose the number of steps in the next call from the time of the previous call."""

@@ -17,6 +17,7 @@ from torch.nn import functional
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops import lstm, lstm_linear, reference
+from sensorseq.ops.choice import batches_of
 from sensorseq.ops.train_epoch import NetworkLayout
 from sensorseq.prediction.members.member import Member
 from sensorseq.prediction.model import TrainedModel
@@ -103,7 +104,7 @@ def evaluate_models(
     batch, in order.
     """
     totals = torch.zeros((1, 2), dtype=torch.float64)
-    with closing(data.blocks()) as blocks:
+    with closing(data.blocks()) as blocks, batches_of(EVALUATION_BATCH):
         for block in blocks:
             for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
                 is_whole = len(rows) == len(block) and block.X.device == device
@@ -252,7 +253,7 @@ def network_outputs(
         return _network_of(module).outputs(X, lengths, torch.get_num_threads())
     like = next(module.parameters())
     blocks = []
-    with torch.inference_mode():
+    with torch.inference_mode(), batches_of(EVALUATION_BATCH):
         for start in range(0, len(X), EVALUATION_BATCH):
             rows = slice(start, start + EVALUATION_BATCH)
             valid = None if lengths is None else torch.from_numpy(lengths[rows]).to(like.device)

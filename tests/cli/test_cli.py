@@ -228,9 +228,9 @@ def test_text_output_fits_eighty_columns(logs, prepared, model, in_tmp_path):
 @pytest.mark.parametrize(
     ("capability", "verified", "served"),
     [
-        ((9, 0), ALL_KERNELS, ["native", "framework"]),
+        ((9, 0), ALL_KERNELS, ["native", "native", "framework"]),
         ((9, 0), {("fp16x3", 128)}, ["framework", "native", "framework", "framework"]),
-        ((12, 0), ALL_KERNELS, ["framework"]),
+        ((12, 0), ALL_KERNELS, ["native", "framework"]),
         (None, ALL_KERNELS, ["framework"]),
     ],
 )

@@ -1,6 +1,7 @@
 // Runs the operators of csrc/bindings_cuda.cpp on CPU tensors, over a fake CUDA layer. The fake
 // layer computes with the native tests' reference or the CPU's epoch engine, and checks that the
 // bindings keep the layer's contract.
+#include "../native/cuda/halves.h"
 #include "../native/reference.h"
 #include "bindings_cuda.cpp"
 
@@ -40,16 +41,32 @@ void Demand(bool holds, const char* what) {
   if (!holds) throw std::logic_error(std::string("the bindings broke the contract: ") + what);
 }
 
-Array Copy(const float* values, int64_t n) {
-  return values == nullptr ? Array() : Array(values, values + n);
+// Conversions between the arrays of a call and those of the reference, for every element type.
+using emulator::BfloatOfFloat, emulator::HalfOfFloat, emulator::Widened;
+float Float(float x) { return x; }
+float Float(Float16 x) { return Widened(x.bits, false); }
+float Float(Bfloat16 x) { return Widened(x.bits, true); }
+void Round(double from, float* to) { *to = static_cast<float>(from); }
+void Round(double from, Float16* to) { to->bits = HalfOfFloat(static_cast<float>(from)); }
+void Round(double from, Bfloat16* to) { to->bits = BfloatOfFloat(static_cast<float>(from)); }
+
+template <typename Real>
+Array Copy(const Real* values, int64_t n) {
+  Array copy;
+  for (int64_t i = 0; values != nullptr && i < n; ++i) {
+    copy.push_back(static_cast<double>(Float(values[i])));
+  }
+  return copy;
 }
 
-void Write(const Array& from, float* to) {
-  if (to != nullptr) std::copy(from.begin(), from.end(), to);
+template <typename Real>
+void Write(const Array& from, Real* to) {
+  for (size_t i = 0; to != nullptr && i < from.size(); ++i) Round(from[i], to + i);
 }
 
 // Treats a projected x as an input of D * 4H channels, each of which feeds one gate of one unit.
-Problem ProblemOf(const LstmShape& shape, const LstmInputs<float>& in, const Options& options) {
+template <typename Real>
+Problem ProblemOf(const LstmShape& shape, const LstmInputs<Real>& in, const Options& options) {
   Demand(options.stream == kStream, "another stream than the current one");
   Demand(n_guards == 1, "no device guard");
   Problem p;
@@ -89,8 +106,9 @@ float Mark(const Options& options) { return options.precision == Precision::kFp1
 
 }  // namespace
 
-Status IsServed(const LstmShape& s, const Options&) {
-  if (s.hidden_size > 256) return Status::kNotServedHiddenSize;
+Status IsServed(const LstmShape& s, const Options& options) {
+  if (s.hidden_size > (options.precision == Precision::kFp32 ? 96 : 256))
+    return Status::kNotServedHiddenSize;
   return s.n_channels > kMaxChannels ? Status::kNotServedChannels : Status::kOk;
 }
 
@@ -104,7 +122,8 @@ int64_t SavedFloats(const LstmShape& s, const Options&) {
 size_t forward_workspace_bytes(const LstmShape& s, const Options&) { return 100 + s.n_windows; }
 size_t backward_workspace_bytes(const LstmShape& s, const Options&) { return 5000 + s.n_windows; }
 
-Status lstm_forward(const LstmForward<float>& args, const Options& options) {
+template <typename Real>
+Status lstm_forward(const LstmForward<Real>& args, const Options& options) {
   const Status failure = std::exchange(next_status, Status::kOk);
   if (failure != Status::kOk) return failure;
   const LstmShape& s = args.shape;
@@ -117,9 +136,16 @@ Status lstm_forward(const LstmForward<float>& args, const Options& options) {
   Write(r.c_n, args.c_n);
   Write(r.pooled, args.pooled);
   Write(r.logits, args.logits);
-  if (args.saved != nullptr) std::fill_n(args.saved, SavedFloats(s, options), Mark(options));
+  if constexpr (std::is_same_v<Real, float>) {
+    if (args.saved != nullptr) std::fill_n(args.saved, SavedFloats(s, options), Mark(options));
+  } else {
+    Demand(options.precision == Precision::kFp32 && args.saved == nullptr, "a call in half");
+  }
   return Status::kOk;
 }
+template Status lstm_forward(const LstmForward<float>&, const Options&);
+template Status lstm_forward(const LstmForward<Float16>&, const Options&);
+template Status lstm_forward(const LstmForward<Bfloat16>&, const Options&);
 
 Status lstm_backward(const LstmBackward<float>& args, const Options& options) {
   const LstmShape& s = args.shape;
@@ -154,7 +180,9 @@ Status lstm_backward(const LstmBackward<float>& args, const Options& options) {
 }
 
 Status IsServed(const TrainShape& s, const Options& options) {
-  if (s.n_layers != 1 || s.head_norm != HeadNorm::kNone) return Status::kNotServed;
+  if (s.n_layers != 1 || s.head_norm != HeadNorm::kNone || options.precision == Precision::kFp32) {
+    return Status::kNotServed;
+  }
   LstmShape layer;
   layer.n_channels = s.n_channels;
   layer.hidden_size = s.hidden_size;
@@ -203,22 +231,22 @@ STABLE_TORCH_LIBRARY(gpu_on_cpu, m) {
   m.def(
       "lstm(Tensor x, Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,"
       " Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask, bool save_state,"
-      " bool low_precision=False) -> (Tensor, Tensor, Tensor, Tensor)");
+      " str precision=\"\") -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "lstm_backward(Tensor? grad_hidden, Tensor? grad_h_n, Tensor? grad_c_n, Tensor x,"
       " Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias, Tensor? h_0,"
       " Tensor? c_0, Tensor? recurrent_mask, Tensor saved, bool needs_grad_x,"
-      " bool low_precision=False) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+      " str precision=\"\") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "lstm_linear(Tensor x, Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias,"
       " Tensor weight_out, Tensor bias_out, Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask,"
-      " str pooling, bool save_state, bool low_precision=False)"
+      " str pooling, bool save_state, str precision=\"\")"
       " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "lstm_linear_backward(Tensor grad_logits, Tensor? grad_h_n, Tensor? grad_c_n, Tensor x,"
       " Tensor? lengths, Tensor weight_ih, Tensor weight_hh, Tensor bias, Tensor weight_out,"
       " Tensor? h_0, Tensor? c_0, Tensor? recurrent_mask, Tensor pooled, Tensor saved,"
-      " str pooling, bool needs_grad_x, bool low_precision=False)"
+      " str pooling, bool needs_grad_x, str precision=\"\")"
       " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "train_epoch(Tensor x, Tensor? lengths, Tensor class_index, Tensor? weight, Tensor rows,"
@@ -227,13 +255,13 @@ STABLE_TORCH_LIBRARY(gpu_on_cpu, m) {
       " Tensor(e!)? running, Tensor(f!) statistics, Tensor(g!)? margins, Tensor(h!) workspace,"
       " int n_timesteps, int hidden_size, int n_layers, int n_directions, int n_classes,"
       " str pooling, str head_norm, str loss, str optimizer, int max_batch, int first_step,"
-      " int n_steps, int n_lanes, bool low_precision=False) -> ()");
+      " int n_steps, int n_lanes, str precision=\"\") -> ()");
   m.def(
       "cuda_trains(int n_channels, int hidden_size, int n_layers, int n_directions, str head_norm,"
-      " bool low_precision) -> str");
+      " str precision) -> str");
   m.def("cuda_facts() -> str");
   m.def(
-      "cuda_is_served(int hidden_size, int n_channels, int n_directions, bool low_precision,"
+      "cuda_is_served(int hidden_size, int n_channels, int n_directions, str precision,"
       " bool is_projected) -> str");
   m.def("guards_held() -> int");
   m.def("fail_next(bool is_too_small) -> ()");

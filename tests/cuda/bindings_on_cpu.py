@@ -69,11 +69,11 @@ def assert_close(ours, expected, what):
     )
 
 
-def check_layer(n_directions, shared_x, lengths, states, projected, low_precision):
+def check_layer(n_directions, shared_x, lengths, states, projected, precision):
     a = arguments(n_directions, shared_x=shared_x, lengths=lengths, states=states)
     wide = exact(a)
     call = project(a) if projected else a
-    hidden, h_n, c_n, saved = gpu.lstm(*call.values(), True, low_precision)
+    hidden, h_n, c_n, saved = gpu.lstm(*call.values(), True, precision)
     expected = reference.lstm(*wide.values())
     for name, ours, truth in zip(
         ("hidden", "h_n", "c_n"), (hidden, h_n, c_n), expected, strict=True
@@ -81,14 +81,45 @@ def check_layer(n_directions, shared_x, lengths, states, projected, low_precisio
         assert_close(ours, truth, name)
     assert saved.shape == (M, n_directions, 2, T * 12 + 2, 4 * 64)
     grads = [torch.randn_like(t) for t in (hidden, h_n, c_n)]
-    back = gpu.lstm_backward(*grads, *call.values(), saved, projected, low_precision)
+    back = gpu.lstm_backward(*grads, *call.values(), saved, projected, precision)
     names = [n for n in ("x", "weight_ih", "weight_hh", "bias", "h_0", "c_0") if a[n] is not None]
     truth = torch.autograd.grad(expected, [wide[n] for n in names], [g.double() for g in grads])
     check_gradients(dict(zip(names, truth, strict=True)), back, a, projected)
-    assert gpu.lstm(*call.values(), False, low_precision)[3].shape == (0,)
+    assert gpu.lstm(*call.values(), False, precision)[3].shape == (0,)
 
 
-def check_linear(n_directions, pooling, states, projected, low_precision):
+def in_dtype(value, dtype):
+    return value if value is None or not value.is_floating_point() else value.to(dtype)
+
+
+def check_portable(n_directions, pooling, projected, dtype):
+    a, of_head = arguments(n_directions), head(pooling, n_directions)
+    a, of_head = (
+        {name: in_dtype(value, dtype) for name, value in part.items()} for part in (a, of_head)
+    )
+    layer = project(a) if projected else a
+    tolerance = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}[dtype]
+
+    def check(results, expected):
+        for ours, truth in zip(results, expected, strict=True):
+            assert ours.dtype == dtype
+            torch.testing.assert_close(
+                ours.double(), truth.detach(), rtol=tolerance, atol=tolerance
+            )
+
+    *results, saved = gpu.lstm(*layer.values(), False, "fp32")
+    assert saved.shape == (0,)
+    check(results, reference.lstm(*exact(a).values()))
+
+    def ordered(x, lengths, w_ih, w_hh, bias, *states):
+        return x, lengths, w_ih, w_hh, bias, *of_head.values(), *states
+
+    results = gpu.lstm_linear(*ordered(*layer.values()), pooling, False, "fp32")
+    of_head = exact(of_head)
+    check(results[:3], reference.lstm_linear(*ordered(*exact(a).values()), pooling))
+
+
+def check_linear(n_directions, pooling, states, projected, precision):
     a, of_head = arguments(n_directions, states=states), head(pooling, n_directions)
     layer = project(a) if projected else a
 
@@ -98,7 +129,7 @@ def check_linear(n_directions, pooling, states, projected, low_precision):
 
     wide, wide_head = exact(a), exact(of_head)
     logits, h_n, c_n, pooled, saved = gpu.lstm_linear(
-        *ordered(layer, of_head), pooling, True, low_precision
+        *ordered(layer, of_head), pooling, True, precision
     )
     expected = reference.lstm_linear(*ordered(wide, wide_head), pooling)
     for name, ours, truth in zip(
@@ -108,7 +139,7 @@ def check_linear(n_directions, pooling, states, projected, low_precision):
     grads = [torch.randn_like(t) for t in (logits, h_n, c_n)]
     call = ordered(layer, of_head)
     del call[6]  # bias_out
-    back = gpu.lstm_linear_backward(*grads, *call, pooled, saved, pooling, projected, low_precision)
+    back = gpu.lstm_linear_backward(*grads, *call, pooled, saved, pooling, projected, precision)
     every = {**wide, **wide_head}
     names = ["x", "weight_ih", "weight_hh", "bias", "weight_out", "bias_out", "h_0", "c_0"]
     names = [n for n in names if every[n] is not None]
@@ -166,28 +197,39 @@ def check_errors():
         ({**project(a), "x": project(a)["x"][:1]}, "x holds 1 models; expected 2"),
     ]
     for changed, expected in cases:
-        told = sentence(gpu.lstm, *{**a, **changed}.values(), True)
+        told = sentence(gpu.lstm, *{**a, **changed}.values(), True, "fp16x3")
         assert expected in told, told
-    _, _, _, saved = gpu.lstm(*a.values(), True)
+    told = sentence(gpu.lstm, *a.values(), False, "fp8")
+    assert "precision 'fp8' is not known. Known: fp32, fp16x3, fp16." in told, told
+    told = sentence(gpu.lstm, *a.values(), True, "fp32")
+    assert "no CUDA kernel of this build serves the shape" in told, told
+    half = {name: in_dtype(value, torch.float16) for name, value in a.items()}
+    told = sentence(gpu.lstm, *half.values(), False, "fp16")
+    assert "on a GPU x must be float32" in told, told
+    told = sentence(gpu.lstm, *{**half, "bias": a["bias"]}.values(), False, "fp32")
+    assert "bias has another dtype; expected float16" in told, told
+    _, _, _, saved = gpu.lstm(*a.values(), True, "fp16x3")
     grads = [torch.zeros(M, N, T, 2 * H), None, None]
-    told = sentence(gpu.lstm_backward, *grads, *a.values(), saved, True)
+    told = sentence(gpu.lstm_backward, *grads, *a.values(), saved, True, "fp16x3")
     assert "on a GPU x has a gradient only where it is projected" in told, told
-    told = sentence(gpu.lstm_backward, *grads, *a.values(), saved[..., :1].contiguous(), False)
+    told = sentence(
+        gpu.lstm_backward, *grads, *a.values(), saved[..., :1].contiguous(), False, "fp16x3"
+    )
     assert "saved has shape" in told, told
-    told = sentence(gpu.lstm_backward, *grads, *a.values(), saved, False, True)
+    told = sentence(gpu.lstm_backward, *grads, *a.values(), saved, False, "fp16")
     assert "another saved than" in told, told
     gpu.fail_next(False)
-    told = sentence(gpu.lstm, *a.values(), True)
+    told = sentence(gpu.lstm, *a.values(), True, "fp16x3")
     assert "a call of CUDA failed: the device is on fire." in told, told
     gpu.fail_next(True)
-    told = sentence(gpu.lstm, *a.values(), True)
+    told = sentence(gpu.lstm, *a.values(), True, "fp16x3")
     assert told.startswith("sensorseq: this GPU cannot run clusters of as many blocks"), told
 
 
 def check_training():
     torch.set_num_threads(1)
 
-    def trained(op, low_precision=False, changes=(), **options):
+    def trained(op, precision="fp16x3", changes=(), **options):
         """Run training steps with an op; return the arrays that the op wrote."""
         seen = []
         trainer = EpochTrainer(
@@ -204,11 +246,11 @@ def check_training():
         )
 
         def call(*arguments):
-            arguments = [*arguments[:-1], low_precision]
+            arguments = [*arguments[:-1], precision]
             for place, value in changes:
                 arguments[place] = value
             seen.append(arguments)
-            gpu.expect_fp16(low_precision)
+            gpu.expect_fp16(precision == "fp16")
             return op(*arguments)
 
         with unittest.mock.patch.object(torch.ops.sensorseq, "train_epoch", call):
@@ -224,9 +266,9 @@ def check_training():
 
     size = NetworkLayout(C, H, K, pooling="mean").n_parameters
     on_cpu = torch.ops.sensorseq.train_epoch
-    for low_precision in (False, True):
-        ours = trained(gpu.train_epoch, low_precision, size=size)
-        theirs = trained(lambda *a: on_cpu(*a[:-1]), low_precision, size=size)
+    for precision in ("fp16x3", "fp16"):
+        ours = trained(gpu.train_epoch, precision, size=size)
+        theirs = trained(lambda *a: on_cpu(*a[:-1]), precision, size=size)
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
@@ -250,12 +292,13 @@ def check_training():
     gpu.fail_next(False)
     told = sentence()
     assert "a call of CUDA failed: the device is on fire." in told, told
-    assert gpu.cuda_trains(16, 256, 1, 2, "none", False) == ""
-    assert "hidden_size" in gpu.cuda_trains(16, 257, 1, 2, "none", False)
-    assert "hidden_size" in gpu.cuda_trains(16, 257, 1, 2, "none", True)
-    assert "project" in gpu.cuda_trains(17, 64, 1, 1, "none", False)
-    assert "serves the shape" in gpu.cuda_trains(3, 64, 2, 1, "none", False)
-    assert "serves the shape" in gpu.cuda_trains(3, 64, 1, 1, "layer", False)
+    assert gpu.cuda_trains(16, 256, 1, 2, "none", "fp16x3") == ""
+    assert "hidden_size" in gpu.cuda_trains(16, 257, 1, 2, "none", "fp16x3")
+    assert "hidden_size" in gpu.cuda_trains(16, 257, 1, 2, "none", "fp16")
+    assert "project" in gpu.cuda_trains(17, 64, 1, 1, "none", "fp16x3")
+    assert "serves the shape" in gpu.cuda_trains(3, 64, 2, 1, "none", "fp16x3")
+    assert "serves the shape" in gpu.cuda_trains(3, 64, 1, 1, "layer", "fp16x3")
+    assert "serves the shape" in gpu.cuda_trains(3, 64, 1, 1, "none", "fp32")
 
 
 def check_facts():
@@ -263,19 +306,25 @@ def check_facts():
     assert facts["built"] is True
     assert (facts["driver"], facts["runtime"]) == (13010, 13000)
     assert [d["n_multiprocessors"] for d in facts["devices"]] == [132, 133]
-    assert gpu.cuda_is_served(256, 16, 2, False, False) == ""
-    assert "hidden_size" in gpu.cuda_is_served(257, 16, 2, False, False)
-    assert "hidden_size" in gpu.cuda_is_served(257, 16, 2, True, False)
-    assert "project" in gpu.cuda_is_served(64, 17, 1, False, False)
-    assert gpu.cuda_is_served(64, 17, 1, False, True) == ""
+    assert gpu.cuda_is_served(256, 16, 2, "fp16x3", False) == ""
+    assert "hidden_size" in gpu.cuda_is_served(257, 16, 2, "fp16x3", False)
+    assert "hidden_size" in gpu.cuda_is_served(257, 16, 2, "fp16", False)
+    assert gpu.cuda_is_served(96, 16, 2, "fp32", False) == ""
+    assert "hidden_size" in gpu.cuda_is_served(97, 16, 2, "fp32", False)
+    assert "project" in gpu.cuda_is_served(64, 17, 1, "fp16x3", False)
+    assert gpu.cuda_is_served(64, 17, 1, "fp16x3", True) == ""
 
 
 torch.manual_seed(0)
 booleans = (False, True)
-for case in itertools.product((1, 2), *[booleans] * 5):
+precisions = ("fp16x3", "fp16")
+for case in itertools.product((1, 2), *[booleans] * 4, precisions):
     check_layer(*case)
-for case in itertools.product((1, 2), ops.POOLINGS, booleans, booleans, booleans):
+for case in itertools.product((1, 2), ops.POOLINGS, booleans, booleans, precisions):
     check_linear(*case)
+dtypes = (torch.float32, torch.float16, torch.bfloat16)
+for case in itertools.product((1, 2), ops.POOLINGS[::3], booleans, dtypes):
+    check_portable(*case)
 check_errors()
 check_training()
 check_facts()

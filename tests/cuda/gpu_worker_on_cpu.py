@@ -13,12 +13,12 @@ torch.set_num_threads(1)
 from sensorseq.ops import kernel_cases  # noqa: E402
 
 gpu, ours = torch.ops.gpu_on_cpu, torch.ops.sensorseq
-compute, low_precision, n_calls = kernel_cases.compute, False, 0
+compute, precision, n_calls = kernel_cases.compute, "", 0
 
 
 def computed(case, device):
-    global low_precision, n_calls
-    low_precision = case.precision == "fp16"
+    global precision, n_calls
+    precision = case.precision
     if sys.argv[2:] == [str(n_calls)]:
         gpu.fail_next(False)
     n_calls += 1
@@ -26,8 +26,8 @@ def computed(case, device):
 
 
 def train_epoch(*arguments):
-    gpu.expect_fp16(low_precision)
-    gpu.train_epoch(*arguments[:-1], low_precision)
+    gpu.expect_fp16(precision == "fp16")
+    gpu.train_epoch(*arguments[:-1], precision)
 
 
 for name in ("lstm", "lstm_backward", "lstm_linear", "lstm_linear_backward"):

@@ -13,10 +13,11 @@ if (
 
 from layer_laws import PRECISIONS
 
-from sensorseq.ops.cuda_kernels import PADDED_HIDDEN
+from sensorseq.ops.cuda_kernels import ALL_KERNELS
 
 NO_GPU = "needs a GPU: torch sees none here"
-WIDEST = (*PADDED_HIDDEN, 512)  # the sizes of the kernels, and a larger size, which torch computes
+SIZES = sorted({size for _, size in ALL_KERNELS})
+WIDEST = (*SIZES, 512)  # the sizes of the kernels, and a larger size, which torch computes
 
 
 def pytest_addoption(parser):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sensorseq.gpu_check import Case, check_kernels, make_cases
-from sensorseq.ops.cuda_kernels import ALL_KERNELS
+from sensorseq.ops.cuda_kernels import ALL_KERNELS, kernels_on
 from sensorseq.ops.kernel_cases import compare_results, expected
 
 CASES = [Case("fp16", 64, 5), Case("fp16x3", 64, 5), Case("fp16", 128, 5)]
@@ -124,6 +124,8 @@ def test_every_kernel_has_a_case_and_short_and_narrow_ones_come_first():
     assert order == sorted(order)  # fp16 comes before fp16x3, which needs more CTAs
     sizes = {(case.padded_hidden, case.hidden_size) for case in cases}
     assert {(256, 253), (256, 256), (64, 61), (64, 64)} <= sizes
+    of_ampere = make_cases(kernels=kernels_on((8, 6)))
+    assert {case.kernel for case in of_ampere} == {("fp32", 32), ("fp32", 64), ("fp32", 96)}
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -50,6 +50,7 @@ def calls(folder, *flags, csrc=None):
     flags = [*([f"-I{csrc}"] if csrc else []), *flags]
     return [
         (HERE / "emulated_calls.cpp", folder / "calls.o", flags),
+        (HERE / "emulated_portable.cpp", folder / "portable.o", flags),
         (HERE / "test_emulated_arithmetic.cpp", folder / "arithmetic.o", flags),
         *(
             (
@@ -66,7 +67,7 @@ def link(target, objects, *flags):
     subprocess.run([COMPILER, *flags, *map(str, objects), "-o", str(target)], check=True)
 
 
-CALLS = ("calls.o", "calls_1.o", "calls_2.o")
+CALLS = ("calls.o", "calls_1.o", "calls_2.o", "portable.o")
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,16 @@ from sensorseq.ops import _extension, choice, cuda_kernels, reference
 from sensorseq.ops.choice import MAX_CHANNELS, choose, training_gap
 from sensorseq.ops.cuda_kernels import (
     ALL_KERNELS,
-    CAPABILITY,
-    MAX_HIDDEN_SIZE,
     NOT_PASSED,
-    PRECISIONS,
+    PADDED_HIDDEN,
     Permission,
+    kernels_for,
 )
 
 F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
 HOPPER = {"is_built": True, "capability": (9, 0), "verified": ALL_KERNELS}
+TRAINING = {**HOPPER, "needs_backward": True}
+AMPERE = {**HOPPER, "capability": (8, 6)}
 TF32 = {**HOPPER, "allows_tf32": True}
 
 
@@ -34,7 +35,16 @@ TF32 = {**HOPPER, "allows_tf32": True}
         ("cpu", F16, 8, {}, "framework", "float16"),
         ("cpu", BF16, 8, {"has_mask": True}, "reference", "bfloat16"),
         ("cpu", F32, 8, {"has_mask": True}, "native", "float32"),
-        ("cuda", F32, 1, HOPPER, "native", "fp16x3"),
+        ("cuda", F32, 1, HOPPER, "native", "fp32"),
+        ("cuda", F32, 1, TRAINING, "native", "fp16x3"),
+        ("cuda", F32, 64, {**HOPPER, "n_sequences": 264}, "native", "fp32"),
+        ("cuda", F32, 64, {**HOPPER, "n_sequences": 265}, "native", "fp16x3"),
+        ("cuda", BF16, 96, HOPPER, "native", "fp32"),
+        ("cuda", BF16, 96, TRAINING, "native", "fp16"),
+        ("cuda", F32, 96, {**AMPERE, "n_sequences": 10_000}, "native", "fp32"),
+        ("cuda", F16, 96, AMPERE, "native", "fp32"),
+        ("cuda", F32, 97, AMPERE, "framework", "float32"),
+        ("cuda", F32, 8, {**AMPERE, "needs_backward": True}, "framework", "float32"),
         ("cuda", F32, 256, HOPPER, "native", "fp16x3"),
         ("cuda", F32, 257, HOPPER, "framework", "float32"),
         ("cuda", F32, 128, TF32, "native", "fp16x3"),
@@ -47,15 +57,16 @@ TF32 = {**HOPPER, "allows_tf32": True}
         ("cuda", F32, 8, {**HOPPER, "verified": frozenset()}, "framework", "float32"),
         ("cuda", F32, 64, {**HOPPER, "verified": {("fp16x3", 64)}}, "native", "fp16x3"),
         ("cuda", F32, 64, {**HOPPER, "verified": {("fp16x3", 128)}}, "framework", "float32"),
+        ("cuda", F32, 64, {**HOPPER, "verified": {("fp32", 64)}}, "native", "fp32"),
         ("cuda", F32, 65, {**HOPPER, "verified": {("fp16x3", 64)}}, "framework", "float32"),
         ("cuda", F32, 33, {**TF32, "verified": {("fp16", 64)}}, "framework", "float32"),
         ("cuda", F16, 33, {**HOPPER, "verified": {("fp16", 64)}}, "native", "fp16"),
         ("cuda", F64, 8, TF32, "framework", "float64"),
         ("cuda", F64, 8, {**TF32, "has_mask": True}, "reference", "float64"),
         ("cuda", F32, 512, {**HOPPER, "has_mask": True}, "reference", "float32"),
-        ("cuda", F32, 32, {**HOPPER, "has_mask": True}, "native", "fp16x3"),
-        ("cuda", F32, 8, {**HOPPER, "capability": (10, 0)}, "framework", "float32"),
-        ("cuda", F32, 8, {**HOPPER, "capability": (8, 0)}, "framework", "float32"),
+        ("cuda", F32, 32, {**HOPPER, "has_mask": True}, "native", "fp32"),
+        ("cuda", F32, 8, {**HOPPER, "capability": (13, 0)}, "native", "fp32"),
+        ("cuda", F32, 8, {**HOPPER, "capability": (7, 2)}, "framework", "float32"),
         ("cuda", F32, 8, {**HOPPER, "capability": None}, "framework", "float32"),
         ("cuda", F32, 8, {**HOPPER, "is_built": False}, "framework", "float32"),
         ("cuda", torch.int64, 8, TF32, "reference", "int64"),
@@ -69,6 +80,44 @@ def test_a_call_is_computed_by_the_expected_code(
     chosen = choose(device_type, dtype, hidden_size=hidden_size, **machine)
     assert chosen[:2] == (served_by, precision)
     assert not chosen.is_projected
+
+
+@pytest.mark.parametrize(
+    ("capability", "hidden_size", "n_sequences", "needs_backward", "kernels"),
+    [
+        (None, 8, 1, False, []),
+        ((7, 0), 8, 1, False, []),
+        ((7, 5), 32, 9999, False, ["fp32 32"]),
+        ((8, 0), 33, 9999, False, ["fp32 64"]),
+        ((8, 9), 96, 9999, False, ["fp32 96"]),
+        ((12, 1), 97, 1, False, []),
+        ((12, 0), 8, 1, True, []),
+        ((9, 0), 32, 9999, False, ["fp32 32", "fp16 64"]),
+        ((9, 0), 33, 264, False, ["fp32 64", "fp16 64"]),
+        ((9, 0), 33, 265, False, ["fp16 64", "fp32 64"]),
+        ((9, 0), 96, 264, False, ["fp32 96", "fp16 128"]),
+        ((9, 0), 96, 265, False, ["fp16 128", "fp32 96"]),
+        ((9, 0), 97, 1, False, ["fp16 128"]),
+        ((9, 0), 256, 1, False, ["fp16 256"]),
+        ((9, 0), 257, 1, False, []),
+        ((9, 0), 32, 1, True, ["fp16 64"]),
+    ],
+)
+def test_the_kernels_for_a_call(capability, hidden_size, n_sequences, needs_backward, kernels):
+    call = capability, hidden_size, n_sequences
+    for precision in ("fp16", "fp16x3"):
+        found = kernels_for(*call, precision, needs_backward=needs_backward)
+        wanted = [kernel.replace("fp16", precision) for kernel in kernels]
+        assert [" ".join(map(str, kernel)) for kernel in found] == wanted
+
+
+def test_within_batches_the_kernel_depends_on_neither_the_last_batch_nor_the_number_of_models():
+    with choice.batches_of(256):
+        assert {choice.n_sequences(m, n, 1) for m in (1, 32) for n in (1, 256)} == {256}
+        with choice.batches_of(8):
+            assert choice.n_sequences(1, 256, 2) == 16
+        assert choice.n_sequences(1, 3, 2) == 512
+    assert choice.n_sequences(2, 3, 2) == 12
 
 
 @pytest.mark.parametrize(
@@ -89,7 +138,13 @@ def test_on_a_gpu_many_channels_and_inputs_with_a_gradient_are_projected(
     [
         ({"is_built": False}, F32, "built without CUDA kernels"),
         ({"capability": None}, F32, "torch sees no GPU"),
-        ({"capability": (12, 0)}, F32, "needs capability 9.0, not 12.0"),
+        ({"capability": (7, 0)}, F32, "needs capability 7.5 or later, not 7.0"),
+        ({"capability": (12, 0), "hidden_size": 97}, F32, "needs hidden size <= 96 on 12.0"),
+        (
+            {"capability": (12, 0), "needs_backward": True},
+            F32,
+            "training needs capability 9.0, not 12.0",
+        ),
         ({"hidden_size": 1000}, F32, "needs hidden size <= 256"),
         ({"verified": frozenset()}, F32, "the kernels have not been checked on this GPU"),
         ({"verified": frozenset(), "unverified": NOT_PASSED}, F32, NOT_PASSED),
@@ -105,13 +160,13 @@ def test_the_limits_are_those_of_the_kernels():
     assert f"kMaxChannels = {MAX_CHANNELS};" in header
     if not _extension.cuda_facts()["built"]:
         return  # without CUDA kernels, the limits cannot be compared with anything
-    for precision in PRECISIONS:
-        for hidden_size in range(1, 2 * MAX_HIDDEN_SIZE):
+    for precision, sizes in PADDED_HIDDEN.items():
+        for hidden_size in range(1, 512):
             for n_channels, is_projected in ((0, True), (1, False), (MAX_CHANNELS, False)):
-                call = hidden_size, n_channels, 2, precision == "fp16", is_projected
+                call = hidden_size, n_channels, 2, precision, is_projected
                 gap = torch.ops.sensorseq.cuda_is_served(*call)
-                assert (not gap) == (hidden_size <= MAX_HIDDEN_SIZE), (precision, hidden_size, gap)
-        assert torch.ops.sensorseq.cuda_is_served(8, MAX_CHANNELS + 1, 1, False, False)
+                assert (not gap) == (hidden_size <= sizes[-1]), (precision, hidden_size, gap)
+        assert torch.ops.sensorseq.cuda_is_served(8, MAX_CHANNELS + 1, 1, precision, False)
 
 
 @pytest.fixture
@@ -162,7 +217,7 @@ def test_autocast_on_a_gpu_computes_in_its_half_precision(monkeypatch):
 
 @pytest.fixture
 def hopper(monkeypatch):
-    monkeypatch.setattr(choice, "_capability", lambda index: CAPABILITY)
+    monkeypatch.setattr(choice, "_capability", lambda index: (9, 0))
     monkeypatch.setattr(choice, "_is_built", lambda: True)
     permission = Permission(ALL_KERNELS - {("fp16", 128)}, NOT_PASSED)
     monkeypatch.setattr(cuda_kernels, "permission", lambda index: permission)
@@ -201,18 +256,20 @@ def drawn(H, C, *, dtype=F32, device="cuda", D=2, N=9, T=20, K=5):
 
 # Fake tensors of a GPU must not require a gradient: a CPU build of torch would abort the process.
 @pytest.mark.parametrize(
-    ("dtype", "H", "C", "tf32", "x_width", "low_precision"),
+    ("dtype", "H", "C", "tf32", "x_width", "precision"),
     [
-        (F32, 40, 3, False, 3, False),
-        (F32, 40, 16, True, 16, False),
-        (F32, 150, 16, True, 16, True),
-        (F32, 40, 17, False, 320, False),
-        (F16, 250, 3, False, 3, True),
-        (BF16, 250, 20, False, 2000, True),
+        (F32, 32, 3, False, 3, "fp32"),
+        (F16, 32, 17, False, 256, "fp32"),
+        (F32, 40, 3, False, 3, "fp16x3"),
+        (F32, 40, 16, True, 16, "fp16x3"),
+        (F32, 150, 16, True, 16, "fp16"),
+        (F32, 40, 17, False, 320, "fp16x3"),
+        (F16, 250, 3, False, 3, "fp16"),
+        (BF16, 250, 20, False, 2000, "fp16"),
     ],
 )
 def test_a_call_with_tensors_of_a_gpu_is_traced_into_one_native_op(
-    hopper, monkeypatch, dtype, H, C, tf32, x_width, low_precision
+    hopper, monkeypatch, dtype, H, C, tf32, x_width, precision
 ):
     monkeypatch.setattr(choice, "allows_tf32", lambda: tf32)
 
@@ -236,7 +293,8 @@ def test_a_call_with_tensors_of_a_gpu_is_traced_into_one_native_op(
     names = [argument.name for argument in call.target._schema.arguments]
     arguments = dict(zip(names, call.args, strict=False)) | call.kwargs
     assert not arguments["save_state"]
-    assert arguments.get("low_precision", False) == low_precision
+    assert arguments["precision"] == precision
+    assert x.dtype == (dtype if precision == "fp32" else F32)
 
 
 @pytest.mark.parametrize(("H", "padded"), [(1, 64), (64, 64), (65, 128), (129, 256), (256, 256)])

@@ -40,27 +40,27 @@ class StandIns:
         assert not is_projected or x.shape == (M, *x.shape[1:3], D * n_gates)
         return is_projected, (M, D, -(-x.shape[1] // 8), x.shape[2] * 12 + 2, 4 * 64)
 
-    def forward(self, function, tensors, options, save_state, low_precision):
+    def forward(self, function, tensors, options, save_state, precision):
         is_projected, shape = self.check(tensors, tensors[0], tensors[2], tensors[3])
         name = function.__name__
-        self.calls.append((name, "projected" if is_projected else "own", low_precision))
+        self.calls.append((name, "projected" if is_projected else "own", precision))
         saved = torch.full(shape if save_state else (0,), FRESH)
         return *function(*tensors, *options), saved
 
     def lstm(self, *arguments):
-        *tensors, save_state, low_precision = arguments
-        return self.forward(reference.lstm, tensors, (), save_state, low_precision)
+        *tensors, save_state, precision = arguments
+        return self.forward(reference.lstm, tensors, (), save_state, precision)
 
     def lstm_linear(self, *arguments):
-        *tensors, pooling, save_state, low_precision = arguments
-        how = (pooling,), save_state, low_precision
+        *tensors, pooling, save_state, precision = arguments
+        how = (pooling,), save_state, precision
         logits, h_n, c_n, saved = self.forward(reference.lstm_linear, tensors, *how)
         width = tensors[5].shape[2]
         return logits, h_n, c_n, logits.new_zeros((*logits.shape[:2], width)), saved
 
-    def backward(self, function, tensors, options, grads, saved, needs_grad_x, low_precision):
+    def backward(self, function, tensors, options, grads, saved, needs_grad_x, precision):
         is_projected, shape = self.check([*tensors, *grads], tensors[0], tensors[2], tensors[3])
-        self.calls.append((f"{function.__name__}_backward", needs_grad_x, low_precision))
+        self.calls.append((f"{function.__name__}_backward", needs_grad_x, precision))
         assert saved.shape == shape
         assert (saved == FRESH).all()
         assert is_projected or not needs_grad_x, "the kernels have no gradient of x itself"
@@ -83,17 +83,17 @@ class StandIns:
         return tuple(results[:-1])  # the mask has no gradient
 
     def lstm_backward(self, *arguments):
-        *tensors, saved, needs_grad_x, low_precision = arguments
-        of_call = (), tensors[:3], saved, needs_grad_x, low_precision
+        *tensors, saved, needs_grad_x, precision = arguments
+        of_call = (), tensors[:3], saved, needs_grad_x, precision
         return self.backward(reference.lstm, tensors[3:], *of_call)
 
     def lstm_linear_backward(self, *arguments):
-        *tensors, _, saved, pooling, needs_grad_x, low_precision = arguments
+        *tensors, _, saved, pooling, needs_grad_x, precision = arguments
         grads, inputs = tensors[:3], tensors[3:]
         w_out = inputs[5]
         # bias_out, which the kernel does not need
         inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))
-        of_call = (pooling,), grads, saved, needs_grad_x, low_precision
+        of_call = (pooling,), grads, saved, needs_grad_x, precision
         return self.backward(reference.lstm_linear, inputs, *of_call)
 
 
@@ -135,7 +135,7 @@ def kernels(monkeypatch):
 def _with_default(name, function):
     """Add a last argument, which torch omits if it has its default value."""
     n_arguments = len(getattr(torch.ops.sensorseq, name).default._schema.arguments)
-    return lambda *given: function(*given, *(False,) * (n_arguments - len(given)))
+    return lambda *given: function(*given, *("",) * (n_arguments - len(given)))
 
 
 def problem(C, *, M=2, D=2, N=3, T=4, H=3, K=2, lengths=(4, 0, 2), shared_x=False, x_grad=True):
@@ -206,7 +206,8 @@ def test_projected_or_not_the_results_and_gradients_are_those_of_the_reference(
         lambda **a: getattr(reference, op)(**a, **options),
         arguments,
     )
-    assert kernels.calls == [(op, form, False), (f"{op}_backward", form == "projected", False)]
+    backward = f"{op}_backward", form == "projected", "fp16x3"
+    assert kernels.calls == [(op, form, "fp16x3"), backward]
 
 
 @pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
@@ -215,7 +216,7 @@ def test_without_gradients_nothing_is_saved_and_the_input_is_passed_unchanged(ke
     with torch.no_grad():
         ours = getattr(ops, op)(**arguments, **options)
         theirs = getattr(reference, op)(**arguments, **options)
-    assert kernels.calls == [(op, "own", False)]
+    assert kernels.calls == [(op, "own", "fp32")]
     torch.testing.assert_close(ours, theirs)
 
 
@@ -269,7 +270,7 @@ def test_half_precision_is_computed_in_fp16_and_returned_in_its_own_dtype(kernel
         rtol=8 * torch.finfo(dtype).eps,
     )
     assert all(result.dtype == dtype for result in results)
-    assert all(low_precision for *_, low_precision in kernels.calls)
+    assert {precision for *_, precision in kernels.calls} == {"fp16"}
 
 
 @pytest.mark.parametrize("C", [3, 17])
@@ -352,7 +353,8 @@ def test_the_drop_in_class_uses_the_kernels_and_returns_what_torch_returns(
             output, (h_n, c_n) = module(own_x)
         results.append([output.data if packed else output, h_n, c_n])
     assert [name for name, *_ in kernels.calls] == ["lstm", "lstm"]
-    assert all(low_precision == autocast for *_, low_precision in kernels.calls)
+    precisions = {precision for *_, precision in kernels.calls}
+    assert precisions == {"fp16" if autocast else "fp16x3"}
     for a, b in zip(*results, strict=True):
         assert a.dtype == dtype
         assert (a.double() - b).norm() / b.norm() < 4 * torch.finfo(dtype).eps

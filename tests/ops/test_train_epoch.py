@@ -428,9 +428,9 @@ def as_gpu(monkeypatch):
 
     def take(*arguments):
         *tensors, workspace = arguments[:18]
-        *sizes, low_precision = arguments[18:]
+        *sizes, precision = arguments[18:]
         assert workspace.numel() == 0
-        calls.append({"seeds": tensors[9], "low_precision": low_precision})
+        calls.append({"seeds": tensors[9], "precision": precision})
         shape = (tensors[0].shape[3], *sizes[:7], sizes[9], 1, tensors[0].element_size())
         n_bytes = torch.ops.sensorseq.train_epoch_workspace_bytes(*shape)
         block = torch.empty(n_bytes + 64, dtype=torch.uint8)
@@ -490,7 +490,7 @@ def choose(monkeypatch):
 def test_a_gpu_computes_in_the_precision_of_the_layer(choose, as_gpu, precision):
     choose(precision=precision, served_by="native")
     run(make_trainer(), make_batches(1))
-    assert as_gpu[0][-1]["low_precision"] == (precision == "fp16")
+    assert as_gpu[0][-1]["precision"] == precision
 
 
 def test_a_kernel_that_may_not_be_used_takes_no_step(choose, as_gpu):

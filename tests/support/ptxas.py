@@ -26,7 +26,7 @@ def load_build_cuda():
 
 @dataclasses.dataclass
 class Output:
-    """The resources of each kernel in a file, and the faults found."""
+    """The resources of each kernel and architecture in a file, and the faults found."""
 
     kernels: dict[str, dict[str, int]]
     faults: list[str]
@@ -36,11 +36,13 @@ def read(text):
     """Read the output of nvcc with -Xptxas -v."""
     kernels, faults, function = {}, [], "no function"
     names = _demangled(re.findall(r"(?:entry function '|properties for )(\w+)", text))
+    arch = ""
     for line in text.splitlines():
-        if match := re.search(r"entry function '(\w+)'", line):
-            kernels[short(names[match[1]])] = {}
+        if match := re.search(r"entry function '(\w+)' for '(\w+)'", line):
+            arch = match[2]
+            kernels[f"{short(names[match[1]])} {arch}"] = {}
         if match := re.search(r"entry function '(\w+)'|properties for (\w+)", line):
-            function = short(names[match[1] or match[2]])
+            function = f"{short(names[match[1] or match[2]])} {arch}"
         if "warning" in line.lower() or re.search(r"\bC75\d\d\b", line):
             faults.append(line.strip())
         if match := re.search(r"(\d+) bytes stack frame, (\d+) .*stores, (\d+) .*loads", line):

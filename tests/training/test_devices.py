@@ -2,18 +2,18 @@ import pytest
 import torch
 
 from sensorseq.ops.choice import choose
-from sensorseq.ops.cuda_kernels import ALL_KERNELS, CAPABILITY
+from sensorseq.ops.cuda_kernels import ALL_KERNELS, HOPPER
 from sensorseq.training import parameters
 
 
 @pytest.mark.parametrize(
     ("capability", "there", "hidden_size", "dtype", "chosen"),
     [
-        (CAPABILITY, True, 64, torch.float32, "cuda"),
-        (CAPABILITY, True, 257, torch.float32, "cpu"),
-        (CAPABILITY, True, 64, torch.float64, "cpu"),
+        (HOPPER, True, 64, torch.float32, "cuda"),
+        (HOPPER, True, 257, torch.float32, "cpu"),
+        (HOPPER, True, 64, torch.float64, "cpu"),
         ((8, 6), True, 64, torch.float32, "cpu"),
-        (CAPABILITY, False, 64, torch.float32, "cpu"),
+        (HOPPER, False, 64, torch.float32, "cpu"),
     ],
 )
 def test_auto_chooses_a_gpu_only_if_a_kernel_supports_the_network(

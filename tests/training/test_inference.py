@@ -1,9 +1,11 @@
 import copy
+import importlib
 
 import pytest
 import torch
 
 from sensorseq.nn import LSTMLinear
+from sensorseq.ops import choice
 from sensorseq.training.batches import EVALUATION_BATCH
 from sensorseq.training.evaluation import network_outputs
 
@@ -49,6 +51,27 @@ def test_outputs_are_those_of_the_module(arguments, n, with_lengths):
     # the bits are equal except after a norm, because torch's linear layer sums in another order
     atol = 1e-6 if "head_norm" in arguments else 0
     torch.testing.assert_close(predict_outputs(module, X, lengths), wanted, rtol=0, atol=atol)
+
+
+def test_the_last_batch_is_computed_by_the_same_code_as_the_others(monkeypatch):
+    class Other(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = make_module(bidirectional=True)
+
+        def forward(self, x, lengths):
+            return self.module(x, lengths)
+
+    chosen_for = []
+
+    def choose_here(*arguments, n_sequences, **options):
+        chosen_for.append(n_sequences)
+        return choice.choose_here(*arguments, n_sequences=n_sequences, **options)
+
+    wrapper = importlib.import_module("sensorseq.ops.lstm_linear")
+    monkeypatch.setattr(wrapper, "choose_here", choose_here)
+    network_outputs(Other(), make_windows(EVALUATION_BATCH + 1).numpy(), None)
+    assert chosen_for == [2 * EVALUATION_BATCH] * 2
 
 
 @pytest.mark.parametrize("name", ["lstm.weight_hh_l0", "lstm.bias_ih_l0", "linear.weight"])

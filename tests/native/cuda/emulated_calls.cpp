@@ -16,7 +16,9 @@ int64_t SavedFloats(const LstmShape& shape) { return cuda::SavedFloatsOf(shape);
 
 void Forward(const LstmForward<float>& args, const cuda::Options& options,
              const emulator::Options& schedule) {
-  (cuda::Planes(options) == 1 ? ForwardIn<1> : ForwardIn<2>)(args, options, schedule);
+  (cuda::IsPortable(options)    ? ForwardPortable<float>
+   : cuda::Planes(options) == 1 ? ForwardIn<1>
+                                : ForwardIn<2>)(args, options, schedule);
 }
 void Backward(const LstmBackward<float>& args, const cuda::Options& options,
               const emulator::Options& schedule) {

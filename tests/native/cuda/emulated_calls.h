@@ -20,6 +20,11 @@ void Forward(const LstmForward<float>& args, const cuda::Options& options,
 void Backward(const LstmBackward<float>& args, const cuda::Options& options,
               const emulator::Options& schedule);
 
+// For Real = float, Float16 and Bfloat16.
+template <typename Real>
+void ForwardPortable(const LstmForward<Real>& args, const cuda::Options& options,
+                     const emulator::Options& schedule);
+
 // Each function is for one precision. The precisions are compiled separately, which halves the
 // compile time.
 template <int kPlanes>

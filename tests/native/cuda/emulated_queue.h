@@ -10,6 +10,7 @@
 #include "cuda/calls-inl.h"
 #include "cuda/forward-inl.h"
 #include "cuda/pack-inl.h"
+#include "cuda/portable_forward.cuh"
 #include "cuda/train-inl.h"
 #include "emulator.h"
 
@@ -34,12 +35,19 @@ class QueueOf {
     if (n > 0) std::memset(data, 0, static_cast<size_t>(n) * sizeof(T));
   }
 
+  template <int hidden>
+  void RunPortable(const PortableParams& p) {
+    const int n_channels = p.sizes.n_channels;
+    if (p.sizes.is_projected) return RunPortableBlocks<hidden, 0>(p);
+    if (n_channels <= 4) return RunPortableBlocks<hidden, 1>(p);
+    n_channels <= 8 ? RunPortableBlocks<hidden, 2>(p) : RunPortableBlocks<hidden, 4>(p);
+  }
   template <int planes, int hidden>
   void RunForward(const ForwardParams& p) {
     if constexpr (kHas<planes, hidden>) {
       using V = ForwardVariant<planes, hidden>;
       const ForwardShared<V> shared(p.sizes.n_channels, p.sizes.is_projected);
-      Clusters<V>(p.sizes, shared.total, [&](Machine& m) {
+      Clusters<V>(p.sizes, TileCount(p.sizes.n_windows), shared.total, [&](Machine& m) {
         if (p.sizes.is_projected) {
           Forward<Machine, V, true>(m, p).Run();
         } else {
@@ -54,13 +62,14 @@ class QueueOf {
   void RunBackward(const BackwardParams& p) {
     if constexpr (kHas<planes, hidden>) {
       using V = BackwardVariant<planes, hidden>;
-      Clusters<V>(p.sizes, BackwardShared<V>().total, [&](Machine& m) {
-        if (HasSequences(p)) {
-          Backward<Machine, V, true>(m, p).Run();
-        } else {
-          Backward<Machine, V, false>(m, p).Run();
-        }
-      });
+      Clusters<V>(p.sizes, TileCount(p.sizes.n_windows), BackwardShared<V>().total,
+                  [&](Machine& m) {
+                    if (HasSequences(p)) {
+                      Backward<Machine, V, true>(m, p).Run();
+                    } else {
+                      Backward<Machine, V, false>(m, p).Run();
+                    }
+                  });
     } else {
       throw Fault("a variant that was not compiled");
     }
@@ -80,6 +89,12 @@ class QueueOf {
   }
 
  private:
+  template <int hidden, int kBlocks>
+  void RunPortableBlocks(const PortableParams& p) {
+    using V = PortableVariant<hidden>;
+    Clusters<V>(p.sizes, p.sizes.n_windows, PortableShared<V, kBlocks>::kTotal,
+                [&](Machine& m) { PortableForward<Machine, V, kBlocks>(m, p).Run(); });
+  }
   template <typename Body>
   void InRandomOrder(int64_t n, Body body) {
     std::vector<int64_t> order(static_cast<size_t>(n));
@@ -90,8 +105,7 @@ class QueueOf {
     for (const int64_t i : order) body(m, i);
   }
   template <typename V, typename Body>
-  void Clusters(const Sizes& s, uint32_t shared_bytes, Body body) {
-    const int64_t n_tiles = TileCount(s.n_windows);
+  void Clusters(const Sizes& s, int64_t n_tiles, uint32_t shared_bytes, Body body) {
     std::vector<int64_t> order(static_cast<size_t>(n_tiles * s.n_directions * s.n_models));
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), random_);

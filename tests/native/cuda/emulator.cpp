@@ -158,6 +158,12 @@ I Machine::Shuffle(const I& x, const I& from) {
   return r;
 }
 
+F Machine::ShuffleInFour(const F& x, int of) {
+  F r;
+  for (int l = 0; l < kLanes; ++l) r[l] = x[(l & ~3) | of];
+  return r;
+}
+
 int64_t Machine::Largest(const I& x) {
   int32_t most = x[0];
   for (int l = 1; l < kLanes; ++l) most = std::max(most, x[l]);
@@ -230,10 +236,41 @@ L Machine::LoadGlobalLongIf(const B& on, const int64_t* base, const L& at) {
   return r;
 }
 
-void Machine::LoadGlobalFloats(const float* base, const L& at, F r[4]) {
+void Machine::LoadGlobalFloatsIf(const B& on, const float* base, const L& at, F r[4]) {
   for (int l = 0; l < kLanes; ++l) {
-    Aligned(base + at[l], 16);
-    for (int i = 0; i < 4; ++i) r[i][l] = ReadGlobal(base + at[l] + i, l, false);
+    if (on[l]) Aligned(base + at[l], 16);
+    for (int i = 0; i < 4; ++i) r[i][l] = on[l] ? ReadGlobal(base + at[l] + i, l, false) : 0.0f;
+  }
+}
+void Machine::LoadGlobalFloats(const float* base, const L& at, F r[4]) {
+  LoadGlobalFloatsIf(True(), base, at, r);
+}
+
+U Machine::LoadHalfIf(const B& on, const void* base, const L& at) {
+  U r;
+  for (int l = 0; l < kLanes; ++l) {
+    if (on[l]) r[l] = ReadGlobal(static_cast<const uint16_t*>(base) + at[l], l, false);
+  }
+  return r;
+}
+U Machine::LoadFreshHalfIf(const B& on, const void* base, const L& at) {
+  U r;
+  for (int l = 0; l < kLanes; ++l) {
+    if (on[l]) r[l] = ReadGlobal(static_cast<const uint16_t*>(base) + at[l], l, true);
+  }
+  return r;
+}
+F Machine::Widened(const U& bits, bool is_bfloat) {
+  F r;
+  for (int l = 0; l < kLanes; ++l)
+    r[l] = emulator::Widened(static_cast<uint16_t>(bits[l]), is_bfloat);
+  return r;
+}
+void Machine::StoreHalfIf(const B& on, void* base, const L& at, const F& value, bool is_bfloat) {
+  cluster_.MaybeYield();
+  for (int l = 0; l < kLanes; ++l) {
+    auto* to = static_cast<uint16_t*>(base) + at[l];
+    if (on[l]) WriteGlobal(to, is_bfloat ? BfloatOfFloat(value[l]) : HalfOfFloat(value[l]), l);
   }
 }
 
@@ -443,7 +480,8 @@ void Machine::Land(const std::vector<Copy>& copies) {
   }
 }
 
-float Machine::ReadGlobal(const float* from, int lane, bool is_fresh) {
+template <typename T>
+T Machine::ReadGlobal(const T* from, int lane, bool is_fresh) {
   const auto at = cluster_.global().find(from);
   if (at != cluster_.global().end()) {
     const GlobalWrite& write = at->second;
@@ -460,7 +498,8 @@ float Machine::ReadGlobal(const float* from, int lane, bool is_fresh) {
   return *from;
 }
 
-void Machine::WriteGlobal(float* to, float value, int lane) {
+template <typename T>
+void Machine::WriteGlobal(T* to, T value, int lane) {
   GlobalWrite& write = cluster_.global()[to];
   if (write.writer == component_) {
     if (write.lane != lane && write.epoch == epoch_) {
@@ -471,7 +510,7 @@ void Machine::WriteGlobal(float* to, float value, int lane) {
     throw Fault("a write to global memory races with a write");
   }
   write = {component_, clock_.global[own_], epoch_, static_cast<int8_t>(lane)};
-  std::memcpy(to, &value, 4);
+  *to = value;
 }
 
 void Machine::ReadWords(const U& at, int n, U* r) {

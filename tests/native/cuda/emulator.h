@@ -109,6 +109,9 @@ class Machine {
       (*back)[l] = std::ldexp(1.0f, -e);
     }
   }
+  static U Opaque(const U& x) { return x; }
+  static int Opaque(int x) { return x; }
+  static bool Opaque(bool x) { return x; }
   static U PackHalves(const F& low, const F& high);
   static F LowHalf(const U& x);
   static F HighHalf(const U& x) { return LowHalf(x >> 16); }
@@ -121,6 +124,7 @@ class Machine {
     return r;
   }
   static I Shuffle(const I& x, const I& from);
+  static F ShuffleInFour(const F& x, int of);
   static int64_t Largest(const I& x);
   // D = A B + D, with every sum exact and then truncated.
   static void Mma(F d[4], const U a[4], const U& b0, const U& b1);
@@ -161,6 +165,12 @@ class Machine {
   F LoadFreshIf(const B& on, const float* base, const L& at);
   static L LoadGlobalLongIf(const B& on, const int64_t* base, const L& at);
   F Uniform(const float* base, int64_t at) { return LoadGlobalIf(Lane() == U{}, base, at)[0]; }
+  static int64_t UniformLong(const int64_t* base, int64_t at) { return base[at]; }
+  void LoadGlobalFloatsIf(const B& on, const float* base, const L& at, F r[4]);
+  U LoadHalfIf(const B& on, const void* base, const L& at);
+  U LoadFreshHalfIf(const B& on, const void* base, const L& at);
+  static F Widened(const U& bits, bool is_bfloat);
+  void StoreHalfIf(const B& on, void* base, const L& at, const F& value, bool is_bfloat);
   static F UniformBits(const uint32_t* base, int64_t at) { return AsFloat(U(base[at])); }
   void LoadGlobalFloats(const float* base, const L& at, F r[4]);
   void LoadGlobalPair(const float* base, const L& at, F* x, F* y);
@@ -182,6 +192,7 @@ class Machine {
   }
 
   // Shared memory of the CTA.
+  static U Address(const U& at) { return at; }
   F LoadSharedFloat(const U& at) {
     U words[1];
     ReadWords(at, 1, words);
@@ -201,6 +212,10 @@ class Machine {
   void LoadSharedQuad(const U& at, U r[4]) { ReadWords(at, 4, r); }
   void StoreSharedQuadIf(const B& on, const U& at, const U word[4]) { WriteWords(on, at, word, 4); }
   void StoreSharedQuad(const U& at, const U word[4]) { WriteWords(True(), at, word, 4); }
+  void StoreSharedFloatIf(const B& on, const U& at, const F& x) {
+    const U word[1] = {AsUnsigned(x)};
+    WriteWords(on, at, word, 1);
+  }
   void StoreSharedPairIf(const B& on, const U& at, const F& x, const F& y) {
     const U word[2] = {AsUnsigned(x), AsUnsigned(y)};
     WriteWords(on, at, word, 2);
@@ -279,8 +294,10 @@ class Machine {
   void SendWords(const U& at, const U values[2], int n_words, int to, uint32_t barrier);
   void Land(const std::vector<Copy>& copies);
 
-  float ReadGlobal(const float* from, int lane, bool is_fresh);
-  void WriteGlobal(float* to, float value, int lane);
+  template <typename T>
+  T ReadGlobal(const T* from, int lane, bool is_fresh);
+  template <typename T>
+  void WriteGlobal(T* to, T value, int lane);
 
   void ReadWords(const U& at, int n, U* r);
   void WriteWords(const B& on, const U& at, const U* words, int n);

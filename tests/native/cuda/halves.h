@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace emulator {
@@ -34,6 +35,21 @@ inline const std::vector<float> kValueOfHalf = [] {
   return values;
 }();
 inline float HalfValue(uint16_t half) { return kValueOfHalf.data()[half]; }
+// Rounds like HalfOfFloat, to the upper 16 bits of a float.
+inline uint16_t BfloatOfFloat(float value) {
+  if (std::isnan(value)) return 0x7fff;
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  const uint32_t below = bits & 0xffff, kept = bits >> 16;
+  return static_cast<uint16_t>(kept + (below > 0x8000 || (below == 0x8000 && kept % 2 == 1)));
+}
+inline float Widened(uint16_t half, bool is_bfloat) {
+  if (!is_bfloat) return HalfValue(half);
+  const uint32_t bits = uint32_t{half} << 16;
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
 // Rounds toward zero.
 inline float Truncated(double value) {
   const float rounded = static_cast<float>(value);

@@ -1,5 +1,6 @@
 // Checks invalid values that only the device sees. The affected row or model must become NaN,
 // everything else must keep its bits, and nothing may be accessed out of bounds.
+#include "cuda/layout.h"
 #include "emulated_problem.h"
 
 using namespace emulated;
@@ -15,8 +16,10 @@ struct Call {
 
   CallOutputs Run(const Problem& problem, bool is_good = false) {
     CallOutputs out(shape, false);
+    Asks asks;
+    asks.gradients = precision != cuda::Precision::kFp32;
     try {
-      Compute(problem, precision, {}, Schedule{1, Order::kRandom, -1, -1}, out);
+      Compute(problem, precision, asks, Schedule{1, Order::kRandom, -1, -1}, out);
     } catch (const Fault& fault) {
       Check(false, name + (is_good ? "" : " with a bad value") + ": " + fault.what());
     }
@@ -51,6 +54,7 @@ void CheckStates(const std::string& what, const Call& call, CallOutputs& out, Ca
   CheckRows(what + ": c_n", out.c_n, good.c_n, n, is_bad);
   CheckRows(what + ": pooled", out.pooled, good.pooled, n, is_bad);
   CheckRows(what + ": logits", out.logits, good.logits, n, is_bad);
+  if (call.precision == cuda::Precision::kFp32) return;
   CheckRows(what + ": grad_h_0", out.grad_h_0, good.grad_h_0, n, is_bad);
   CheckRows(what + ": grad_c_0", out.grad_c_0, good.grad_c_0, n, is_bad);
 }
@@ -60,6 +64,7 @@ void CheckStates(const std::string& what, const Call& call, CallOutputs& out, Ca
 template <typename Bad>
 void CheckGrads(const std::string& what, const Call& call, CallOutputs& out, CallOutputs& good,
                 Bad is_bad) {
+  if (call.precision == cuda::Precision::kFp32) return;
   const int64_t n = call.shape.n_models;
   CheckRows(what + ": grad_weight_hh", out.grad_weight_hh, good.grad_weight_hh, n, is_bad, false);
   CheckRows(what + ": grad_weight_ih", out.grad_weight_ih, good.grad_weight_ih, n, is_bad, false);
@@ -79,9 +84,12 @@ int main(int argc, char** argv) {
   };
   const Pooling poolings[] = {Pooling::kLast, Pooling::kMean, Pooling::kMax, Pooling::kMeanMax};
   int turn = 0, n_cases = 0;
-  for (auto precision : {cuda::Precision::kFp16x3, cuda::Precision::kFp16}) {
+  for (auto precision :
+       {cuda::Precision::kFp16x3, cuda::Precision::kFp16, cuda::Precision::kFp32}) {
     for (int hidden : {5, 128, 256}) {
+      const bool is_portable = precision == cuda::Precision::kFp32;
       if (hidden > 128 && precision == cuda::Precision::kFp16x3) continue;
+      if (is_portable && cuda::PortableHidden(hidden) == 0) continue;
       if (!IsWanted(hidden)) continue;
       ++n_cases;
       std::mt19937 random(1);
@@ -96,7 +104,9 @@ int main(int argc, char** argv) {
       s.n_classes = 2;
       s.pooling = poolings[turn++ % 4];
       const std::string name = "H " + std::to_string(hidden) +
-                               (precision == cuda::Precision::kFp16 ? " fp16" : " fp16x3") +
+                               (is_portable                           ? " fp32"
+                                : precision == cuda::Precision::kFp16 ? " fp16"
+                                                                      : " fp16x3") +
                                " pooling " + std::to_string(static_cast<int>(s.pooling));
       Call call{precision, s, MakeProblem(random, s, Lengths::kFull, true), CallOutputs(s, false),
                 name};
@@ -117,6 +127,7 @@ int main(int argc, char** argv) {
         CheckStates(name + " NaN in x", call, out, good, [&](int64_t row) { return row == N + 4; });
         CheckGrads(name + " NaN in x", call, out, good, [](int64_t model) { return model == 1; });
       }
+      if (is_portable) continue;  // no number is out of range
       for (double state : {256.0, -256.0, 1e30}) {
         Problem bad = p;
         bad.h_0[(5 * D + D - 1) * H + 1] = state;  // a value of model 0, window 5

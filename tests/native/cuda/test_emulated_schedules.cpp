@@ -13,8 +13,10 @@ bool g_failed;
 CallOutputs Run(const Problem& p, cuda::Precision precision, const Schedule& schedule,
                 const std::string& what) {
   CallOutputs out(p.shape, false);
+  Asks asks;
+  asks.gradients = precision != cuda::Precision::kFp32;
   try {
-    Compute(p, precision, {}, schedule, out);
+    Compute(p, precision, asks, schedule, out);
   } catch (const Fault& fault) {
     Check(false, what + " seed " + std::to_string(schedule.seed) + ": " + fault.what());
     g_failed = true;
@@ -43,9 +45,11 @@ int main(int argc, char** argv) {
     cuda::Precision precision;
     int hidden, n_ctas, n_warps, n_schedules;
   };
-  const auto x3 = cuda::Precision::kFp16x3, x1 = cuda::Precision::kFp16;
+  const auto x3 = cuda::Precision::kFp16x3, x1 = cuda::Precision::kFp16,
+             x0 = cuda::Precision::kFp32;
   const Variant variants[] = {{x3, 64, 1, 8, 300}, {x3, 128, 2, 8, 200},  {x3, 256, 8, 4, 60},
-                              {x1, 64, 1, 8, 300}, {x1, 128, 1, 16, 100}, {x1, 256, 4, 8, 60}};
+                              {x1, 64, 1, 8, 300}, {x1, 128, 1, 16, 100}, {x1, 256, 4, 8, 60},
+                              {x0, 32, 1, 4, 100}, {x0, 64, 1, 8, 300},   {x0, 96, 1, 12, 100}};
   int n_variants = 0;
   for (const Variant& v : variants) {
     bool is_wanted = argc <= 2;
@@ -64,8 +68,10 @@ int main(int argc, char** argv) {
       s.pooling = Pooling::kMean;
       const Problem p = MakeProblem(random, s, Lengths::kMixed, true);
       const std::string what = "H " + std::to_string(v.hidden) +
-                               (v.precision == x1 ? " fp16" : "") + " T " +
-                               std::to_string(n_timesteps);
+                               (v.precision == x1   ? " fp16"
+                                : v.precision == x0 ? " fp32"
+                                                    : "") +
+                               " T " + std::to_string(n_timesteps);
       CallOutputs first = Run(p, v.precision, Schedule{1, Order::kMessagesFirst, -1, -1}, what);
       const uint64_t expected = Digest(first);
       auto Try = [&](const Schedule& schedule, const std::string& which) {
@@ -86,7 +92,10 @@ int main(int argc, char** argv) {
         Try({seed, Order::kMessagesFirst, 0, i % v.n_warps}, " the first CTA starved");
       }
     }
-    std::printf("H %d %s, %d CTAs: %d schedules\n", v.hidden, v.precision == x1 ? "fp16" : "fp16x3",
+    std::printf("H %d %s, %d CTAs: %d schedules\n", v.hidden,
+                v.precision == x1   ? "fp16"
+                : v.precision == x0 ? "fp32"
+                                    : "fp16x3",
                 v.n_ctas, n_run);
   }
   Check(n_variants > 0, "no variant");

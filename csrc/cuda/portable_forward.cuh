@@ -1,0 +1,422 @@
+// The forward pass of one window in one direction by one CTA, in float32 multiply-adds. It needs no
+// tensor cores, no clusters and no asynchronous copies, so it runs on every GPU from compute
+// capability 7.5 on.
+//
+// Lane q of a unit's four lanes sums a quarter of h_{t-1}, k = 16 j + 4 q + (0..3), for all four
+// gates. Accumulator s of lane q is for gate s xor q, so three shuffles without selections leave
+// the complete sum of gate q in lane q, which applies one activation. Four more shuffles bring the
+// gates back together. All four lanes keep c and h. There is one barrier per step, because h has
+// two buffers.
+//
+// While a lane waits, it works off the critical path: it records the previous step while h is
+// loaded, and computes the next step's input while the activations are computed.
+#pragma once
+
+#include "math-inl.h"
+#include "params.h"
+
+namespace sensorseq::cuda {
+
+constexpr int kFetchedSteps = 8;  // steps of x that are fetched together
+
+// The layout of shared memory, in bytes from its start. kBlocks is as in PortableForward.
+template <typename V, int kBlocks>
+struct PortableShared {
+  static constexpr uint32_t kFlag = 0, kState = 128;
+  static constexpr uint32_t kStateBytes = V::kHidden * 4;                // of a buffer
+  static constexpr uint32_t kInputBytes = kFetchedSteps * kBlocks * 16;  // of a buffer
+  static constexpr uint32_t kInput = kState + 2 * kStateBytes;
+  static constexpr uint32_t kTotal = kInput + 2 * kInputBytes;
+};
+
+// kBlocks is the number of blocks of four channels with which the kernel has room for x; 0: x is
+// already multiplied by W_ih.
+template <typename M, typename V, int kBlocks>
+class PortableForward {
+  using F = typename M::F;
+  using U = typename M::U;
+  using L = typename M::L;
+  using B = typename M::B;
+  using Shared = PortableShared<V, kBlocks>;
+  static constexpr bool kIsProjected = kBlocks == 0;
+  static constexpr int kChannels = kIsProjected ? 1 : 4 * kBlocks;
+  // quads of h that are loaded before the record of the previous step
+  static constexpr int kEarly = V::kQuads < 6 ? V::kQuads : 2;
+
+ public:
+  SENSORSEQ_BODY PortableForward(M& machine, const PortableParams& params)
+      : m(machine), p(params), s(params.sizes) {}
+
+  SENSORSEQ_BODY void Run() {
+    PlaceLane();
+    LoadWeights();
+    PlaceWindow();
+    Start();
+    m.SyncCta();
+    // Values that the compiler does not see through stay in registers; otherwise it recomputes them
+    // in every step.
+    forth = Shared::kStateBytes;
+    load_at = m.Opaque(m.Address(q * 16u + Shared::kState));
+    store_at = m.Opaque(m.Address(unit * 4u + (Shared::kState + Shared::kStateBytes)));
+    input_at = m.Opaque(m.Address(thread * 0u + Shared::kInput));
+    const bool records = m.Opaque(HasMaximum() || p.hidden != nullptr);
+    int step = m.Opaque(0);
+    const int end = m.Opaque(n_steps);
+    if (kIsProjected) {
+      projected_at = (m.ToLong(unit) + hidden_at) * 4 + m.ToLong(q);
+      ahead[0] = Projected(0);
+      ahead[1] = Projected(1);
+    }
+    Input(0);
+    SENSORSEQ_UNROLL_BY_1
+    for (; step < end; ++step) {
+      LoadState();
+      // One branch for everything that not every step or call does.
+      if (records || (step & (kFetchedSteps / 2 - 1)) == 0) {
+        if (step > 0) Record(step - 1);
+        if (!kIsProjected) FetchInput(step);
+      }
+      Product(step);
+      Cell(step);
+      m.SyncCta();
+    }
+    if (n_steps > 0) {
+      sum = sum + h;
+      Record(n_steps - 1);
+    }
+    Finish();
+  }
+
+ private:
+  SENSORSEQ_BODY void PlaceLane() {
+    thread = m.Lane() + static_cast<uint32_t>(m.Warp() * kLanes);
+    unit = thread >> 2;
+    q = thread & 3u;
+    has_unit = unit < U{} + static_cast<uint32_t>(s.hidden_size);
+  }
+  // Finds the window. The function is called again where its results are needed again, so that no
+  // registers hold them in between.
+  SENSORSEQ_BODY void Locate() {
+    row = m.Tile();
+    model = m.Model();
+    direction = m.Direction();
+    of_row = model * s.n_windows + row;
+    state_at = (of_row * s.n_directions + direction) * s.hidden_size;
+  }
+  SENSORSEQ_BODY void PlaceWindow() {
+    Locate();
+    const int64_t* lengths = LengthsOf(p.lengths, s, model);
+    int64_t length = s.n_timesteps;
+    poison = F{};
+    if (lengths != nullptr) {
+      length = m.UniformLong(lengths, row);
+      if (length < 0 || length > s.n_timesteps) poison = F{} + __builtin_nanf("");
+      length = length < 0 ? 0 : length > s.n_timesteps ? s.n_timesteps : length;
+    }
+    n_steps = static_cast<int>(length);
+    const int64_t first = direction == 0 ? 0 : length - 1;  // the timestep of the first step
+    stride = direction == 0 ? 1 : -1;
+    hidden_at = ((of_row * s.n_timesteps + first) * s.n_directions + direction) * s.hidden_size;
+    const int64_t x_row = s.n_x_models == 1 ? row : of_row;
+    x_at = (x_row * s.n_timesteps + first) * s.n_channels;
+    // exponent of the lane's activation, and the numbers that make a sigmoid or a tanh of it
+    const auto is_tanh = q == U{} + static_cast<uint32_t>(kCellGate);
+    factor = m.Select(is_tanh, F{} - 2 * kLog2E, F{} - kLog2E);
+    sign = m.Select(is_tanh, F{} - 1.0f, F{});
+    near_limit = m.Select(is_tanh, F{} + 0.25f, F{} - 1.0f);
+  }
+
+  SENSORSEQ_BODY void LoadWeights() {
+    const int64_t first = FirstRow() * s.hidden_size;
+    const bool is_aligned = reinterpret_cast<uintptr_t>(p.weight_hh) % 16 == 0;
+    if (p.element != Element::kFloat32) {
+      LoadRecurrent<false, false>(first);
+    } else if (s.hidden_size % 4 == 0 && is_aligned) {
+      LoadRecurrent<true, true>(first);
+    } else {
+      LoadRecurrent<true, false>(first);
+    }
+    if (kIsProjected) return;
+    if (p.element == Element::kFloat32) {
+      LoadInputWeights<true>();
+    } else {
+      LoadInputWeights<false>();
+    }
+  }
+  // The first row of the model's and direction's weights.
+  SENSORSEQ_BODY int64_t FirstRow() {
+    Locate();
+    return (model * s.n_directions + direction) * kGates * s.hidden_size;
+  }
+  template <bool kIsFloat, bool kIsQuad>
+  SENSORSEQ_BODY void LoadRecurrent(int64_t first) {
+    const U H = U{} + static_cast<uint32_t>(s.hidden_size);
+    L from[kGates];  // the lane's first weights of gates q xor 0..3
+    SENSORSEQ_UNROLL
+    for (int slot = 0; slot < kGates; ++slot) {
+      from[slot] = m.ToLong((Xor(q, slot) * H + unit) * H + q * 4u) + first;
+    }
+    SENSORSEQ_UNROLL
+    for (int i = 0; i < V::kQuads * (kIsQuad ? 1 : 4); ++i) {
+      const int j = kIsQuad ? i : i / 4, e = kIsQuad ? 0 : i % 4, k = 16 * j + e;
+      const auto on = m.And(has_unit, q * 4u + static_cast<uint32_t>(k) < H);
+      SENSORSEQ_UNROLL
+      for (int slot = 0; slot < kGates; ++slot) {
+        const L at = from[slot] + int64_t{k};
+        if (kIsQuad) {
+          m.LoadGlobalFloatsIf(on, static_cast<const float*>(p.weight_hh), at, weight[slot][j]);
+        } else {
+          weight[slot][j][e] = LoadAs<kIsFloat>(on, p.weight_hh, at);
+        }
+      }
+    }
+  }
+  template <bool kIsFloat>
+  SENSORSEQ_BODY void LoadInputWeights() {
+    const L row = m.ToLong(q) * int64_t{s.hidden_size} + m.ToLong(unit) + FirstRow();
+    SENSORSEQ_UNROLL
+    for (int c = 0; c < kChannels; ++c) {
+      const auto on = m.And(has_unit, B(c < s.n_channels));
+      w_in[c] = LoadAs<kIsFloat>(on, p.weight_ih, row * int64_t{s.n_channels} + c);
+    }
+    bias = LoadAs<kIsFloat>(has_unit, p.bias, row);
+  }
+  SENSORSEQ_BODY static U Xor(const U& x, int y) {
+    const U other = U{} + static_cast<uint32_t>(y);
+    return (x | other) - (x & other);
+  }
+
+  // Elements of the caller's arrays, 0 where not `on`.
+  template <bool kIsFloat>
+  SENSORSEQ_BODY F LoadAs(const B& on, const void* array, const L& at) {
+    if (kIsFloat) return m.LoadGlobalIf(on, static_cast<const float*>(array), at);
+    return m.Widened(m.LoadHalfIf(on, array, at), p.element == Element::kBfloat16);
+  }
+  SENSORSEQ_BODY F Load(const B& on, const void* array, const L& at) {
+    return Converted(LoadBits(on, array, at));
+  }
+  // Load in two parts: a conversion directly after the load would wait for memory.
+  SENSORSEQ_BODY U LoadBits(const B& on, const void* array, const L& at) {
+    if (p.element != Element::kFloat32) return m.LoadHalfIf(on, array, at);
+    return m.AsUnsigned(m.LoadGlobalIf(on, static_cast<const float*>(array), at));
+  }
+  SENSORSEQ_BODY F Converted(const U& bits) {
+    return p.element == Element::kFloat32 ? m.AsFloat(bits)
+                                          : m.Widened(bits, p.element == Element::kBfloat16);
+  }
+  SENSORSEQ_BODY void Store(const B& on, void* array, const L& at, const F& value) {
+    if (p.element == Element::kFloat32) {
+      m.StoreGlobalIf(on, static_cast<float*>(array), at, value);
+    } else {
+      m.StoreHalfIf(on, array, at, value, p.element == Element::kBfloat16);
+    }
+  }
+  SENSORSEQ_BODY F LoadOr(const void* array, float otherwise) {
+    if (array == nullptr) return F{} + otherwise;
+    const F value = Load(has_unit, array, m.ToLong(unit) + state_at);
+    return m.Select(has_unit, value, F{} + otherwise);
+  }
+
+  SENSORSEQ_BODY void Start() {
+    h = LoadOr(p.h_0, 0.0f) + poison;
+    c = LoadOr(p.c_0, 0.0f) + poison;
+    mask = LoadOr(p.recurrent_mask, 1.0f);
+    sum = poison;
+    largest = F{} - 2.0f;  // |h| <= 1
+    m.StoreSharedFloatIf(q == U{}, m.Address(unit * 4u + Shared::kState), h * mask);
+    if (kIsProjected) return;
+    fetched = FetchedAt(0);
+    StoreFetched(0);
+  }
+
+  // Thread i fetches channel i % kChannels of step `step` + i / kChannels.
+  SENSORSEQ_BODY U FetchedAt(int step) {
+    const U of = thread / static_cast<uint32_t>(kChannels);
+    const U channel = thread - of * static_cast<uint32_t>(kChannels);
+    const L time = m.ToLong(of) + int64_t{step};
+    const auto on = m.And(m.And(of < U{} + static_cast<uint32_t>(kFetchedSteps),
+                                m.ToLong(channel) < L{} + int64_t{s.n_channels}),
+                          time < L{} + int64_t{n_steps});
+    return LoadBits(on, p.x, time * (int64_t{stride} * s.n_channels) + m.ToLong(channel) + x_at);
+  }
+  SENSORSEQ_BODY void StoreFetched(int buffer) {
+    const auto on = thread < U{} + static_cast<uint32_t>(kChannels * kFetchedSteps);
+    const uint32_t to = Shared::kInput + static_cast<uint32_t>(buffer) * Shared::kInputBytes;
+    m.StoreSharedFloatIf(on, m.Address(thread * 4u + to), Converted(fetched));
+  }
+  // Fetches x of the next steps. The values stay in a register for half of the steps of a buffer,
+  // so that nothing waits for them.
+  SENSORSEQ_BODY void FetchInput(int step) {
+    const int phase = step % kFetchedSteps;
+    if (phase == 0) fetched = FetchedAt(step + kFetchedSteps);
+    if (phase == kFetchedSteps / 2) StoreFetched((step / kFetchedSteps + 1) & 1);
+  }
+
+  // Called for each step in turn.
+  SENSORSEQ_BODY U Projected(int step) {
+    const L at = projected_at;
+    projected_at = at + int64_t{4} * stride * s.n_directions * s.hidden_size;
+    return LoadBits(m.And(has_unit, B(step < n_steps)), p.x, at);
+  }
+  SENSORSEQ_BODY int64_t HiddenAt(int step) const {
+    return hidden_at + int64_t{step} * stride * s.n_directions * s.hidden_size;
+  }
+
+  // Computes the input's contribution to the lane's gate.
+  SENSORSEQ_BODY void Input(int step) {
+    if (kIsProjected) {
+      z_in = Converted(ahead[0]);
+      ahead[0] = ahead[1];
+      ahead[1] = Projected(step + 2);
+      return;
+    }
+    z_in = bias;
+    SENSORSEQ_UNROLL
+    for (int b = 0; b < kBlocks; ++b) {
+      F x[4];
+      m.LoadSharedFloats(input_at + static_cast<uint32_t>(b * 16), x);
+      SENSORSEQ_UNROLL
+      for (int e = 0; e < 4; ++e) z_in = m.Fma(x[e], w_in[(4 * b + e) % kChannels], z_in);
+    }
+    // the two buffers are adjacent
+    const bool wraps = (step & (2 * kFetchedSteps - 1)) == 2 * kFetchedSteps - 1;
+    input_at = input_at + (kBlocks * 16u - (wraps ? 2 * Shared::kInputBytes : 0u));
+  }
+
+  SENSORSEQ_BODY void LoadState() {
+    SENSORSEQ_UNROLL
+    for (int j = 0; j < kEarly; ++j) m.LoadSharedFloats(load_at + 64u * j, state[j]);
+  }
+  SENSORSEQ_BODY void Product(int step) {
+    sum = m.Select(B(step > 0), sum + h, sum);  // of the previous step
+    F sums[kGates] = {z_in, F{}, F{}, F{}};
+    SENSORSEQ_UNROLL
+    for (int j = 0; j < V::kQuads; ++j) {
+      F now[4];
+      SENSORSEQ_UNROLL
+      for (int e = 0; e < 4; ++e) now[e] = state[j % kEarly][e];
+      if (j + kEarly < V::kQuads) {
+        m.LoadSharedFloats(load_at + static_cast<uint32_t>(64 * (j + kEarly)), state[j % kEarly]);
+      }
+      SENSORSEQ_UNROLL
+      for (int e = 0; e < 4; ++e) {
+        SENSORSEQ_UNROLL
+        for (int slot = 0; slot < kGates; ++slot) {
+          sums[slot] = m.Fma(now[e], weight[slot][j][e], sums[slot]);
+        }
+      }
+    }
+    const F kept = sums[0] + m.ShuffleXor(sums[2], 2);
+    const F sent = sums[1] + m.ShuffleXor(sums[3], 2);
+    z = kept + m.ShuffleXor(sent, 1);
+  }
+
+  SENSORSEQ_BODY void Cell(int step) {
+    Input(step + 1);
+    const F e = m.Exp2(m.MinOrNan(z * factor, F{} + kInverseLimit));
+    const F elsewhere = m.Fma(e, sign, F{} + 1.0f) * Inverse(m, e + 1.0f);
+    const F gate = TanhNearZero(m, z, elsewhere, near_limit);
+    const F i = m.ShuffleInFour(gate, kInputGate), f = m.ShuffleInFour(gate, kForgetGate);
+    const F g = m.ShuffleInFour(gate, kCellGate), o = m.ShuffleInFour(gate, kOutputGate);
+    c = m.Fma(f, c, i * g);
+    h = o * TanhOf(c);
+    m.StoreSharedFloatIf(q == U{}, store_at, h * mask);
+    // the other buffer
+    load_at = load_at + forth;
+    store_at = store_at - forth;
+    forth = 0u - forth;
+  }
+  SENSORSEQ_BODY F TanhOf(const F& x) {
+    const F e = m.Exp2(m.MinOrNan(x * (-2 * kLog2E), F{} + kInverseLimit));
+    return TanhNearZero(m, x, (1.0f - e) * Inverse(m, e + 1.0f), F{} + 0.25f);
+  }
+
+  SENSORSEQ_BODY void Record(int step) {
+    if (HasMaximum()) {
+      largest = m.Select(m.Or(h > largest, h != h), h, largest);  // NaN is kept
+    }
+    if (p.hidden != nullptr) {
+      Store(m.And(has_unit, q == U{} + 2u), p.hidden, m.ToLong(unit) + HiddenAt(step), h);
+    }
+  }
+  SENSORSEQ_BODY bool HasMaximum() const {
+    return s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
+  }
+
+  SENSORSEQ_BODY void Finish() {
+    Locate();
+    const auto owns = m.And(has_unit, q == U{});
+    Store(owns, p.h_n, m.ToLong(unit) + state_at, h);
+    Store(owns, p.c_n, m.ToLong(unit) + state_at, c);
+    if (s.pooling != Pooling::kNone) Pool(owns);
+    if (s.n_classes > 0) Head();
+  }
+  SENSORSEQ_BODY void Pool(const B& owns) {
+    const int64_t width = int64_t{s.n_directions} * s.hidden_size;
+    const bool is_both = s.pooling == Pooling::kMeanMax;
+    const L at = m.ToLong(unit) + of_row * (is_both ? 2 * width : width) +
+                 int64_t{direction} * s.hidden_size;
+    // If there are no steps, the sum is still 0, or NaN if the length is out of range.
+    F mean = sum, last = sum, most = sum;
+    if (n_steps > 0) {
+      mean = m.Divide(sum, F{} + static_cast<float>(n_steps));
+      last = h;
+      most = largest;
+    }
+    if (s.pooling == Pooling::kLast) Store(owns, p.pooled, at, last);
+    if (s.pooling == Pooling::kMean || is_both) Store(owns, p.pooled, at, mean);
+    if (s.pooling == Pooling::kMax) Store(owns, p.pooled, at, most);
+    if (is_both) Store(owns, p.pooled, at + width, most);
+  }
+
+  // The last direction to arrive computes the logits. Each logit is summed in a fixed order.
+  SENSORSEQ_BODY void Head() {
+    m.SyncCta();
+    if (s.n_directions > 1 && !m.IsLastOfCtas(p.arrived, of_row, s.n_directions, Shared::kFlag)) {
+      return;
+    }
+    const int64_t width =
+        int64_t{s.n_directions} * s.hidden_size * (s.pooling == Pooling::kMeanMax ? 2 : 1);
+    const U lane = m.Lane();
+    for (int64_t k = m.Warp(); k < s.n_classes; k += V::kWarps) {
+      const int64_t of_class = model * s.n_classes + k;
+      F total = F{};
+      for (int64_t first = 0; first < width; first += kLanes) {
+        const L at = m.ToLong(lane) + first;
+        const auto inside = at < L{} + width;
+        total = m.Fma(LoadPooled(inside, at + of_row * width),
+                      Load(inside, p.weight_out, at + of_class * width), total);
+      }
+      for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+        total = total + m.ShuffleXor(total, distance);
+      }
+      const auto first_lane = lane == U{};
+      Store(first_lane, p.logits, L{} + (of_row * s.n_classes + k),
+            total + Load(first_lane, p.bias_out, L{} + of_class));
+    }
+  }
+  SENSORSEQ_BODY F LoadPooled(const B& on, const L& at) {
+    if (p.element == Element::kFloat32) {
+      return m.LoadFreshIf(on, static_cast<const float*>(p.pooled), at);
+    }
+    return m.Widened(m.LoadFreshHalfIf(on, p.pooled, at), p.element == Element::kBfloat16);
+  }
+
+  M& m;
+  const PortableParams& p;
+  const Sizes& s;
+  U thread, unit, q;
+  B has_unit;
+  int64_t row, model, of_row, state_at, hidden_at, x_at;
+  int direction, n_steps, stride;
+  F poison, factor, sign, near_limit;
+  F weight[kGates][V::kQuads][4], w_in[kChannels], bias;
+  U ahead[2], fetched;
+  F z_in, z, state[kEarly][4];
+  U load_at, store_at, input_at;
+  uint32_t forth;
+  L projected_at;
+  F h, c, mask, sum, largest;
+};
+
+}  // namespace sensorseq::cuda
