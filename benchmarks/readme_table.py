@@ -17,6 +17,7 @@ PAGES = {  # the markers that each page must contain
         *("cpu", "fit", "preprocessing", "estimator", "verdict", "level"),
         *("diagnosis", "accuracy"),
     ),
+    "docs/features.md": ("members",),
     "docs/gpu.md": ("gpu",),
     "docs/remedies/README.md": ("remedies",),
     "docs/preprocessing/several_sensors.md": ("sensors", "failures"),
@@ -191,6 +192,31 @@ def accuracy_table(results: dict) -> str:
         f" magnitude. {_environment(results)}"
     )
     return "\n".join((*lines, "", note))
+
+
+MEMBERS = {
+    "lstm": "LSTM",
+    "rocket": "convolutions",
+    "hydra": "competing kernels",
+    "summary": "steps of statistics",
+    "boosting": "boosting",
+    "motors": "motors",
+}
+
+
+def members_table(results: dict) -> str:
+    """Return the accuracy of the sum and of each of its members alone."""
+    lines = [f"| set | the sum | {' | '.join(MEMBERS.values())} |"]
+    lines.append("|---" * (2 + len(MEMBERS)) + "|")
+    for row in results["rows"]:
+        if "members" in row:
+            cells = [
+                f"{100 * row['members'][name]:.1f}" if name in row["members"] else ""
+                for name in MEMBERS
+            ]
+            name = f"{row['task']}, `motors=`" if row["method"] == "motors" else row["task"]
+            lines.append(f"| {name} | **{100 * row['accuracy']:.1f}** | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _against_best(pairs: list[dict]) -> str:
@@ -478,6 +504,7 @@ def gpu_table(quick: dict, models: dict) -> str:
 
 TABLES = {
     "accuracy": accuracy_table,
+    "members": members_table,
     "cpu": cpu_table,
     "fit": fit_table,
     "preprocessing": preprocessing_table,
@@ -493,6 +520,7 @@ TABLES = {
 }
 FILES = {  # for markers without a results file of the same name
     "headlines": ("cpu", "fit", "verdict"),
+    "members": ("accuracy",),
     "failures": ("sensors",),
     "gpu": ("cuda_quick", "cuda_models"),
 }

@@ -73,6 +73,12 @@ def _cell(name: str, method: str, fits: Rows) -> dict[str, Any]:
             folds.setdefault((key.split, key.fold), []).append(row[score])
         spread = [float(np.mean(values)) for values in folds.values()]
         cell[f"{score}_sd_folds"] = float(np.std(spread, ddof=1)) if len(spread) > 1 else None
+    if all("members" in row for row in fits.values()):
+        names = dict.fromkeys(name for row in fits.values() for name in row["members"])
+        cell["members"] = {
+            name: float(np.mean([row["members"].get(name, np.nan) for row in fits.values()]))
+            for name in names
+        }
     for cost in ("fit_s", "predict_s"):
         cell[cost] = float(np.mean([row[cost] for row in fits.values()]))
     return cell
