@@ -245,6 +245,8 @@ def test_the_plan_repeats_only_our_methods():
         (1, 3, "defaults"),
         (1, 4, "defaults"),
     ]
+    assert bench_accuracy.plan("A", folds, ["motors"], [3], "test")
+    assert not bench_accuracy.plan("B", folds, ["motors"], [3], "test")
 
 
 # The table.
@@ -388,7 +390,7 @@ def test_every_method_of_this_interpreter_learns_an_easy_task(uneven):
     windows = small(lengths=uneven)
     with methods.Runner() as runner:
         for method in methods.METHODS:
-            if runner.uses_aeon(method) or runner.why_absent(method):
+            if method == "motors" or runner.uses_aeon(method) or runner.why_absent(method):
                 continue
             outcome = runner.run(method, windows, windows, 0)
             assert np.mean(outcome.predicted == windows.y) > 0.9, method

@@ -106,7 +106,7 @@ def test_a_dry_run_on_a_bare_machine_continues_after_hanging_and_wrong_kernels(
         "fp16 H=125 T=2": "wrong",
         "fp16 H=125 T=3": "wrong",
     }
-    assert len(rows) == 12
+    assert len(rows) == 18
     assert all(re.search(f"{row['outcome']} +{row['case']} ", done.stdout) for row in rows)
     assert "gradient gates is off by 1e-01, allowed 1e-02" in done.stdout
 

@@ -24,7 +24,7 @@ DEFAULTS = {
     name: value
     for name, value in SensorLSTMClassifier().get_params(deep=False).items()
     if name not in ("random_state", "callbacks")
-}
+} | {"momentum": 0.9}  # of sgd; `as_arguments` moves it to optimizer_params
 # Arguments of every fit, unless a repair adds features or keeps the best epoch: one network that
 # reads every sample and keeps its last weights, on the CPU.
 FIXED = {

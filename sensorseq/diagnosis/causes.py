@@ -417,7 +417,7 @@ def find_causes(
     return with_unknown(merge_causes(data_facts))
 
 
-_OF_OPTIMIZER = ("optimizer", "learning_rate", "momentum", "optimizer_params")
+_OF_OPTIMIZER = ("optimizer", "learning_rate", "optimizer_params")
 
 
 def _cause_by_settings(

@@ -518,7 +518,7 @@ def format_file(described: dict[str, Any]) -> str:
     size, n_models = described["architecture"], described["n_models"]
     sensorseq, n_timesteps = described["versions"].get("sensorseq", "?"), described["n_timesteps"]
     weights = [f"{name} {weight:.3g}" for name, weight in described["weights"].items()]
-    notes = [f"members and their weights: {', '.join(weights)}"]
+    notes = [wrapped(f"members and their weights: {', '.join(weights)}")]
     if len(weights) == 1:
         notes = [f"the LSTM alone ({described['reason']})"]
     if made := described["adaptation"]:

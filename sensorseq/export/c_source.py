@@ -552,7 +552,7 @@ class _Source:
         read: list[SummaryFeatures] = [
             member.summary if name == "boosting" else member.describe.summary
             for name, member in self.described.items()
-            if name not in _CONVOLVED
+            if name in ("summary", "boosting")
         ]
         if read and read[0].state() != read[-1].state():
             raise InputError(

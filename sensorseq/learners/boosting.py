@@ -28,26 +28,28 @@ class BoostingLearner(Learner):
 
     def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> FittedMember:
         """Fit a member on the windows `folds.rows`, and once more for each fold."""
-        statistics, summary, tested = data.statistics, data.summary, folds.tested
+        statistics, summary = data.statistics, data.summary
 
         def grow(fit_rows: NDArray[np.int64], *, spectrum: bool) -> BoostedTrees:
             columns = data.important_statistics(fit_rows, BOOSTED_STATISTICS, spectrum=spectrum)
             class_index, weight = data.class_index[fit_rows], data.weight[fit_rows]
             return grow_trees(statistics[fit_rows], columns, class_index, weight)
 
-        def leave_out(*, spectrum: bool) -> tuple[float, NDArray[np.float64]]:
+        def leave_out(*, spectrum: bool) -> NDArray[np.float64]:
             logits = np.full((len(data.X), data.n_classes), np.nan)
             for fit_rows, test_rows in folds.pairs:
                 trees, of_test = grow(fit_rows, spectrum=spectrum), statistics[test_rows]
                 logits[test_rows] = log_probabilities(trees, of_test, data.n_classes)
-            truth = data.class_index[tested], data.weight[tested]
-            return fit_stack(logits[None, tested], *truth)[1], logits
+            return logits
 
-        log_loss, logits = leave_out(spectrum=False)
-        uses_spectrum = False
-        if summary.spectrum:
-            with_spectrum, others = leave_out(spectrum=True)
-            if uses_spectrum := with_spectrum < log_loss:
+        def log_loss(logits: NDArray[np.float64]) -> float:
+            rows = folds.tested
+            return fit_stack(logits[None, rows], data.class_index[rows], data.weight[rows])[1]
+
+        uses_spectrum, logits = False, leave_out(spectrum=False)
+        if summary.spectrum and folds.pairs:
+            others = leave_out(spectrum=True)
+            if uses_spectrum := log_loss(others) < log_loss(logits):
                 logits = others
         trees = grow(folds.rows, spectrum=uses_spectrum)
         return FittedMember(BoostingMember(summary, trees, data.n_classes), logits)

@@ -121,7 +121,8 @@ def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_pa
     answer(*asked, "--label-column", "ground", "--hop-s", 0.5)
     assert 'aria-label="true classes of drive"' in page.read_text("utf-8")
     halves = answer(*asked, "--hop-s", 0.5)["recordings"][0]
-    assert (halves["n_windows"], len(halves["spans"])) == (47, 2)
+    assert halves["n_windows"] == 47
+    assert halves["spans"][0]["start_s"] == 0
     assert "--hop-s" in refused(2, *asked[:3], "--hop-s", 0)
     summary = "calm 50.0 % of the time, rough 50.0 % of the time, in 2 segments"
     assert summary in succeed(*asked, "-q")
