@@ -1,6 +1,6 @@
 """BoostingLearner: gradient boosting on summary statistics of windows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,9 @@ class BoostingLearner(Learner):
             return grow_trees(statistics[fit_rows], columns, class_index, weight)
 
         def leave_out(*, spectrum: bool) -> NDArray[np.float64]:
-            logits = np.full((len(data.X), data.n_classes), np.nan)
-            for fit_rows, test_rows in folds.pairs:
-                trees, of_test = grow(fit_rows, spectrum=spectrum), statistics[test_rows]
-                logits[test_rows] = log_probabilities(trees, of_test, data.n_classes)
-            return logits
+            return leave_out_trees(
+                lambda rows: grow(rows, spectrum=spectrum), statistics, folds, data.n_classes
+            )
 
         def log_loss(logits: NDArray[np.float64]) -> float:
             rows = folds.tested
@@ -53,6 +51,19 @@ class BoostingLearner(Learner):
                 logits = others
         trees = grow(folds.rows, spectrum=uses_spectrum)
         return FittedMember(BoostingMember(summary, trees, data.n_classes), logits)
+
+
+def leave_out_trees(
+    grow: Callable[[NDArray[np.int64]], BoostedTrees],
+    values: NDArray[np.float64],
+    folds: Folds,
+    n_classes: int,
+) -> NDArray[np.float64]:
+    """Return the logits of trees that are grown for each fold; NaN for windows never left out."""
+    logits = np.full((len(values), n_classes), np.nan)
+    for fit_rows, test_rows in folds.pairs:
+        logits[test_rows] = log_probabilities(grow(fit_rows), values[test_rows], n_classes)
+    return logits
 
 
 LEARNERS: Mapping[str, Learner] = {"boosting": BoostingLearner()}

@@ -12,9 +12,9 @@ from sensorseq.errors import ArgumentError, did_you_mean, warn_caller
 from sensorseq.features.grow_trees import TreeSettings, grow_trees
 from sensorseq.features.motors import Motor
 from sensorseq.features.trees import BoostedTrees
+from sensorseq.learners.boosting import leave_out_trees
 from sensorseq.learners.learner import FittedMember, Folds, Learner, LearnerData
 from sensorseq.prediction.inputs import Input
-from sensorseq.prediction.members.boosting import log_probabilities
 from sensorseq.prediction.members.motors import MotorsMember, MotorWindows
 from sensorseq.prediction.preparation import is_normalized
 from sensorseq.preprocessing.options import PreparationOptions
@@ -47,10 +47,7 @@ class MotorsLearner(Learner):
             of_rows = data.class_index[rows], data.weight[rows]
             return grow_trees(features[rows], every, *of_rows, MOTOR_TREES)
 
-        logits = np.full((len(data.X), data.n_classes), np.nan)
-        for fit_rows, test_rows in folds.pairs:
-            tested = features[test_rows]
-            logits[test_rows] = log_probabilities(grow(fit_rows), tested, data.n_classes)
+        logits = leave_out_trees(grow, features, folds, data.n_classes)
         is_class = data.class_index[folds.rows] == np.arange(data.n_classes)[:, None]
         share = is_class / np.maximum(is_class.sum(axis=1, keepdims=True), 1)
         member = MotorsMember(self.windows, grow(folds.rows), share @ features[folds.rows])
