@@ -88,7 +88,12 @@ class SummarySteps:
             If there are no windows, the shapes disagree, or a valid step is NaN or infinite.
         """
         summary = SummaryFeatures(self._summary.spectrum).fit(X, lengths)
-        statistics = summary.transform(X, lengths)
+        return self.fit_statistics(summary, summary.transform(X, lengths))
+
+    def fit_statistics(
+        self, summary: SummaryFeatures, statistics: NDArray[np.float64]
+    ) -> "SummarySteps":
+        """Learn the quantiles of `statistics` (n, f), which `summary` computed, as `fit` does."""
         if not len(statistics):
             raise SignalError("X has no windows to learn quantiles from.")
         self._summary = summary
@@ -127,8 +132,11 @@ class SummarySteps:
             If `fit` was not called, `X` has a different number of channels, or a valid step is NaN
             or infinite.
         """
-        statistics = self.summary.transform(X, lengths)[:, self._columns]
-        exceeds = statistics[:, :, None] > self.edges()
+        return self.mark(self.summary.transform(X, lengths))
+
+    def mark(self, statistics: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the features of windows from all statistics (n, f) of `summary`."""
+        exceeds = statistics[:, self._columns, None] > self.edges()
         return exceeds.reshape(len(statistics), self.n_features_).astype(np.float32)
 
     def edges(self) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sensorseq.features import SummaryFeatures
 from sensorseq.features.grow_trees import rank_statistics
 from sensorseq.features.ridge import Fold
+from sensorseq.features.stack import fit_stack
 from sensorseq.features.summary import FEATURES
 from sensorseq.prediction.members.member import Member
 
@@ -76,6 +77,10 @@ class LearnerData:
             self._ranked[key] = rank_statistics(*given)
         ranked = self._ranked[key]
         return np.sort(ranked[is_used[ranked]][:most])
+
+    def log_loss(self, scores: NDArray[np.float64], rows: NDArray[np.int64]) -> float:
+        """Return the log-loss of scores (n, K) in some of the windows, with their best factor."""
+        return fit_stack(scores[None, rows], self.class_index[rows], self.weight[rows])[1]
 
     def take(self, rows: NDArray[np.int64]) -> "LearnerData":
         """Return the windows with the indices `rows`, and adjust `learn_rows`."""

@@ -1,6 +1,6 @@
 """LinearLearner: ridge regression on features of windows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.features import CompetingKernels, RandomConvolutions, SummarySteps
-from sensorseq.features.ridge import STRENGTHS, fit_ridge
-from sensorseq.features.stack import fit_stack
+from sensorseq.features.ridge import STRENGTHS, RidgeFit, fit_ridge
 from sensorseq.learners.learner import FittedMember, Folds, Learner, LearnerData
 from sensorseq.prediction.members.linear import Described, LinearMember, describe
 
@@ -30,56 +29,77 @@ Learn = Callable[[LearnerData, np.random.SeedSequence], Described]
 
 @dataclass(eq=False)
 class LinearLearner(Learner):
-    """Fits ridge regression on features, which `learn` chooses from windows that are not held out.
-
-    If `has_steps` is true, the features are 0 or 1.
-    """
+    """Fits ridge regression on features, which `learn` chooses from windows not held out."""
 
     learn: Learn
     auto_place: int | None = None
-    has_steps: bool = False
 
     def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> FittedMember:
         """Fit a member on the windows `folds.rows`, and once more for each fold."""
         features = self.learn(data, seed)
-        columns = None
-        if isinstance(features, SummarySteps):
-            features, columns = _choose_steps(features, data, folds)
         values = describe(features, data.X, data.lengths)
-        center, scale = self._standard(values[folds.rows])
-        target = 2.0 * np.eye(data.n_classes)[data.class_index] - 1.0
+        center, scale = _standard(values[folds.rows])
         values -= center  # in place, because the array may take gigabytes
         values *= scale
-        tested = folds.tested
-        class_index, weight_of = data.class_index[tested], data.weight[tested]
-
-        def loss(scores: NDArray[np.float64]) -> float:
-            return fit_stack(scores[None, tested], class_index, weight_of)[1]
-
-        strengths = (_STRENGTH_IN_TIME,) if folds.in_time else STRENGTHS
-        given = values, target, data.weight, folds.pairs, folds.rows
-        fitted = fit_ridge(*given, loss, columns, strengths)
+        fitted = _fit(values, data, folds)
         weight = scale[:, None] * fitted.weight
-        bias = fitted.bias - center @ weight
-        if isinstance(features, SummarySteps) and columns is not None:
-            n_thresholds = features.n_steps - 1
-            features = features.take(columns[-1][::n_thresholds] // n_thresholds)
-            weight = weight[columns[-1]]
-        member = LinearMember(features, weight.astype(np.float32), bias)
+        member = LinearMember(features, weight.astype(np.float32), fitted.bias - center @ weight)
         return FittedMember(member, fitted.out_of_fold)
 
-    def _standard(
-        self, values: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return each feature's mean and the factor that standardizes it."""
-        if self.has_steps:  # a fixed scale keeps the effect of rare steps small
-            n_features = values.shape[1]
-            return np.full(n_features, 0.5, np.float32), np.full(n_features, 2.0, np.float32)
-        center = values.mean(axis=0, dtype=np.float64)
-        sd = values.std(axis=0, dtype=np.float64)
-        varies = sd > 1e-6 * np.maximum(np.abs(center), 1e-30)
-        scale = np.where(varies, 1.0 / np.where(varies, sd, 1.0), 0.0)
-        return center.astype(np.float32), scale.astype(np.float32)
+
+class StepsLearner(Learner):
+    """Fits ridge regression on steps of the most important summary statistics."""
+
+    auto_place = 2
+
+    def fit(self, data: LearnerData, folds: Folds, seed: np.random.SeedSequence) -> FittedMember:
+        """Fit a member on the windows `folds.rows`, and once more for each fold.
+
+        Each fit chooses statistics on its own windows.
+        """
+        every = SummarySteps().fit_statistics(data.summary, data.statistics[data.learn_rows])
+        thresholds = np.arange(every.n_steps - 1)
+        rows_of_fits = *(fit_rows for fit_rows, _ in folds.pairs), folds.rows
+        chosen = [data.important_statistics(rows, STEPPED_STATISTICS) for rows in rows_of_fits]
+        of_any = np.unique(np.concatenate(chosen))
+        places = [np.searchsorted(of_any, of_fit) for of_fit in chosen]
+        columns = [np.ravel(at[:, None] * len(thresholds) + thresholds) for at in places]
+        steps = every.take(of_any)
+        values = steps.mark(data.statistics)
+        values *= 2  # as -1 or 1: a fixed scale keeps the effect of rare steps small
+        values -= 1
+        has_all = len(places[-1]) == len(of_any)
+        fitted = _fit(values, data, folds, None if has_all else columns)
+        weight = 2 * fitted.weight[columns[-1]]
+        bias = fitted.bias - weight.sum(axis=0) / 2
+        member = LinearMember(steps.take(places[-1]), weight.astype(np.float32), bias)
+        return FittedMember(member, fitted.out_of_fold)
+
+
+def _fit(
+    values: NDArray[np.float32],
+    data: LearnerData,
+    folds: Folds,
+    columns: Sequence[NDArray[np.int64]] | None = None,
+) -> RidgeFit:
+    """Fit ridge regression on standardized features; see `fit_ridge` for `columns`."""
+    target = 2.0 * np.eye(data.n_classes)[data.class_index] - 1.0
+
+    def loss(scores: NDArray[np.float64]) -> float:
+        return data.log_loss(scores, folds.tested)
+
+    strengths = (_STRENGTH_IN_TIME,) if folds.in_time else STRENGTHS
+    given = values, target, data.weight, folds.pairs, folds.rows
+    return fit_ridge(*given, loss, columns, strengths)
+
+
+def _standard(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return each feature's mean and the factor that standardizes it."""
+    center = values.mean(axis=0, dtype=np.float64)
+    sd = values.std(axis=0, dtype=np.float64)
+    varies = sd > 1e-6 * np.maximum(np.abs(center), 1e-30)
+    scale = np.where(varies, 1.0 / np.where(varies, sd, 1.0), 0.0)
+    return center.astype(np.float32), scale.astype(np.float32)
 
 
 @dataclass(eq=False)
@@ -114,35 +134,8 @@ def learn_kernels(data: LearnerData, seed: np.random.SeedSequence) -> Described:
     return CompetingKernels(**_random(seed)).fit(*data.learn_windows)
 
 
-def learn_steps(data: LearnerData, seed: np.random.SeedSequence) -> Described:
-    """Return steps of summary statistics."""
-    return SummarySteps(spectrum=data.summary.spectrum).fit(*data.learn_windows)
-
-
-def _choose_steps(
-    steps: SummarySteps, data: LearnerData, folds: Folds
-) -> tuple[SummarySteps, list[NDArray[np.int64]] | None]:
-    """Select statistics for each fit; return all selected steps, and the columns of each fit.
-
-    There is one fit per fold, then one fit on `folds.rows`; each selects statistics on its own
-    windows. The columns are None if every fit uses all columns.
-    """
-    n_thresholds = steps.n_steps - 1
-    if steps.n_features_ <= STEPPED_STATISTICS * n_thresholds:
-        return steps, None
-    chosen = [
-        data.important_statistics(of_fit, STEPPED_STATISTICS)
-        for of_fit in (*(fit_rows for fit_rows, _ in folds.pairs), folds.rows)
-    ]
-    of_any = np.unique(np.concatenate(chosen))
-    places = [np.searchsorted(of_any, of_fit) for of_fit in chosen]
-    thresholds = np.arange(n_thresholds)
-    columns = [np.ravel(place[:, None] * n_thresholds + thresholds) for place in places]
-    return steps.take(of_any), columns
-
-
 LEARNERS: Mapping[str, Learner] = {
     "rocket": LinearLearner(learn_convolutions, 0),
     "hydra": LinearLearner(learn_kernels, 1),
-    "summary": LinearLearner(learn_steps, 2, has_steps=True),
+    "summary": StepsLearner(),
 }
