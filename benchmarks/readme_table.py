@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = {  # the markers that each page must contain
-    "README.md": ("headlines",),
+    "README.md": ("best", "headlines"),
     "docs/benchmarks.md": (
         *("cpu", "fit", "preprocessing", "estimator", "verdict", "level"),
         *("diagnosis", "accuracy"),
@@ -192,6 +192,39 @@ def accuracy_table(results: dict) -> str:
         f" magnitude. {_environment(results)}"
     )
     return "\n".join((*lines, "", note))
+
+
+PLAIN = {  # what the README calls the sets of recordings
+    ("A", "defaults"): "motors of a robot, five terrains",
+    ("A", "motors"): "the same, with `motors=`",
+    ("B", "defaults"): "its inertial unit",
+    ("C", "defaults"): "both",
+    ("watch", "defaults"): "a watch, seven exercises",
+}
+
+
+def best_table(results: dict) -> str:
+    """Return the README's table: the defaults beside the best other method."""
+    rows = results["rows"]
+    scores = {(row["task"], row["method"]): row for row in rows if row["what"] == "scores"}
+    lines = ["| | sensorseq | best other method | difference, 95 % interval |", "|---|---|---|---|"]
+    for row in rows:
+        key = row.get("task", ""), row.get("method", "")
+        if row["what"] == "difference" and key in PLAIN:
+            ours, peer = (scores[row["task"], who]["accuracy"] for who in (key[1], row["peer"]))
+            lines.append(
+                f"| {PLAIN[key]} | {100 * ours:.1f} % | {METHODS[row['peer']]} {100 * peer:.1f} %"
+                f" | {100 * row['difference']:+.1f} points ({100 * row['low']:+.1f} to"
+                f" {100 * row['high']:+.1f}) |"
+            )
+    ranks = [row for row in rows if row["what"] == "rank" and row["kind"] == "shapes"]
+    (own,) = (row for row in ranks if row["method"] == "defaults")
+    peer = min((row for row in ranks if row is not own), key=lambda row: row["mean_rank"])
+    lines.append(
+        f"| seven small sets of shapes and gestures: mean rank of eight methods |"
+        f" {own['mean_rank']:.1f} | {METHODS[peer['method']]} {peer['mean_rank']:.1f} | |"
+    )
+    return "\n".join(lines)
 
 
 MEMBERS = {
@@ -512,6 +545,7 @@ TABLES = {
     "verdict": verdict_table,
     "diagnosis": diagnosis_table,
     "level": level_table,
+    "best": best_table,
     "headlines": headlines,
     "remedies": remedies_table,
     "sensors": sensors_table,
@@ -521,6 +555,7 @@ TABLES = {
 FILES = {  # for markers without a results file of the same name
     "headlines": ("cpu", "fit", "verdict"),
     "members": ("accuracy",),
+    "best": ("accuracy",),
     "failures": ("sensors",),
     "gpu": ("cuda_quick", "cuda_models"),
 }

@@ -101,17 +101,34 @@ def test_without_all_results_there_are_no_lines(tables, tmp_path, missing):
     assert tables.with_tables(stale, tmp_path) == HEADLINES.format("")
 
 
-def test_its_accuracies_agree_with_the_page_on_real_recordings():
-    (line,) = re.findall(r"^- \*\*Accuracy:\*\*(.*?)^(?:- |<)", README, re.M | re.S)
-    assert "(docs/borealtc.md" in line
-    percentages = re.findall(r"([\d.]+) %", line)
-    assert percentages == [
-        re.search(rf"^    {name} +([\d.]+) %", WALK, re.M)[1]
-        for name in ("accuracy", "gradient boosting", "MiniRocket ridge")
+def test_its_table_shows_the_best_other_method_beside_the_model(tables, tmp_path):
+    scores = [
+        {"what": "scores", "task": task, "method": method, "accuracy": accuracy}
+        for task, method, accuracy in (
+            *(("A", "defaults", 0.8), ("A", "motors", 0.85), ("A", "boosting", 0.9)),
+            *(("OSULeaf", "defaults", 1.0), ("OSULeaf", "hydra", 0.5)),
+        )
     ]
-    # the second number of recordings is for both sensors
-    motors, _ = re.findall(r"of (\d+) recordings the model never saw", WALK)
-    assert f"{motors} recordings" in line
+    interval = {"what": "difference", "low": -0.2, "high": 0.01}
+    pairs = [
+        {**interval, "task": "A", "method": "defaults", "peer": "boosting", "difference": -0.1},
+        {**interval, "task": "A", "method": "motors", "peer": "boosting", "difference": -0.05},
+        {**interval, "task": "OSULeaf", "method": "defaults", "peer": "hydra", "difference": 0.5},
+    ]
+    ranks = [
+        {"what": "rank", "kind": kind, "method": method, "mean_rank": rank}
+        for kind, method, rank in (
+            *(("shapes", "defaults", 2.5), ("shapes", "hydra", 1.5), ("shapes", "quant", 3.0)),
+            ("robots", "quant", 1.0),
+        )
+    ]
+    (tmp_path / "accuracy.json").write_text(json.dumps({"rows": [*scores, *pairs, *ranks]}))
+    marked = "<!-- bench:best -->\n<!-- /bench -->"
+    _, _, *rows, last = tables.with_tables(marked, tmp_path).splitlines()[1:-1]
+    first, second = (row.split(" | ") for row in rows)
+    assert first[1:] == ["80.0 %", "boosting 90.0 %", "-10.0 points (-20.0 to +1.0) |"]
+    assert second[1:3] == ["85.0 %", "boosting 90.0 %"]
+    assert " 2.5 | Hydra 1.5 | " in last
 
 
 def arguments_in(text):
