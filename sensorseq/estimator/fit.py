@@ -208,7 +208,8 @@ def weigh_members(
     n = len(seen.X)
     members = {name: FittedMember(member, logits[:n]) for name, (member, logits) in fitted.items()}
     members = {LSTM: leave_out(lstm, networks, windows, device), **members}
-    weighted = weigh(members, seen.class_index, seen.weight, len(folds), in_time=in_time)
+    truth = seen.class_index, seen.weight, windows.group_numbers
+    weighted = weigh(members, *truth, len(folds), in_time=in_time)
     return weighted._replace(choice=with_interval(weighted, windows))
 
 

@@ -69,6 +69,16 @@ class AllWindows:
             np.intersect1d(groups[fit], groups[test]).size for fit, test in self.folds
         )
 
+    @property
+    def group_numbers(self) -> NDArray[np.int64]:
+        """The number of the group of each window; windows without a group have their own."""
+        n, first = len(self.seen.X), 0 if self.part is not None else self.n_train
+        groups = self.given_groups if self.part is None else self.part.groups
+        numbers = np.arange(n)
+        if groups is not None:
+            numbers[first:] = first + np.unique(groups, return_inverse=True)[1]
+        return numbers
+
     def truth_of(
         self, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[Any] | None, NDArray[np.int64] | None]:

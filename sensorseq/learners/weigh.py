@@ -100,14 +100,16 @@ def weigh(
     fitted: Mapping[str, FittedMember],
     class_index: NDArray[np.int64],
     weight: NDArray[np.float64],
+    groups: NDArray[np.int64],
     n_folds: int,
     *,
     in_time: bool = False,
 ) -> Weighted:
     """Fit the weights of the members on windows for which each has logits; the first is the LSTM.
 
-    Logits for folds that are cut `in_time` are not suitable for fitting weights. In this case, if
-    there are linear layers, only these are used, and all of them get the same weight.
+    `groups` is the number of the group of each window. Logits for folds that are cut `in_time` are
+    not suitable for fitting weights. In this case, if there are linear layers, only these are used,
+    and all of them get the same weight.
     """
     of_all = np.stack([logits for _, logits in fitted.values()])
     rows = np.flatnonzero(np.isfinite(of_all).all(axis=(0, 2)))
@@ -117,7 +119,7 @@ def weigh(
     if in_time and any(are_linear):
         weights, bias = fit_equal_weights(stacked, *truth, np.array(are_linear))
     else:
-        weights, bias = fit_weights(stacked, *truth)
+        weights, bias = fit_weights(stacked, truth[0], _weight_of_groups(*truth, groups[rows]))
     if not weights.any():
         weights[0] = _SMALLEST_WEIGHT
     together = np.tensordot(weights, stacked, 1) + bias
@@ -178,6 +180,24 @@ def fit_equal_weights(
     """Return the same weight for all `used` members, and 0 as the bias of each class."""
     factor, _ = fit_stack(logits[used].sum(0)[None], class_index, weight)
     return factor * used, np.zeros(logits.shape[2])
+
+
+def _weight_of_groups(
+    class_index: NDArray[np.int64], weight: NDArray[np.float64], groups: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Divide the weight of a window by the root of the number of its class's windows in its group.
+
+    Windows of a long recording repeat each other, but more windows are still more evidence. The
+    total weight of each class stays the same.
+    """
+    _, part, n_windows = np.unique(
+        np.stack([class_index, groups]), axis=1, return_inverse=True, return_counts=True
+    )
+    lowered = weight / np.sqrt(n_windows[np.ravel(part)])
+    before, after = (np.bincount(class_index, each)[class_index] for each in (weight, lowered))
+    return np.asarray(
+        np.where(before > 0, lowered * before / np.where(before > 0, after, 1.0), 0.0)
+    )
 
 
 def _accuracy(

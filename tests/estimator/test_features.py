@@ -848,7 +848,7 @@ def test_the_lstm_takes_part_if_it_lowers_the_log_loss(knows_more):
     outputs = truth + 3 * rng.normal(size=(300, 3)) if knows_more else -scores
     member = BoostingMember(None, None, 3)
     fitted = {"lstm": FittedMember(LstmMember(), outputs), "boosting": FittedMember(member, scores)}
-    weighted = weigh.weigh(fitted, target, np.ones(300), 3)
+    weighted = weigh.weigh(fitted, target, np.ones(300), rows, 3)
     assert weighted.sum.uses_lstm is knows_more
     assert weighted.choice.names == ("boosting",)
     _, boosting, whole = weighted.choice.candidates

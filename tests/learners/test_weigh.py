@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from sensorseq.features.stack import fit_bias, smoothed_log_loss
-from sensorseq.learners.weigh import fit_weights
+from sensorseq.learners.weigh import _weight_of_groups, fit_weights
 
 
 def drawn(n=240, k=3, noises=(0.8, 1.2), seed=0):
@@ -88,3 +88,18 @@ def test_a_factor_on_a_members_logits_divides_its_weight():
     scaled, same = fit_weights(logits * factor[:, None, None], class_index, np.ones(240))
     np.testing.assert_allclose(scaled * factor, weights, rtol=1e-3)
     np.testing.assert_allclose(same, bias, atol=1e-3)
+
+
+def test_a_long_recording_counts_more_than_a_short_one_but_less_than_its_length():
+    class_index = np.repeat([0, 1], [20, 10])
+    groups = np.repeat([0, 1, 2], [16, 4, 10])
+    weight = _weight_of_groups(class_index, np.ones(30), groups)
+    assert weight[:16].sum() / weight[16:20].sum() == pytest.approx(2)  # the root of 16 / 4
+    assert weight[:20].sum() == pytest.approx(20)  # a class keeps its weight
+    np.testing.assert_allclose(weight[20:], 1)
+    np.testing.assert_allclose(_weight_of_groups(class_index, np.ones(30), np.arange(30)), 1)
+
+
+def test_a_class_without_weight_stays_without_weight():
+    weight = _weight_of_groups(np.array([0, 0, 1]), np.array([0.0, 0.0, 2.0]), np.zeros(3, int))
+    np.testing.assert_array_equal(weight, [0, 0, 2])
