@@ -12,7 +12,7 @@ ORDER = """_lazy errors options _signal numeric < core text windows optimizers <
            sensor_windows messages < io < stamps < recording history html ops
            < preprocessing nn gpu_check readers < features sequence datasets
            < prediction < training < learners < inspection < diagnosis export < estimator
-           < model_selection evaluation prepare adapters bench < cli < __main__"""
+           < model_selection evaluation prepare adapters self_check < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
          csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq
@@ -45,7 +45,7 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "export/",
         "model_selection.py",
         "adapters/",
-        "bench/",
+        "self_check.py",
     ),
     "typer": ("cli/",),
     "rich": ("cli/output.py", "training/progress.py"),
