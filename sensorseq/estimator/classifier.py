@@ -5,8 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -91,9 +90,6 @@ from sensorseq.training.evaluation import modules_of
 from sensorseq.training.inputs import open_windows
 from sensorseq.training.parameters import check_parameters, refuses_moved
 from sensorseq.windows import WindowSet
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _SMALLER = (
     "use a smaller hidden_size, batch_size or n_models, fewer or shorter windows, or the path of a"
@@ -1166,25 +1162,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         adapted._set_model(model)
         adapted._held_out = adapted._out_of_fold = None
         return adapted
-
-    def plot_history(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Plot the curves of the last fit, the kept epoch and the sampling error, with matplotlib.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            File to write the figure to.
-        """
-        from sensorseq.diagnosis.page import draw_history  # matplotlib is optional
-
-        check_is_fitted(self)
-        return draw_history(
-            self.history_,
-            n_val=self._judged.facts["n_val"],
-            best_epoch=self.best_epoch_,
-            path=None if path is None else Path(path),
-            loss_unit="nats" if self.loss == "cross_entropy" else "",
-        )
 
     # Files and exports
 

@@ -517,13 +517,6 @@ def test_verbose_shows_progress_on_stderr(capsys):
     assert "epoch 6/6  loss" in shown.err
 
 
-def test_history_can_be_plotted(tmp_path):
-    pytest.importorskip("matplotlib")
-    classifier = small().fit(X, Y)
-    classifier.plot_history(tmp_path / "history.png")
-    assert (tmp_path / "history.png").stat().st_size > 1000
-
-
 def test_the_engine_states_the_reason_why_it_ran():
     assert small().fit(X, Y).engine_.name == "native"
     assert str(small(engine="autograd").fit(X, Y).engine_) == "autograd (requested)"
