@@ -12,7 +12,7 @@ ORDER = """_lazy errors options _signal numeric < core text windows optimizers <
            sensor_windows messages < io < stamps < recording history html ops
            < preprocessing nn gpu_check readers < features sequence datasets
            < prediction < training < learners < inspection < diagnosis export < estimator
-           < model_selection evaluation prepare adapters self_check < cli < __main__"""
+           < model_selection evaluation prepare self_check < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
          csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq
@@ -27,7 +27,6 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "estimator/",
         "model_selection.py",
         "evaluation/",
-        "adapters/",
         "features/grow_trees.py",
         "inspection/label_errors.py",
         "preprocessing/transformers.py",
@@ -44,7 +43,6 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "estimator/",
         "export/",
         "model_selection.py",
-        "adapters/",
         "self_check.py",
     ),
     "typer": ("cli/",),
@@ -54,8 +52,6 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
     "dask": ("prepare/workers.py",),
     "distributed": ("prepare/workers.py",),
     "fsspec": ("io/remote.py",),
-    "aeon": ("adapters/aeon.py",),
-    "sktime": ("adapters/sktime.py",),
     "google": ("readers/robot_logs.py",),
     "mcap": ("readers/robot_logs.py",),
     "rosbags": ("readers/robot_logs.py",),
