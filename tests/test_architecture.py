@@ -61,7 +61,7 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
 }
 # Arguments that users may give in any type, and results that contain such arguments.
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state
-                callbacks augment features label classes cut value values default names keras_model
+                callbacks augment features label classes cut value values default names
                 in_order open_windows recording_id transform fit_transform inverse_transform
                 option_field"""
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')

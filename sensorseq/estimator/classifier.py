@@ -69,7 +69,6 @@ from sensorseq.io.model_file import (
 from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.learners.motors import Roles
 from sensorseq.nn import LSTMLinear
-from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.decisions import (
     Abstention,
     Decisions,
@@ -1301,45 +1300,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If a layer has no bias or has a projection, or the sizes do not match.
         """
         module = LSTMLinear.from_torch(lstm, linear, pooling)
-        return cls._imported(module, "linear", arguments, classes, "torch.nn.LSTM")
-
-    @classmethod
-    def from_keras(
-        cls, keras_model: Any, *, classes: ArrayLike | None = None, **arguments: Any
-    ) -> Self:
-        """Return a fitted estimator with the weights of a Keras model.
-
-        The estimator expects windows scaled as for that model; its `scaler_` is None. A layer of an
-        unsupported kind or configuration raises an ArgumentError that names it.
-
-        Parameters
-        ----------
-        keras_model : keras.Model
-            A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
-            a Dense layer with softmax, logits or one sigmoid unit. Keras is not imported; only
-            `layers`, `get_config()` and `get_weights()` are used.
-        classes, **arguments
-            As in `from_torch`.
-        """
-        module, activation = lstm_linear_from_keras(keras_model)
-        return cls._imported(module, activation, arguments, classes, "Keras")
-
-    @classmethod
-    def _imported(
-        cls,
-        module: LSTMLinear,
-        activation: str,
-        arguments: Mapping[str, Any],
-        classes: ArrayLike | None,
-        source: str,
-    ) -> Self:
-        """Return an estimator that predicts with an imported network."""
-        arguments, model = imported(module, activation, arguments, classes)
+        arguments, model = imported(module, arguments, classes)
         estimator = cls(**arguments)
         estimator._set_model(model)
         estimator.histories_ = [History()]
         estimator.best_epoch_, estimator.best_score_ = 0, float("nan")
-        estimator.engine_ = EngineChoice("none", f"the weights were taken from {source}")
+        estimator.engine_ = EngineChoice("none", "the weights were taken from torch.nn.LSTM")
         estimator.adaptation_ = None
         facts = {"n_val": None, "n_train": None}
         estimator._judged = Judged(estimator._made_report(facts), facts, None)
