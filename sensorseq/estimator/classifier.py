@@ -923,13 +923,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         window_s : float, optional
             Length of the windows in seconds, if X is an array; by default, the time from one window
             to the next.
-        smooth : {"none", "filter", "lag", "viterbi", "marginals"} or Smoothing, default="marginals"
+        smooth : {"none", "filter", "lag", "marginals"} or Smoothing, default="marginals"
             Which windows determine the class of a window. ``"none"`` uses only that window,
             ``"filter"`` also uses all earlier windows, and ``"lag"`` additionally uses the next
-            three windows. ``"viterbi"`` and ``"marginals"`` use all windows, to find the most
-            likely sequence or the most likely class of each window. A
-            `sensorseq.sequence.Smoothing` also sets the lag, how long classes last, and which
-            classes follow which.
+            three windows. ``"marginals"`` uses all windows. A `sensorseq.sequence.Smoothing` also
+            sets the lag, how long classes last, and which classes follow which.
 
         Returns
         -------

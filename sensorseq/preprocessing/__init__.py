@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from sensorseq.preprocessing.splitters import (
         BlockedTimeSplit,
         GroupBalancedKFold,
-        GroupBalancedShuffleSplit,
     )
     from sensorseq.preprocessing.transformers import (
-        Augmenter,
         ChannelScaler,
         ClassBalancer,
         Resampler,
@@ -26,12 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Augmentation",
-    "Augmenter",
     "BlockedTimeSplit",
     "ChannelScaler",
     "ClassBalancer",
     "GroupBalancedKFold",
-    "GroupBalancedShuffleSplit",
     "PreparationOptions",
     "PreparePipeline",
     "Resampler",
@@ -45,12 +41,10 @@ __getattr__, __dir__ = lazy_names(
     globals(),
     {
         "Augmentation": "windows.augment",
-        "Augmenter": "transformers",
         "BlockedTimeSplit": "splitters",
         "ChannelScaler": "transformers",
         "ClassBalancer": "transformers",
         "GroupBalancedKFold": "splitters",
-        "GroupBalancedShuffleSplit": "splitters",
         "PreparationOptions": "options",
         "PreparePipeline": "pipeline",
         "Resampler": "transformers",

@@ -13,7 +13,7 @@ from sensorseq.preprocessing.configuration import (
     read_configuration,
 )
 from sensorseq.preprocessing.cut_recording import Facts, cut_recording
-from sensorseq.preprocessing.cutting import RecordingPlan, common_rate
+from sensorseq.preprocessing.cutting import common_rate
 from sensorseq.preprocessing.native_rates import check_native_rates, prepare_sensors
 from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
@@ -251,24 +251,6 @@ class PreparePipeline:
         if not isinstance(configuration, PrepareConfiguration):
             configuration = make_configuration(configuration)
         return cls(**pipeline_arguments(with_changes(configuration.arguments(), changes)))
-
-    @staticmethod
-    def for_prediction(made: Mapping[str, Any], hop_s: float | None = None) -> RecordingPlan:
-        """Return a plan whose `prepare` cuts recordings into windows as in training.
-
-        Parameters
-        ----------
-        made : mapping
-            The `provenance` of prepared windows, or the `preparation_` of a fitted model.
-        hop_s : float, optional
-            Seconds between the starts of windows; by default as in training.
-
-        Raises
-        ------
-        WindowError
-            If `made` does not describe how the windows were made.
-        """
-        return RecordingPlan.recorded(made, hop_s)
 
     def to_toml(self) -> str:
         """Return the content of a configuration file for the same pipeline."""

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sensorseq.checks import (
     RandomState,
-    check_integer,
     check_not_empty,
     check_per_window,
     check_positive,
@@ -29,9 +28,6 @@ from sensorseq.preprocessing.steps import Step, StepChain
 from sensorseq.preprocessing.steps.base import even_rate_hz
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.windows.augment import (
-    Augmentation,
-    augment_repeats,
-    channel_sd_of,
     copy_numbers,
 )
 from sensorseq.preprocessing.windows.balance import balance_indices
@@ -574,9 +570,6 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         reach, and a warning names the class. Counts are therefore always equal, and the limit
         always applies. This parameter requires the recording of each window, from a WindowSet or as
         `recording_id` in `fit_resample`.
-    augmentation : Augmentation, optional
-        For ``"oversample"``: how to change repeated windows. The first occurrence of each window
-        stays unchanged. By default, windows are repeated exactly.
 
     Attributes
     ----------
@@ -600,12 +593,10 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         random_state: RandomState = None,
         *,
         max_per_recording: float | None = None,
-        augmentation: Augmentation | None = None,
     ) -> None:
         self.strategy = strategy
         self.random_state = random_state
         self.max_per_recording = max_per_recording
-        self.augmentation = augmentation
 
     def fit_resample(
         self,
@@ -644,120 +635,9 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         ArgumentError
             If an argument is invalid, or duplicates what a WindowSet already has.
         """
-        if self.augmentation is not None and self.strategy == "undersample":
-            raise ArgumentError(
-                "augmentation changes repeated windows, but strategy='undersample' repeats none;"
-                " use strategy='oversample', or an Augmenter after the ClassBalancer."
-            )
-        inputs = _ResampleInput.of(X, y, groups, lengths, recording_id, "balanced")
-        if inputs.y is None:
-            raise WindowError("balancing needs labels, but y is None.")
-        rows = inputs.train
-        rng = check_random_state(self.random_state)
-        chosen = balance_indices(
-            inputs.y[rows],
-            _take_rows(inputs.groups, rows),
-            self.strategy,
-            rng,
-            recording_id=_take_rows(inputs.recording_id, rows),
-            max_per_recording=self.max_per_recording,
-        )
-        not_train = np.setdiff1d(np.arange(len(inputs.y)), rows)
-        kept = np.sort(np.concatenate([rows[chosen], not_train]))
-        made = {"strategy": self.strategy, "before_split": inputs.is_unsplit}
-        return inputs.resampled(self, kept, self.augmentation, rng, {"balanced": made})
-
-
-class Augmenter(BaseEstimator):  # type: ignore[misc]
-    """Add randomly changed copies of training windows, which imitate other runs of the robot.
-
-    This class works in the pipeline of imbalanced-learn. See
-    `sensorseq.preprocessing.windows.augment_windows` for the changes.
-
-    Parameters
-    ----------
-    augmentation : Augmentation, optional
-        Kinds and strengths of the changes; `Augmentation.standard` by default.
-    n_copies : int, default=1
-        Number of copies of each window, in addition to the window itself.
-    random_state : int, Generator, RandomState or None
-        The same seed gives the same copies.
-
-    Attributes
-    ----------
-    sample_indices_ : ndarray of shape (n_rows,), int64
-        Sorted input index of each row of the result; a copy has the index of its original.
-    copy_numbers_, groups_, lengths_
-        As in `ClassBalancer`. A copy has the group and length of its original and, in a WindowSet,
-        the same recording and start, so that a check for leakage recognizes the copy.
-    """
-
-    __metadata_request__fit_resample: ClassVar = {"groups": True, "lengths": True}
-
-    def __init__(
-        self,
-        augmentation: Augmentation | None = None,
-        n_copies: int = 1,
-        random_state: RandomState = None,
-    ) -> None:
-        self.augmentation = augmentation
-        self.n_copies = n_copies
-        self.random_state = random_state
-
-    def fit_resample(
-        self,
-        X: Any,
-        y: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
-    ) -> tuple[Any, NDArray[Any] | None]:
-        """Return the windows and their copies, with the labels of all of them.
-
-        Parameters
-        ----------
-        X, y, groups, lengths
-            As in `ClassBalancer.fit_resample`; labels are optional.
-
-        Returns
-        -------
-        X_resampled : ndarray or WindowSet
-        y_resampled : ndarray of shape (n_rows,) or None
-
-        Raises
-        ------
-        WindowError, SignalError
-            If shapes disagree, a valid step is not finite, or X is a WindowSet with a split but
-            without training windows. Validation and test parts are never augmented.
-        ArgumentError
-            If an argument is invalid, or duplicates what a WindowSet already has.
-        """
-        n_copies = check_integer("n_copies", self.n_copies)
-        inputs = _ResampleInput.of(X, y, groups, lengths, None, "augmented")
-        how = Augmentation.standard() if self.augmentation is None else self.augmentation
-        times = np.ones(len(inputs.X), np.int64)
-        times[inputs.train] += n_copies
-        rows = np.repeat(np.arange(len(times)), times)
-        rng = check_random_state(self.random_state)
-        return inputs.resampled(self, rows, how, rng, {})
-
-
-@dataclass(frozen=True)
-class _ResampleInput:
-    """The checked input of `fit_resample`, from arrays or a WindowSet."""
-
-    X: Any
-    y: NDArray[Any] | None
-    groups: NDArray[Any] | None
-    lengths: NDArray[Any] | None
-    recording_id: NDArray[Any] | None
-    train: NDArray[np.int64]
-
-    @classmethod
-    def of(
-        cls, X: Any, y: Any, groups: Any, lengths: Any, recording_id: Any, to_be: str
-    ) -> "_ResampleInput":
         named = {"groups": groups, "lengths": lengths, "recording_id": recording_id}
-        if isinstance(X, WindowSet):
+        is_set = isinstance(X, WindowSet)
+        if is_set:
             refuse_beside_windows(**named)
             named = {name: getattr(X, name) for name in named}
             y = X.y if y is None else y
@@ -765,55 +645,42 @@ class _ResampleInput:
             X = np.asarray(X)
             if not X.ndim:
                 raise WindowError(f"X={X!r} is not an array of windows.")
-        labels = None if y is None else np.asarray(y)
-        if labels is not None and len(labels) != len(X):
+        if y is None:
+            raise WindowError("balancing needs labels, but y is None.")
+        labels = np.asarray(y)
+        if len(labels) != len(X):
             raise WindowError(f"X has {len(X)} windows, but y has {len(labels)} labels.")
         arrays = {
             name: check_per_window(name, values, len(X), WindowError)
             for name, values in named.items()
         }
-        train = np.arange(len(X))
-        if isinstance(X, WindowSet) and X.split is not None:
-            train = np.flatnonzero(X.split == "train")
-            if not len(train) and len(X):
-                parts = " and ".join(part for part in PARTS if part in X.split)
-                raise WindowError(
-                    f"these {len(X)} windows are in the {parts} part; only training windows may be"
-                    f" {to_be}, because other parts must reflect real use."
-                )
-        return cls(X, labels, **arrays, train=train)
-
-    @property
-    def is_unsplit(self) -> bool:
-        return isinstance(self.X, WindowSet) and self.X.split is None
-
-    def resampled(
-        self,
-        fitted: Any,
-        rows: NDArray[np.int64],
-        augmentation: Augmentation | None,
-        rng: np.random.Generator,
-        made: dict[str, Any],
-    ) -> tuple[Any, Any]:
-        """Return the windows at `rows` and their labels; repeated windows are augmented."""
-        windows = self.X.X if isinstance(self.X, WindowSet) else self.X
-        lengths, values = _take_rows(self.lengths, rows), windows[rows]
-        if augmentation is not None:
-            how = {**augmentation.to_dict(), "before_split": self.is_unsplit}
-            made = {**made, "augmented": how}
-            sd = channel_sd_of(windows[self.train], _take_rows(self.lengths, self.train))
-            if isinstance(self.X, WindowSet):
-                augmentation = augmentation.with_indices(values.shape[2], self.X.channels)
-            values = augment_repeats(values, rows, augmentation, rng, lengths, sd)
-        fitted.sample_indices_ = rows
-        fitted.copy_numbers_ = copy_numbers(rows)
-        fitted.groups_ = _take_rows(self.groups, rows)
-        fitted.lengths_ = lengths
-        labels = _take_rows(self.y, rows)
-        if not isinstance(self.X, WindowSet):
-            return values, labels
-        provenance = {**self.X.provenance, **made}
-        return replace(self.X.take(rows), X=values, provenance=provenance), labels
+        is_split = is_set and X.split is not None
+        rows = np.flatnonzero(X.split == "train") if is_split else np.arange(len(X))
+        if is_split and not len(rows) and len(X):
+            parts = " and ".join(part for part in PARTS if part in X.split)
+            raise WindowError(
+                f"these {len(X)} windows are in the {parts} part; only training windows may be"
+                " balanced, because other parts must reflect real use."
+            )
+        chosen = balance_indices(
+            labels[rows],
+            _take_rows(arrays["groups"], rows),
+            self.strategy,
+            check_random_state(self.random_state),
+            recording_id=_take_rows(arrays["recording_id"], rows),
+            max_per_recording=self.max_per_recording,
+        )
+        not_train = np.setdiff1d(np.arange(len(labels)), rows)
+        kept = np.sort(np.concatenate([rows[chosen], not_train]))
+        self.sample_indices_ = kept
+        self.copy_numbers_ = copy_numbers(kept)
+        self.groups_ = _take_rows(arrays["groups"], kept)
+        self.lengths_ = _take_rows(arrays["lengths"], kept)
+        if not is_set:
+            return X[kept], labels[kept]
+        made = {"strategy": self.strategy, "before_split": not is_split}
+        provenance = {**X.provenance, "balanced": made}
+        return replace(X.take(kept), provenance=provenance), labels[kept]
 
 
 def _take_rows(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> Any:

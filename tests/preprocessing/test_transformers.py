@@ -7,9 +7,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sensorseq.errors import ArgumentError, SignalError, WindowError
-from sensorseq.preprocessing import Augmenter, ChannelScaler, ClassBalancer, Resampler, Windower
+from sensorseq.preprocessing import ChannelScaler, ClassBalancer, Resampler, Windower
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.windows.augment import Augmentation
 from sensorseq.preprocessing.windows.cut import window_recordings
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.windows import WindowSet
@@ -147,10 +146,8 @@ def test_a_balancer_without_labels_or_with_too_few_labels_raises_an_error():
 
 
 def test_parameters_survive_cloning():
-    how = Augmentation(0.05, mirror=[0])
     for step in (
-        ClassBalancer("oversample", 3, max_per_recording=0.2, augmentation=how),
-        Augmenter(how, 3, 1),
+        ClassBalancer("oversample", 3, max_per_recording=0.2),
         Resampler(50.0, 0.2),
         Windower(1.0, 0.5),
     ):
