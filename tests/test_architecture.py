@@ -48,7 +48,6 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
     "typer": ("cli/",),
     "rich": ("cli/output.py", "training/progress.py"),
     "jinja2": ("html/", "export/"),
-    "soxr": ("preprocessing/polyphase.py",),
     "dask": ("prepare/workers.py",),
     "distributed": ("prepare/workers.py",),
     "fsspec": ("io/remote.py",),

@@ -137,8 +137,6 @@ class PreparationOptions(ReadOptions):
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
         periods of the input.
-    resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        Resampling method (see `resample`); live streams require ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
@@ -209,7 +207,7 @@ class PreparationOptions(ReadOptions):
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared
-        file; for arrays see `ClassBalancer`.
+        file; for arrays see `augment_windows`.
     """
 
     max_gap_s: float | None = option_field(
@@ -217,7 +215,6 @@ class PreparationOptions(ReadOptions):
         metavar="S",
         help="Longest gap to interpolate across [default: 10 periods].",
     )
-    resample_engine: str = option_field("resample", "polyphase", key="engine")
     attenuation_db: float = option_field("resample", 90.0)
     derive: str | None = option_field(
         "derive",

@@ -61,8 +61,6 @@ class PreparePipeline:
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
         periods of the input.
-    resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        Resampling method (see `resample`); live streams require ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
@@ -133,7 +131,7 @@ class PreparePipeline:
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared
-        file; for arrays see `ClassBalancer`.
+        file; for arrays see `augment_windows`.
 
     Attributes
     ----------
@@ -162,7 +160,6 @@ class PreparePipeline:
         channels: Sequence[str] | None = None,
         sample_rate_hz: float | None = None,
         max_gap_s: float | None = None,
-        resample_engine: str = "polyphase",
         attenuation_db: float = 90.0,
         derive: str | None = None,
         steps: Sequence[Any] | None = None,

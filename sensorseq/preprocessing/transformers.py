@@ -21,7 +21,7 @@ from sensorseq.checks import (
     refuse_beside_windows,
 )
 from sensorseq.errors import ArgumentError, SignalError, WindowError
-from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_engine
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_attenuation
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.preprocessing.steps import Step, StepChain
@@ -71,7 +71,7 @@ class Resampler(RecordingTransformer):
         Target rate in Hz.
     max_gap_s : float, optional
         Longest gap to interpolate across, in seconds; by default, ten sample periods of the input.
-    attenuation_db, engine
+    attenuation_db : float, default=90
         As in `sensorseq.preprocessing.resample.resample`.
     """
 
@@ -80,17 +80,15 @@ class Resampler(RecordingTransformer):
         sample_rate_hz: float,
         max_gap_s: float | None = None,
         attenuation_db: float = ATTENUATION_DB,
-        engine: str = "polyphase",
     ) -> None:
         self.sample_rate_hz = sample_rate_hz
         self.max_gap_s = max_gap_s
         self.attenuation_db = attenuation_db
-        self.engine = engine
 
     def _check_arguments(self) -> None:
         check_rate("sample_rate_hz", self.sample_rate_hz)
         check_positive_or_none("max_gap_s", self.max_gap_s)
-        check_engine(self.engine, self.attenuation_db)
+        check_attenuation(self.attenuation_db)
 
     def transform(self, X: Iterable[Recording]) -> list[Recording]:
         """Return the pieces of all recordings, in order; see `resample_recording`.
