@@ -161,11 +161,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     label_smoothing : float, default=0.0
         Fraction of the target that is spread evenly over the classes, both in training and in
         `val_loss`.
-    class_weight : None, "balanced", "effective_number" or dict, default=None
+    class_weight : None, "balanced" or dict, default=None
         Weight of each class in the training loss. ``"balanced"`` uses ``n / (k * count)``, with
-        counts from the training part; ``"effective_number"`` reduces the weight of large classes
-        less (see `sensorseq.preprocessing.windows.class_weights`). Class weights do not affect
-        `val_loss`.
+        counts from the training part. Class weights do not affect `val_loss`.
     optimizer : {"adam", "adamw", "lion", "rmsprop", "sgd"}, default="adamw"
         The torch optimizer of that name; ``"lion"`` is `sensorseq.training.optim.Lion`.
     learning_rate : float, default=3e-3

@@ -134,9 +134,9 @@ def window_recordings(
     ``phase="random"``, the first window of a piece starts less than a hop later; the offset depends
     only on `random_state`, the recording's id and the start of the piece. With
     ``drop_unlabelled=False``, windows for which the rule finds no label are kept with the label
-    ``""``. By default, `sample_rate_hz` is computed from the timestamps. ``check_classes=False`` skips the check that
-    every class has windows, for callers that cut recordings one by one; the result may then be
-    empty.
+    ``""``. By default, `sample_rate_hz` is computed from the timestamps. ``check_classes=False``
+    skips the check that every class has windows, for callers that cut recordings one by one; the
+    result may then be empty.
 
     With `slop_s`, windows begin at multiples of the hop on the recording's clock, so that they
     match the windows of other sensors. More precisely, a window begins at the first sample at or
