@@ -30,10 +30,10 @@ from accuracy.table import incomplete, summarize
 from accuracy.work_file import Key, WorkFile, missing, scores
 from common.arguments import make_parser
 from common.results_file import RESULTS, commit, write_results
+from common.timing import environment
 from common.waiting import refuse_sleeping_threads
 from readme_table import accuracy_table
 
-from sensorseq.bench.timing import environment
 from sensorseq.errors import EnvironmentProblemError
 
 WORK = RESULTS / "accuracy_rows.jsonl"

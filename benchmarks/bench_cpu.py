@@ -31,9 +31,7 @@ import statistics
 
 import torch
 from common.results_file import write_results
-from common.waiting import refuse_sleeping_threads
-
-from sensorseq.bench.timing import (
+from common.timing import (
     HEADER,
     KINDS,
     N_CLASSES,
@@ -44,6 +42,8 @@ from sensorseq.bench.timing import (
     make_pair,
     measure,
 )
+from common.waiting import refuse_sleeping_threads
+
 from sensorseq.nn import LSTMLinear
 
 # windows, timesteps, channels, hidden size

@@ -1,4 +1,4 @@
-"""Compares LSTMLinear with cuDNN on a GPU with the protocol of `sensorseq.bench.cuda`.
+"""Compares LSTMLinear with cuDNN on a GPU with the protocol of `cuda.steps`.
 
 A step is a forward pass, cross entropy and a backward pass, or the forward pass alone. Both sides
 run the same steps alternately in one process, once called from Python and once captured in a CUDA
@@ -34,10 +34,10 @@ os.environ.setdefault("SENSORSEQ_CUDA_KERNELS", "auto")  # before sensorseq is i
 
 import torch
 from common.results_file import RESULTS, commit, write_results
+from common.timing import Shape
 from common.waiting import refuse_sleeping_threads
 from cuda.models_side_by_side import models_side_by_side
-
-from sensorseq.bench.cuda import (
+from cuda.steps import (
     HEADER,
     KINDS,
     MODES,
@@ -46,7 +46,7 @@ from sensorseq.bench.cuda import (
     format_row,
     measure,
 )
-from sensorseq.bench.timing import Shape
+
 from sensorseq.errors import SensorseqError
 from sensorseq.ops import choice
 

@@ -172,7 +172,6 @@ def methods(
     yield "filter", smoothed(p, stated_s, smooth="filter")
     for lag in (1, 3):
         yield f"fixed lag {lag}", smoothed(p, stated_s, smooth=Smoothing("lag", lag))
-    yield "viterbi", smoothed(p, stated_s, smooth="viterbi")
     yield "marginals", smoothed(p, stated_s, smooth="marginals")
     for factor in (0.25, 4.0):
         yield f"fixed lag 3, dwell x {factor:g}", smoothed(p, mean_s * factor, smooth="lag")

@@ -11,13 +11,12 @@ import numpy as np
 import sklearn
 from common.print_rows import print_rows
 from common.results_file import write_results
+from common.timing import environment
 from common.waiting import refuse_sleeping_threads
 from estimator import augmented as estimator_augmented
 from estimator import live as estimator_live
 from estimator import predict as estimator_predict
 from estimator import streamed as estimator_streamed
-
-from sensorseq.bench.timing import environment
 
 SECTIONS = {
     "streamed": estimator_streamed,

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from common.print_rows import print_rows
 from common.results_file import write_results
+from common.timing import alternate, environment, repeated, summarize
 from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
 
-from sensorseq.bench.timing import alternate, environment, repeated, summarize
 from sensorseq.features import CompetingKernels, RandomConvolutions
 
 N_FEATURES = 10_000

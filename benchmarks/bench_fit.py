@@ -31,11 +31,11 @@ import numpy as np
 import torch
 from common.print_rows import print_rows
 from common.results_file import write_results
+from common.timing import alternate, environment, repeated, summarize
 from common.waiting import refuse_sleeping_threads
 from torch import nn
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.bench.timing import alternate, environment, repeated, summarize
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 

@@ -34,8 +34,8 @@ import pyarrow.csv
 import pyarrow.parquet
 from common.print_rows import print_rows
 from common.results_file import write_results
+from common.timing import alternate, environment, repeated, summarize
 
-from sensorseq.bench.timing import alternate, environment, repeated, summarize
 from sensorseq.prepare import prepare
 
 OPTIONS = {"window_s": 2.0, "sample_rate_hz": 100.0}

@@ -14,10 +14,9 @@ import scipy
 import soxr
 from common.print_rows import print_rows
 from common.results_file import write_results
+from common.timing import environment
 from common.waiting import refuse_sleeping_threads
 from preprocessing import resample, steps, windows
-
-from sensorseq.bench.timing import environment
 
 WINDOWS_BYTES = 100_000_000
 MEMORY_BYTES = 1_000_000_000

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from common.results_file import write_results
+from common.timing import alternate, environment, repeated
 from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.bench.timing import alternate, environment, repeated
 from sensorseq.training.recorder import without_recording
 
 N_TIMESTEPS, N_CLASSES, BATCH_SIZE = 100, 6, 32

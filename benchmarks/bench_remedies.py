@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from common.results_file import RESULTS, write_results
+from common.timing import environment
 from remedies.problems import PROBLEMS, ProblemData
 from remedies.rows import MEASURES, ROWS, Row
 from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.bench.timing import environment
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
 N_SEEDS = 32

@@ -36,7 +36,7 @@ def serve(library: str, threads: int, shape: str) -> None:
     load = torch.ops.load_library
     torch.ops.load_library = lambda _: load(library)  # before sensorseq loads its operators
     torch.set_num_threads(threads)
-    from sensorseq.bench.timing import Shape, make_pair
+    from common.timing import Shape, make_pair
 
     steps = [make_pair(kind, Shape(*map(int, shape.split("x")))).ours for kind in KINDS]
     for line in sys.stdin:

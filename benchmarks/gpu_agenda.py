@@ -40,7 +40,7 @@ ENVIRONMENT = {
 }
 OVER_TIME = 124
 LOAD = """
-from sensorseq.bench.cuda import environment
+from cuda.steps import environment
 from sensorseq.ops import _extension
 facts = _extension.cuda_facts()
 print(_extension.load(), facts, environment(), sep="\\n")

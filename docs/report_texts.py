@@ -10,9 +10,9 @@ from sensorseq import FluctuationReport
 
 HERE = Path(__file__).parent
 RUNS, PAGE = HERE / "fluctuation_reports.jsonl", HERE / "fluctuation_reports.md"
-HEAD = """# Seven reports
+HEAD = """# Three reports
 
-This page shows `print(clf.fluctuation_)` for seven runs of the benchmark
+This page shows `print(clf.fluctuation_)` for three runs of the benchmark
 ([Causes](benchmarks.md#causes)). The benchmark finds the true cause of each run by resetting
 the settings and the data of the run one by one and training again. `docs/report_texts.py` writes
 this page, and a test checks that the page is up to date.

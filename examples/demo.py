@@ -64,14 +64,10 @@ def main():
     print("5. is the training curve normal?\n")
     print(clf.fluctuation_)
 
-    picture, model = output / "curve.png", output / "surfaces.safetensors"
-    page = output / "report.html"
+    page, model = output / "report.html", output / "surfaces.safetensors"
     clf.fluctuation_.to_html(page)
-    clf.plot_history(picture)
     clf.save(model)
-    print(
-        f"\n6. wrote {picture}, {page} and {model} ({time.perf_counter() - started:.0f} s in total)"
-    )
+    print(f"\n6. wrote {page} and {model} ({time.perf_counter() - started:.0f} s in total)")
 
 
 if __name__ == "__main__":

@@ -159,25 +159,18 @@ class SourceFile:
                 new = [f"{name}={name}," for name in names]
             indent = line[: -len(line.lstrip())]
             self.edits.append((first, last, [indent + text for text in new]))
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef) and node.name == "PreparationOptions":
-                self._document(node, list(ENTRIES), None)
         for first, last, new in sorted(self.edits, reverse=True):
             self.lines[first:last] = new
         return "\n".join(self.lines) + "\n"
 
-    def _document(
-        self, node: ast.AST, names: Sequence[str], replaced: Collection[str] | None
-    ) -> None:
-        """Replace entries of a docstring (all if `replaced` is None) with the options' entries."""
+    def _document(self, node: ast.AST, names: Sequence[str], replaced: Collection[str]) -> None:
+        """Replace entries of a docstring with the options' entries."""
         assert isinstance(node, ast.FunctionDef | ast.ClassDef)
         text, docstring = ast.get_docstring(node), node.body[0]
         if text is None:
             return
         head, entries, tail = divide(text)
-        replaced = entries if replaced is None else replaced
-        prepares = "window_s" in names or node.name == "PreparationOptions"
-        table = ENTRIES if prepares else READ_ENTRIES
+        table = ENTRIES if "window_s" in names else READ_ENTRIES
         chosen = [entry for name, entry in table.items() if name in names]
         at = next((i for i, name in enumerate(entries) if name in replaced), len(entries))
         if "options" in entries:
@@ -201,9 +194,7 @@ def stale() -> dict[Path, str]:
             raise ValueError(f"{name} has no entry in the docstring of its class.")
     texts = {path: path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
     wanted = {
-        path: SourceFile(text).written()
-        for path, text in texts.items()
-        if _BEGIN.search(text) or "\nclass PreparationOptions(" in text
+        path: SourceFile(text).written() for path, text in texts.items() if _BEGIN.search(text)
     }
     wanted[DEFAULTS] = defaults()
     return {path: text for path, text in wanted.items() if text != texts.get(path)}

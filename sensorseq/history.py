@@ -4,13 +4,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import EnvironmentProblemError, InputError
+from sensorseq.errors import EnvironmentProblemError
 from sensorseq.io.atomic import write_whole
 
 if TYPE_CHECKING:
@@ -120,31 +119,6 @@ class History:
             write_whole(path, (text + "\n").encode())
         return text
 
-    @classmethod
-    def from_json(cls, source: str | os.PathLike[str]) -> "History":
-        """Restore a history from the string or the file that `to_json` made.
-
-        Parameters
-        ----------
-        source : str or path
-            The JSON string, or a file name; a str that begins with ``[`` is a JSON string.
-
-        Raises
-        ------
-        InputError
-            If the source is not a JSON array of rows.
-        """
-        is_text = isinstance(source, str) and source.lstrip().startswith("[")
-        name = "the text" if is_text else str(source)
-        text = str(source) if is_text else _read(source)
-        try:
-            rows = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{name} is not JSON: {error}.") from error
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise InputError(f"{name} is not a JSON array with one object for each epoch.")
-        return cls(rows)
-
     def to_frame(self) -> "pd.DataFrame":
         """Return a pandas DataFrame with one row per epoch; missing entries are NaN.
 
@@ -168,13 +142,6 @@ class History:
             },
             index=pd.RangeIndex(len(self)),
         )
-
-
-def _read(path: str | os.PathLike[str]) -> str:
-    try:
-        return Path(path).read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text in UTF-8: {error}.") from error
 
 
 MAX_WATCHED = 20_000  # maximum number of tracked windows of a part, which are evenly spaced

@@ -12,7 +12,7 @@ ORDER = """_lazy errors options _signal numeric < core text windows optimizers <
            sensor_windows messages < io < stamps < recording history html ops
            < preprocessing nn gpu_check readers < features sequence datasets
            < prediction < training < learners < inspection < diagnosis export < estimator
-           < model_selection evaluation prepare adapters bench < cli < __main__"""
+           < model_selection evaluation prepare self_check < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
          csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq
@@ -27,7 +27,6 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "estimator/",
         "model_selection.py",
         "evaluation/",
-        "adapters/",
         "features/grow_trees.py",
         "inspection/label_errors.py",
         "preprocessing/transformers.py",
@@ -44,18 +43,14 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "estimator/",
         "export/",
         "model_selection.py",
-        "adapters/",
-        "bench/",
+        "self_check.py",
     ),
     "typer": ("cli/",),
     "rich": ("cli/output.py", "training/progress.py"),
     "jinja2": ("html/", "export/"),
-    "soxr": ("preprocessing/polyphase.py",),
     "dask": ("prepare/workers.py",),
     "distributed": ("prepare/workers.py",),
     "fsspec": ("io/remote.py",),
-    "aeon": ("adapters/aeon.py",),
-    "sktime": ("adapters/sktime.py",),
     "google": ("readers/robot_logs.py",),
     "mcap": ("readers/robot_logs.py",),
     "rosbags": ("readers/robot_logs.py",),
@@ -65,7 +60,7 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
 }
 # Arguments that users may give in any type, and results that contain such arguments.
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state
-                callbacks augment features label classes cut value values default names keras_model
+                callbacks augment features label classes cut value values default names
                 in_order open_windows recording_id transform fit_transform inverse_transform
                 option_field"""
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')

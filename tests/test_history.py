@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.errors import EnvironmentProblemError, InputError
+from sensorseq.errors import EnvironmentProblemError
 from sensorseq.history import History
 
 number = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**9), 10**9) | st.none()
@@ -32,7 +32,7 @@ def test_given_rows_are_returned_unchanged(rows):
 @given(rows=rows)
 def test_json_and_back_is_identity_even_with_nan_and_infinity(rows):
     history = History(rows)
-    again = History.from_json(history.to_json())
+    again = History(json.loads(history.to_json()))
     assert again == history
     assert same(again.to_rows(), rows)
 
@@ -119,15 +119,7 @@ def test_a_json_file_contains_the_json_string(rows, tmp_path_factory):
     history = History(rows)
     text = history.to_json(path)
     assert text == history.to_json()
-    assert History.from_json(path) == History.from_json(str(path)) == history
-
-
-@pytest.mark.parametrize("content", ["{", '{"loss": 1}', "[1, 2]", "\xff"])
-def test_content_that_is_not_a_history_is_refused_by_name(content, tmp_path):
-    path = tmp_path / "history.json"
-    path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(InputError, match=r"history\.json"):
-        History.from_json(path)
+    assert History(json.loads(path.read_text())) == history
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from sensorseq import Recording
-from sensorseq.diagnosis.page import draw_history
 from sensorseq.estimator.explain import Explanation
 from sensorseq.evaluation.metrics import score_predictions
 from sensorseq.prediction.outside import OutsideWindows
@@ -34,8 +33,3 @@ def test_a_result_is_a_line_and_in_a_notebook_a_table(names):
         for word in words:
             assert word.replace("<", "&lt;").replace(">", "&gt;") in table
         assert "<1>" not in table
-
-
-def test_a_figure_of_a_history_shows_itself_in_a_notebook():
-    figure = draw_history([{"loss": 1.0, "val_loss": 1.1}, {"loss": 0.5, "val_loss": 0.8}])
-    assert figure._repr_png_().startswith(b"\x89PNG")

@@ -20,12 +20,12 @@ from sensorseq.evaluation.inspect import inspect_leakage
 from sensorseq.inspection.leakage import LeakageReport, find_leakage
 from sensorseq.io.prepared import PreparedFile, read_windows, write_windows
 from sensorseq.prepare import prepare
-from sensorseq.preprocessing import Augmenter, ChannelScaler, ClassBalancer
+from sensorseq.preprocessing import ChannelScaler, ClassBalancer
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.preprocessing.split import split_by_group, split_by_time
 from sensorseq.preprocessing.splitters import BlockedTimeSplit, GroupBalancedKFold
-from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
+from sensorseq.preprocessing.windows.augment import Augmentation, augment_copies, augment_windows
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
@@ -101,14 +101,20 @@ def balance_all_rows_beside_a_split():
     return find_leakage(windows, sample_indices=balancer.sample_indices_)
 
 
+def augmented(windows):
+    """Return each window and a changed copy."""
+    rows = np.repeat(np.arange(len(windows)), 2)
+    return augment_copies(windows.take(rows), rows, Augmentation.standard(), 0)
+
+
 def augment_then_split_by_group():
-    return find_leakage(split(Augmenter(random_state=0).fit_resample(unsplit())[0]))
+    return find_leakage(split(augmented(unsplit())))
 
 
 def augment_then_fold_over_windows():
-    augmented, _ = Augmenter(random_state=0).fit_resample(unsplit(hop_s=WINDOW_S))
-    folds = KFold(4, shuffle=True, random_state=0).split(augmented.X)
-    return find_leakage(augmented, folds=folds)
+    windows = augmented(unsplit(hop_s=WINDOW_S))
+    folds = KFold(4, shuffle=True, random_state=0).split(windows.X)
+    return find_leakage(windows, folds=folds)
 
 
 def augmented_copies_of_training_windows_in_validation():
@@ -282,8 +288,7 @@ def test_without_an_attempt_nothing_is_reported():
     windows = steps.prepare(recordings())
     honest = {"scaler": steps.scaler_, "sample_indices": steps.sample_indices_}
     assert find_leakage(windows, **honest).findings == ()
-    for step in (ClassBalancer("oversample", 0), Augmenter(random_state=0)):
-        assert find_leakage(step.fit_resample(windows)[0]).findings == ()
+    assert find_leakage(ClassBalancer("oversample", 0).fit_resample(windows)[0]).findings == ()
     assert find_leakage(ChannelScaler().fit_transform(windows)).findings == ()
     folds = GroupBalancedKFold(3).split(windows)
     assert find_leakage(windows, folds=folds).findings == ()
@@ -298,10 +303,6 @@ def prepare_balanced_without_a_split():
 
 def balance_the_test_part():
     ClassBalancer().fit_resample(split().part("test"))
-
-
-def augment_the_validation_part():
-    Augmenter().fit_resample(split().part("validation"))
 
 
 def scale_twice():
@@ -378,7 +379,6 @@ def more_folds_than_groups_of_a_class():
 REFUSED = [
     (prepare_balanced_without_a_split, "only training windows may be balanced"),
     (balance_the_test_part, "windows are in the test part"),
-    (augment_the_validation_part, "windows are in the validation part"),
     (scale_twice, "already scaled"),
     (fit_on_scaled_windows_with_a_scaling, "would be scaled twice"),
     (fit_with_a_group_in_two_parts, "in train and test"),
@@ -441,11 +441,10 @@ def learned_from_a_window_set(part, garbage, tmp_path):
 
 def learned_by_the_steps(part, garbage, tmp_path):
     windows = spoilt(part, garbage)
-    balancer = ClassBalancer("oversample", 0, augmentation=Augmentation.standard())
+    balancer = ClassBalancer("oversample", 0)
     return (
         ChannelScaler("quantile").fit(windows).scaler_.channel_quantiles.tobytes(),
         balancer.fit_resample(windows)[0].part("train").X.tobytes(),
-        Augmenter(random_state=0).fit_resample(windows)[0].part("train").X.tobytes(),
     )
 
 

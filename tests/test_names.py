@@ -61,7 +61,7 @@ def test_no_identifier_has_a_word_that_is_not_used(folder):
         ("a.py", "class FakeLab: ...", ["FakeLab"]),
         ("a.py", "rule = 'centre'  # centre", []),
         ("a.h", 'int colour_of(int x);  // "centre"', ["colour_of"]),
-        ("a.py", "matlab.drop_unlabelled = True", []),
+        ("a.py", "matlab.is_labelled = True", []),
         ("a.py", "initialised, labelling, optimal = 1, 2, 3", ["initialised", "labelling"]),
     ],
 )

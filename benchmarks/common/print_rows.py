@@ -1,4 +1,4 @@
-"""Prints rows that compare two sides, as returned by `sensorseq.bench.timing.summarize`."""
+"""Prints rows that compare two sides, as returned by `common.timing.summarize`."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sensorseq.bench.timing import environment
+from common.timing import environment
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 

@@ -8,10 +8,10 @@ are compared before any timing.
 
 import numpy as np
 import torch
+from common.timing import alternate, repeated, summarize
+from cuda.steps import captured
 from torch import nn
 
-from sensorseq.bench.cuda import captured
-from sensorseq.bench.timing import alternate, repeated, summarize
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.choice import allowing_tf32

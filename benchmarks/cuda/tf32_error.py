@@ -13,10 +13,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from common.results_file import keep_measurement
+from common.timing import Precision, Problem, Shape
+from cuda.steps import environment, relative_errors
 from torch.profiler import ProfilerActivity, profile
 
-from sensorseq.bench.cuda import environment, relative_errors
-from sensorseq.bench.timing import Precision, Problem, Shape
 from sensorseq.ops.choice import allowing_tf32, choose_here
 
 

@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from common.timing import alternate, repeated, summarize
 from estimator.plain import ONE_FIT_A_TURN, PLAIN
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.bench.timing import alternate, repeated, summarize
 
 SHAPES = ((98, 100, 1), (270, 29, 12), (360, 100, 6))
 HIDDEN_SIZE, BATCH_SIZE, EPOCHS = 64, 32, 40

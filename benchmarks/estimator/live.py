@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from common.timing import alternate, summarize
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
-from sensorseq.bench.timing import alternate, summarize
 
 RATE_HZ, MODEL_HZ, N_CHANNELS, HOP_S, CHUNK = 1000.0, 100.0, 6, 0.02, 20
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from common.timing import alternate, summarize
 from estimator.plain import PLAIN
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.bench.timing import alternate, summarize
 
 SHAPE, N_CLASSES, HIDDEN_SIZE = (98, 100, 1), 6, 64
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common.timing import alternate, repeated, summarize
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.bench.timing import alternate, repeated, summarize
 from sensorseq.io.prepared import write_windows
 from sensorseq.io.stored_windows import BUFFER_VARIABLE
 from sensorseq.preprocessing.scale import fit_scaler

@@ -11,9 +11,9 @@ from fractions import Fraction
 
 import numpy as np
 import soxr
+from common.timing import alternate, repeated, summarize
 from scipy.signal import resample_poly
 
-from sensorseq.bench.timing import alternate, repeated, summarize
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, design_lowpass, simple_ratio
 from sensorseq.preprocessing.resample import StreamResampler, resample
 

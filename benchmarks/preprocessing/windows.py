@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from common.timing import alternate, repeated, summarize
 from numpy.typing import NDArray
 
-from sensorseq.bench.timing import alternate, repeated, summarize
 from sensorseq.preprocessing.scale import ChannelMoments, Scaler, fit_scaler
 
 WINDOW_SAMPLES, HOP_SAMPLES = 200, 100

@@ -397,8 +397,7 @@ ROWS = (
     ),
     row(
         *("class_weights", "a rare class", {}, {"class_weight": "balanced"}),
-        *({"class_weight": "effective_number"}, {"sampler": "balanced"}),
-        {"loss": "focal", "class_weight": "balanced"},
+        *({"sampler": "balanced"}, {"loss": "focal", "class_weight": "balanced"}),
         {"loss": "focal"},
         higher=["recall of class 1", "balanced accuracy"],
         max_epochs=15,

@@ -1,16 +1,15 @@
-"""The commands that check an installation or describe a file: doctor, bench and info."""
+"""The commands that check an installation or describe a file: doctor and info."""
 
-import importlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import command
-from sensorseq.cli.output import print_result, progress
-from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.cli.output import print_result
+from sensorseq.errors import ArgumentError
 
 
 @command("sensorseq doctor --self", "sensorseq doctor --gpu --json")
@@ -64,7 +63,7 @@ def _check_gpu(as_json: bool) -> None:
 
 
 def _check_installation(as_json: bool) -> None:
-    from sensorseq.bench import self_check
+    from sensorseq import self_check
 
     results = self_check.check_installation()
     passed = all(result.status == "passed" for result in results)
@@ -72,34 +71,6 @@ def _check_installation(as_json: bool) -> None:
     print_result(result_of_all, self_check.format_results(results), as_json)
     if not passed:
         raise typer.Exit(1)
-
-
-@command("sensorseq bench")
-def bench(
-    against: Annotated[
-        str, Option(metavar="torch|cudnn", help="torch on the CPU, or cuDNN on a GPU.")
-    ] = "torch",
-    threads: Annotated[
-        int | None, Option(min=1, max=4096, help="CPU threads [default: torch's].")
-    ] = None,
-    as_json: opt.Json = False,
-    quiet: opt.Quiet = False,
-) -> None:
-    """Compare sensorseq's speed with torch's and with the processor's peak.
-
-    The command times a few shapes on this machine, alternating with torch, for about half a minute.
-    Stop other work first, because it distorts the timings. With --against cudnn, the comparison is
-    with torch's LSTM on the GPU, in the same precision.
-    """
-    check_choice("--against", against, ("torch", "cudnn"))
-    options: dict[str, Any] = {} if against == "cudnn" else {"threads": threads}
-    if against == "cudnn" and threads is not None:
-        raise ArgumentError("--threads does not apply to --against cudnn; remove it.")
-    name = "sensorseq.bench.cuda" if against == "cudnn" else "sensorseq.bench.timing"
-    benchmark = importlib.import_module(name)
-    with progress("measuring", quiet=quiet) as advance:
-        result = benchmark.run_short(progress=advance, **options)
-    print_result(result, benchmark.format_short(result), as_json)
 
 
 @command("sensorseq info terrain.safetensors", "sensorseq info")

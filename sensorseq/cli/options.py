@@ -32,7 +32,7 @@ NoVerify = Annotated[
 ]
 Smooth = Annotated[
     str,
-    Option(metavar="HOW", help="Smooth over time: marginals, viterbi, lag, filter or none."),
+    Option(metavar="HOW", help="Smooth over time: marginals, lag, filter or none."),
 ]
 StreamSmooth = Annotated[str, Option(metavar="HOW", help="Smooth over time: none, filter or lag.")]
 Lag = Annotated[int | None, Option(min=0, help="Delay for --smooth lag, in windows [default: 3].")]

@@ -1,25 +1,20 @@
-"""A report as an HTML page or notebook fragment, with curves drawn as SVG or by matplotlib."""
+"""A report as an HTML page or notebook fragment, with curves drawn as SVG."""
 
 import base64
 import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from sensorseq.checks import check_integer_or_none
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import UNKNOWN, data_fault, hidden_cause
-from sensorseq.diagnosis.logs import read_history
-from sensorseq.diagnosis.metrics import Floats, Statistic, check_epoch, read_columns, read_numbers
+from sensorseq.diagnosis.metrics import Floats, Statistic
 from sensorseq.diagnosis.report_text import (
     Command,
     NextStep,
@@ -37,17 +32,9 @@ from sensorseq.diagnosis.report_text import (
     unquoted_texts,
 )
 from sensorseq.diagnosis.statements import ReportContents
-from sensorseq.errors import EnvironmentProblemError
-from sensorseq.history import History
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel
-from sensorseq.io.atomic import write_whole
 from sensorseq.text import plural
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 _MOST_CROSSES = 60
 
@@ -59,13 +46,12 @@ def draw_curves(
     best_epoch: int | None = None,
     evidence: Mapping[str, Any] | None = None,
     loss_unit: str = "nats",
-    make_panel: Callable[..., Any] = Panel,
 ) -> "Curves | None":
     """Draw loss and accuracy by epoch, with bands and spikes; None if neither was recorded."""
     columns = {name: floats(history.get(name, ())) for name in metrics.COLUMNS}
     if not any(np.isfinite(values).any() for values in columns.values()):
         return None
-    drawn = Curves(columns, history, best_epoch, evidence or {}, make_panel)
+    drawn = Curves(columns, history, best_epoch, evidence or {})
     drawn.draw_loss(f"loss ({loss_unit})" if loss_unit else "loss")
     drawn.draw_accuracy(n_val)
     return drawn
@@ -79,8 +65,7 @@ class Curves:
     history: Mapping[str, Sequence[Any]]
     best_epoch: int | None
     evidence: Mapping[str, Any]
-    make_panel: Callable[..., Any]
-    panels: list[Any] = field(default_factory=list)
+    panels: list[Panel] = field(default_factory=list)
     legend: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     words: str = ""
@@ -158,7 +143,7 @@ class Curves:
 
     def _panel(self, title: str, limits: tuple[float, float], label: str) -> Panel:
         x_limits = (0.5, max(map(len, self.columns.values())) + 0.5)
-        panel: Panel = self.make_panel(title, x_limits, limits, y_label=label, x_label="epoch")
+        panel = Panel(title, x_limits, limits, y_label=label, x_label="epoch")
         self.panels.append(panel)
         val_loss = self.columns["val_loss"]
         if np.isfinite(val_loss).any():
@@ -216,134 +201,6 @@ def band_of(part: Mapping[str, Any], name: str) -> tuple[Floats, Floats]:
 def floats(values: Any) -> Floats:
     """Return an evidence series as floats, with NaN for None."""
     return np.array([np.nan if value is None else value for value in values], np.float64)
-
-
-# Okabe and Ito's palette is distinguishable for color-blind readers; line styles differ as well.
-_STYLES: Mapping[str, Any] = {
-    "train": {"color": "#0072B2", "ls": "--", "lw": 1.4, "markersize": 3},
-    "validation": {"color": "#D55E00", "ls": "-", "lw": 1.4, "markersize": 3},
-    "band": {"color": "#D55E00", "alpha": 0.18, "lw": 0},
-    "best": {"color": "#999999", "ls": "--", "lw": 1.2},
-    "kept": {"color": "#333333", "ls": ":", "lw": 1.2},
-    "missing": {"color": "#333333", "ls": "", "marker": "x"},
-    "note": {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "fontsize": 9},
-}
-_FEW_EPOCHS = 60  # with up to this many epochs, each gets a dot
-
-
-def draw_history(
-    history: History | Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]],
-    *,
-    n_val: int | None = None,
-    best_epoch: int | None = None,
-    path: str | Path | None = None,
-    loss_unit: str = "nats",
-) -> "Picture":
-    """Draw loss and accuracy of every epoch, unsmoothed, and write the picture to `path` if given.
-
-    The band is the 95 % range of sampling noise around the local trend, for `n_val` independent
-    windows. No window opens, and the figure need not be closed.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as Picture
-    except ImportError as error:
-        raise EnvironmentProblemError(
-            'drawing a history needs matplotlib: pip install "sensorseq[plot]"'
-        ) from error
-
-    class ShownFigure(Picture):
-        """A figure that notebooks display without pyplot."""
-
-        def _repr_png_(self) -> bytes:
-            picture = BytesIO()
-            self.savefig(picture, format="png")
-            return picture.getvalue()
-
-    rows = read_history(history).rows
-    _, n_epochs = read_columns(rows)
-    figure = ShownFigure(figsize=(7.2, 6.2), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = dict(zip(("loss", "accuracy"), figure.subplots(2, 1, sharex=True), strict=True))
-    drawn = draw_curves(
-        read_numbers(rows),
-        n_val=check_integer_or_none("n_val", n_val),
-        best_epoch=check_epoch(best_epoch, n_epochs),
-        loss_unit=loss_unit,
-        make_panel=partial(_Panel, axes),
-    )
-    _finish(figure, axes, drawn)
-    if path is not None:
-        picture = BytesIO()
-        figure.savefig(picture, format=Path(path).suffix[1:] or None)
-        is_named = Path(path).suffix or Path(path).is_dir()
-        write_whole(path if is_named else f"{path}.png", picture.getvalue())
-    return figure
-
-
-class _Panel:
-    """The methods of `sensorseq.html.svg.Panel` that curves need, implemented with matplotlib."""
-
-    def __init__(
-        self,
-        axes: "Mapping[str, Axes]",
-        title: str,
-        x_limits: tuple[float, float],
-        y_limits: tuple[float, float],
-        *,
-        x_label: str,
-        y_label: str,
-    ) -> None:
-        self.axes, self.y_limits = axes[title.split()[0]], y_limits
-        self.artists: dict[str, Artist] = {}
-        self.axes.set(xlim=x_limits, ylim=y_limits, ylabel=y_label)
-
-    def line(self, x: Floats, y: Floats, style: str) -> None:
-        if style != "trend" and np.isfinite(y).any():
-            marker = "o" if len(x) <= _FEW_EPOCHS else ""
-            (self.artists[style],) = self.axes.plot(x, y, marker=marker, **_STYLES[style])
-
-    def band(self, x: Floats, low: Floats, high: Floats, style: str) -> None:
-        self.artists[style] = self.axes.fill_between(x, low, high, **_STYLES[style])
-
-    def vertical(self, x: float, style: str) -> None:
-        self.artists[style] = self.axes.axvline(x, **_STYLES[style])
-
-    def crosses(self, x: Floats, style: str, words: str) -> None:
-        at, top = self.axes.get_xaxis_transform(), np.full(len(x), 0.96)
-        (self.artists[style],) = self.axes.plot(x, top, transform=at, **_STYLES[style])
-
-    def note(self, text: str) -> None:
-        self.axes.annotate(text, (1, 1), **_STYLES["note"])
-
-
-def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None) -> None:
-    """Finish the axes, and add a legend outside the panels, where it hides no curve."""
-    from matplotlib.ticker import MaxNLocator
-
-    panels = [] if drawn is None else drawn.panels
-    for name, ax in axes.items():
-        if not any(panel.axes is ax for panel in panels):
-            ax.text(0.5, 0.5, f"no {name} recorded", transform=ax.transAxes, ha="center")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        ax.grid(alpha=0.3, lw=0.6)
-        ax.spines[["top", "right"]].set_visible(False)
-    axes["accuracy"].set_xlabel("epoch")
-    if drawn is None:
-        return
-    entries = {}
-    for panel in panels:
-        for style, artist in panel.artists.items():
-            artist.set_label(drawn.legend[style])
-            entries[drawn.legend[style]] = artist
-    figure.legend(
-        list(entries.values()),
-        list(entries),
-        loc="outside lower center",
-        ncols=2,
-        fontsize=9.5,
-        frameon=False,
-    )
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -70,7 +69,6 @@ from sensorseq.io.model_file import (
 from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.learners.motors import Roles
 from sensorseq.nn import LSTMLinear
-from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.decisions import (
     Abstention,
     Decisions,
@@ -91,9 +89,6 @@ from sensorseq.training.evaluation import modules_of
 from sensorseq.training.inputs import open_windows
 from sensorseq.training.parameters import check_parameters, refuses_moved
 from sensorseq.windows import WindowSet
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _SMALLER = (
     "use a smaller hidden_size, batch_size or n_models, fewer or shorter windows, or the path of a"
@@ -166,11 +161,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     label_smoothing : float, default=0.0
         Fraction of the target that is spread evenly over the classes, both in training and in
         `val_loss`.
-    class_weight : None, "balanced", "effective_number" or dict, default=None
+    class_weight : None, "balanced" or dict, default=None
         Weight of each class in the training loss. ``"balanced"`` uses ``n / (k * count)``, with
-        counts from the training part; ``"effective_number"`` reduces the weight of large classes
-        less (see `sensorseq.preprocessing.windows.class_weights`). Class weights do not affect
-        `val_loss`.
+        counts from the training part. Class weights do not affect `val_loss`.
     optimizer : {"adam", "adamw", "lion", "rmsprop", "sgd"}, default="adamw"
         The torch optimizer of that name; ``"lion"`` is `sensorseq.training.optim.Lion`.
     learning_rate : float, default=3e-3
@@ -928,13 +921,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         window_s : float, optional
             Length of the windows in seconds, if X is an array; by default, the time from one window
             to the next.
-        smooth : {"none", "filter", "lag", "viterbi", "marginals"} or Smoothing, default="marginals"
+        smooth : {"none", "filter", "lag", "marginals"} or Smoothing, default="marginals"
             Which windows determine the class of a window. ``"none"`` uses only that window,
             ``"filter"`` also uses all earlier windows, and ``"lag"`` additionally uses the next
-            three windows. ``"viterbi"`` and ``"marginals"`` use all windows, to find the most
-            likely sequence or the most likely class of each window. A
-            `sensorseq.sequence.Smoothing` also sets the lag, how long classes last, and which
-            classes follow which.
+            three windows. ``"marginals"`` uses all windows. A `sensorseq.sequence.Smoothing` also
+            sets the lag, how long classes last, and which classes follow which.
 
         Returns
         -------
@@ -1167,25 +1158,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         adapted._held_out = adapted._out_of_fold = None
         return adapted
 
-    def plot_history(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Plot the curves of the last fit, the kept epoch and the sampling error, with matplotlib.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            File to write the figure to.
-        """
-        from sensorseq.diagnosis.page import draw_history  # matplotlib is optional
-
-        check_is_fitted(self)
-        return draw_history(
-            self.history_,
-            n_val=self._judged.facts["n_val"],
-            best_epoch=self.best_epoch_,
-            path=None if path is None else Path(path),
-            loss_unit="nats" if self.loss == "cross_entropy" else "",
-        )
-
     # Files and exports
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -1324,45 +1296,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If a layer has no bias or has a projection, or the sizes do not match.
         """
         module = LSTMLinear.from_torch(lstm, linear, pooling)
-        return cls._imported(module, "linear", arguments, classes, "torch.nn.LSTM")
-
-    @classmethod
-    def from_keras(
-        cls, keras_model: Any, *, classes: ArrayLike | None = None, **arguments: Any
-    ) -> Self:
-        """Return a fitted estimator with the weights of a Keras model.
-
-        The estimator expects windows scaled as for that model; its `scaler_` is None. A layer of an
-        unsupported kind or configuration raises an ArgumentError that names it.
-
-        Parameters
-        ----------
-        keras_model : keras.Model
-            A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
-            a Dense layer with softmax, logits or one sigmoid unit. Keras is not imported; only
-            `layers`, `get_config()` and `get_weights()` are used.
-        classes, **arguments
-            As in `from_torch`.
-        """
-        module, activation = lstm_linear_from_keras(keras_model)
-        return cls._imported(module, activation, arguments, classes, "Keras")
-
-    @classmethod
-    def _imported(
-        cls,
-        module: LSTMLinear,
-        activation: str,
-        arguments: Mapping[str, Any],
-        classes: ArrayLike | None,
-        source: str,
-    ) -> Self:
-        """Return an estimator that predicts with an imported network."""
-        arguments, model = imported(module, activation, arguments, classes)
+        arguments, model = imported(module, arguments, classes)
         estimator = cls(**arguments)
         estimator._set_model(model)
         estimator.histories_ = [History()]
         estimator.best_epoch_, estimator.best_score_ = 0, float("nan")
-        estimator.engine_ = EngineChoice("none", f"the weights were taken from {source}")
+        estimator.engine_ = EngineChoice("none", "the weights were taken from torch.nn.LSTM")
         estimator.adaptation_ = None
         facts = {"n_val": None, "n_train": None}
         estimator._judged = Judged(estimator._made_report(facts), facts, None)

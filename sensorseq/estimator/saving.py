@@ -268,7 +268,7 @@ def unpacked(values: Mapping[str, Any]) -> TrainedModel:
 
 
 def imported(
-    module: LSTMLinear, activation: str, arguments: Mapping[str, Any], classes: ArrayLike | None
+    module: LSTMLinear, arguments: Mapping[str, Any], classes: ArrayLike | None
 ) -> tuple[dict[str, Any], TrainedModel]:
     """Return the arguments of an estimator, and a model that predicts with an imported network."""
     for name in (*ARCHITECTURE, "dtype", "scale"):
@@ -281,11 +281,6 @@ def imported(
         module = module.float()
     description = architecture_of(module)
     of_network = {**description["architecture"], "dtype": description["dtype"]}
-    if activation == "sigmoid" and module.num_classes > 1:
-        raise ArgumentError(
-            f"the Keras model ends in {module.num_classes} sigmoid units, which can predict"
-            " several classes at once; this classifier predicts one class per window."
-        )
     split_single_logit(module)
     labels = np.arange(module.num_classes) if classes is None else np.asarray(classes)
     if labels.shape != (module.num_classes,) or len(np.unique(labels)) != len(labels):

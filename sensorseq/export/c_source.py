@@ -411,11 +411,6 @@ class _Source:
                     f"sample_rate_hz={sample_rate_hz!r} needs the rate of training, which the model"
                     " lacks; resample yourself, or train on a prepared file."
                 )
-            if options.resample_engine != "polyphase":
-                raise InputError(
-                    f"resample_engine={options.resample_engine!r} cannot be exported to C; prepare"
-                    " with 'polyphase', or resample yourself."
-                )
             if (held := preparation.get("held")) and sample_rate_hz != before:
                 raise InputError(
                     f"{listed(held)}: held until the next value, which cannot be resampled in C;"

@@ -135,7 +135,7 @@ def find_leakage(
 
     Near-duplicates are found by their shape (`near_duplicates`). Copies with a different gain, or
     with noise of up to a tenth of the signal, are usually found; warped or shifted copies rarely
-    are. Copies made by `Augmenter` or `ClassBalancer` are found by their recording and start,
+    are. Copies made by `ClassBalancer` are found by their recording and start,
     however their samples were changed.
     """
     views = _views(windows, split, folds)

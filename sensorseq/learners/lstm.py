@@ -18,7 +18,6 @@ from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.training import TrainingResult
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
 from sensorseq.training.evaluation import ModuleNetwork
-from sensorseq.training.recorder import rerun_config
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.streamed_data import make_renewal
 from sensorseq.training.torch_network import make_network
@@ -145,7 +144,15 @@ def _make_job(
     warmup = config.warmup_epochs
     if warmup >= 1:
         warmup = min(warmup, epochs // 2)
-    config = rerun_config(config, epochs, warmup_epochs=warmup, monitor="loss")
+    config = replace(  # runs all epochs, and keeps the last weights
+        config,
+        warmup_epochs=warmup,
+        monitor="loss",
+        max_epochs=epochs,
+        max_steps=None,
+        early_stopping=False,
+        restore_best=False,
+    )
     refresh = make_renewal(part, form, data, training)
     inputs = data if form.patch is None else data.patched(form.patch)
     engine = parameters["engine"]

@@ -1,6 +1,5 @@
 """Torch modules that use the native kernels."""
 
-from sensorseq.nn.accelerate import FoundLSTM, accelerate, find_lstms
 from sensorseq.nn.lstm import LSTM
 from sensorseq.nn.lstm_linear import DropoutSource, LSTMLinear, Stream
 from sensorseq.ops.train_epoch import HEAD_NORMS
@@ -9,9 +8,6 @@ __all__ = [
     "HEAD_NORMS",
     "LSTM",
     "DropoutSource",
-    "FoundLSTM",
     "LSTMLinear",
     "Stream",
-    "accelerate",
-    "find_lstms",
 ]

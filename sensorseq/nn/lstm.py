@@ -81,7 +81,11 @@ class LSTM(nn.LSTM):
 
     def _fits(self, x: Tensor, batch_sizes: Tensor | None, states: tuple[Tensor, ...]) -> bool:
         """Test whether the inputs are valid and not empty; torch handles all other inputs."""
-        if x.dim() not in ((2, 3) if batch_sizes is None else (2,)) or not x.numel():
+        if (
+            self.proj_size
+            or x.dim() not in ((2, 3) if batch_sizes is None else (2,))
+            or not x.numel()
+        ):
             return False
         n_windows: tuple[int, ...] = ()
         if batch_sizes is not None:

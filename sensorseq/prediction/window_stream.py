@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_positive
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError
 from sensorseq.prediction.frames import in_order
 from sensorseq.prediction.gaps import EMPTY
 from sensorseq.prediction.inputs import Input
@@ -74,10 +74,6 @@ class WindowStream:
         refuse_normalized(of_sensor.preparation, "a stream")
         self._input, self._members, self._report = of_sensor, members, report
         self._use = use = self._plan.options
-        if use.resample_engine == "soxr":
-            raise InputError(
-                'engine="soxr" needs complete recordings; prepare with engine="polyphase".'
-            )
         self._rate = float(use.sample_rate_hz or 0)
         rate = (
             self._rate

@@ -56,7 +56,6 @@ def prepare(
     stamps: str | None = None,
     sample_rate_hz: float | None = None,
     max_gap_s: float | None = None,
-    resample_engine: str | None = None,
     attenuation_db: float | None = None,
     derive: str | None = None,
     steps: Sequence[Any] | None = None,
@@ -225,8 +224,6 @@ def prepare(
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
         periods of the input.
-    resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        Resampling method (see `resample`); live streams require ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
@@ -241,7 +238,11 @@ def prepare(
     hop_s : float, optional
         Seconds between the starts of windows; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        How to label a window in which the label changes; see `Windower`.
+        How to label a window in which the label changes. whole: windows are cut inside each label
+        span, from its first sample on, so that no window has two labels or unlabeled samples. The
+        other rules cut the recording as if it had no spans, and choose a label for each window.
+        majority: the most frequent label; see `min_purity`. centre: the label of the middle sample.
+        last: the label of the last sample, which is current when the window is complete.
     min_purity : float, default=0.5
         For ``"majority"``: the minimum fraction of a window's samples that must have the window's
         label.
@@ -297,7 +298,7 @@ def prepare(
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared
-        file; for arrays see `ClassBalancer`.
+        file; for arrays see `augment_windows`.
 
     Raises
     ------

@@ -12,32 +12,22 @@ if TYPE_CHECKING:
     from sensorseq.preprocessing.splitters import (
         BlockedTimeSplit,
         GroupBalancedKFold,
-        GroupBalancedShuffleSplit,
     )
     from sensorseq.preprocessing.transformers import (
-        Augmenter,
         ChannelScaler,
         ClassBalancer,
-        Resampler,
-        SignalSteps,
-        Windower,
     )
     from sensorseq.preprocessing.windows.augment import Augmentation
 
 __all__ = [
     "Augmentation",
-    "Augmenter",
     "BlockedTimeSplit",
     "ChannelScaler",
     "ClassBalancer",
     "GroupBalancedKFold",
-    "GroupBalancedShuffleSplit",
     "PreparationOptions",
     "PreparePipeline",
-    "Resampler",
-    "SignalSteps",
     "StreamResampler",
-    "Windower",
     "find_leakage",
 ]
 
@@ -45,18 +35,13 @@ __getattr__, __dir__ = lazy_names(
     globals(),
     {
         "Augmentation": "windows.augment",
-        "Augmenter": "transformers",
         "BlockedTimeSplit": "splitters",
         "ChannelScaler": "transformers",
         "ClassBalancer": "transformers",
         "GroupBalancedKFold": "splitters",
-        "GroupBalancedShuffleSplit": "splitters",
         "PreparationOptions": "options",
         "PreparePipeline": "pipeline",
-        "Resampler": "transformers",
-        "SignalSteps": "transformers",
         "StreamResampler": "resample",
-        "Windower": "transformers",
         # offered here because it checks splits, but not used by this package
         "find_leakage": "sensorseq.inspection.leakage",
     },

@@ -11,6 +11,7 @@ import numpy as np
 from sensorseq.checks import check_positive
 from sensorseq.errors import (
     ArgumentError,
+    InputError,
     RecordingError,
     WindowError,
     check_choice,
@@ -19,7 +20,7 @@ from sensorseq.errors import (
 )
 from sensorseq.io.blocks import is_finite
 from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
-from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_engine
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_attenuation
 from sensorseq.preprocessing.regrid import bridging_gap_s, valid_rows
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.scale import NORMALIZE, normalize_pieces
@@ -52,7 +53,6 @@ class CutOptions:
     channels: Sequence[str] | None = None
     units: Mapping[str, str] | None = None
     max_gap_s: float | None = None
-    resample_engine: str = "polyphase"
     attenuation_db: float = ATTENUATION_DB
     label_rule: str = "whole"
     min_purity: float | None = None
@@ -68,7 +68,7 @@ class CutOptions:
         for name in ("sample_rate_hz", "hop_s", "max_gap_s", "slop_s"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
-        check_engine(self.resample_engine, self.attenuation_db)
+        check_attenuation(self.attenuation_db)
         check_window_choices(self.label_rule, self.min_purity, self.short, "grid")
         if self.normalize is not None:
             check_choice("normalize", self.normalize, NORMALIZE)
@@ -80,10 +80,9 @@ class CutOptions:
 
 # Options recorded in prepared files and models, by section of the configuration.
 _RECORDED = {
-    "resample": ("sample_rate_hz", "max_gap_s", "resample_engine", "attenuation_db"),
+    "resample": ("sample_rate_hz", "max_gap_s", "attenuation_db"),
     "window": ("window_s", "hop_s", "label_rule", "min_purity", "short", "slop_s"),
 }
-_KEYS = {"resample_engine": "engine"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class RecordingPlan:
         try:
             configuration = made["configuration"]
             values = {
-                name: configuration[section].get(_KEYS.get(name, name))
+                name: configuration[section].get(name)
                 for section, names in _RECORDED.items()
                 for name in names
             }
@@ -122,6 +121,11 @@ class RecordingPlan:
                 "these windows have no record of how they were made; use a file written by"
                 " `prepare`."
             ) from error
+        if configuration["resample"].get("engine") == "soxr":
+            raise InputError(
+                "these windows were resampled with soxr, which is no longer supported; prepare the"
+                " recordings again, and train again."
+            )
         values["hop_s"] = values["hop_s"] if hop_s is None else hop_s
         stored = {name: value for name, value in values.items() if value is not None}
         return cls(CutOptions(**{"window_s": None, **stored}), make_steps(steps))
@@ -130,7 +134,7 @@ class RecordingPlan:
     def configuration(self) -> dict[str, Any]:
         """The sections of the configuration that `recorded` reads."""
         sections: dict[str, Any] = {
-            section: {_KEYS.get(name, name): getattr(self.options, name) for name in names}
+            section: {name: getattr(self.options, name) for name in names}
             for section, names in _RECORDED.items()
         }
         inputs = {"channels": self.options.channels, "units": self.options.units}
@@ -221,7 +225,6 @@ class RecordingPlan:
                 recording,
                 sample_rate_hz,
                 self.options.max_gap_s,
-                engine=self.options.resample_engine,
                 attenuation_db=self.options.attenuation_db,
                 held=self.options.held,
             )

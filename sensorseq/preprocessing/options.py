@@ -40,105 +40,18 @@ def read_shares(split: str | None) -> list[float] | str | None:
 class PreparationOptions(ReadOptions):
     """All options of `PreparePipeline`, the function `prepare` and the command `prepare`.
 
+    The options for reading are documented in `ReadOptions`.
+
     Parameters
     ----------
-    files : str or sequence of str, optional
-        Patterns for the names of the files to read, such as ``pro_*.csv``; a pattern with a slash
-        is matched against the path relative to the folder. By default, all readable files are used.
-        Every pattern must match at least one file.
-    pair : str, optional
-        Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
-        files in the same folder with the same ``{recording}`` become one recording. A pattern with
-        a slash is matched against the end of the path, such as ``{recording}/{sensor}.*`` if each
-        recording has its own folder. The recording's channels are in the order of the patterns in
-        `files`.
-    time_column : str, optional
-        Name of the column with the timestamps, or its position: ``"1"`` is the first column, and
-        ``"-1"`` is the last. The timestamps can be seconds, whole numbers in a different unit, or
-        ISO 8601 dates. The default is the column ``time`` or ``time_s`` if there is one, and
-        otherwise the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file
-        of arrays has several such columns, the default is the column in the struct that contains
-        the `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``. The default is
-        ``"header.stamp"`` if the first message of the topic has a header stamp or a field
-        ``timestamp`` of seconds and nanoseconds; otherwise, the default is ``"log_time"``.
-    time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the timestamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional timestamps are in seconds. Whole numbers
-        are in the unit that gives a rate between 0.5 Hz and 20 kHz. If several units give such a
-        rate, the unit is the one that gives dates between 2000 and 2100. Robot logs do not need
-        this option.
-    encoding : str, optional
-        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
-        with a UTF-16 byte order mark.
-    delimiter : str, optional
-        Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any run of spaces and tabs.
-    decimal : {".", ","}, optional
-        Decimal mark of the numbers in CSV files; a point by default.
-    no_header : bool, optional
-        True if the first line of CSV files contains samples instead of column names; the columns
-        are then named ``column_1``, ``column_2`` and so on.
-    names : sequence of str, optional
-        Names of the columns of CSV files without a header line.
-    label_column : str, optional
-        Column that contains the label of each sample, as a word or a number. The column is used for
-        recordings that consist of one file and have no label from a folder or manifest. Runs of the
-        same label become `label_spans`; an empty field means that the sample has no label. In a
-        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
-        until the topic's next message. In a long table or a manifest, this is the column with the
-        labels.
-    recording_column, group_column : str, optional
-        Columns of a long table (one file with all recordings) that contain the recording id and the
-        group of each row. All rows of a recording must have the same group.
-    sensor_column : str, optional
-        Column with the name or number of each row's sensor (or joint), for tables with one row per
-        sample and sensor. The rows of each sensor become separate channels, such as
-        ``gyroscope.x``, as if each sensor had its own file; see `join_sensors`.
-    labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes, and samples with a different
-        label in the `label_column`, become unlabeled.
-    exclude : sequence of str, optional
-        Names of classes or ids of recordings to leave out; patterns such as ``ICE/pro_0*`` are also
-        allowed.
-    channels : sequence of str, optional
-        Channels to keep, in this order. By default, columns without a name are left out, and so are
-        columns that count the rows or the time (an index, a counter that may begin again, or a
-        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
-        left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
-        are read, so other arrays may have different lengths.
-    units : mapping of str to str, optional
-        Units by channel name, for files that do not store units, such as CSV files; a given unit
-        overrides a unit stored in the file. Some steps select channels by unit.
-    manifest : path-like or bool, optional
-        Table that lists the recordings and their labels. By default, ``manifest.csv`` in the
-        folder, if that file exists; with False, that file is ignored. The manifest may also be a
-        JSON export of Label Studio, or a name pattern, such as ``{recording}.txt``, for the label
-        tables that Audacity and ELAN export for each recording.
-    stamps : {"packets", "keep", "merge"}, optional
-        How to handle timestamps that repeat, go back or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
-        if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
-        ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
-        and ``n_spread``.
     sample_rate_hz : float, optional
         Rate to which all recordings are resampled, and the number of rows per second in files
         without a time column. By default, the median of the rates of the recordings; for a
         recording with several sensors, the rate of the fastest sensor counts. The rate is stored in
         `provenance`.
-    salvage : bool, default=False
-        If a ``.bag``, ``.mcap`` or ``.ulg`` file is damaged, use the messages before the damage
-        instead of raising an error. The recording's ``attributes["salvaged"]`` then contains the
-        reason, with the offset of the damage, and the number of seconds that were kept.
-    scratch : path-like, optional
-        Folder in which the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB are stored,
-        in unnamed files that are deleted with the recording. By default, all samples are kept in
-        memory.
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
         periods of the input.
-    resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        Resampling method (see `resample`); live streams require ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
@@ -153,7 +66,11 @@ class PreparationOptions(ReadOptions):
     hop_s : float, optional
         Seconds between the starts of windows; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        How to label a window in which the label changes; see `Windower`.
+        How to label a window in which the label changes. whole: windows are cut inside each label
+        span, from its first sample on, so that no window has two labels or unlabeled samples. The
+        other rules cut the recording as if it had no spans, and choose a label for each window.
+        majority: the most frequent label; see `min_purity`. centre: the label of the middle sample.
+        last: the label of the last sample, which is current when the window is complete.
     min_purity : float, default=0.5
         For ``"majority"``: the minimum fraction of a window's samples that must have the window's
         label.
@@ -209,7 +126,7 @@ class PreparationOptions(ReadOptions):
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared
-        file; for arrays see `ClassBalancer`.
+        file; for arrays see `augment_windows`.
     """
 
     max_gap_s: float | None = option_field(
@@ -217,7 +134,6 @@ class PreparationOptions(ReadOptions):
         metavar="S",
         help="Longest gap to interpolate across [default: 10 periods].",
     )
-    resample_engine: str = option_field("resample", "polyphase", key="engine")
     attenuation_db: float = option_field("resample", 90.0)
     derive: str | None = option_field(
         "derive",

@@ -13,7 +13,7 @@ from sensorseq.preprocessing.configuration import (
     read_configuration,
 )
 from sensorseq.preprocessing.cut_recording import Facts, cut_recording
-from sensorseq.preprocessing.cutting import RecordingPlan, common_rate
+from sensorseq.preprocessing.cutting import common_rate
 from sensorseq.preprocessing.native_rates import check_native_rates, prepare_sensors
 from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
@@ -61,8 +61,6 @@ class PreparePipeline:
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
         periods of the input.
-    resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        Resampling method (see `resample`); live streams require ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
@@ -77,7 +75,11 @@ class PreparePipeline:
     hop_s : float, optional
         Seconds between the starts of windows; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        How to label a window in which the label changes; see `Windower`.
+        How to label a window in which the label changes. whole: windows are cut inside each label
+        span, from its first sample on, so that no window has two labels or unlabeled samples. The
+        other rules cut the recording as if it had no spans, and choose a label for each window.
+        majority: the most frequent label; see `min_purity`. centre: the label of the middle sample.
+        last: the label of the last sample, which is current when the window is complete.
     min_purity : float, default=0.5
         For ``"majority"``: the minimum fraction of a window's samples that must have the window's
         label.
@@ -133,7 +135,7 @@ class PreparePipeline:
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared
-        file; for arrays see `ClassBalancer`.
+        file; for arrays see `augment_windows`.
 
     Attributes
     ----------
@@ -162,7 +164,6 @@ class PreparePipeline:
         channels: Sequence[str] | None = None,
         sample_rate_hz: float | None = None,
         max_gap_s: float | None = None,
-        resample_engine: str = "polyphase",
         attenuation_db: float = 90.0,
         derive: str | None = None,
         steps: Sequence[Any] | None = None,
@@ -251,24 +252,6 @@ class PreparePipeline:
         if not isinstance(configuration, PrepareConfiguration):
             configuration = make_configuration(configuration)
         return cls(**pipeline_arguments(with_changes(configuration.arguments(), changes)))
-
-    @staticmethod
-    def for_prediction(made: Mapping[str, Any], hop_s: float | None = None) -> RecordingPlan:
-        """Return a plan whose `prepare` cuts recordings into windows as in training.
-
-        Parameters
-        ----------
-        made : mapping
-            The `provenance` of prepared windows, or the `preparation_` of a fitted model.
-        hop_s : float, optional
-            Seconds between the starts of windows; by default as in training.
-
-        Raises
-        ------
-        WindowError
-            If `made` does not describe how the windows were made.
-        """
-        return RecordingPlan.recorded(made, hop_s)
 
     def to_toml(self) -> str:
         """Return the content of a configuration file for the same pipeline."""

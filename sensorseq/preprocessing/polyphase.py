@@ -1,6 +1,5 @@
-"""Resample an evenly sampled signal with a polyphase filter, or with the package soxr."""
+"""Resample an evenly sampled signal with a polyphase filter."""
 
-import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
@@ -11,15 +10,9 @@ from numpy.typing import NDArray
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
 from sensorseq.checks import check_real
-from sensorseq.errors import (
-    ArgumentError,
-    EnvironmentProblemError,
-    SignalError,
-    check_choice,
-)
+from sensorseq.errors import SignalError
 from sensorseq.preprocessing.filter_design import fir, kaiser_beta, kaiser_taps
 
-_HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0
 PASSBAND = 0.8  # end of the passband, as a fraction of the frequency where the stopband starts
 # Relative tolerance, with which 33.3 and 11.1 Hz give 1/3, and 33.3333333333 and 100 Hz give 3.
@@ -101,50 +94,16 @@ def design_lowpass(
     return taps
 
 
-ENGINES = ("polyphase", "soxr")
-
-
-def check_engine(engine: str, attenuation_db: float) -> None:
-    """Raise an error unless the engine is known, installed, and able to reach this attenuation."""
-    check_choice("engine", engine, ENGINES)
-    attenuation_db = check_attenuation(attenuation_db)
-    if engine == "soxr":
-        if attenuation_db != ATTENUATION_DB:
-            raise ArgumentError(
-                f"attenuation_db={attenuation_db:g} cannot be set with engine='soxr', whose filter"
-                " is fixed; remove attenuation_db, or use engine='polyphase'."
-            )
-        _import_soxr()
-
-
 def change_rate(
-    x: NDArray[np.floating],
-    ratio: Fraction,
-    *,
-    attenuation_db: float = ATTENUATION_DB,
-    engine: str = "polyphase",
+    x: NDArray[np.floating], ratio: Fraction, attenuation_db: float = ATTENUATION_DB
 ) -> NDArray[np.floating]:
     """Resample a finite signal (n_samples, n_channels) to (ceil(n_samples * ratio), n_channels).
 
-    The polyphase engine computes in float64; the result has the dtype of `x`. See `resample` and
+    The filter computes in float64; the result has the dtype of `x`. See `resample` and
     `make_filter`.
     """
-    if engine == "polyphase":
-        stream = make_filter(ratio, x.shape[1], attenuation_db)
-        return x.copy() if stream is None else stream.push_last(x)
-    ratio = simple_ratio(ratio) or ratio
-    if not len(x) or ratio == 1:
-        return x.copy()
-    # The number of outputs is the same as with a `TableFilter`.
-    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))
-    # soxr assumes zeros beyond the ends. Because the first sample is subtracted, the zeros before
-    # the signal repeat its first value. The last sample is repeated often enough that no output is
-    # missing, however soxr rounds.
-    n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))
-    held = np.concatenate([x, np.repeat(x[-1:], n_held, axis=0)]) - x[0]
-    resampled = _import_soxr().resample(held, 1.0, float(ratio), quality="HQ")
-    y: NDArray[np.floating] = resampled[:n_out] + x[0]
-    return y
+    stream = make_filter(ratio, x.shape[1], attenuation_db)
+    return x.copy() if stream is None else stream.push_last(x)
 
 
 def change_rate_in_blocks(
@@ -153,26 +112,10 @@ def change_rate_in_blocks(
     n_channels: int,
     *,
     attenuation_db: float = ATTENUATION_DB,
-    engine: str = "polyphase",
 ) -> Iterator[NDArray[np.floating]]:
-    """Yield the result of `change_rate` in blocks; soxr needs the whole signal in memory."""
-    if engine != "polyphase":
-        whole = np.concatenate(list(blocks))
-        yield change_rate(whole, ratio, engine=engine)
-        return
+    """Yield the result of `change_rate` in blocks."""
     stream = make_filter(ratio, n_channels, attenuation_db)
     for block in blocks:
         yield block if stream is None else stream.push(block)
     if stream is not None:
         yield stream.flush()
-
-
-def _import_soxr() -> Any:
-    try:
-        import soxr  # soxr is an optional extra
-    except ImportError as error:
-        raise EnvironmentProblemError(
-            "engine='soxr' needs the package soxr, which is not installed:"
-            " pip install \"sensorseq[resample]\", or use engine='polyphase'."
-        ) from error
-    return soxr

@@ -17,7 +17,7 @@ from sensorseq.numeric import interpolate_cubic
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     change_rate_in_blocks,
-    check_engine,
+    check_attenuation,
 )
 from sensorseq.stamps.packets import decimal_step_s
 from sensorseq.stamps.period import (
@@ -75,7 +75,6 @@ def regrid(
     max_gap_s: float | None = None,
     *,
     attenuation_db: float = ATTENUATION_DB,
-    engine: str = "polyphase",
 ) -> list[tuple[float, NDArray[np.floating]]]:
     """Resample uneven samples, or samples with NaN, to an even grid between gaps.
 
@@ -98,7 +97,6 @@ def regrid(
         sample_rate_hz,
         max_gap_s,
         attenuation_db=attenuation_db,
-        engine=engine,
     )
     return [(piece.start_s, piece.values) for piece in pieces]
 
@@ -110,7 +108,6 @@ def regrid_pieces(
     max_gap_s: float | None = None,
     *,
     attenuation_db: float = ATTENUATION_DB,
-    engine: str = "polyphase",
     held: Sequence[int] = (),
     sample_period_s: float | None = None,
 ) -> list[RegriddedPiece]:
@@ -119,7 +116,7 @@ def regrid_pieces(
     The channels `held`, without missing values, keep the value of the previous sample.
     `sample_period_s` is the period of all timestamps, if it is known.
     """
-    check_engine(engine, attenuation_db)
+    check_attenuation(attenuation_db)
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
     rate = check_rate("sample_rate_hz", sample_rate_hz)
@@ -146,7 +143,7 @@ def regrid_pieces(
         channels = [
             _ChannelRuns(t, valid_rows(x, c), c, max_gap_s, period) for c in range(x.shape[1])
         ]
-    filtered = partial(change_rate_in_blocks, attenuation_db=attenuation_db, engine=engine)
+    filtered = partial(change_rate_in_blocks, attenuation_db=attenuation_db)
     return [
         replace(
             _regrid_piece(t, x, channels, first, last, rate, period, filtered, held),

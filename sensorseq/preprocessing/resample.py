@@ -16,7 +16,6 @@ from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     change_rate,
     check_attenuation,
-    check_engine,
     make_filter,
 )
 from sensorseq.preprocessing.regrid import LATE, regrid, regrid_pieces
@@ -34,7 +33,6 @@ def resample(
     target_rate_hz: float,
     *,
     attenuation_db: float = ATTENUATION_DB,
-    engine: str = "polyphase",
 ) -> NDArray[np.floating]:
     """Resample every channel with a windowed-sinc low-pass filter, without delay.
 
@@ -53,12 +51,6 @@ def resample(
     attenuation_db : float, default=90
         Attenuation from 20 to 150 dB. The filter's length grows in proportion to the attenuation.
         At 90 dB, aliases are below the resolution of a 16-bit sensor.
-    engine : {"polyphase", "soxr"}, default="polyphase"
-        polyphase: the filter above, computed in float64, bit-identical to `StreamResampler`.
-        soxr: the package soxr at quality HQ, whose fixed filter passes frequencies up to 0.91 of
-        the Nyquist frequency, and attenuates frequencies above the Nyquist frequency by about 120
-        dB. It repeats the first and the last sample beyond the ends of the signal, instead of
-        mirroring the signal.
 
     Returns
     -------
@@ -73,9 +65,9 @@ def resample(
        (for ratios that are not a simple fraction: a filter table with linear interpolation).
     """
     values = check_signal(signal)
-    check_engine(engine, attenuation_db)
+    check_attenuation(attenuation_db)
     ratio = rate_ratio(sample_rate_hz, target_rate_hz)
-    resampled = change_rate(values, ratio, attenuation_db=attenuation_db, engine=engine)
+    resampled = change_rate(values, ratio, attenuation_db)
     # Every sample contributes to some output, so finite outputs imply finite samples.
     if not all_finite(resampled):
         _check_finite(values, first_sample=0)
@@ -215,7 +207,6 @@ def resample_recording(
     max_gap_s: float | None = None,
     *,
     attenuation_db: float = ATTENUATION_DB,
-    engine: str = "polyphase",
     held: Sequence[str] | None = None,
 ) -> list[Recording]:
     """Resample one recording to an even rate; return its pieces between gaps, in time order.
@@ -255,7 +246,6 @@ def resample_recording(
             rate,
             max_gap_s,
             attenuation_db=attenuation_db,
-            engine=engine,
             held=[recording.channel_names.index(name) for name in names],
             sample_period_s=recording.sample_period_s,
         )

@@ -220,15 +220,6 @@ class GroupAssignment:
                 best, best_cost = part, new_cost
         return best
 
-    def draw(self) -> NDArray[np.int64]:
-        """Return the best of several random assignments; each call draws new assignments.
-
-        In contrast, calls of `search` usually return the same best assignment.
-        """
-        n_trials = 20 if len(self.counts) <= 200 else 2  # with many groups, few trials suffice
-        trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]
-        return trials[int(np.argmin([self._cost_of(part) for part in trials]))]
-
     def missing(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the (part, class) pairs without windows."""
         return np.argwhere(self._shared(part).T == 0)
@@ -255,13 +246,12 @@ class GroupAssignment:
     def _cost_of(self, part: NDArray[np.int64]) -> float:
         return float(self._cost_in_parts(self._shared(part)).sum())
 
-    def _assign_greedily(self, *, large_first: bool = True) -> NDArray[np.int64]:
+    def _assign_greedily(self) -> NDArray[np.int64]:
         """Assign groups one by one, each to the part where this group lowers the cost most."""
         counts, n_parts = self._counts, len(self.fractions)
         shared = self._held.copy()
         part = np.empty(len(self.counts), np.int64)
-        size = self.counts.sum(axis=1) if large_first else np.ones(len(part))
-        size = size * self.rng.uniform(0.7, 1.3, len(part))
+        size = self.counts.sum(axis=1) * self.rng.uniform(0.7, 1.3, len(part))
         for group in np.argsort(-size):
             joined = shared + counts[:, group, np.newaxis]
             change = self._cost_in_parts(joined) - self._cost_in_parts(shared)

@@ -1,7 +1,6 @@
 """Splitters for cross-validation with scikit-learn, by whole groups or by blocks of time."""
 
 import warnings
-from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -14,7 +13,6 @@ from sensorseq.checks import (
     check_integer,
     check_per_window,
     check_random_state,
-    check_real,
     refuse_beside_windows,
 )
 from sensorseq.errors import ArgumentError, SplitError, check_choice
@@ -68,64 +66,7 @@ class _Splitter(BaseCrossValidator):  # type: ignore[misc]
         return self.n_splits
 
 
-class _GroupBalancedSplitter(_Splitter):
-    """Base class of the splitters that keep groups whole."""
-
-    by: str
-    random_state: RandomState
-
-    def split(
-        self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
-    ) -> Iterator[Fold]:
-        """Yield the sorted indices of the training and test windows of each fold.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_windows, ...) or WindowSet
-            The windows; a WindowSet has its own labels and groups.
-        y : array-like of shape (n_windows,), optional
-            Labels to balance. If the labels are fractional numbers instead of classes, only the
-            numbers of windows are balanced.
-        groups : array-like of shape (n_windows,)
-            Groups to keep whole.
-
-        Yields
-        ------
-        train, test : ndarray of int64
-
-        Raises
-        ------
-        SplitError
-            If a class is in fewer groups than there are parts, or if no assignment with every class
-            in every part was found.
-        """
-        shares, where = self._parts()
-        sizes = _GroupSizes.of(X, y, groups, self.by)
-        sizes.check_n_groups(len(shares), where)
-        penalty = np.full((len(shares), len(sizes.classes)), 10.0)
-        rng = check_random_state(self.random_state)
-        assignment = GroupAssignment(sizes.counts, np.array(shares), penalty, rng)
-        for part, number in self._assign(assignment):
-            missing = assignment.missing(part)
-            if missing.size:
-                raise SplitError(
-                    "found no assignment of whole groups that has class"
-                    f" {sizes.classes[missing[0, 1]]!r} and every other class in {where}. Record"
-                    " more groups with this class, or use fewer folds."
-                )
-            tested = part[sizes.group_index] == number
-            yield np.flatnonzero(~tested), np.flatnonzero(tested)
-
-    @abstractmethod
-    def _parts(self) -> tuple[list[float], str]:
-        """Check the arguments; return the fraction of each part, and a name for the parts."""
-
-    @abstractmethod
-    def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
-        """Yield, for each fold, the part of each group, and the part that is tested."""
-
-
-class GroupBalancedKFold(_GroupBalancedSplitter):
+class GroupBalancedKFold(_Splitter):
     """Folds of whole groups that divide the windows of every class nearly equally.
 
     The splitter uses the same randomized search over assignments of groups as `split_by_group`. It
@@ -162,56 +103,50 @@ class GroupBalancedKFold(_GroupBalancedSplitter):
         self.by = by
         self.random_state = random_state
 
-    def _parts(self) -> tuple[list[float], str]:
+    def split(
+        self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Iterator[Fold]:
+        """Yield the sorted indices of the training and test windows of each fold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, ...) or WindowSet
+            The windows; a WindowSet has its own labels and groups.
+        y : array-like of shape (n_windows,), optional
+            Labels to balance. If the labels are fractional numbers instead of classes, only the
+            numbers of windows are balanced.
+        groups : array-like of shape (n_windows,)
+            Groups to keep whole.
+
+        Yields
+        ------
+        train, test : ndarray of int64
+
+        Raises
+        ------
+        SplitError
+            If a class is in fewer groups than there are folds, or if no assignment with every class
+            in every fold was found.
+        """
         check_integer("n_splits", self.n_splits, 2)
-        return [1 / self.n_splits] * self.n_splits, f"n_splits={self.n_splits} folds"
-
-    def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
+        where = f"n_splits={self.n_splits} folds"
+        sizes = _GroupSizes.of(X, y, groups, self.by)
+        sizes.check_n_groups(self.n_splits, where)
+        shares = np.full(self.n_splits, 1 / self.n_splits)
+        penalty = np.full((self.n_splits, len(sizes.classes)), 10.0)
+        rng = check_random_state(self.random_state)
+        assignment = GroupAssignment(sizes.counts, shares, penalty, rng)
         part = assignment.search(_KICKS, _SWAP_UP_TO)
+        missing = assignment.missing(part)
+        if missing.size:
+            raise SplitError(
+                "found no assignment of whole groups that has class"
+                f" {sizes.classes[missing[0, 1]]!r} and every other class in {where}. Record more"
+                " groups with this class, or use fewer folds."
+            )
         for fold in range(self.n_splits):
-            yield part, fold
-
-
-class GroupBalancedShuffleSplit(_GroupBalancedSplitter):
-    """Random holdouts of whole groups, each with nearly the requested fraction of every class.
-
-    Each holdout is the most balanced of several newly drawn holdouts, so the holdouts differ.
-
-    Parameters
-    ----------
-    n_splits : int, default=10
-        Number of holdouts, at least 1.
-    test_size : float, default=0.2
-        Target fraction of each class's windows in the test part, above 0 and below 1.
-    random_state : int, Generator, RandomState or None, default=0
-        The same seed gives the same holdouts.
-    by : {"group", "recording"}, default="group"
-        As in `GroupBalancedKFold`.
-    """
-
-    def __init__(
-        self,
-        n_splits: int = 10,
-        test_size: float = 0.2,
-        random_state: RandomState = 0,
-        by: str = "group",
-    ) -> None:
-        self.n_splits = n_splits
-        self.test_size = test_size
-        self.random_state = random_state
-        self.by = by
-
-    def _parts(self) -> tuple[list[float], str]:
-        check_integer("n_splits", self.n_splits, 1)
-        size = check_real("test_size", self.test_size, 0.0, 1.0, low_open=True)
-        return [1 - size, size], "training and testing"
-
-    def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
-        for _ in range(self.n_splits):
-            part = assignment.draw()
-            if assignment.missing(part).size:
-                part = assignment.search()
-            yield part, 1
+            tested = part[sizes.group_index] == fold
+            yield np.flatnonzero(~tested), np.flatnonzero(tested)
 
 
 class BlockedTimeSplit(_Splitter):

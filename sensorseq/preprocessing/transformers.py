@@ -1,8 +1,7 @@
-"""scikit-learn objects that resample, filter, cut, scale, balance and augment."""
+"""scikit-learn objects that scale and balance windows."""
 
-from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,111 +11,18 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sensorseq.checks import (
     RandomState,
-    check_integer,
     check_not_empty,
     check_per_window,
-    check_positive,
-    check_positive_or_none,
     check_random_state,
-    check_rate,
     refuse_beside_windows,
 )
-from sensorseq.errors import ArgumentError, SignalError, WindowError
-from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_engine
-from sensorseq.preprocessing.resample import resample_recording
+from sensorseq.errors import SignalError, WindowError
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
-from sensorseq.preprocessing.steps import Step, StepChain
-from sensorseq.preprocessing.steps.base import even_rate_hz
-from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.windows.augment import (
-    Augmentation,
-    augment_repeats,
-    channel_sd_of,
     copy_numbers,
 )
 from sensorseq.preprocessing.windows.balance import balance_indices
-from sensorseq.preprocessing.windows.cut import check_window_choices, window_recordings
-from sensorseq.recording import Channel, Recording
 from sensorseq.windows import PARTS, WindowSet
-
-
-class RecordingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Base class of the transformers that learn nothing."""
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
-        """Check the arguments; there is nothing to learn.
-
-        Parameters
-        ----------
-        X, y : object, optional
-            Not used.
-
-        Raises
-        ------
-        ArgumentError, SignalError
-            If an argument is invalid, or a rate is not above zero.
-        """
-        self._check_arguments()
-        return self
-
-    @abstractmethod
-    def _check_arguments(self) -> None: ...
-
-
-class Resampler(RecordingTransformer):
-    """Resample recordings to one constant rate, and cut them at gaps.
-
-    Parameters
-    ----------
-    sample_rate_hz : float
-        Target rate in Hz.
-    max_gap_s : float, optional
-        Longest gap to interpolate across, in seconds; by default, ten sample periods of the input.
-    attenuation_db, engine
-        As in `sensorseq.preprocessing.resample.resample`.
-    """
-
-    def __init__(
-        self,
-        sample_rate_hz: float,
-        max_gap_s: float | None = None,
-        attenuation_db: float = ATTENUATION_DB,
-        engine: str = "polyphase",
-    ) -> None:
-        self.sample_rate_hz = sample_rate_hz
-        self.max_gap_s = max_gap_s
-        self.attenuation_db = attenuation_db
-        self.engine = engine
-
-    def _check_arguments(self) -> None:
-        check_rate("sample_rate_hz", self.sample_rate_hz)
-        check_positive_or_none("max_gap_s", self.max_gap_s)
-        check_engine(self.engine, self.attenuation_db)
-
-    def transform(self, X: Iterable[Recording]) -> list[Recording]:
-        """Return the pieces of all recordings, in order; see `resample_recording`.
-
-        Parameters
-        ----------
-        X : iterable of Recording
-            Recordings, which may have uneven timestamps and missing samples (NaN).
-
-        Returns
-        -------
-        list of Recording
-            Pieces that are evenly sampled and free of NaN. A recording with gaps gives several
-            pieces; a recording without any time at which all channels are known gives none.
-
-        Raises
-        ------
-        RecordingError
-            If a channel has no valid sample, or `max_gap_s` is shorter than a sample period.
-        """
-        how = self.get_params(deep=False)
-        return [piece for recording in X for piece in resample_recording(recording, **how)]
 
 
 class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -307,252 +213,6 @@ def _refuse_scaled(windows: WindowSet) -> None:
         )
 
 
-class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Apply filters and features to recordings, or to windows one by one.
-
-    If possible, apply the steps before cutting windows, so that filters can use the samples before
-    and after a window. Windows that are filtered one by one have edge effects. Nothing is fitted,
-    so nothing can leak.
-
-    Parameters
-    ----------
-    steps : sequence of Step or dict, optional
-        Steps in the order in which they are applied; see `sensorseq.preprocessing.steps`. None
-        leaves values unchanged.
-    sample_rate_hz : float, optional
-        Sample rate of windows that are given as arrays; recordings and a WindowSet have their own
-        rates.
-
-    Attributes
-    ----------
-    steps_ : tuple of Step
-        The steps as objects.
-    n_features_in_ : int
-        Number of timesteps for 2-D input, otherwise number of channels; not set for recordings.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sensorseq.preprocessing import SignalSteps
-    >>> rate = SignalSteps([{"kind": "difference"}], sample_rate_hz=100.0)
-    >>> rate.fit_transform(np.array([[1.0, 2.0, 4.0]]))
-    array([[0., 1., 2.]])
-    """
-
-    def __init__(
-        self,
-        steps: Sequence[Step | Mapping[str, Any]] | None = None,
-        sample_rate_hz: float | None = None,
-    ) -> None:
-        self.steps = steps
-        self.sample_rate_hz = sample_rate_hz
-
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the steps against the channels; there is nothing to learn.
-
-        Parameters
-        ----------
-        X : list of Recording, WindowSet, or array of shape (n_windows, n_timesteps[, n_channels])
-            Data that will be transformed.
-        y : None
-            Not used.
-
-        Raises
-        ------
-        ArgumentError, ConfigurationError
-            If an entry is not a step, or is invalid. A note on the error names the entry.
-        SignalError
-            If `sample_rate_hz` is not a positive rate.
-        """
-        self.steps_ = make_steps(self.steps)
-        if self.sample_rate_hz is not None:
-            check_rate("sample_rate_hz", self.sample_rate_hz)
-        chain = StepChain(self.steps_)
-        if isinstance(X, WindowSet):
-            self.n_features_in_, self._window_ndim = X.n_channels, 3
-            rate = X.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
-            if rate is not None:  # otherwise `transform` raises an error
-                chain.output_channels(tuple(map(Channel, X.channels)), rate)
-        elif _are_recordings(X):
-            for recording in X:
-                if recording.n_samples > 1:
-                    chain.output_channels(recording.channels, even_rate_hz(recording))
-        else:
-            check_window_array(self, X, reset=True)
-        return self
-
-    def transform(self, X: Any) -> Any:
-        """Return the result of all steps, in the form of the input.
-
-        Windows of one channel, (n, t), are returned as (n, t) if the result has one channel,
-        otherwise as (n, t, c).
-
-        Parameters
-        ----------
-        X : list of Recording, WindowSet, or array of shape (n_windows, n_timesteps[, n_channels])
-            Data in the form used in `fit`. Recordings must be evenly sampled; the channels of an
-            array are named channel_0, channel_1 and so on.
-
-        Returns
-        -------
-        list of Recording, WindowSet, or ndarray of shape (n_windows, n_timesteps, n_outputs)
-            The transformed data; spectral frames reduce the number of timesteps.
-
-        Raises
-        ------
-        ArgumentError
-            If a step names a missing channel, or `sample_rate_hz` is not given for an array.
-        SignalError, RecordingError
-            If samples are missing or unevenly spaced, or X does not match the input of `fit`.
-        WindowError
-            If windows of a WindowSet are padded.
-        """
-        check_is_fitted(self, "steps_")
-        if isinstance(X, WindowSet):
-            return self._transform_window_set(X)
-        if _are_recordings(X):
-            return [StepChain(self.steps_).apply(recording) for recording in X]
-        values = check_window_array(self, X, reset=False)
-        windows = values[:, :, np.newaxis] if values.ndim == 2 else values
-        if not self.steps_:
-            return values.copy()
-        names = tuple(f"channel_{i}" for i in range(windows.shape[2]))
-        made = np.stack(self._apply_to_each(windows, names, self._rate_hz(None))[0])
-        return made[:, :, 0] if values.ndim == 2 and made.shape[2] == 1 else made
-
-    def _transform_window_set(self, windows: WindowSet) -> WindowSet:
-        lengths = np.asarray(windows.lengths)
-        if (lengths < windows.n_timesteps).any():
-            raise WindowError(
-                "windows are padded (lengths below n_timesteps); apply the steps to the recordings"
-                " before cutting windows."
-            )
-        rate = self._rate_hz(windows.sample_rate_hz)
-        if not self.steps_:
-            return windows
-        # If there are no windows, a window of zeros determines the shape of the result.
-        inputs = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
-        made, last = self._apply_to_each(inputs, windows.channels, rate)
-        return replace(
-            windows,
-            X=np.stack(made)[: len(windows)].astype(np.float32, copy=False),
-            lengths=None,
-            channels=last.channel_names,
-            sample_rate_hz=StepChain(self.steps_).output_rate_hz(rate),
-        )
-
-    def _rate_hz(self, known_hz: float | None) -> float:
-        rate = known_hz if self.sample_rate_hz is None else self.sample_rate_hz
-        if rate is None:
-            raise ArgumentError("the windows have no sample rate; give sample_rate_hz.")
-        return float(rate)
-
-    def _apply_to_each(
-        self, windows: NDArray[np.floating], names: Sequence[str], rate: float
-    ) -> tuple[list[NDArray[np.floating]], Recording]:
-        made, out = [], None
-        for row, values in enumerate(windows):
-            recording = Recording.evenly_sampled(values, rate, names, f"window {row}")
-            out = StepChain(self.steps_).apply(recording, rate)
-            made.append(out.values)
-        assert out is not None
-        return made, out
-
-
-def _are_recordings(X: Any) -> bool:
-    if isinstance(X, Recording):
-        raise ArgumentError("X is one recording; give a list of recordings.")
-    return (
-        isinstance(X, list | tuple) and bool(X) and all(isinstance(item, Recording) for item in X)
-    )
-
-
-class Windower(RecordingTransformer):
-    """Cut evenly sampled recordings into windows.
-
-    Parameters
-    ----------
-    window_s : float
-        Length of a window in seconds.
-    hop_s : float, optional
-        Seconds between window starts; `window_s` by default.
-    label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        How to label the windows of a recording with label spans. whole: windows are cut inside each
-        span, from its first sample on, so that no window has two labels or unlabeled samples. The
-        other rules cut the recording as if it had no spans, and choose a label for each window.
-        majority: the most frequent label; see `min_purity`. centre: the label of the middle sample.
-        last: the label of the last sample, which is current when the window is complete. All rules
-        agree for recordings with one label.
-    min_purity : float, default=0.5
-        Only for majority: minimum fraction of a window's samples that must have the window's label,
-        above 0 and up to 1. Windows with a lower fraction, or with a tie between the most frequent
-        labels, are dropped.
-    short : {"drop", "pad", "error"}, default="drop"
-        How to handle a piece (or, for whole, a label span) that is shorter than a window. pad: make
-        one window that is padded with zeros; `lengths` contains its number of valid samples.
-    phase : {"grid", "random"}, default="grid"
-        Start of the first window of a piece or span. grid: the first sample. random: less than a
-        hop later, if a window still fits, so that each seed cuts the signal differently. Use grid
-        for validation and test, so that scores differ only because of the model.
-    random_state : int, Generator, RandomState or None
-        Seed for ``phase="random"``. The offset depends only on this seed, the recording's id and
-        the start of the piece, not on other recordings or their order.
-    drop_unlabelled : bool, default=True
-        If False, windows for which the rule finds no label are kept with the label ``""``; they are
-        used for prediction but not for training. If no recording has a label, this parameter has no
-        effect, and `y` is None.
-    """
-
-    def __init__(
-        self,
-        window_s: float,
-        hop_s: float | None = None,
-        label_rule: str = "whole",
-        min_purity: float | None = None,
-        short: str = "drop",
-        phase: str = "grid",
-        random_state: RandomState = None,
-        drop_unlabelled: bool = True,
-    ) -> None:
-        self.window_s = window_s
-        self.hop_s = hop_s
-        self.label_rule = label_rule
-        self.min_purity = min_purity
-        self.short = short
-        self.phase = phase
-        self.random_state = random_state
-        self.drop_unlabelled = drop_unlabelled
-
-    def _check_arguments(self) -> None:
-        check_positive("window_s", self.window_s)
-        check_positive_or_none("hop_s", self.hop_s)
-        check_window_choices(self.label_rule, self.min_purity, self.short, self.phase)
-        check_random_state(self.random_state)
-
-    def transform(self, X: Iterable[Recording]) -> WindowSet:
-        """Return the windows of all recordings; see `window_recordings`.
-
-        Parameters
-        ----------
-        X : iterable of Recording
-            Evenly sampled recordings, as returned by `Resampler`.
-
-        Returns
-        -------
-        WindowSet
-            The windows, ordered by recording and then by time.
-
-        Raises
-        ------
-        RecordingError
-            If a recording is unevenly sampled, has gaps, or differs from the others in channels or
-            rate.
-        WindowError
-            If no recording is as long as a window, or a class loses all its windows.
-        """
-        return window_recordings(X, **self.get_params(deep=False))
-
-
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
     """Drop or repeat training windows until all classes have the same number of windows.
 
@@ -574,9 +234,6 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         reach, and a warning names the class. Counts are therefore always equal, and the limit
         always applies. This parameter requires the recording of each window, from a WindowSet or as
         `recording_id` in `fit_resample`.
-    augmentation : Augmentation, optional
-        For ``"oversample"``: how to change repeated windows. The first occurrence of each window
-        stays unchanged. By default, windows are repeated exactly.
 
     Attributes
     ----------
@@ -600,12 +257,10 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         random_state: RandomState = None,
         *,
         max_per_recording: float | None = None,
-        augmentation: Augmentation | None = None,
     ) -> None:
         self.strategy = strategy
         self.random_state = random_state
         self.max_per_recording = max_per_recording
-        self.augmentation = augmentation
 
     def fit_resample(
         self,
@@ -644,120 +299,9 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         ArgumentError
             If an argument is invalid, or duplicates what a WindowSet already has.
         """
-        if self.augmentation is not None and self.strategy == "undersample":
-            raise ArgumentError(
-                "augmentation changes repeated windows, but strategy='undersample' repeats none;"
-                " use strategy='oversample', or an Augmenter after the ClassBalancer."
-            )
-        inputs = _ResampleInput.of(X, y, groups, lengths, recording_id, "balanced")
-        if inputs.y is None:
-            raise WindowError("balancing needs labels, but y is None.")
-        rows = inputs.train
-        rng = check_random_state(self.random_state)
-        chosen = balance_indices(
-            inputs.y[rows],
-            _take_rows(inputs.groups, rows),
-            self.strategy,
-            rng,
-            recording_id=_take_rows(inputs.recording_id, rows),
-            max_per_recording=self.max_per_recording,
-        )
-        not_train = np.setdiff1d(np.arange(len(inputs.y)), rows)
-        kept = np.sort(np.concatenate([rows[chosen], not_train]))
-        made = {"strategy": self.strategy, "before_split": inputs.is_unsplit}
-        return inputs.resampled(self, kept, self.augmentation, rng, {"balanced": made})
-
-
-class Augmenter(BaseEstimator):  # type: ignore[misc]
-    """Add randomly changed copies of training windows, which imitate other runs of the robot.
-
-    This class works in the pipeline of imbalanced-learn. See
-    `sensorseq.preprocessing.windows.augment_windows` for the changes.
-
-    Parameters
-    ----------
-    augmentation : Augmentation, optional
-        Kinds and strengths of the changes; `Augmentation.standard` by default.
-    n_copies : int, default=1
-        Number of copies of each window, in addition to the window itself.
-    random_state : int, Generator, RandomState or None
-        The same seed gives the same copies.
-
-    Attributes
-    ----------
-    sample_indices_ : ndarray of shape (n_rows,), int64
-        Sorted input index of each row of the result; a copy has the index of its original.
-    copy_numbers_, groups_, lengths_
-        As in `ClassBalancer`. A copy has the group and length of its original and, in a WindowSet,
-        the same recording and start, so that a check for leakage recognizes the copy.
-    """
-
-    __metadata_request__fit_resample: ClassVar = {"groups": True, "lengths": True}
-
-    def __init__(
-        self,
-        augmentation: Augmentation | None = None,
-        n_copies: int = 1,
-        random_state: RandomState = None,
-    ) -> None:
-        self.augmentation = augmentation
-        self.n_copies = n_copies
-        self.random_state = random_state
-
-    def fit_resample(
-        self,
-        X: Any,
-        y: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
-    ) -> tuple[Any, NDArray[Any] | None]:
-        """Return the windows and their copies, with the labels of all of them.
-
-        Parameters
-        ----------
-        X, y, groups, lengths
-            As in `ClassBalancer.fit_resample`; labels are optional.
-
-        Returns
-        -------
-        X_resampled : ndarray or WindowSet
-        y_resampled : ndarray of shape (n_rows,) or None
-
-        Raises
-        ------
-        WindowError, SignalError
-            If shapes disagree, a valid step is not finite, or X is a WindowSet with a split but
-            without training windows. Validation and test parts are never augmented.
-        ArgumentError
-            If an argument is invalid, or duplicates what a WindowSet already has.
-        """
-        n_copies = check_integer("n_copies", self.n_copies)
-        inputs = _ResampleInput.of(X, y, groups, lengths, None, "augmented")
-        how = Augmentation.standard() if self.augmentation is None else self.augmentation
-        times = np.ones(len(inputs.X), np.int64)
-        times[inputs.train] += n_copies
-        rows = np.repeat(np.arange(len(times)), times)
-        rng = check_random_state(self.random_state)
-        return inputs.resampled(self, rows, how, rng, {})
-
-
-@dataclass(frozen=True)
-class _ResampleInput:
-    """The checked input of `fit_resample`, from arrays or a WindowSet."""
-
-    X: Any
-    y: NDArray[Any] | None
-    groups: NDArray[Any] | None
-    lengths: NDArray[Any] | None
-    recording_id: NDArray[Any] | None
-    train: NDArray[np.int64]
-
-    @classmethod
-    def of(
-        cls, X: Any, y: Any, groups: Any, lengths: Any, recording_id: Any, to_be: str
-    ) -> "_ResampleInput":
         named = {"groups": groups, "lengths": lengths, "recording_id": recording_id}
-        if isinstance(X, WindowSet):
+        is_set = isinstance(X, WindowSet)
+        if is_set:
             refuse_beside_windows(**named)
             named = {name: getattr(X, name) for name in named}
             y = X.y if y is None else y
@@ -765,55 +309,42 @@ class _ResampleInput:
             X = np.asarray(X)
             if not X.ndim:
                 raise WindowError(f"X={X!r} is not an array of windows.")
-        labels = None if y is None else np.asarray(y)
-        if labels is not None and len(labels) != len(X):
+        if y is None:
+            raise WindowError("balancing needs labels, but y is None.")
+        labels = np.asarray(y)
+        if len(labels) != len(X):
             raise WindowError(f"X has {len(X)} windows, but y has {len(labels)} labels.")
         arrays = {
             name: check_per_window(name, values, len(X), WindowError)
             for name, values in named.items()
         }
-        train = np.arange(len(X))
-        if isinstance(X, WindowSet) and X.split is not None:
-            train = np.flatnonzero(X.split == "train")
-            if not len(train) and len(X):
-                parts = " and ".join(part for part in PARTS if part in X.split)
-                raise WindowError(
-                    f"these {len(X)} windows are in the {parts} part; only training windows may be"
-                    f" {to_be}, because other parts must reflect real use."
-                )
-        return cls(X, labels, **arrays, train=train)
-
-    @property
-    def is_unsplit(self) -> bool:
-        return isinstance(self.X, WindowSet) and self.X.split is None
-
-    def resampled(
-        self,
-        fitted: Any,
-        rows: NDArray[np.int64],
-        augmentation: Augmentation | None,
-        rng: np.random.Generator,
-        made: dict[str, Any],
-    ) -> tuple[Any, Any]:
-        """Return the windows at `rows` and their labels; repeated windows are augmented."""
-        windows = self.X.X if isinstance(self.X, WindowSet) else self.X
-        lengths, values = _take_rows(self.lengths, rows), windows[rows]
-        if augmentation is not None:
-            how = {**augmentation.to_dict(), "before_split": self.is_unsplit}
-            made = {**made, "augmented": how}
-            sd = channel_sd_of(windows[self.train], _take_rows(self.lengths, self.train))
-            if isinstance(self.X, WindowSet):
-                augmentation = augmentation.with_indices(values.shape[2], self.X.channels)
-            values = augment_repeats(values, rows, augmentation, rng, lengths, sd)
-        fitted.sample_indices_ = rows
-        fitted.copy_numbers_ = copy_numbers(rows)
-        fitted.groups_ = _take_rows(self.groups, rows)
-        fitted.lengths_ = lengths
-        labels = _take_rows(self.y, rows)
-        if not isinstance(self.X, WindowSet):
-            return values, labels
-        provenance = {**self.X.provenance, **made}
-        return replace(self.X.take(rows), X=values, provenance=provenance), labels
+        is_split = is_set and X.split is not None
+        rows = np.flatnonzero(X.split == "train") if is_split else np.arange(len(X))
+        if is_split and not len(rows) and len(X):
+            parts = " and ".join(part for part in PARTS if part in X.split)
+            raise WindowError(
+                f"these {len(X)} windows are in the {parts} part; only training windows may be"
+                " balanced, because other parts must reflect real use."
+            )
+        chosen = balance_indices(
+            labels[rows],
+            _take_rows(arrays["groups"], rows),
+            self.strategy,
+            check_random_state(self.random_state),
+            recording_id=_take_rows(arrays["recording_id"], rows),
+            max_per_recording=self.max_per_recording,
+        )
+        not_train = np.setdiff1d(np.arange(len(labels)), rows)
+        kept = np.sort(np.concatenate([rows[chosen], not_train]))
+        self.sample_indices_ = kept
+        self.copy_numbers_ = copy_numbers(kept)
+        self.groups_ = _take_rows(arrays["groups"], kept)
+        self.lengths_ = _take_rows(arrays["lengths"], kept)
+        if not is_set:
+            return X[kept], labels[kept]
+        made = {"strategy": self.strategy, "before_split": not is_split}
+        provenance = {**X.provenance, "balanced": made}
+        return replace(X.take(kept), provenance=provenance), labels[kept]
 
 
 def _take_rows(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> Any:

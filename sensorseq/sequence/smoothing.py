@@ -20,9 +20,9 @@ from sensorseq.numeric import stochastic_exponential
 
 Floats = NDArray[np.float64]
 
-SMOOTH = ("none", "filter", "lag", "viterbi", "marginals")
+SMOOTH = ("none", "filter", "lag", "marginals")
 """The basis of each decision, in this order: the window alone; all windows so far; all windows so
-far and the next `lag` windows; the likeliest path; all windows.
+far and the next `lag` windows; all windows.
 """
 STREAM_SMOOTH = ("none", "filter", "lag")
 """The kinds of smoothing that wait for at most `lag` later windows."""
@@ -43,11 +43,10 @@ class Smoothing(NamedTuple):
 
     Attributes
     ----------
-    smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
+    smooth : {"none", "filter", "lag", "marginals"}, default="marginals"
         The windows that are used for each decision: ``"none"``, only the window itself;
         ``"filter"``, all windows so far; ``"lag"``, all windows so far and the next `lag` windows;
-        ``"marginals"``, all windows, for the most likely class of each window; ``"viterbi"``, all
-        windows, for the most likely sequence of classes.
+        ``"marginals"``, all windows.
     lag : int, optional
         Number of later windows to wait for with ``"lag"``; by default, 3.
     mean_dwell_s : float or array of shape (n_classes,), optional
@@ -206,8 +205,7 @@ def smoothed(
     dwell : Dwell
         Dwell times of the classes, and transitions between them.
     smooth : str or Smoothing, default="marginals"
-        The windows that are used for each decision. With ``"viterbi"``, the classes are the
-        likeliest path, and the probabilities are the same as with ``"marginals"``.
+        The windows that are used for each decision.
     weight : float, default=1.0
         Exponent of the likelihoods; less than 1 for overlapping windows, which share samples.
 
@@ -230,8 +228,6 @@ def smoothed(
     if lag:
         gamma = gamma * (_backward_lag(e, steps, lag) if kind == "lag" else _backward(e, steps))
     marginals = calibrated(gamma, lag)
-    if kind == "viterbi":
-        return marginals, _viterbi(np.log(np.maximum(e, 1e-300)), steps, dwell.start)
     return marginals, marginals.argmax(axis=1)
 
 
@@ -389,19 +385,3 @@ def _backward_lag(e: Floats, steps: Floats, lag: int) -> Floats:
         beta[:last] = (steps[ahead - 1 :] * seen[:, None, :]).sum(axis=2)
         beta[:last] /= beta[:last].max(axis=1, keepdims=True)
     return beta
-
-
-def _viterbi(log_e: Floats, steps: Floats, start: Floats) -> NDArray[np.int64]:
-    """Return the most likely path of classes."""
-    with np.errstate(divide="ignore"):
-        log_steps, score = np.log(steps), np.log(start) + log_e[0]
-    origin = np.empty((len(steps), log_e.shape[1]), np.int64)
-    for t, log_step in enumerate(log_steps):
-        ways = score[:, None] + log_step
-        origin[t] = ways.argmax(axis=0)
-        score = ways.max(axis=0) + log_e[t + 1]
-    path = np.empty(len(log_e), np.int64)
-    path[-1] = score.argmax()
-    for t in range(len(steps) - 1, -1, -1):
-        path[t] = origin[t, path[t + 1]]
-    return path

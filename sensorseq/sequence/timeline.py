@@ -194,7 +194,7 @@ def timeline_of(
         The recording of each window; by default, all windows belong to one recording.
     hop_s : float, optional
         Seconds between the starts of windows; by default, the median for each recording.
-    smooth : {"none", "filter", "lag", "viterbi", "marginals"} or Smoothing, default="marginals"
+    smooth : {"none", "filter", "lag", "marginals"} or Smoothing, default="marginals"
         How the classes are smoothed. A window that overlaps the next window is weighted by its
         fraction without overlap, but by at least 0.25.
     class_shares : array-like of shape (k,) or (n, k), optional

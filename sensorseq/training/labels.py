@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sensorseq.checks import check_per_window, check_real, is_missing_label
 from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_known
 from sensorseq.prediction.windows import as_array
-from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
+from sensorseq.preprocessing.windows.balance import balanced_weights
 
 _FEW_CLASSES = 10  # up to this many classes may have one window each, as in a quick trial
 
@@ -159,11 +159,11 @@ def _is_no_label(label: Any) -> bool:
 def check_class_weight(class_weight: Any) -> None:
     """Raise an error unless `class_weight` is None, one of the known names, or a mapping."""
     if isinstance(class_weight, str):
-        check_choice("class_weight", class_weight, KINDS)
+        check_choice("class_weight", class_weight, ("balanced",))
     elif not (class_weight is None or isinstance(class_weight, Mapping)):
         raise ArgumentError(
-            f"class_weight={class_weight!r} must be None, 'balanced', 'effective_number' or a"
-            " dictionary of labels and weights."
+            f"class_weight={class_weight!r} must be None, 'balanced' or a dictionary of labels and"
+            " weights."
         )
 
 
@@ -188,7 +188,7 @@ def _class_weights(
     class_index: NDArray[np.int64], classes: NDArray[Any], class_weight: str | Mapping[Any, float]
 ) -> NDArray[np.float64]:
     if isinstance(class_weight, str):
-        return weights_of_counts(np.bincount(class_index, minlength=len(classes)), class_weight)
+        return balanced_weights(np.bincount(class_index, minlength=len(classes)))
     weights = np.ones(len(classes))
     names = classes.tolist()
     for label, factor in class_weight.items():

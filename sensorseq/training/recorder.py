@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -350,15 +350,3 @@ def _variances(losses: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray
     with np.errstate(invalid="ignore"):  # variances of non-finite losses are meant to be NaN
         mean = np.add.reduceat(losses, starts) / sizes
         return np.asarray(np.add.reduceat((losses - np.repeat(mean, sizes)) ** 2, starts) / sizes)
-
-
-def rerun_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:
-    """Return a configuration for a run of `n_epochs` epochs that keeps the last weights."""
-    return replace(
-        config,
-        **changes,
-        max_epochs=n_epochs,
-        max_steps=None,
-        early_stopping=False,
-        restore_best=False,
-    )

@@ -17,7 +17,6 @@ from limited_files import run_limited
 from page_reader import Reader, in_notebook
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.bench import timing
 from sensorseq.cli import main
 from sensorseq.diagnosis.report_text import banner_words, list_steps, settings_as_options
 from sensorseq.errors import RecordingError
@@ -29,7 +28,7 @@ from sensorseq.ops.cuda_kernels import ALL_KERNELS, NOT_PASSED, Permission
 
 COMMANDS = (
     *("inspect", "prepare", "train", "evaluate", "predict", "stream", "diagnose", "doctor"),
-    *("bench", "info"),
+    "info",
 )
 FAST = ("--set", "hidden_size=8", "--max-epochs", "12", "--set", "learning_rate=0.02", "-q")
 PLAIN = (*FAST, "--set", "features=none", "--set", "refit=none")
@@ -693,20 +692,11 @@ def test_inspect_lists_unreadable_files(tmp_path):
 # The process.
 
 
-@pytest.mark.long
-def test_bench_prints_ratios_and_the_peak(monkeypatch):
-
-    monkeypatch.setattr(timing, "SHORT", (timing.Shape(2, 5, 1, 4),))
+def test_the_command_line_does_not_change_the_environment():
     before = dict(os.environ)
-    found = answer("bench", "--threads", 1)
+    with pytest.raises(SystemExit):
+        main(["info"])
     assert dict(os.environ) == before
-    assert found["threads"] == 1
-    assert found["environment"]["isa"]
-    assert [row["what"] for row in found["rows"]] == list(timing.KINDS)
-    for row in found["rows"]:
-        assert row["ratio_p10"] <= row["ratio"] <= row["ratio_p90"]
-        assert 0 < row["ours_of_peak"] < 2
-    assert "multiply-add peak" in succeed("bench")
 
 
 def test_help_and_prepare_never_import_torch(logs, tmp_path):

@@ -98,7 +98,6 @@ OTHERS = [
     ("diagnose {place}/logs/calm/run_0.csv", "name one with --column val_loss=..."),
     ("stream {place}/m --replay {place}/logs", "is a folder; give one recording to --replay"),
     ("export {place}/m -o {place}/e --sample-rate 0", "--sample-rate does not apply to --format"),
-    ("bench --against foo", "--against foo is not known"),
     ("evaluate {place}/m {place}/w.h5 --folds 50", "use --folds 3"),
 ]
 ARGUMENT = re.compile(r"(?<![\w.-])(?!val_loss|val_accuracy)[a-z]+(?:_[a-z]+)+(?:\b|=)|\b[a-z]+='")

@@ -305,3 +305,12 @@ def test_a_long_run_needs_no_memory_for_all_its_pairs():
     metrics.noise_change(noise)
     assert tracemalloc.get_traced_memory()[1] < 1 << 24
     tracemalloc.stop()
+
+
+def test_the_band_of_an_accuracy_is_binomial_and_covers_95_of_100_independent_accuracies():
+    low, high = metrics.sampling_band(np.full(3, 0.8), 25)
+    half = 1.96 * math.sqrt(0.8 * 0.2 / 25)
+    np.testing.assert_allclose([low, high], [[0.8 - half] * 3, [0.8 + half] * 3])
+    accuracy = np.random.default_rng(0).binomial(50, 0.7, 480) / 50
+    low, high = metrics.sampling_band(metrics.local_trend(accuracy), 50)
+    assert 0.93 < np.mean((low <= accuracy) & (accuracy <= high)) < 0.99

@@ -30,7 +30,7 @@ from sample_reports import (
 from sensorseq.cli.models import read_settings
 from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.metrics import Statistic
-from sensorseq.diagnosis.page import color_of, make_fragment, make_page
+from sensorseq.diagnosis.page import color_of, draw_curves, make_fragment, make_page
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.report_text import list_steps, settings_as_options
 from sensorseq.errors import OutputError
@@ -234,6 +234,12 @@ def test_important_epochs_are_marked_in_the_curve():
     assert page.count("<title>spike in epoch") == 2
     assert "<title>spike in epoch 21: " in page
     assert make_page(make_report("diverged")).count("<title>loss: no number</title>") == 15
+
+
+def test_one_explosion_does_not_flatten_the_rest_and_is_noted():
+    drawn = draw_curves({"loss": [1.0] * 20 + [500.0] + [0.5] * 9})
+    assert drawn.panels[0].y_limits[1] < 10
+    assert "1 value above, up to 500" in drawn.pictures[0]
 
 
 # --- verdict, causes, what to do ----------------------------------------------------------------

@@ -21,7 +21,7 @@ def test_the_page_can_be_typed_from_top_to_bottom(in_tmp_path, capsys):
         if "SummaryWriter" in block:
             histories.append(names["clf"].history_)
     written = {path.name for path in in_tmp_path.iterdir()}
-    assert written == {"history.json", "history.png", "runs"}
+    assert written == {"history.json", "runs"}
     (history,) = histories
     columns = set(history.names)
     assert all(f"`{name}`" in PAGE for name in columns)

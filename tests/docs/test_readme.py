@@ -13,7 +13,6 @@ from page_links import leads_somewhere
 from sensorseq import SensorLSTMClassifier
 
 README = (ROOT / "README.md").read_text()
-WALK = (ROOT / "docs" / "borealtc.md").read_text()
 
 ENVIRONMENT = {"processor": "P", "cores": 2, "isa": "avx9", "torch": "2.99"}
 

@@ -14,8 +14,6 @@ from sensorseq.errors import LeakWarning
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
 PAGES = {page.stem: page for page in FOLDER.glob("*.md") if page.stem != "README"}
-LONG = set(PAGES) - {"pipeline"}  # seconds each
-SHORTER = {"many_models", "pipeline"}  # with two epochs, only the printed numbers differ
 MASKED = 'title="your figures may differ"'
 
 
@@ -37,10 +35,8 @@ def comparable(text, masked):
     return " ".join(re.sub(r"\d+(\.\d+)?", "#", text).split()) if masked else text.strip()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.trains] if n in LONG else []) for n in sorted(PAGES)],
-)
+@pytest.mark.trains
+@pytest.mark.parametrize("name", sorted(PAGES))
 def test_a_tutorial_prints_the_output_that_it_shows(name, in_tmp_path, capsys):
     names, printed, n_compared = {}, "", 0
     warned = pytest.warns(LeakWarning) if name == "no_leaks" else contextlib.nullcontext()
@@ -53,8 +49,6 @@ def test_a_tutorial_prints_the_output_that_it_shows(name, in_tmp_path, capsys):
                 n_compared += 1
                 continue
             if language == "python":
-                if name in SHORTER:
-                    text = re.sub(r"max_epochs=\d+", "max_epochs=2", text)
                 exec(compile(text, f"{name}.md", "exec"), names)
             else:
                 for arguments in commands(text):

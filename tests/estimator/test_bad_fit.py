@@ -201,7 +201,7 @@ def test_an_invalid_random_state_is_named_in_the_error(seed):
 def test_files_that_cannot_be_written_are_named_and_no_other_file_is(tmp_path):
     fitted = classifier().fit(X, Y)
     nowhere = tmp_path / "no" / "file.png"
-    for write in (fitted.save, fitted.history_.to_json, fitted.plot_history):
+    for write in (fitted.save, fitted.history_.to_json):
         with pytest.raises(OutputError, match=r"no/file\.png: .* create it"):
             write(nowhere)
         with pytest.raises(OutputError, match="is a folder; give a file name"):

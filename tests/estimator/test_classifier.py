@@ -29,7 +29,6 @@ from sensorseq.errors import (
     ModelFileError,
 )
 from sensorseq.io.model_file import read_model, write_model
-from sensorseq.preprocessing.windows.balance import class_weights
 from sensorseq.training import engine
 
 
@@ -372,15 +371,13 @@ def test_the_validation_curve_is_the_mean_loss_without_class_weights(loss):
     assert classifier.history_[-1]["val_loss"] == pytest.approx(expected[loss].mean(), rel=1e-4)
 
 
-def test_named_class_weights_are_those_of_preprocessing():
+def test_balanced_class_weights_are_n_over_k_counts():
     y = np.repeat([0, 1], [45, 15])
     windows, _ = make_windows(n_classes=2)
     X_val, y_val = make_windows(n_classes=2, seed=1)
     fit = functools.partial(SensorLSTMClassifier.fit, X=windows, y=y, X_val=X_val, y_val=y_val)
     balanced = fit(small(class_weight="balanced"))
     assert_same_fit(balanced, fit(small(class_weight={0: 60 / 90, 1: 60 / 30})))
-    effective = fit(small(class_weight="effective_number"))
-    assert_same_fit(effective, fit(small(class_weight=class_weights(y, "effective_number"))))
 
 
 def test_warm_start_continues_from_the_weights_and_the_scaling():
@@ -515,13 +512,6 @@ def test_verbose_shows_progress_on_stderr(capsys):
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "epoch 6/6  loss" in shown.err
-
-
-def test_history_can_be_plotted(tmp_path):
-    pytest.importorskip("matplotlib")
-    classifier = small().fit(X, Y)
-    classifier.plot_history(tmp_path / "history.png")
-    assert (tmp_path / "history.png").stat().st_size > 1000
 
 
 def test_the_engine_states_the_reason_why_it_ran():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction.decisions import Abstention
+from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.recording import Channel
 from sensorseq.sequence.smoothing import Smoothing
 
@@ -58,7 +59,7 @@ def model(request):
 
 
 def offline(model, given):
-    windows = PreparePipeline.for_prediction(model.preparation_).prepare([given])
+    windows = RecordingPlan.recorded(model.preparation_).prepare([given])
     return model.predict_proba(windows), np.asarray(windows.start_s)
 
 

@@ -30,6 +30,7 @@ from sensorseq.export.to_onnx import onnx_difference
 from sensorseq.features import SummaryFeatures
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.prediction.members.linear import LinearMember
+from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.steps import (
     BandPass,
     Derivative,
@@ -351,7 +352,7 @@ def check_stream(classifier, tmp_path, rate_hz, **arguments):
     model = CModel(export, N_CHANNELS, len(classifier.classes_), options=("-O1",))
     assert model.size == export.ram_bytes
     new = record(100, rate_hz)
-    offline = PreparePipeline.for_prediction(classifier.preparation_).prepare([new])
+    offline = RecordingPlan.recorded(classifier.preparation_).prepare([new])
     expected = classifier.predict_proba(offline)
     found = model.stream(new.values)
     assert len(expected) - 4 <= len(found) <= len(expected)  # resampling needs later samples
@@ -586,7 +587,7 @@ def test_the_command_writes_c_with_its_accuracy(files, tmp_path):
     assert "validation windows, which the final model learned from" in str(export)
     export = classifier.to_c(tmp_path / "new", sample_rate_hz=100.0)
     new = record(100)
-    offline = PreparePipeline.for_prediction(classifier.preparation_).prepare([new])
+    offline = RecordingPlan.recorded(classifier.preparation_).prepare([new])
     found = CModel(export, N_CHANNELS, 2).stream(new.values)
     expected = classifier.predict_proba(offline)[: len(found)]
     np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from sensorseq import ops
-from sensorseq.nn import LSTM, LSTMLinear, find_lstms
+from sensorseq.nn import LSTM, LSTMLinear
 from sensorseq.ops import reference
 from sensorseq.ops.choice import choose
 from sensorseq.ops.cuda_kernels import ALL_KERNELS
@@ -358,7 +358,7 @@ def test_the_drop_in_class_uses_the_kernels_and_returns_what_torch_returns(
     for a, b in zip(*results, strict=True):
         assert a.dtype == dtype
         assert (a.double() - b).norm() / b.norm() < 4 * torch.finfo(dtype).eps
-    assert [lstm.served_by for lstm in find_lstms(nn.Sequential(ours))] == ["sensorseq"]
+    assert ours.choice().served_by == "native"
 
 
 def test_torch_computes_a_layer_that_is_too_wide_and_the_reason_is_listed(kernels):
@@ -366,7 +366,7 @@ def test_torch_computes_a_layer_that_is_too_wide_and_the_reason_is_listed(kernel
     output, _ = lstm(torch.randn(2, 1, 3))
     assert not kernels.calls
     assert output.shape == (2, 1, 257)
-    assert find_lstms(lstm) == [("", "torch", "needs hidden size <= 256")]
+    assert lstm.choice().reason == "needs hidden size <= 256"
 
 
 def test_the_kernels_of_the_cpu_are_restored():

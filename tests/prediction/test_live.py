@@ -359,7 +359,7 @@ def test_mistakes_are_reported(files, options, code, message):
             {"lag": 5},
             "--lag 5 has no effect with --smooth marginals; leave it out, or use --smooth",
         ),
-        ({"lag": 0, "smooth": "viterbi"}, "--lag 0 has no effect with --smooth viterbi"),
+        ({"lag": 0, "smooth": "marginals"}, "--lag 0 has no effect with --smooth marginals"),
         ({"mean_dwell_s": 9.0, "smooth": "none"}, "--mean-dwell-s 9.0 has no effect with --smooth"),
     ],
 )

@@ -26,6 +26,7 @@ from sensorseq.evaluation.predict import predict_recordings
 from sensorseq.evaluation.text import format_summary
 from sensorseq.io.prepared import PreparedFile, read_windows
 from sensorseq.prepare import prepare
+from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.readers import read_recordings
@@ -154,10 +155,10 @@ class TestLaws:
         test = read_windows(tmp_path / "w.h5", "test")
         name = str(test.recording_id[0])
         (path,) = terrains.glob(f"{name}.csv*")
-        again = PreparePipeline.for_prediction(test.provenance).prepare(read_recordings(path))
+        again = RecordingPlan.recorded(test.provenance).prepare(read_recordings(path))
         np.testing.assert_array_equal(again.X, test.X[test.recording_id == name])
         with pytest.raises(WindowError, match="have no record of how they were made"):
-            PreparePipeline.for_prediction(WindowSet(np.zeros((1, 2, 1))).provenance)
+            RecordingPlan.recorded(WindowSet(np.zeros((1, 2, 1))).provenance)
 
     def test_formats_of_other_programs_give_the_same_windows(self, tmp_path):
         windows = []

@@ -8,6 +8,7 @@ from sensorseq.io.blocks import Rows
 from sensorseq.io.prepared import read_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
+from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.resample import StreamResampler, resample_recording
 from sensorseq.readers import read_recordings
 from sensorseq.recording import Recording
@@ -114,7 +115,7 @@ def test_memory_files_and_predictions_hold_the_same_channels(tmp_path):
     assert [odd["kind"] for odd in result["odd"] if "slow" in odd["values"]["channels"]] == []
     # These values would be interpolated, if they were the only ones.
     values, at = np.arange(7) * 10.5, AT
-    plan = PreparePipeline.for_prediction(stored.provenance)
+    plan = RecordingPlan.recorded(stored.provenance)
     X = plan.prepare([recording(values, at)]).X
     np.testing.assert_array_equal(X[:, :, 0].ravel(), last_value(values, T[at], T).astype("f4"))
 

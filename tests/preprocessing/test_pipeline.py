@@ -309,7 +309,6 @@ def test_a_step_that_does_not_fit_is_named_with_its_place():
         ({"min_purity": 1.5}, "min_purity"),
         ({"short": "stretch"}, "short"),
         ({"train_phase": "rndom"}, "random"),
-        ({"resample_engine": "sox"}, "soxr"),
         ({"steps": {"kind": "difference"}}, "list"),
         ({"steps": ["difference"]}, "steps"),
     ],

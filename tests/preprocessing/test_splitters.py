@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
-    GroupShuffleSplit,
     StratifiedGroupKFold,
     cross_validate,
 )
@@ -18,7 +17,6 @@ from sensorseq.errors import ArgumentError, SplitError
 from sensorseq.preprocessing.splitters import (
     BlockedTimeSplit,
     GroupBalancedKFold,
-    GroupBalancedShuffleSplit,
 )
 from sensorseq.windows import WindowSet
 
@@ -49,23 +47,11 @@ def test_folds_part_the_windows_keep_groups_whole_and_have_every_class(data, n_s
         assert set(y[train]) == set(y[test]) == set(y)
 
 
-@given(data=grouped_windows(2), seed=st.integers(0, 100), size=st.sampled_from([0.2, 0.5]))
-def test_holdouts_keep_groups_whole_and_have_every_class(data, seed, size):
-    y, groups = data
-    splits = folds_of(GroupBalancedShuffleSplit(4, size, seed), y, groups)
-    assert len(splits) == 4
-    for train, test in splits:
-        np.testing.assert_array_equal(np.sort(np.r_[train, test]), np.arange(len(y)))
-        assert not set(groups[train]) & set(groups[test])
-        assert set(y[train]) == set(y[test]) == set(y)
-
-
-@pytest.mark.parametrize("splitter", [GroupBalancedKFold(2), GroupBalancedShuffleSplit(3)])
 @settings(max_examples=3)
 @given(data=grouped_windows(3), seed=st.integers(0, 100))
-def test_the_same_seed_gives_the_same_folds_whatever_groups_are_called(splitter, data, seed):
+def test_the_same_seed_gives_the_same_folds_whatever_groups_are_called(data, seed):
     y, groups = data
-    splitter = type(splitter)(splitter.n_splits, random_state=seed)
+    splitter = GroupBalancedKFold(2, random_state=seed)
     names = np.random.default_rng(seed).permutation(1000)[groups]
     called = groups, groups, np.char.mod("g%d", names)
     first, again, renamed = (folds_of(splitter, y, names_of) for names_of in called)
@@ -108,25 +94,13 @@ def test_folds_are_at_least_as_balanced_as_those_of_scikit_learn(n_splits, spans
     assert np.mean(ours) < np.mean(theirs)
 
 
-def test_holdouts_are_more_balanced_than_unstratified_ones_and_differ():
-    ours, theirs = [], []
-    for seed in range(2):
-        y, groups = problem(seed, seed % 2)
-        tests = [test for _, test in GroupBalancedShuffleSplit(6, 0.25).split(y, y, groups)]
-        assert len({tuple(test) for test in tests}) >= 5
-        ours.append(unevenness(y, tests, 0.25))
-        plain = GroupShuffleSplit(6, test_size=0.25, random_state=0).split(y, y, groups)
-        theirs.append(unevenness(y, [test for _, test in plain], 0.25))
-    assert np.mean(ours) < 0.25 * np.mean(theirs)
-
-
 def test_a_window_set_has_its_own_labels_groups_and_recordings():
     y, groups = np.tile(["ice", "mud"], 40), np.arange(80) // 8
     recordings = np.arange(80) // 4
     windows = WindowSet(np.zeros((80, 3, 1)), y=y, groups=groups, recording_id=recordings)
     X = windows.X
-    for splitter in (GroupBalancedKFold(4), GroupBalancedShuffleSplit(4)):
-        assert_same_tests(splitter.split(windows), splitter.split(X, y, groups))
+    splitter = GroupBalancedKFold(4)
+    assert_same_tests(splitter.split(windows), splitter.split(X, y, groups))
     whole = list(GroupBalancedKFold(4, by="recording").split(windows))
     assert_same_tests(whole, GroupBalancedKFold(4).split(X, y, recordings))
     assert any(set(groups[train]) & set(groups[test]) for train, test in whole)
@@ -134,11 +108,9 @@ def test_a_window_set_has_its_own_labels_groups_and_recordings():
         next(GroupBalancedKFold(4).split(windows, groups=groups))
 
 
-@pytest.mark.parametrize(
-    ("splitter", "routing"),
-    [(GroupBalancedKFold(3), False), (GroupBalancedShuffleSplit(3), True)],
-)
-def test_scikit_learn_accepts_the_splitters(splitter, routing):
+@pytest.mark.parametrize("routing", [False, True])
+def test_scikit_learn_accepts_the_splitter(routing):
+    splitter = GroupBalancedKFold(3)
     rng = np.random.default_rng(0)
     X, y, groups = rng.normal(size=(120, 4)), np.tile([0, 1], 60), np.arange(120) // 10
     with sklearn.config_context(enable_metadata_routing=routing):
@@ -170,11 +142,10 @@ def test_the_error_for_too_many_folds_has_the_groups_of_each_class():
         next(GroupBalancedKFold(11).split(y, None, groups))
 
 
-@pytest.mark.parametrize("splitter", [GroupBalancedKFold(2), GroupBalancedShuffleSplit()])
-def test_a_class_in_one_group_only_is_named_with_it(splitter):
+def test_a_class_in_one_group_only_is_named_with_it():
     y = np.repeat(["ice", "mud"], [70, 10])
     with pytest.raises(SplitError, match=r"class 'mud' is in only one group \(7\)"):
-        next(splitter.split(y, y, np.arange(80) // 10))
+        next(GroupBalancedKFold(2).split(y, y, np.arange(80) // 10))
 
 
 def test_classes_that_cannot_all_be_everywhere_are_an_error():
@@ -183,8 +154,6 @@ def test_classes_that_cannot_all_be_everywhere_are_an_error():
     groups = np.array([int(point) for line in lines for point in line])
     with pytest.raises(SplitError, match="no assignment of whole groups"):
         next(GroupBalancedKFold(2).split(y, y, groups))
-    with pytest.raises(SplitError, match="no assignment of whole groups"):
-        next(GroupBalancedShuffleSplit(1, 0.4).split(y, y, groups))
 
 
 def test_arguments_are_checked():
@@ -199,10 +168,6 @@ def test_arguments_are_checked():
             (kind(n), (y, y, y), ArgumentError, "n_splits")
             for n in (1, 2.0, True)
             for kind in kinds
-        ),
-        *(
-            (GroupBalancedShuffleSplit(2, wrong), (y, y, y), ArgumentError, "test_size")
-            for wrong in (0.0, 1.0, 2, "0.2")
         ),
     ):
         with pytest.raises(error, match=said):

@@ -6,14 +6,13 @@ from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
-    from sensorseq.preprocessing.windows.balance import balance_indices, class_weights
+    from sensorseq.preprocessing.windows.balance import balance_indices
     from sensorseq.preprocessing.windows.cut import window_recordings
 
 __all__ = [
     "Augmentation",
     "augment_windows",
     "balance_indices",
-    "class_weights",
     "window_recordings",
 ]
 
@@ -23,7 +22,6 @@ __getattr__, __dir__ = lazy_names(
         "Augmentation": "augment",
         "augment_windows": "augment",
         "balance_indices": "balance",
-        "class_weights": "balance",
         "window_recordings": "cut",
     },
 )

@@ -213,38 +213,23 @@ def augment_copies(
     Equal entries of `rows` mark copies of one window. Jitter and offset are relative to each
     channel's standard deviation over the original windows.
     """
-    first = copy_numbers(rows) == 0
-    if first.all():
-        return windows
-    lengths = np.asarray(windows.lengths)
-    sd = channel_sd_of(windows.X[first], lengths[first])
-    how = augmentation.with_indices(windows.n_channels, windows.channels)
-    return replace(windows, X=augment_repeats(windows.X, rows, how, seed, lengths, sd))
-
-
-def augment_repeats(
-    X: NDArray[Any],
-    rows: NDArray[np.int64],
-    augmentation: Augmentation,
-    random_state: RandomState,
-    lengths: NDArray[np.int64] | None,
-    channel_sd: NDArray[np.float64],
-) -> NDArray[Any]:
-    """Return the windows, randomly changed if their entry in `rows` occurred earlier."""
     number = copy_numbers(rows)
-    later = np.flatnonzero(number)
+    copies = np.flatnonzero(number)
+    if not len(copies):
+        return windows
+    lengths, is_first = np.asarray(windows.lengths), number == 0
     changed = augment_windows(
-        X[later],
-        augmentation,
-        random_state,
-        None if lengths is None else lengths[later],
-        rows[later],
-        copies=number[later],
-        channel_sd=channel_sd,
+        windows.X[copies],
+        augmentation.with_indices(windows.n_channels, windows.channels),
+        seed,
+        lengths[copies],
+        rows[copies],
+        copies=number[copies],
+        channel_sd=channel_sd_of(windows.X[is_first], lengths[is_first]),
     )
-    values = X.astype(changed.dtype)
-    values[later] = changed
-    return values
+    values = windows.X.astype(changed.dtype)
+    values[copies] = changed
+    return replace(windows, X=values)
 
 
 def augment_windows(

@@ -10,14 +10,10 @@ from sensorseq.checks import (
     RandomState,
     check_per_window,
     check_random_state,
-    check_real,
-    check_sample_weight,
 )
 from sensorseq.errors import ArgumentError, WindowError, check_choice
 from sensorseq.preprocessing.windows.augment import copy_numbers
 
-KINDS = ("balanced", "effective_number")  # kinds of class weights
-BETA = 0.999
 FEW_RECORDINGS = 5
 STRATEGIES = ("undersample", "oversample")
 
@@ -159,70 +155,15 @@ def _take_capped(
     return np.concatenate(taken)
 
 
-def class_weights(
-    y: ArrayLike,
-    kind: str = "balanced",
-    beta: float = BETA,
-    sample_weight: ArrayLike | None = None,
-) -> dict[Any, float]:
-    """Return a loss weight for each class; the mean weight over all windows is 1.
+def balanced_weights(counts: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Return ``n / (k * count)`` for n windows of k classes; an empty class has weight 1.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_windows,)
-        Labels of the training windows.
-    kind : {"balanced", "effective_number"}, default="balanced"
-        balanced: ``n / (k * count)`` for n windows of k classes and `count` windows of this class,
-        so that every class counts equally [1]_. effective_number: proportional to
-        ``(1 - beta) / (1 - beta**count)`` [2]_. Windows that overlap or resemble each other add
-        less and less information, so the weight of a large class is reduced less than in proportion
-        to its count.
-    beta : float, default=0.999
-        Only for ``"effective_number"``, from 0 (equal weights) to below 1. A class counts as at
-        most ``1 / (1 - beta)`` windows. The authors of [2]_ used 0.9 to 0.9999, and found that
-        0.999 or above is best for large sets.
-    sample_weight : array-like of shape (n_windows,), optional
-        Weights of the windows; a window of weight 2 counts as two windows.
-
-    Returns
-    -------
-    dict of label to float
-        The weights, in the order of the sorted labels, for `class_weight` of an estimator.
-
-    References
-    ----------
-    .. [1] G. King, L. Zeng, *Logistic Regression in Rare Events Data*, 2001.
-    .. [2] Y. Cui, M. Jia, T.-Y. Lin, Y. Song, S. Belongie, *Class-Balanced Loss Based on Effective
-       Number of Samples*, CVPR 2019.
+    The mean weight over all windows is 1, and every class counts equally (G. King, L. Zeng,
+    *Logistic Regression in Rare Events Data*, 2001).
     """
-    check_choice("kind", kind, KINDS)
-    labels = _check_labels(y)
-    weight = check_sample_weight(sample_weight, len(labels), WindowError, "y")
-    weight = np.ones(len(labels)) if weight is None else weight
-    classes, class_index = np.unique(labels, return_inverse=True)
-    counts = np.bincount(class_index, weights=weight, minlength=len(classes))
-    if not (counts > 0).all():
-        lost = classes.tolist()[int(np.argmin(counts))]
-        raise WindowError(
-            f"class {lost!r}: sample_weight is 0 for all its windows; leave the class out."
-        )
-    return dict(zip(classes.tolist(), weights_of_counts(counts, kind, beta).tolist(), strict=True))
-
-
-def weights_of_counts(
-    counts: NDArray[np.integer[Any]] | NDArray[np.float64], kind: str, beta: float = BETA
-) -> NDArray[np.float64]:
-    """Compute `class_weights` from window counts by class; an empty class has weight 1."""
     present = counts > 0
-    if kind == "balanced":
-        balanced = counts.sum() / (present.sum() * np.maximum(counts, np.where(present, 0, 1)))
-        return np.where(present, balanced, 1.0)
-    if check_real("beta", beta, 0.0, 1.0) == 0:
-        return np.ones(len(counts))
-    # expm1 gives 1 - beta**count in full precision if beta is close to 1
-    effective = np.expm1(np.where(present, counts, 1) * np.log(beta)) / (beta - 1)
-    weight = np.where(present, 1 / effective, 0.0)
-    return np.where(present, weight * counts.sum() / (weight * counts).sum(), 1.0)
+    balanced = counts.sum() / (present.sum() * np.maximum(counts, np.where(present, 0, 1)))
+    return np.where(present, balanced, 1.0)
 
 
 def weights_of_few_recordings(
@@ -239,4 +180,4 @@ def weights_of_few_recordings(
     n_recordings = len(np.unique(group_index * len(counts) + class_index))
     if n_recordings > FEW_RECORDINGS * (counts > 0).sum():
         return None
-    return weights_of_counts(counts, "balanced")[class_index]
+    return balanced_weights(counts)[class_index]

@@ -13,6 +13,7 @@ from sensorseq.errors import ArgumentError, ConfigurationError
 from sensorseq.io.prepared import read_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.configuration import read_configuration
+from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.steps import StepChain, make_step
 from sensorseq.preprocessing.steps.derive import channel_rates, derive_steps, motor_pairs
 from sensorseq.readers import join_sensors, read_recordings
@@ -259,7 +260,7 @@ def test_prediction_repeats_the_steps_that_preparation_derived(
     assert any("left minus right" in line for line in summary.derived)
     which = {name: settings[name] for name in ("files", "pair") if name in settings}
     raw = read_recordings(logs, **which)
-    again = PreparePipeline.for_prediction(windows.provenance).prepare(raw)
+    again = RecordingPlan.recorded(windows.provenance).prepare(raw)
     np.testing.assert_array_equal(again.X, windows.X)
     assert again.channels == windows.channels
     # Preparation in memory derives the same steps, and the pipeline's TOML text restores it.

@@ -182,15 +182,6 @@ def test_parts_without_windows_are_reported_with_the_reason():
     assert windows.provenance["dropped"] == [expected]
 
 
-def test_unlabeled_windows_can_be_kept_to_be_predicted():
-    recording = counting(40, label_spans=spans((10, 25, "ice")))
-    windows = window_recordings([recording], 0.5, drop_unlabelled=False)
-    assert windows.y.tolist() == ["", "", "ice", "ice", "ice", "", "", ""]
-    windows = window_recordings([recording], 0.5, label_rule="last", drop_unlabelled=False)
-    assert windows.y.tolist() == ["", "", "ice", "ice", "ice", "", "", ""]
-    assert not windows.provenance["dropped"]
-
-
 def test_spans_are_met_by_the_pieces_that_gaps_leave():
     times = np.r_[np.arange(35), 100 + np.arange(28)] / RATE
     labels = spans((0, 20, "ice"), (20, 110, "mud"), (110, 128, "ice"))

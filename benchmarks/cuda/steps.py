@@ -7,14 +7,12 @@ results agree. Without a GPU, this module can be tested by comparing our step wi
 
 import copy
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-
-from sensorseq.bench import timing
-from sensorseq.bench.timing import (
+from common import timing
+from common.timing import (
     Call,
     Precision,
     Problem,
@@ -24,18 +22,13 @@ from sensorseq.bench.timing import (
     summarize,
     synchronize,
 )
+from torch import Tensor
+
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.ops.choice import allowing_tf32, choose_here
 
 KINDS = ("training", "inference", "varlen training", "varlen inference")
 MODES = ("eager", "graph")
-SHORT = (
-    Shape(32, 100, 1, 64),
-    Shape(32, 100, 6, 128),
-    Shape(128, 100, 6, 256),
-    Shape(512, 100, 6, 128),
-)
-
 
 PRECISIONS = {
     "fp32": Precision(torch.float32, False, 1e-4),
@@ -58,7 +51,7 @@ def current_gpu() -> torch.device:
     reason = "finds none" if torch.version.cuda else "is built without CUDA"
     raise EnvironmentProblemError(
         f"a comparison with cuDNN needs an NVIDIA GPU, but torch {torch.__version__} {reason}. To"
-        " compare on the CPU, use `sensorseq bench --against torch`."
+        " compare on the CPU, run `python benchmarks/bench_cpu.py`."
     )
 
 
@@ -218,23 +211,6 @@ def _driver_version() -> str | None:
     return done.stdout.strip().split("\n")[0] or None
 
 
-def run_short(*, progress: Callable[[int, int], Any] | None = None) -> dict[str, Any]:
-    """Measure a few shapes against cuDNN on the current GPU in about half a minute."""
-    device = current_gpu()
-    measurements = [
-        (kind, precision, shape)
-        for kind in KINDS[:3]
-        for precision in ("fp32", "fp16")
-        for shape in SHORT
-    ]
-    rows: list[dict[str, Any]] = []
-    for done, (kind, precision, shape) in enumerate(measurements):
-        rows += measure(kind, shape, precision, device, budget_s=0.5)
-        if progress is not None:
-            progress(done + 1, len(measurements))
-    return {"environment": environment(), "rows": rows}
-
-
 HEADER = f"{'':44}  {'NxTxCxH':14}  cuDNN ms   ours ms   ratio  [spread]"
 
 
@@ -247,21 +223,3 @@ def format_row(row: dict[str, Any]) -> str:
         return f"{start}  {outcome}: {row['reason']}"
     spread = f"[{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]"
     return f"{start}  {row['theirs_ms']:8.4f}  {row['ours_ms']:8.4f}  {row['ratio']:5.2f}x {spread}"
-
-
-def format_short(result: dict[str, Any]) -> str:
-    """Format the result of `run_short` as text."""
-    facts = result["environment"]
-    return "\n".join(
-        (
-            f"{facts.get('device', 'no GPU')}, driver {facts.get('driver')}, torch"
-            f" {facts['torch']}, cuDNN {facts['cudnn']}",
-            "",
-            HEADER,
-            *(format_row(row) for row in result["rows"]),
-            "",
-            "N windows, T timesteps, C channels, H hidden units. Above 1x, sensorseq is faster;",
-            "brackets show the 10th and 90th percentiles. graph: steps captured in a CUDA graph.",
-            "varlen: sequences of different lengths; torch's time includes packing.",
-        )
-    )

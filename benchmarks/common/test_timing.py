@@ -1,6 +1,5 @@
-"""The timing shared by the benchmarks and `sensorseq bench`."""
+"""The timing shared by the benchmarks."""
 
-import os
 import sys
 import time
 
@@ -8,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 from commands import ROOT, run_process
+from common import timing
+from common.timing import KINDS, Shape, TimedPair, alternate, make_pair, measure, summarize
 from torch.utils.flop_counter import FlopCounterMode
 
-from sensorseq import cli
-from sensorseq.bench import timing
-from sensorseq.bench.timing import KINDS, Shape, TimedPair, alternate, make_pair, measure, summarize
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.ops import reference
 
@@ -155,10 +153,3 @@ def test_a_benchmark_refuses_threads_that_sleep_while_they_wait(name):
     done = run_process(sys.executable, script, OMP_WAIT_POLICY="passive")
     assert done.returncode == 1
     assert "OMP_WAIT_POLICY=PASSIVE slows torch" in done.stderr
-
-
-def test_the_command_line_does_not_change_the_environment():
-    before = dict(os.environ)
-    with pytest.raises(SystemExit):
-        cli.main(["info"])
-    assert dict(os.environ) == before

@@ -52,14 +52,6 @@ class Shape(NamedTuple):
         return "x".join(map(str, self))
 
 
-SHORT = (
-    Shape(1, 100, 1, 32),
-    Shape(32, 100, 1, 64),
-    Shape(32, 100, 6, 223),
-    Shape(128, 100, 6, 64),
-)
-
-
 @dataclass(frozen=True)
 class TimedPair:
     """Two functions that compute the same result n times, and the flops of one computation."""
@@ -384,29 +376,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-def run_short(
-    *,
-    threads: int | None = None,
-    rounds: int = 9,
-    progress: Callable[[int, int], Any] | None = None,
-) -> dict[str, Any]:
-    """Measure a few shapes in under 30 s; `progress` gets the finished and total row counts."""
-    pairs = [(kind, shape) for kind in KINDS for shape in SHORT]
-    rows: list[dict[str, Any]] = []
-    before = torch.get_num_threads()
-    threads = before if threads is None else threads
-    torch.set_num_threads(threads)
-    try:
-        for kind, shape in pairs:
-            row = measure(make_pair(kind, shape), rounds=rounds)
-            rows.append({"what": kind, "threads": threads, "shape": list(shape), **row})
-            if progress is not None:
-                progress(len(rows), len(pairs))
-    finally:
-        torch.set_num_threads(before)
-    return {"environment": environment(), "threads": threads, "rows": rows}
-
-
 def format_row(row: dict[str, Any]) -> str:
     """Format one row as a line."""
     spread = f"[{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]"
@@ -418,24 +387,3 @@ def format_row(row: dict[str, Any]) -> str:
 
 
 HEADER = f"{'':28}  {'NxTxCxH':13}  torch ms   ours ms  ratio  [spread]        peak sgemm"
-
-
-def format_short(result: dict[str, Any]) -> str:
-    """Format the result of `run_short` as text."""
-    facts, rows = result["environment"], result["rows"]
-    peak = float(np.median([row["peak_gflops"] for row in rows]))
-    return "\n".join(
-        (
-            f"{facts['processor']}, {facts['isa']}, torch {facts['torch']}, threads:"
-            f" {result['threads']}",
-            f"multiply-add peak: {peak:.0f} GFLOP/s",
-            "",
-            HEADER,
-            *(format_row(row) for row in rows),
-            "",
-            "N windows, T timesteps, C channels, H hidden units. Above 1x, sensorseq is faster;",
-            "brackets show the 10th and 90th percentiles. peak, sgemm: sensorseq's speed relative",
-            "to the multiply-add peak and to torch's product of two matrices.",
-            "train_epoch is the engine that fit uses; its time includes the optimizer step.",
-        )
-    )

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 import torch
-from commands import ROOT, answer, refused, run_process
+from commands import ROOT, run_process
+from common.timing import Shape
+from cuda import steps as benchmark_cuda
+from cuda.steps import KINDS, MODES, PRECISIONS, Problem, compare
 
-from sensorseq.bench import cuda as benchmark_cuda
-from sensorseq.bench.cuda import KINDS, MODES, PRECISIONS, Problem, compare
-from sensorseq.bench.timing import Shape
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.ops.choice import allowing_tf32
 
@@ -118,27 +118,6 @@ def test_tf32_is_set_and_restored():
             assert rnn.fp32_precision == name
             raise ZeroDivisionError
         assert rnn.fp32_precision == before
-
-
-@without_gpu
-def test_without_a_gpu_bench_names_what_it_needs():
-    message = refused(4, "bench", "--against", "cudnn")
-    assert "needs an NVIDIA GPU" in message
-    assert "--against torch" in message
-    assert "Did you mean 'cudnn'?" in refused(2, "bench", "--against", "cudnnn")
-    refused(2, "bench", "--against", "cudnn", "--threads", "2")
-
-
-@pytest.mark.long
-def test_bench_against_cudnn_prints_its_rows(monkeypatch):
-    monkeypatch.setattr(benchmark_cuda, "current_gpu", lambda: CPU)
-    monkeypatch.setattr(benchmark_cuda, "SHORT", (TINY,))
-    result = answer("bench", "--against", "cudnn")
-    assert {row["mode"] for row in result["rows"]} == {"eager", "graph"}
-    assert "cudnn" in result["environment"]
-    text = benchmark_cuda.format_short(result)
-    assert "varlen training, fp16, graph" in text
-    assert max(map(len, text.splitlines()[-3:])) <= 90
 
 
 def bench_cuda(*arguments, folder):
