@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sensorseq.preprocessing.transformers import (
         ChannelScaler,
         ClassBalancer,
+        Resampler,
+        Windower,
     )
     from sensorseq.readers import read_recordings, read_sensors
     from sensorseq.recording import Recording
@@ -31,10 +33,12 @@ __all__ = [
     "FluctuationReport",
     "PreparePipeline",
     "Recording",
+    "Resampler",
     "SensorFusionClassifier",
     "SensorLSTMClassifier",
     "SensorWindows",
     "WindowSet",
+    "Windower",
     "__version__",
     "find_label_errors",
     "read_recordings",
@@ -49,10 +53,12 @@ __getattr__, __dir__ = lazy_names(
         "FluctuationReport": "diagnosis.report",
         "PreparePipeline": "preprocessing.pipeline",
         "Recording": "recording",
+        "Resampler": "preprocessing.transformers",
         "SensorFusionClassifier": "estimator",
         "SensorLSTMClassifier": "estimator",
         "SensorWindows": "sensor_windows",
         "WindowSet": "windows",
+        "Windower": "preprocessing.transformers",
         "find_label_errors": "inspection.label_errors",
         "read_recordings": "readers",
         "read_sensors": "readers",

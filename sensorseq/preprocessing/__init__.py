@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from sensorseq.preprocessing.transformers import (
         ChannelScaler,
         ClassBalancer,
+        Resampler,
+        SignalSteps,
+        Windower,
     )
     from sensorseq.preprocessing.windows.augment import Augmentation
 
@@ -27,7 +30,10 @@ __all__ = [
     "GroupBalancedKFold",
     "PreparationOptions",
     "PreparePipeline",
+    "Resampler",
+    "SignalSteps",
     "StreamResampler",
+    "Windower",
     "find_leakage",
 ]
 
@@ -41,7 +47,10 @@ __getattr__, __dir__ = lazy_names(
         "GroupBalancedKFold": "splitters",
         "PreparationOptions": "options",
         "PreparePipeline": "pipeline",
+        "Resampler": "transformers",
+        "SignalSteps": "transformers",
         "StreamResampler": "resample",
+        "Windower": "transformers",
         # offered here because it checks splits, but not used by this package
         "find_leakage": "sensorseq.inspection.leakage",
     },

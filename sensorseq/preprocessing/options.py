@@ -66,11 +66,7 @@ class PreparationOptions(ReadOptions):
     hop_s : float, optional
         Seconds between the starts of windows; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        How to label a window in which the label changes. whole: windows are cut inside each label
-        span, from its first sample on, so that no window has two labels or unlabeled samples. The
-        other rules cut the recording as if it had no spans, and choose a label for each window.
-        majority: the most frequent label; see `min_purity`. centre: the label of the middle sample.
-        last: the label of the last sample, which is current when the window is complete.
+        How to label a window in which the label changes; see `Windower`.
     min_purity : float, default=0.5
         For ``"majority"``: the minimum fraction of a window's samples that must have the window's
         label.

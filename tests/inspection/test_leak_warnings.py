@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.model_selection import GroupKFold, cross_validate
 
-from sensorseq import Recording, WindowSet
+from sensorseq import Recording, Windower, WindowSet
 from sensorseq.errors import LeakWarning
-from sensorseq.preprocessing.windows import window_recordings
 
 OVERLAP = r"held out for validation.* overlap training windows, .*enable_metadata_routing"
 IN_A_ROW = r"each window continues the one before it, .*enable_metadata_routing"
@@ -85,7 +84,7 @@ def test_a_window_set_provides_its_recordings_as_groups():
         Recording.evenly_sampled(drive, 50.0, ("left", "right"), f"drive {i}", label=str(i % 2))
         for i, drive in enumerate(recordings())
     ]
-    windows = window_recordings(drives, T / 50, T / 100)
+    windows = Windower(window_s=T / 50, hop_s=T / 100).transform(drives)
     classifier().fit(windows)
     bare = WindowSet(windows.X, y=windows.y, recording_id=windows.recording_id)
     classifier().fit(bare)

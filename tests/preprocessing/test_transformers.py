@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
 import sklearn
+from cut_windows import counting
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sensorseq.errors import ArgumentError, SignalError, WindowError
-from sensorseq.preprocessing import ChannelScaler, ClassBalancer
+from sensorseq.preprocessing import ChannelScaler, ClassBalancer, Resampler, Windower
+from sensorseq.preprocessing.pipeline import PreparePipeline
+from sensorseq.preprocessing.windows.cut import window_recordings
+from sensorseq.recording import LabelSpan, Recording
 from sensorseq.windows import WindowSet
 
 
@@ -18,6 +22,15 @@ def test_scikit_learn_accepts_the_scaler(estimator, check):
 def windows(n_windows=20, n_timesteps=30, n_channels=2, **more):
     X = np.random.default_rng(0).normal(3, 2, (n_windows, n_timesteps, n_channels))
     return WindowSet(X.astype(np.float32), **more)
+
+
+def recordings():
+    times = np.r_[np.arange(300), 400 + np.arange(200)] / 100.0
+    waves = [np.sin(times + i)[:, None] for i in range(4)]
+    return [
+        Recording(wave, times, ("current",), f"run {i}", label="ab"[i % 2])
+        for i, wave in enumerate(waves)
+    ]
 
 
 def test_a_window_set_and_its_arrays_are_scaled_alike():
@@ -81,6 +94,32 @@ def test_lengths_are_routed_through_a_pipeline():
     assert np.isfinite(scaled).all()
 
 
+def test_resampler_and_windower_make_a_pipeline_of_recordings():
+    steps = make_pipeline(Resampler(50.0), Windower(0.5, hop_s=0.25))
+    cut = clone(steps).fit(recordings()).transform(recordings())
+    assert cut.X.shape[1:] == (25, 1)
+    assert cut.sample_rate_hz == 50.0
+    alike = PreparePipeline(sample_rate_hz=50.0, window_s=0.5, hop_s=0.25, split=None)
+    np.testing.assert_array_equal(cut.X, alike.prepare(recordings()).X)
+    assert set(cut.y) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (Resampler(0.0), "sample_rate_hz=0"),
+        (Resampler(50.0, -1), "max_gap_s=-1"),
+        (Windower(0), "window_s=0"),
+        (Windower(1, 0), "hop_s=0"),
+        (Windower(1, label_rule="most"), "label_rule"),
+        (Windower(1, random_state=-1), "random_state"),
+    ],
+)
+def test_arguments_are_checked_in_fit(step, said):
+    with pytest.raises(ValueError, match=said):
+        clone(step).fit(recordings())
+
+
 @pytest.mark.parametrize("strategy", ["undersample", "oversample"])
 def test_balanced_rows_can_be_traced(strategy):
     given = windows(y=np.repeat(["a", "b"], [14, 6]), recording_id=np.arange(20) // 2)
@@ -107,8 +146,12 @@ def test_a_balancer_without_labels_or_with_too_few_labels_raises_an_error():
 
 
 def test_parameters_survive_cloning():
-    step = ClassBalancer("oversample", 3, max_per_recording=0.2)
-    assert clone(step).get_params() == step.get_params()
+    for step in (
+        ClassBalancer("oversample", 3, max_per_recording=0.2),
+        Resampler(50.0, 0.2),
+        Windower(1.0, 0.5),
+    ):
+        assert clone(step).get_params() == step.get_params()
 
 
 def test_the_scaler_divides_by_rated_values():
@@ -126,3 +169,15 @@ def test_the_scaler_reports_constant_channels():
     given.X[:, :, 1] = 4.0
     assert ChannelScaler().fit(given).constant_channels_ == (1,)
     assert ChannelScaler().fit(given.X).constant_channels_ == (1,)
+
+
+def test_the_windower_passes_its_arguments_on():
+    spans = [LabelSpan(0, 4.2, "ice"), LabelSpan(4.2, 9.8, "mud")]
+    given = [counting(100, f"run {i}", label_spans=spans) for i in range(2)]
+    choices = {"label_rule": "majority", "min_purity": 0.9, "drop_unlabelled": False}
+    choices |= {"short": "pad", "phase": "random", "random_state": 3}
+    cut = clone(Windower(1.0, 0.5, **choices)).fit(given).transform(given)
+    direct = window_recordings(given, 1.0, 0.5, **choices)
+    for name in ("X", "y", "start_s"):
+        np.testing.assert_array_equal(getattr(cut, name), getattr(direct, name))
+    assert "" in cut.y

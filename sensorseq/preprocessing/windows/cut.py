@@ -129,12 +129,9 @@ def window_recordings(
     """Cut recordings into windows, and store the origin and label of each window.
 
     The recordings must be as returned by `resample_recording`; pieces of one recording share its
-    id. For `label_rule`, `min_purity` and `short`, see `PreparationOptions`. With
-    ``phase="random"``, the first window of a piece starts less than a hop later; the offset depends
-    only on `random_state`, the recording's id and the start of the piece. By default,
-    `sample_rate_hz` is computed from the timestamps. ``check_classes=False`` skips the check that
-    every class has windows, for callers that cut recordings one by one; the result may then be
-    empty.
+    id. See `Windower` for the arguments. By default, `sample_rate_hz` is computed from the
+    timestamps. ``check_classes=False`` skips the check that every class has windows, for callers
+    that cut recordings one by one; the result may then be empty.
 
     With `slop_s`, windows begin at multiples of the hop on the recording's clock, so that they
     match the windows of other sensors. More precisely, a window begins at the first sample at or
