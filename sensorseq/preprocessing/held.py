@@ -1,7 +1,7 @@
 """Channels that are logged when they change, such as a gear; a value is held until the next one."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +49,15 @@ def kinds_of_slow(recording: Recording) -> dict[str, str]:
         if of is not None and SLOWER * len(of) <= max(n_known):
             kinds[name] = kind_of_slow(x[of, column], max(n_known))
     return kinds
+
+
+def held_in(kinds: Mapping[str, str], held: Collection[str] | None) -> set[str]:
+    """Return the channels of a recording that hold their values, given the kinds of slow channels.
+
+    These are the channels `held`, by default its codes; a constant is always held.
+    """
+    codes = {name for name, kind in kinds.items() if kind == "codes"} if held is None else {*held}
+    return codes | {name for name, kind in kinds.items() if kind == "constant"}
 
 
 def held_channels(kinds: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -118,17 +118,8 @@ def mean_spectrum(segments: Floats) -> Floats:
 def log_bands(power: Floats) -> Floats:
     """Return the mean of log10 of power spectra (..., f) in each of `N_BANDS` bands."""
     decades = np.log10(np.maximum(power, power.max(axis=-1, keepdims=True) * 1e-12))
-    # The bands of `array_split`, but with one call of `mean` for all bands of a length.
-    size, n_larger = divmod(decades.shape[-1], N_BANDS)
-    of_larger, of_others = np.split(decades, [n_larger * (size + 1)], axis=-1)
-    bands = [
-        some.reshape(*power.shape[:-1], n, length).mean(axis=-1)
-        for some, n, length in (
-            (of_larger, n_larger, size + 1),
-            (of_others, N_BANDS - n_larger, size),
-        )
-    ]
-    return np.concatenate(bands, axis=-1)
+    bands = np.array_split(decades, N_BANDS, axis=-1)
+    return np.stack([band.mean(axis=-1) for band in bands], axis=-1)
 
 
 def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:

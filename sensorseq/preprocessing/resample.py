@@ -11,7 +11,7 @@ from sensorseq._signal import all_finite
 from sensorseq.checks import check_integer, check_rate, check_signal
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.io.blocks import blocks, folder_of
-from sensorseq.preprocessing.held import hold, kinds_of_slow
+from sensorseq.preprocessing.held import held_in, hold, kinds_of_slow
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     change_rate,
@@ -245,8 +245,8 @@ def resample_recording(
             " recording."
         )
     kinds = kinds_of_slow(recording)
-    codes = [name for name, kind in kinds.items() if kind == "codes"] if held is None else held
-    names = [n for n in recording.channel_names if n in codes or kinds.get(n) == "constant"]
+    holding = held_in(kinds, held)
+    names = [name for name in recording.channel_names if name in holding]
     recording = hold(recording, names)
     try:
         pieces = regrid_pieces(
