@@ -35,7 +35,7 @@ def test_the_benchmark_tables_agree_with_the_results(tables):
     assert "README.md" in pages
     assert "cpu" in {name for _, name, _ in tables.MARKED.findall(pages["docs/benchmarks.md"])}
     for name, page in pages.items():
-        assert tables.with_tables(page) == page, name
+        assert tables.with_tables(page) == page, f"{name}: run python benchmarks/readme_table.py"
 
 
 def test_a_table_tells_that_the_measured_code_has_changed(tables, tmp_path, monkeypatch):
