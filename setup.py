@@ -45,7 +45,7 @@ if WARNINGS_ARE_ERRORS:
     COMPILE.append("-Werror")
 
 CORE = ("csrc/c_api*.cpp", "csrc/thread_pool.cpp", "csrc/cpu/*.cpp", "csrc/signal/*.cpp")
-TRAINING = ("augment", "moments")  # files that prediction does not need
+TRAINING = ("augment", "moments", "ends")  # files that prediction does not need
 
 
 def ops():

@@ -15,6 +15,8 @@ The rows compare:
   one core.
 - two processes: the command with one process and with two, on the small recordings and on the long
   CSV recordings, in wall-clock time.
+- command: the whole command, with its start, on the same recordings; the other side is a Python
+  process that only reads them.
 - start: the other side imports pyarrow and h5py; our side is `sensorseq prepare` on one small
   recording.
 """
@@ -127,11 +129,11 @@ def small_row(work, n_files, rounds):
     return row | summarize(*times) | {"per_second": n_files / float(np.median(times[1]))}
 
 
-def run_command(folder, output, *options):
+def run_command(folder, output, *options, rate=("--sample-rate-hz", "100")):
     """Run `sensorseq prepare` in its own process."""
     output.unlink(missing_ok=True)
     command = [sys.executable, "-m", "sensorseq", "prepare", folder, "-o", output]
-    command += ["--window-s", "2", "--sample-rate-hz", "100", "--split", "none", *options]
+    command += ["--window-s", "2", *rate, "--split", "none", *options]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -153,6 +155,38 @@ def children_s():
     """Return the processor time of all child processes that have ended."""
     used = os.times()
     return used.children_user + used.children_system
+
+
+READERS = {  # programs that only read the files of a folder
+    "csv": (
+        "import pyarrow.csv, sys; from pathlib import Path\n"
+        "options = pyarrow.csv.ReadOptions(use_threads=False)\n"
+        "for path in Path(sys.argv[1]).rglob('*.csv'):\n"
+        "    pyarrow.csv.read_csv(path, read_options=options)"
+    ),
+    "parquet": (
+        "import pyarrow.parquet, sys; from pathlib import Path\n"
+        "for path in Path(sys.argv[1]).rglob('*.parquet'):\n"
+        "    pyarrow.parquet.read_table(path, use_threads=False)"
+    ),
+}
+
+
+def command_rows(work, rounds):
+    """Yield the rows that compare whole processes, on the recordings of other rows."""
+    known = ("--sample-rate-hz", "100")
+    for what, rate in (("CSV", known), ("CSV", ()), ("Parquet", known), ("small", known)):
+        folder, suffix = work / what, "parquet" if what == "Parquet" else "csv"
+        reader = [sys.executable, "-c", READERS[suffix], folder]
+        times = in_turns(
+            lambda reader=reader: subprocess.run(reader, check=True),
+            lambda folder=folder, rate=rate: run_command(folder, work / "out.h5", rate=rate),
+            rounds,
+            children_s,
+        )
+        size = sum(path.stat().st_size for path in folder.rglob(f"*.{suffix}"))
+        name = f"command, {what}" + ("" if rate else ", rate unknown")
+        yield {"what": name, "against": "pyarrow", "bytes": size} | summarize(*times)
 
 
 def start_row(work, rounds):
@@ -177,6 +211,7 @@ def all_rows(work, options):
     yield small_row(work, options.small, rounds)
     yield processes_row(work, "small", rounds)
     yield processes_row(work, "CSV", rounds)
+    yield from command_rows(work, rounds)
     yield start_row(work, max(3, rounds))
 
 

@@ -1,12 +1,14 @@
 """Writes tables of `results/*.json` between the `bench` markers in README and docs.
 
 `python benchmarks/readme_table.py` rewrites the pages; tests check that the pages agree with the
-results files. If a results file is missing, the space between its markers is left empty.
+results files. If a results file is missing, the space between its markers is left empty. A table
+ends with a sentence if the code in `MEASURED` differs from the code that was measured.
 """
 
 import json
 import re
 import statistics
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -560,16 +562,79 @@ FILES = {  # for markers without a results file of the same name
     "gpu": ("cuda_quick", "cuda_models"),
 }
 
+_FITS = ("sensorseq/estimator", "sensorseq/features", "sensorseq/learners", "sensorseq/training")
+MEASURED = {  # the code that the results in a file depend on
+    "accuracy": _FITS,
+    "cpu": ("csrc/cpu", "csrc/isa", "csrc/train_epoch.cpp", "sensorseq/ops"),
+    "cuda_models": ("csrc/cuda", "sensorseq/ops"),
+    "cuda_quick": ("csrc/cuda", "sensorseq/ops"),
+    "diagnosis": ("sensorseq/diagnosis",),
+    "estimator": (*_FITS, "sensorseq/prediction"),
+    "fit": ("csrc/cpu", "csrc/train_epoch.cpp", "sensorseq/estimator", "sensorseq/training"),
+    "level": ("sensorseq/diagnosis",),
+    "preprocessing": ("csrc/signal", "sensorseq/preprocessing"),
+    "remedies": _FITS,
+    "sensors": (*_FITS, "sensorseq/prediction", "sensorseq/preprocessing"),
+    "verdict": ("sensorseq/diagnosis",),
+}
+OUTDATED = re.compile(r"Measured before later changes of the code \(commit [\w, ]+\)\.\n")
+
+
+def _git(*words: str) -> str | None:
+    """Return what a git command prints; None if it fails."""
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def has_history() -> bool:
+    """Return whether git knows all earlier commits of this checkout."""
+    known = _git("rev-parse", "--is-shallow-repository", "--show-toplevel")
+    return known == f"false\n{ROOT}"
+
+
+def measured_at(path: Path) -> str | None:
+    """Return the commit of the code that was measured; None if the results are not yet committed.
+
+    If that code was not committed or is not known, this is the commit that added the results.
+    """
+    stated = json.loads(path.read_text()).get("environment", {}).get("commit", "")
+    if _git("rev-parse", "--verify", "--quiet", f"{stated}^{{commit}}") is not None:
+        return stated
+    is_stored = _git("diff", "--quiet", "HEAD", "--", str(path)) is not None
+    return (_git("log", "-1", "--format=%h", "--", str(path)) or None) if is_stored else None
+
+
+def outdated(paths: list[Path]) -> str:
+    """Return a sentence if the code, committed or not, differs from the code that was measured."""
+    commits = {path: measured_at(path) for path in paths}
+    old = [
+        commit
+        for path, commit in commits.items()
+        if commit and _git("diff", "--quiet", commit, "--", *MEASURED[path.stem]) is None
+    ]
+    names = ", ".join(dict.fromkeys(old))
+    return f"Measured before later changes of the code (commit {names}).\n" if old else ""
+
 
 def with_tables(page: str, folder: Path = RESULTS) -> str:
-    """Return the text of a page with its tables recomputed from the results in a folder."""
+    """Return the text of a page with its tables recomputed from the results in a folder.
+
+    Without the history of the code, sentences about its changes stay as they are.
+    """
+    is_known = has_history()
 
     def renew(match: re.Match) -> str:
         paths = [folder / f"{name}.json" for name in FILES.get(match[2], (match[2],))]
         if not all(path.exists() for path in paths):
             return f"{match[1]}{match[3]}"
         table = TABLES[match[2]](*(json.loads(path.read_text()) for path in paths))
-        return f"{match[1]}{table}\n{match[3]}"
+        stored = OUTDATED.search(match[0])
+        note = outdated(paths) if is_known else stored[0] if stored else ""
+        gap = "\n" if note else ""
+        return f"{match[1]}{table}\n{gap}{note}{match[3]}"
 
     return MARKED.sub(renew, page)
 

@@ -174,7 +174,7 @@ class Recording:
         if not is_finite(t):
             _, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), n, t)
             raise RecordingError(f"{name}: timestamp of sample {row} is {t[row]}.")
-        n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, n - 1, t)
+        n_wrong, row = count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], n - 1, t)
         if n_wrong:
             before, now = t[row], t[row + 1]
             fault = "repeats" if now == before else f"goes back {before - now:.6g} s"
@@ -185,8 +185,9 @@ class Recording:
                 f"{name}: time {fault} at sample {row + 1}, {before - t[0]:.6g} s from the start"
                 f" ({n_wrong} such sample(s)). {advice}"
             )
+        object.__setattr__(self, "values", values)
         row = -1
-        if not is_finite(values):
+        if not self.is_complete:
             _, row = count_where(lambda at, stop: np.isinf(values[at:stop]), n, values)
         if row >= 0:
             column = int(np.flatnonzero(np.isinf(values[row]))[0])
@@ -194,7 +195,6 @@ class Recording:
                 f"{name}: channel {names[column]!r} is infinite at sample {row};"
                 " mark missing samples as NaN."
             )
-        object.__setattr__(self, "values", values)
         object.__setattr__(self, "timestamps_s", timestamps_s)
         object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "group", str(self.group) or self.recording_id)
@@ -327,6 +327,11 @@ class Recording:
         """
         # Round to twelve digits, because 1 / (1 / 49) is not 49.
         return float(f"{1.0 / self.sample_period_s:.12g}")
+
+    @cached_property
+    def is_complete(self) -> bool:
+        """True if no sample is missing in any channel."""
+        return is_finite(self.values)
 
     @cached_property
     def sample_period_s(self) -> float:

@@ -29,6 +29,7 @@ def test_a_small_run_has_all_rows(tmp_path, monkeypatch, capsys):
         "Parquet",
         "gzipped HDF5",
         "two processes, small",
+        "command, CSV, rate unknown",
         "start",
     ):
         assert f"\n{what} " in shown

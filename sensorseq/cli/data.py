@@ -85,12 +85,13 @@ def inspect(
     validation data: constant channels, padding, identical windows with different labels, and so on.
     """
     from sensorseq.evaluation import inspect as described
+    from sensorseq.io.prepared import is_prepared
 
-    is_prepared = leakage or (html is not None and described.is_prepared(path))
+    has_windows = leakage or (html is not None and is_prepared(path))
     flags = [OPTIONS[name].flag for name in READING_OPTIONS if is_given(context, name)]
-    if is_prepared and flags:
+    if has_windows and flags:
         raise ArgumentError(f"{flags[0]} does not apply to a prepared file; remove it.")
-    if sensor is not None and not is_prepared:
+    if sensor is not None and not has_windows:
         raise ArgumentError("--sensor needs a prepared file, and --html or --leakage.")
     if leakage:
         if html is not None:
@@ -99,7 +100,7 @@ def inspect(
         return
     check_output(html, path)
     with progress("reading", quiet=quiet) as advance:
-        if is_prepared:
+        if has_windows:
             description, facts = described.inspect_windows(path, sensor=sensor, progress=advance)
         else:
             reading = ReadOptions(**given)
@@ -186,12 +187,14 @@ def prepare(
     The exit code is 2 if an option or the configuration is invalid, and 3 if a recording cannot be
     used.
     """
-    from sensorseq.evaluation.inspect import refuse_prepared
     from sensorseq.evaluation.text import format_summary
+    from sensorseq.io.blocks import reuse_freed_memory
+    from sensorseq.io.prepared import refuse_prepared
     from sensorseq.prepare import prepare as make_file
 
     refuse_prepared(Path(source), "give the recordings it was made from, or use `sensorseq train`.")
 
+    reuse_freed_memory()
     with progress("preparing", quiet=quiet) as advance:
         summary = make_file(
             source,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
     """Load a classifier; with `strict`, the model must store the range of its training data."""
     from sensorseq.estimator import load_estimator
-    from sensorseq.evaluation.inspect import refuse_prepared
+    from sensorseq.io.prepared import refuse_prepared
     from sensorseq.prediction.outside import NO_RANGES
 
     refuse_prepared(path, "give a model here. MODEL comes first, before all other arguments.")
@@ -45,7 +45,7 @@ def load_to_predict(path: Path, *, strict: bool = False) -> "TrainedModel":
     try:
         return load_classifier(path, strict=strict)
     except ModelFileError:
-        from sensorseq.evaluation.inspect import refuse_prepared
+        from sensorseq.io.prepared import refuse_prepared
 
         refuse_prepared(path, "give a model here. MODEL comes first, before all other arguments.")
         raise

@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import (
     ArgumentError,
-    InputError,
     ModelFileError,
-    PreparedFileError,
     RecordingError,
     did_you_mean,
     refusing,
@@ -32,7 +30,7 @@ from sensorseq.inspection.leakage import LeakageReport, find_leakage
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, take_field
-from sensorseq.io.prepared import PreparedFile, sensors_in
+from sensorseq.io.prepared import PreparedFile, is_hdf5, refuse_prepared, sensors_in
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.windows import Windows
@@ -428,7 +426,7 @@ def inspect_data(path: str | os.PathLike[str], sensor: str | None = None) -> lis
 def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Describe a model file or a prepared file; ``kind`` is ``"model"`` or ``"windows"``."""
     file = Path(path)
-    if _looks_like_hdf5(file):
+    if is_hdf5(file):
         if sensors := sensors_in(file):
             each = {name: _describe_windows(file, name) for name in sensors}
             return {"kind": "windows", "path": str(file), "sensors": each}
@@ -537,31 +535,6 @@ def format_file(described: dict[str, Any]) -> str:
             *notes,
         ]
     )
-
-
-def _looks_like_hdf5(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(8) == b"\x89HDF\r\n\x1a\n" or file.suffix in (".h5", ".hdf5")
-    except OSError as error:
-        raise PreparedFileError(f"{file}: cannot be read ({error.strerror}).") from error
-
-
-def is_prepared(path: Path) -> bool:
-    """Test whether a file contains prepared windows."""
-    if not (path.is_file() and _looks_like_hdf5(path)):
-        return False
-    try:
-        PreparedFile(path).close()
-    except PreparedFileError:
-        return bool(sensors_in(path))
-    return True
-
-
-def refuse_prepared(path: Path, way_out: str) -> None:
-    """Raise an error if the file contains prepared windows; the message ends with `way_out`."""
-    if is_prepared(path):
-        raise InputError(f"{path} contains prepared windows; {way_out}")
 
 
 def describe_installation() -> dict[str, Any]:

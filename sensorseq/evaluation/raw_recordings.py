@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError, noting
-from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.io.pair_pattern import PairPattern
+from sensorseq.io.prepared import refuse_prepared
 from sensorseq.options import CSV_FORM, ReadOptions
 from sensorseq.prediction.inputs import check_sensor
 from sensorseq.prediction.live import AnySamples, Samples, SensorSamples

@@ -55,6 +55,13 @@ def release(*arrays: NDArray[Any]) -> None:
             _LIBC.madvise(stored.address, stored.nbytes, mmap.MADV_DONTNEED)
 
 
+def reuse_freed_memory() -> None:
+    """Let this process reuse the memory of freed arrays, instead of getting cleared memory anew."""
+    if hasattr(_LIBC, "mallopt"):  # not available on all systems
+        for parameter in _THRESHOLDS:
+            _LIBC.mallopt(parameter, _REUSED_BYTES)
+
+
 def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
     """Map a file; return its buffer and address. Unlike `mmap.mmap`, the map needs no open file.
 
@@ -69,6 +76,7 @@ def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
     return buffer, address
 
 
+_THRESHOLDS, _REUSED_BYTES = (-1, -3), 1 << 28  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SIZE, _POINTER = ctypes.c_size_t, ctypes.c_void_p
 _LIBC.mmap.restype = _POINTER

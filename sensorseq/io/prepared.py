@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import PreparedFileError, WindowError
+from sensorseq.errors import InputError, PreparedFileError, WindowError
 from sensorseq.io import checksums, hdf5_file
 from sensorseq.io.checksums import damaged
 from sensorseq.io.stored_windows import StoredSamples, version_of
@@ -192,6 +192,32 @@ def sensors_in(path: str | os.PathLike[str]) -> tuple[str, ...]:
     except PreparedFileError:  # reading the file raises this error again
         return ()
     return ()
+
+
+def is_hdf5(file: Path) -> bool:
+    """Test whether a file is an HDF5 file by its first bytes, or else by its name."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(8) == b"\x89HDF\r\n\x1a\n" or file.suffix in (".h5", ".hdf5")
+    except OSError as error:
+        raise PreparedFileError(f"{file}: cannot be read ({error.strerror}).") from error
+
+
+def is_prepared(path: Path) -> bool:
+    """Test whether a file contains prepared windows."""
+    if not (path.is_file() and is_hdf5(path)):
+        return False
+    try:
+        PreparedFile(path).close()
+    except PreparedFileError:
+        return bool(sensors_in(path))
+    return True
+
+
+def refuse_prepared(path: Path, way_out: str) -> None:
+    """Raise an error if the file contains prepared windows; the message ends with `way_out`."""
+    if is_prepared(path):
+        raise InputError(f"{path} contains prepared windows; {way_out}")
 
 
 def _read(

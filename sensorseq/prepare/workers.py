@@ -1,6 +1,5 @@
 """Run tasks in this process, in other processes, or on dask workers."""
 
-import asyncio
 import logging
 import multiprocessing
 import os
@@ -239,6 +238,8 @@ def _run_unless_ended(run: str, function: Callable[..., Any], *args: Any) -> Any
 
 
 async def _await_end(run: str, dask_worker: Any) -> None:
+    import asyncio
+
     _ended.add(run)
     while any(str(key).startswith(run) for key in dask_worker.active_keys):
         await asyncio.sleep(0.02)

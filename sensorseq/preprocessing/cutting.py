@@ -18,7 +18,6 @@ from sensorseq.errors import (
     noting,
     within_memory,
 )
-from sensorseq.io.blocks import is_finite
 from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_attenuation
 from sensorseq.preprocessing.regrid import bridging_gap_s, valid_rows
@@ -290,7 +289,7 @@ class RecordingPlan:
 def _check_channel_rates(recording: Recording) -> None:
     """Raise an error if a table interleaves rows of sensors with lower rates than the table."""
     x, t = recording.values, recording.timestamps_s
-    if "sensor_rates_hz" in recording.attributes or is_finite(x):
+    if "sensor_rates_hz" in recording.attributes or recording.is_complete:
         return
     highest = 0.0
     for column in range(recording.n_channels):

@@ -1,14 +1,14 @@
 """Channels that are logged when they change, such as a gear; a value is held until the next one."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import warn_caller
-from sensorseq.io.blocks import Rows, blocks, is_finite
+from sensorseq.io.blocks import Rows, blocks
 from sensorseq.numeric import fill_forward
 from sensorseq.preprocessing.regrid import valid_rows
 from sensorseq.recording import Recording
@@ -40,7 +40,7 @@ def kind_of_slow(values: NDArray[np.floating], n_fastest: int) -> str:
 def kinds_of_slow(recording: Recording) -> dict[str, str]:
     """Return the kind of each slow channel; see `kind_of_slow`."""
     x = recording.values
-    if is_finite(x):
+    if recording.is_complete:
         return {}
     rows = [valid_rows(x, column) for column in range(x.shape[1])]
     n_known = [len(x) if of is None else len(of) for of in rows]
@@ -49,6 +49,15 @@ def kinds_of_slow(recording: Recording) -> dict[str, str]:
         if of is not None and SLOWER * len(of) <= max(n_known):
             kinds[name] = kind_of_slow(x[of, column], max(n_known))
     return kinds
+
+
+def held_in(kinds: Mapping[str, str], held: Collection[str] | None) -> set[str]:
+    """Return the channels of a recording that hold their values, given the kinds of slow channels.
+
+    These are the channels `held`, by default its codes; a constant is always held.
+    """
+    codes = {name for name, kind in kinds.items() if kind == "codes"} if held is None else {*held}
+    return codes | {name for name, kind in kinds.items() if kind == "constant"}
 
 
 def held_channels(kinds: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -74,7 +83,7 @@ def hold(recording: Recording, names: Sequence[str]) -> Recording:
     """Replace missing values of channels by the previous known value."""
     columns = [recording.channel_names.index(name) for name in names]
     x = recording.values
-    if not columns or is_finite(x):
+    if not columns or recording.is_complete:
         return recording
     rows, last = Rows.like(x, x.dtype, x.shape[1]), np.full((1, len(columns)), np.nan)
     for at, stop in blocks(len(x), x, n_columns=x.shape[1]):

@@ -23,6 +23,7 @@ SAME_SHAPE = 0.6  # largest RMS difference between log10 spectra of equal shape
 SHAPE_MARGIN = 1.5  # largest RMS difference, as a multiple of the difference among usual recordings
 FEWEST = 3  # minimum number of recordings of a class that a comparison needs
 N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
+_LEAST_POWER = np.finfo(np.float64).tiny  # whose logarithm exists
 # Rows per piece, and maximum number of pieces, to read from a channel with missing values.
 PIECE, MOST_PIECES = 1 << 14, 16
 
@@ -66,14 +67,19 @@ def measure_scales(recording: Recording) -> dict[str, list[float]]:
     starts = _even_positions(len(x) - N_SEGMENT, MOST_SEGMENTS, N_SEGMENT)
     together = x[starts[:, None] + np.arange(N_SEGMENT)].astype(np.float64)
     release(x)
-    figures_of = {}
-    for at, name in enumerate(recording.channel_names):
-        segments = together[:, :, at]
-        if not np.isfinite(segments).all():
-            segments = _known_segments(x, at)
-        if len(segments) and (measured := _measure(segments)) is not None:
-            figures_of[name] = [float(f"{value:.5g}") for value in measured]
-    return figures_of
+    of_channels = np.ascontiguousarray(np.moveaxis(together, 2, 0))
+    is_known = np.isfinite(of_channels).all(axis=(1, 2))
+    figures = np.full((recording.n_channels, 1 + N_BANDS), np.nan)
+    if len(starts) and is_known.any():
+        figures[is_known] = _measure(of_channels[is_known])
+    for at in np.flatnonzero(~is_known).tolist():
+        if len(segments := _known_segments(x, at)):
+            figures[at] = _measure(segments[np.newaxis])[0]
+    return {
+        name: [float(f"{value:.5g}") for value in row]
+        for name, row in zip(recording.channel_names, figures.tolist(), strict=True)
+        if np.isfinite(row[0])
+    }
 
 
 def _even_positions(last: int, most: int, apart: int) -> NDArray[np.int64]:
@@ -93,29 +99,27 @@ def _known_segments(x: NDArray[np.floating], at: int) -> Floats:
     return np.concatenate([np.empty((0, N_SEGMENT)), *segments])
 
 
-def _measure(segments: Floats) -> list[float] | None:
-    low, high = np.quantile(segments, (0.05, 0.95))
-    power = mean_spectrum(segments)[1:-1]
-    if not (high > low and power.max() > 0):
-        return None
-    return [high - low, *log_bands(power)]
+def _measure(segments: Floats) -> Floats:
+    """Return the range and the band powers of each channel (c, n, t); NaN for a constant one."""
+    low, high = np.quantile(segments.reshape(len(segments), -1), (0.05, 0.95), axis=1)
+    power = mean_spectrum(segments)[:, 1:-1]
+    figures = np.column_stack([high - low, log_bands(np.maximum(power, _LEAST_POWER))])
+    figures[~((high > low) & (power.max(axis=1) > 0))] = np.nan
+    return figures
 
 
 def mean_spectrum(segments: Floats) -> Floats:
-    """Center segments (n, t), apply a Hann window, and return their mean power spectrum."""
-    window = np.hanning(segments.shape[1] + 1)[:-1]
-    moving = segments - segments.mean(axis=1, keepdims=True)
-    return np.asarray((np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=0))
+    """Center segments (..., n, t), apply a Hann window, and return their mean power spectrum."""
+    window = np.hanning(segments.shape[-1] + 1)[:-1]
+    moving = segments - segments.mean(axis=-1, keepdims=True)
+    return np.asarray((np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=-2))
 
 
-def log_bands(power: Floats) -> list[float]:
-    """Return the mean of log10 of a power spectrum in each of `N_BANDS` bands."""
-    decades = np.log10(np.maximum(power, power.max() * 1e-12))
-    # The bands of `array_split`, but with one call of `mean` for all bands of a length.
-    size, n_larger = divmod(len(decades), N_BANDS)
-    larger, others = np.split(decades, [n_larger * (size + 1)])
-    bands = larger.reshape(n_larger, size + 1), others.reshape(N_BANDS - n_larger, size)
-    return [mean for some in bands for mean in some.mean(axis=1).tolist()]
+def log_bands(power: Floats) -> Floats:
+    """Return the mean of log10 of power spectra (..., f) in each of `N_BANDS` bands."""
+    decades = np.log10(np.maximum(power, power.max(axis=-1, keepdims=True) * 1e-12))
+    bands = np.array_split(decades, N_BANDS, axis=-1)
+    return np.stack([band.mean(axis=-1) for band in bands], axis=-1)
 
 
 def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:

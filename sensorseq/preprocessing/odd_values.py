@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq._signal import may_have_ends_apart
 from sensorseq.io.blocks import release
 from sensorseq.messages import ODD_VALUES
 from sensorseq.preprocessing.held import kinds_of_slow
@@ -92,17 +93,19 @@ def measure_odd_values(recording: Recording) -> OddFacts:
         pieces, times = [], []
         for start, t in zip(starts.tolist(), stamps, strict=True):
             values = recording.values[start : start + PIECE, at].astype(np.float64)
-            finite = np.isfinite(values)
-            if not finite.all():
+            if not recording.is_complete:
+                finite = np.isfinite(values)
                 values, t = values[finite], t[finite]
             if len(values) > 1:
                 pieces.append(values)
                 times.append(t)
         if not pieces:
             continue
+        x = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        low, high = float(x.min()), float(x.max())
         odd = {
-            "marks": _marks(pieces),
-            **_wraps(pieces),
+            "marks": _marks(x, low, high, pieces),
+            **_wraps(x, low, high, pieces),
             "rescaled": _rescaled(pieces, times, float(recording.timestamps_s[0])),
         }
         if odd := {kind: figures for kind, figures in odd.items() if figures}:
@@ -195,14 +198,13 @@ def _format_figures(kind: str, row: Sequence[float]) -> str:
     return f"{jumps} of nearly {period:.6g}"
 
 
-def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
+def _marks(x: Floats, low: float, high: float, pieces: Sequence[Floats]) -> list[list[float]]:
     """Return (value, n_samples, n_short_runs, fraction of samples) of isolated extreme values.
 
     The values of a robot at rest, such as a speed of 0, may also be isolated, but have longer runs.
     """
-    x = np.concatenate(pieces)
-    if not _may_have_marks(x):
-        return []
+    if len(x) >= _FEW_OTHERS and not may_have_ends_apart(x, low, high, MARK_SPREADS, _DRAWN):
+        return []  # without sorting all values
     values, counts = np.unique(x, return_counts=True)
     if len(values) < 3:
         return []
@@ -210,8 +212,8 @@ def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
     for side, inner in ((0, slice(1, None)), (-1, slice(None, -1))):
         value, gap, other_values = float(values[side]), float(gaps[side]), values[inner]
         other_samples = np.repeat(other_values, counts[inner])
-        low, high = np.quantile(other_samples, (0.05, 0.95))
-        spread, widest = float(high - low), float(gaps[inner].max())
+        spread = float(np.subtract(*np.quantile(other_samples, (0.95, 0.05))))
+        widest = float(gaps[inner].max())
         far = max(FAR_SPREADS * spread, FAR_SPREADS * float(np.abs(other_values).max()))
         is_usual = _is_usual_mark(value) and gap > far
         is_apart = gap > max(MARK_SPREADS * spread, MARK_GAPS * widest)
@@ -222,29 +224,6 @@ def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
             n = int(counts[side])
             marks.append([value, n, n_short, float(f"{n / len(x):.3g}")])
     return marks
-
-
-def _may_have_marks(x: Floats) -> bool:
-    """Return False if the least and the largest value are near the others; saves sorting them.
-
-    A mark is farther from the nearest value than `MARK_SPREADS` times the spread of the others, so
-    nearly 90 % of the others are within this reach of any value inside the spread.
-    """
-    if len(x) < _FEW_OTHERS:
-        return True
-    some = x[:: len(x) // _DRAWN or 1]
-    inside = float(np.median(some))
-    n_below = int(np.count_nonzero(x < inside))
-    for end in (float(x.min()), float(x.max())):
-        apart = np.abs(some - end)
-        reach = float(apart.min(where=apart > 0, initial=np.inf)) / MARK_SPREADS
-        n_end = int(np.count_nonzero(x == end))
-        n_near = int(np.count_nonzero((x >= inside - reach) & (x <= inside + reach)))
-        n_others, n_less = len(x) - n_end, n_below - n_end * (end < inside)
-        is_inside = 0.06 * n_others < n_less < 0.94 * n_others and end != inside
-        if not is_inside or n_near > 0.85 * n_others:
-            return True
-    return False
 
 
 def _lengths(is_there: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -263,15 +242,17 @@ def _is_usual_mark(value: float) -> bool:
     )
 
 
-def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
+def _wraps(
+    x: Floats, low: float, high: float, pieces: Sequence[Floats]
+) -> dict[str, list[list[float]]]:
     """Return the period at which a channel wraps and the number of jumps, by kind of wrapping.
 
     If a channel wraps, its jumps from one end of the range to the other are, modulo the period, no
     larger than the neighboring steps. In a command channel, or in a sensor with two states, most
     jumps are larger than the neighboring steps, or the values clip at the ends of the range.
     """
-    x = np.concatenate(pieces)
-    low, high = float(x.min()), float(x.max())
+    if high - low < FULL * min(ANGLES):
+        return {}
     is_whole = bool((x == np.rint(x)).all())
     for period in (*ANGLES, *(2.0**bits for bits in BITS if is_whole)):
         starts = [end for end in (0.0, -period / 2) if low >= end - SLACK * period]
@@ -337,10 +318,11 @@ def _rescaled(
         segments.append(values[first[:, None] + np.arange(size)])
         began.append(t[first])
     x, began_s = np.concatenate(segments), np.concatenate(began)
-    level, sd = x.mean(axis=1), x.std(axis=1)
-    if len(x) < 2 * LEAST_SEGMENTS + 2 or not (sd > 0).all():
+    sd = x.std(axis=1)
+    least_ratio = 0.99 * UNIT_RATIO  # the margin is for rounding
+    if len(x) < 2 * LEAST_SEGMENTS + 2 or not sd.max() >= least_ratio * sd.min() > 0:
         return []
-    sizes = np.log10(sd)
+    level, sizes = x.mean(axis=1), np.log10(sd)
     at = _best_cut(sizes)
     # The segments next to the cut may contain both scales.
     sides = slice(0, at - 1), slice(at + 1, None)
@@ -376,5 +358,5 @@ def _best_cut(values: Floats) -> int:
 
 def _shape(segments: Floats) -> Floats:
     """Return the log10 spectrum in bands, independent of the signal's magnitude."""
-    bands = np.array(log_bands(mean_spectrum(segments)[1:-1]))
+    bands = log_bands(mean_spectrum(segments)[1:-1])
     return np.asarray(bands - bands.mean())

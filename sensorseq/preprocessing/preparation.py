@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, SplitError, WindowError, noting
 from sensorseq.preprocessing.cut_recording import Facts
-from sensorseq.preprocessing.held import held_channels
+from sensorseq.preprocessing.held import held_channels, held_in
 from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.odd_values import describe_odd_values
 from sensorseq.preprocessing.parts import Part, windows_in
@@ -53,8 +53,7 @@ def cut_alike(
         return outcomes, plan.options.held
     slow = {facts.recording_id: facts.slow for facts, _ in outcomes}
     held = held_channels(slow)
-    codes = {name for of in slow.values() for name, kind in of.items() if kind == "codes"}
-    if codes - set(held):  # channels that some recordings held and others did not
+    if any(held_in(of, None) - held_in(of, held) for of in slow.values()):  # held by some alone
         outcomes = cut(replace(plan, options=replace(plan.options, held=held)))
     return outcomes, held
 

@@ -22,6 +22,7 @@ from sensorseq.preprocessing.polyphase import (
 from sensorseq.stamps.packets import decimal_step_s
 from sensorseq.stamps.period import (
     GAP_PERIODS,
+    KEPT_STEPS,
     SAME_PERIOD,
     resolution_s,
     roundest_rate,
@@ -120,7 +121,7 @@ def regrid_pieces(
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, len(t) - 1, t)
+    n_wrong, row = count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], len(t) - 1, t)
     if (plan := plan_repair(t, lambda: x) if n_wrong else None) is not None:
         advice = plan.advice("sample", 0, repair=BY_HAND)
         raise SignalError(
@@ -486,15 +487,16 @@ def _fit_clock(
         for at, stop in blocks(n, t, ticks, step=_SUMMED):
             yield ticks[at:stop].astype(np.float64), t[at:stop] - t[0]
 
-    mean_tick = sum(float(tick.sum()) for tick, _ in parts()) / n
-    mean = sum(float(since.sum()) for _, since in parts()) / n
+    passes = list(parts()).__iter__ if n <= KEPT_STEPS else parts
+    mean_tick = sum(float(tick.sum()) for tick, _ in passes()) / n
+    mean = sum(float(since.sum()) for _, since in passes()) / n
     products = [  # without BLAS, whose order of summation depends on the machine
         (float((offset * since).sum()), float((offset * offset).sum()))
-        for offset, since in ((tick - mean_tick, since) for tick, since in parts())
+        for offset, since in ((tick - mean_tick, since) for tick, since in passes())
     ]
     period = sum(with_time for with_time, _ in products) / sum(square for _, square in products)
     low, high = np.inf, -np.inf
-    for tick, since in parts():
+    for tick, since in passes():
         residual = (tick - mean_tick) * period - (since - mean)
         low, high = min(low, float(residual.min())), max(high, float(residual.max()))
     most_s = 2 * EVEN_PERIODS * period if most_off_s is None else most_off_s

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq._signal import all_finite
 from sensorseq.checks import check_integer, check_rate, check_signal
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
-from sensorseq.io.blocks import blocks, folder_of, is_finite
-from sensorseq.preprocessing.held import hold, kinds_of_slow
+from sensorseq.io.blocks import blocks, folder_of
+from sensorseq.preprocessing.held import held_in, hold, kinds_of_slow
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     change_rate,
@@ -224,7 +224,7 @@ def resample_recording(
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     x = recording.values
     empty = np.empty(0, np.int64)
-    if not is_finite(x):
+    if not recording.is_complete:
         there = np.zeros(recording.n_channels, bool)
         for at, stop in blocks(len(x), x, n_columns=x.shape[1]):
             there |= ~np.isnan(x[at:stop]).all(axis=0)
@@ -236,8 +236,8 @@ def resample_recording(
             " recording."
         )
     kinds = kinds_of_slow(recording)
-    codes = [name for name, kind in kinds.items() if kind == "codes"] if held is None else held
-    names = [n for n in recording.channel_names if n in codes or kinds.get(n) == "constant"]
+    holding = held_in(kinds, held)
+    names = [name for name in recording.channel_names if name in holding]
     recording = hold(recording, names)
     try:
         pieces = regrid_pieces(

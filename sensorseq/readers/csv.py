@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
@@ -762,10 +761,14 @@ def _numbers_of_block(_: int, column: pa.Array) -> NDArray[Any]:
 
 
 def _numbers_of_texts(text: TextColumn, column: pa.Array, *, comma: bool) -> NDArray[np.float64]:
-    if comma and pc.any(pc.match_substring(column, ".")).as_py():
-        return text.numbers_of(column.to_pylist())
+    plain = column
+    if comma:
+        import pyarrow.compute as pc  # slow to import
+
+        if pc.any(pc.match_substring(column, ".")).as_py():
+            return text.numbers_of(column.to_pylist())
+        plain = pc.replace_substring(column, ",", ".")
     try:
-        plain = pc.replace_substring(column, ",", ".") if comma else column
         numbers = np.asarray(plain.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
     except pa.ArrowInvalid:
         return text.numbers_of(column.to_pylist())

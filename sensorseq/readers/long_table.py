@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sensorseq.checks import refuse_stray
@@ -64,13 +63,13 @@ def list_table(
     first_row = 1
     for row_group, batch in _batches(path, list(dict.fromkeys(names)), form):
         texts = pa.table([_texts(path, name, batch) for name in names], ["id", "group", "label"])
-        if texts["id"].null_count or pc.any(pc.equal(texts["id"], "")).as_py():
+        if texts["id"].null_count or texts["id"].index("").as_py() >= 0:
             row = first_row + [bool(text) for text in texts["id"].to_pylist()].index(False)
             raise RecordingError(
                 f"{path}, row {row}: column {recording_column!r} is empty; name the recording of"
                 " every row."
             )
-        at = pc.index(texts["id"], recording_column).as_py()
+        at = texts["id"].index(recording_column).as_py()
         if at >= 0 and texts["id"][at + 1 : at + 2].to_pylist() != [recording_column]:
             refuse_stray(path, first_row + at, recording_column, recording_column)
         by_texts = texts.group_by(texts.column_names, use_threads=False)
@@ -127,17 +126,19 @@ def recording_table(path: Path, rows: TableRows) -> pa.Table:
 
 def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
     """Return the rows of each sensor in a column; number 1 in column ``leg`` becomes ``leg_1``."""
+    import pyarrow.compute as pc  # slow to import
+
     path = table.path
     check_names(path, [column], table.names)
     whole = table.as_arrow(column)
     texts = pc.utf8_trim_whitespace(_texts(path, column, whole))
-    if texts.null_count or (row := pc.index(texts, "").as_py()) >= 0:
+    if texts.null_count or (row := texts.index("").as_py()) >= 0:
         row = texts.to_pylist().index(None) if texts.null_count else row
         raise RecordingError(
             f"{path}, row {row + 1}: column {column!r} is empty; name the sensor of every row."
         )
     tables: dict[str, ArrowTable] = {}
-    for text in sorted(pc.unique(texts).to_pylist(), key=_by_number):
+    for text in sorted(texts.unique().to_pylist(), key=_by_number):
         sensor = f"{column}_{text}" if parse_number(text) is not None else str(text)
         rows = whole.filter(pc.equal(texts, text)).drop_columns([column]).combine_chunks()
         where = Path(f"{path} ({column} {text!r})")
@@ -170,6 +171,8 @@ def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
 def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     """Return a recording's rows without the column that names it."""
     if path.suffix == ".parquet":
+        import pyarrow.compute  # slow to import
+
         with opened(path) as file:
             facts = file.metadata
             n_bytes = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
@@ -177,7 +180,7 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
             parts = []
             for row_group in rows.row_groups:
                 part = _row_group(path, version, row_group, rows.pictures)
-                is_wanted = pc.equal(_texts(path, rows.column, part), rows.recording)
+                is_wanted = pyarrow.compute.equal(_texts(path, rows.column, part), rows.recording)
                 parts.append(part.filter(is_wanted).drop_columns([rows.column]))
             return pa.concat_tables(parts).combine_chunks()
     table, places = _by_recording(path, version, rows.column, rows.form, rows.pictures)

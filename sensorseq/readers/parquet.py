@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -326,6 +325,8 @@ class _ListPlace:
         return sum(chunk.null_count for chunk in self.iterchunks())
 
     def iterchunks(self) -> Iterator[pa.Array]:
+        import pyarrow.compute as pc  # slow to import
+
         for chunk in self.lists.iterchunks():
             yield pc.list_element(chunk, self.place)
 
@@ -343,9 +344,11 @@ def _places_in(table: "pa.Table | _StoredTable") -> dict[str, int]:
             continue
         if not any(is_kind(type_.value_type) for is_kind in _NUMBERS):
             continue
+        import pyarrow.compute as pc  # slow to import
+
         sizes = {type_.list_size} if not is_list else set()
         for chunk in table[field.name].iterchunks() if is_list else ():
-            sizes.update(pc.unique(pc.list_value_length(chunk)).to_pylist())
+            sizes.update(pc.list_value_length(chunk).unique().to_pylist())
         sizes.discard(None)
         if len(sizes) == 1 and 0 < (size := sizes.pop()) <= MOST_PLACES:
             n_places[field.name] = size
@@ -403,6 +406,8 @@ def _places_as_numbers(
     column: "pa.ChunkedArray | _StoredColumn", n_places: int
 ) -> list[NDArray[np.float64] | None]:
     """Return the numbers at each position in a column of lists; the column is read only once."""
+    import pyarrow.compute as pc  # slow to import
+
     places = [Rows(getattr(column, "folder", None), np.float64) for _ in range(n_places)]
     for chunk in column.iterchunks():
         for place, rows in enumerate(places):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sensorseq.checks import refuse_stray
@@ -66,6 +65,8 @@ class DateTexts:
     def _converted(self, texts: pa.Array) -> pa.Array:
         if not self._is_clock:
             return texts.cast(self._type)
+        import pyarrow.compute as pc  # takes as long to import as numpy
+
         is_pm = pc.match_substring_regex(texts, r"(?i)p\.?m\.?\s*$")
         for pattern, replacement in _AS_ISO:
             texts = pc.replace_substring_regex(texts, pattern, replacement)

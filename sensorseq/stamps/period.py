@@ -15,11 +15,12 @@ GAP_PERIODS = 10.0
 """By default, a step of more than this many sample periods between two samples is a gap."""
 MOST_STEPS = 1 << 22
 """Maximum number of steps between timestamps from which a median is computed."""
-_KEPT_STEPS = 1 << 20  # more steps than this are not stored, but computed again for each pass
+KEPT_STEPS = 1 << 20  # more steps than this are not stored, but computed again for each pass
 _FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
 SAME_PERIOD = 0.03
 """A clock's period and the time per sample count as equal up to this relative difference."""
 _OFF_CLOCK = 0.1  # if at least this fraction of steps are not multiples of the median, use the mean
+_OFF_STEP = 0.25  # a step is off the clock by more than this many periods
 _FEW_GAPS = 0.05  # if a larger fraction of steps is long, long steps are not gaps
 # Steps of more than _LONG_PERIODS periods are gaps. Other long steps belong to an uneven clock,
 # unless the remaining steps cover less than _MOST_LEFT of the time.
@@ -68,7 +69,7 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
         for at, stop in blocks(n_steps, stamps):
             yield np.diff(stamps[at : stop + 1] if rows is None else stamps[rows[at : stop + 1]])
 
-    passes = list(intervals()).__iter__ if n_steps <= _KEPT_STEPS else intervals
+    passes = list(intervals()).__iter__ if n_steps <= KEPT_STEPS else intervals
     resolution = resolution_s(stamps)
     usual = _median(passes, n_steps)
     if n_steps < _FEWEST_STEPS or usual <= 0:
@@ -81,19 +82,25 @@ def _median(intervals: _Intervals, n_steps: int) -> float:
     """Return the median of the steps, or of `MOST_STEPS` evenly drawn steps if there are more."""
     at, some = 0, []
     for steps in intervals():
-        some.append(steps[evenly_drawn(at, at + len(steps), n_steps, MOST_STEPS) - at])
-        at += len(steps)
+        if n_steps > MOST_STEPS:
+            rows = evenly_drawn(at, at + len(steps), n_steps, MOST_STEPS) - at
+            at, steps = at + len(steps), steps[rows]
+        some.append(steps)
     return float(np.median(np.concatenate(some)))
 
 
 def _choose_clock(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
     """Return the clock with the usual step, or the clock with the mean time per sample."""
-    gap_s = _longest_step(intervals, n_steps)
+    ends = [(float(steps.min()), float(steps.max())) for steps in intervals()]
+    shortest_s, longest_s = min(low for low, _ in ends), max(high for _, high in ends)
+    gap_s = _longest_step(intervals, n_steps, longest_s)
     n_off = n_long = 0
     long_s = whole_s = 0.0
-    for steps in intervals():
+    # If all steps are about as long, none is off the clock or a gap.
+    is_even = shortest_s / usual >= 1 - _OFF_STEP and longest_s / usual <= 1 + _OFF_STEP
+    for steps in () if is_even else intervals():
         periods = _up_to(steps, gap_s) / usual
-        n_off += int(((np.abs(periods - np.rint(periods)) > 0.25) | (periods < 0.5)).sum())
+        n_off += int(((np.abs(periods - np.rint(periods)) > _OFF_STEP) | (periods < 0.5)).sum())
         n_long += int((periods > GAP_PERIODS).sum())
         long_s += float(periods[periods > GAP_PERIODS].sum()) * usual
         whole_s += float(periods.sum()) * usual
@@ -109,11 +116,11 @@ def _choose_clock(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
     return clock if counted.range_s > lost_s else counted
 
 
-def _longest_step(intervals: _Intervals, n_steps: int) -> float:
+def _longest_step(intervals: _Intervals, n_steps: int, longest_s: float) -> float:
     """Return the longest step that is not a gap."""
     gap_s, (span_s, n_left) = np.inf, _sum_steps(intervals, np.inf)
     for periods, most_left in ((_LONG_PERIODS, 1.0), (GAP_PERIODS, _MOST_LEFT)):
-        while (next_gap_s := periods * span_s / n_left) < gap_s:
+        while (next_gap_s := periods * span_s / n_left) < min(gap_s, longest_s):
             left_s, n_next = _sum_steps(intervals, next_gap_s)
             if n_steps - n_next > max(2, _FEW_GAPS * n_steps) or left_s >= most_left * span_s:
                 break
@@ -140,7 +147,9 @@ def _fit_clock(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _
     def kept() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         for steps in intervals():
             some = _up_to(steps, gap_s)
-            yield some, np.maximum(np.rint(some / unit_s), 1.0)
+            are_single = some.max(initial=0.0) < (1 + _OFF_STEP) * unit_s
+            ones = np.broadcast_to(1.0, some.shape)
+            yield some, ones if are_single else np.maximum(np.rint(some / unit_s), 1.0)
 
     span_s = n_ticks = 0.0
     n_steps = 0

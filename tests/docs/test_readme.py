@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,7 +34,35 @@ def test_the_benchmark_tables_agree_with_the_results(tables):
     assert "README.md" in pages
     assert "cpu" in {name for _, name, _ in tables.MARKED.findall(pages["docs/benchmarks.md"])}
     for name, page in pages.items():
-        assert tables.with_tables(page) == page, name
+        assert tables.with_tables(page) == page, f"{name}: run python benchmarks/readme_table.py"
+
+
+def test_a_table_tells_that_the_measured_code_has_changed(tables, tmp_path, monkeypatch):
+    def git(*words):
+        named = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        subprocess.run(["git", *named, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    assert all((ROOT / path).exists() for paths in tables.MEASURED.values() for path in paths)
+    code, results = tmp_path / "code.py", tmp_path / "cpu.json"
+    monkeypatch.setattr(tables, "ROOT", tmp_path.resolve())
+    monkeypatch.setattr(tables, "MEASURED", {"cpu": ("code.py",)})
+    monkeypatch.setitem(tables.TABLES, "cpu", lambda results: "table")
+    page = "<!-- bench:cpu -->\ntable\n<!-- /bench -->"
+    assert tables.with_tables(page, tmp_path) != page  # there are no results
+    code.write_text("1")
+    results.write_text('{"environment": {"commit": "1234567-dirty"}}')
+    assert tables.with_tables(page, tmp_path) == page  # git does not know this folder
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "measured")
+    assert tables.with_tables(page, tmp_path) == page
+    code.write_text("2")
+    marked = tables.with_tables(page, tmp_path)
+    assert "before later changes of the code (commit " in marked
+    git("commit", "-am", "changed")
+    assert tables.with_tables(page, tmp_path) == tables.with_tables(marked, tmp_path) == marked
+    (tmp_path / ".git").rename(tmp_path / "gone")
+    assert tables.with_tables(marked, tmp_path) == marked
 
 
 def test_every_table_is_on_one_page(tables):

@@ -114,7 +114,7 @@ def compare(seed, folder):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_drawn_model_answers_alike_everywhere(seed, tmp_path, few_features):
-    n, n_different, n_wrong = compare(seed, tmp_path)
+    _, n_different, n_wrong = compare(seed, tmp_path)
     assert n_wrong == 0
     assert n_different <= 2
 

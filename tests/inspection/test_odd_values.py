@@ -5,6 +5,7 @@ import pytest
 from borealtc import BOREALTC, needs_borealtc
 from typer.testing import CliRunner
 
+from sensorseq._signal import may_have_ends_apart
 from sensorseq.cli.app import app
 from sensorseq.datasets import load_surfaces
 from sensorseq.evaluation.inspect import inspect_recordings
@@ -13,6 +14,7 @@ from sensorseq.inspection.recordings import check_recordings
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
 from sensorseq.preprocessing.odd_values import (
+    MARK_SPREADS,
     MOST_PIECES,
     PIECE,
     describe_odd_values,
@@ -172,6 +174,22 @@ def test_a_value_that_occurs_once_in_a_few_recordings_is_not_a_placeholder():
     assert found_in(made) == []
     made[4].values[100, 0] = -999.0
     assert sorted(found_in(made)[0].figures) == [3, 4]
+
+
+def test_without_sorting_an_end_is_only_ruled_out_if_it_is_near_the_other_values():
+    n_ruled_out = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        x = np.round(rng.normal(size=int(rng.integers(1000, 40_000))), rng.integers(0, 6))
+        x[rng.integers(0, len(x), rng.integers(0, 30))] = rng.choice([-9.0, -3.0, 4.0, 5.0, 99.0])
+        values = np.unique(x)
+        if may_have_ends_apart(x, values[0], values[-1], MARK_SPREADS, 1 << 10):
+            continue
+        n_ruled_out += 1
+        for end, nearest in (values[:2], values[:-3:-1]):
+            low, high = np.quantile(x[x != end], (0.05, 0.95))
+            assert abs(end - nearest) <= MARK_SPREADS * (high - low)
+    assert n_ruled_out > 10
 
 
 def test_the_maximum_of_recordings_scaled_by_it_is_not_a_placeholder():

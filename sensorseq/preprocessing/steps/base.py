@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_rate
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
-from sensorseq.io.blocks import Rows, blocks, count_where, folder_of, is_finite
+from sensorseq.io.blocks import Rows, blocks, count_where, folder_of
 from sensorseq.recording import Channel, Recording
 from sensorseq.stamps.period import even_stamps
 
@@ -214,7 +214,7 @@ def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callabl
 def check_complete(recording: Recording) -> None:
     """Raise an error if a sample is missing."""
     x = recording.values
-    if is_finite(x):
+    if recording.is_complete:
         return
     _, row = count_where(lambda at, stop: np.isnan(x[at:stop]), len(x), x)
     if row >= 0:
