@@ -19,7 +19,7 @@ constexpr int kLeastCtas = 0;
 template <int kPlanes>
 constexpr int kLeastCtas<HiddenGrad<kPlanes>> = kPlanes == 1 ? 4 : 3;
 template <>
-constexpr int kLeastCtas<SumGradients> = 6;
+constexpr int kLeastCtas<SumGradients> = 4;
 template <>
 constexpr int kLeastCtas<MoveParameters> = 8;
 

@@ -286,19 +286,26 @@ def test_a_call_with_tensors_of_a_gpu_is_traced_into_one_native_op(
     assert x.dtype == (dtype if precision == "fp32" else F32)
 
 
-@pytest.mark.parametrize(("H", "padded"), [(1, 64), (64, 64), (65, 128), (129, 256), (256, 256)])
-def test_on_a_gpu_the_saved_state_has_the_shape_of_the_kernels(H, padded):
+@pytest.mark.parametrize(
+    ("precision", "H", "padded"),
+    [
+        *(("fp16x3", *sizes) for sizes in ((1, 64), (64, 64), (65, 128), (129, 256), (256, 256))),
+        *(("fp32", *sizes) for sizes in ((1, 32), (32, 32), (33, 64), (96, 96))),
+    ],
+)
+def test_on_a_gpu_the_saved_state_has_the_shape_of_the_kernels(precision, H, padded):
+    of_window = (9, 20 * 8 + 1, padded) if precision == "fp32" else (2, 20 * 12 + 2, 4 * padded)
     with FakeTensorMode():
         x, w_ih, w_hh, bias, w_out, b_out = drawn(H, 3, N=9, T=20)
         call = [x, None, w_ih, w_hh, bias]
-        *_, saved = torch.ops.sensorseq.lstm(*call, None, None, None, True)
-        assert saved.shape == (1, 2, 2, 20 * 12 + 2, 4 * padded)
+        *_, saved = torch.ops.sensorseq.lstm(*call, None, None, None, True, precision)
+        assert saved.shape == (1, 2, *of_window)
         assert saved.device.type == "cuda"
-        *_, saved = torch.ops.sensorseq.lstm(*call, None, None, None, False)
+        *_, saved = torch.ops.sensorseq.lstm(*call, None, None, None, False, precision)
         assert saved.shape == (0,)
         head = [w_out, b_out, None, None, None, "meanmax"]
-        *_, saved = torch.ops.sensorseq.lstm_linear(*call, *head, True)
-        assert saved.shape == (1, 2, 2, 20 * 12 + 2, 4 * padded)
+        *_, saved = torch.ops.sensorseq.lstm_linear(*call, *head, True, precision)
+        assert saved.shape == (1, 2, *of_window)
 
 
 def test_a_projection_of_a_wrong_width_is_refused_while_tracing():
