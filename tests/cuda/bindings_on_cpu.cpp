@@ -103,7 +103,9 @@ Problem ProblemOf(const LstmShape& shape, const LstmInputs<Real>& in, const Opti
 }
 
 float Mark(const Options& options) {
-  return options.precision == Precision::kFp32 ? 32 : options.precision == Precision::kFp16 ? 16 : 48;
+  return options.precision == Precision::kFp32   ? 32
+         : options.precision == Precision::kFp16 ? 16
+                                                 : 48;
 }
 
 }  // namespace

@@ -217,6 +217,12 @@ void TrySpecial(std::mt19937& random, int hidden, Precision exact) {
   Try(p, exact, {}, 5, name + "gradients of different size");
   for (double& value : p.grad_logits) value = std::ldexp(value, -70);
   Try(p, exact, {}, 6, name + "small gradients");
+  // long inference in which no step records anything
+  Asks nothing;
+  nothing.hidden = nothing.gradients = false;
+  s.n_timesteps = 30;
+  Try(MakeProblem(random, s, Lengths::kMixed, false), exact, nothing, 9, name + "inference");
+  s.n_timesteps = 5;
   // gates that saturate
   p = MakeProblem(random, s, Lengths::kMixed, false);
   for (double& value : p.bias) value = std::fmin(std::fmax(value * 400, -4), 4);
