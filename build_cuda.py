@@ -24,7 +24,7 @@ FOLDER = ROOT / "build" / "cuda"
 # PTX of the newest architecture serves those to come.
 HOPPER = ("sm_90a",)
 PORTABLE = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")
-ARCHITECTURES = {"portable": PORTABLE}
+ARCHITECTURES = {"portable": PORTABLE, "tasks": PORTABLE}
 OLDEST = (12, 8)  # for fence.acquire.sync_restrict (PTX 8.6) and sm_120
 FLAGS = [
     "-std=c++17",

@@ -1,6 +1,6 @@
 """Runs everything that needs a GPU machine in two calls, without preparing the machine.
 
-    benchmarks/gpu_agenda.sh build      here, beforehand: compile the measurements into build/gpu
+    benchmarks/gpu_agenda.sh build      here, beforehand: compile the bridge into build/gpu
     benchmarks/gpu_agenda.sh first      on the GPU machine: check the numbers of every instruction
                                         and kernel, and time a timestep
     benchmarks/gpu_agenda.sh second     on the GPU machine, after fixes: tests/gpu and the
@@ -48,7 +48,7 @@ assert facts["built"], "built without CUDA"
 """
 SMI = ["--query-gpu=name,driver_version,clocks.sm,clocks.max.sm,temperature.gpu,power.draw"]
 BENCH, PYTEST = ["benchmarks/bench_cuda.py"], ["-m", "pytest", "-p", "no:cacheprovider"]
-MEASURE, SMOKE = "benchmarks/cuda/measure.py", "benchmarks/cuda/smoke.py"
+BRIDGE, SMOKE = "benchmarks/cuda/bridge.py", "benchmarks/cuda/smoke.py"
 # tests that take many seconds or allocate tens of gigabytes
 LONG_TESTS = "2_to_the_31 or long_sequence or compiled"
 
@@ -131,12 +131,13 @@ class Agenda:
         _, passed = self.kernels()
         return [h for h in wanted if {("fp16", h or 64), ("fp16x3", h or 64)} <= passed]
 
-    def measure(self, limit_s, name, file, *programs):
-        """Run programs that were compiled beforehand."""
+    def bridge(self, limit_s):
+        """Run the bridge test, which was compiled beforehand."""
+        name = "every instruction against the emulator"
         if self.dry:
             self.leave_out(name, "no GPU")
             return
-        self.run(limit_s, name, [MEASURE, "run", self.out / file, *programs])
+        self.run(limit_s, name, [BRIDGE, "run", self.out / "gpu_check.json"])
 
     def bench(self, limit_s, name, *arguments, n_lines=30, tiny=1):
         """Run bench_cuda.py, which starts no case in the last 15 seconds of its limit."""
@@ -223,19 +224,17 @@ def run_limited(command, limit_s, log, environment):
 
 
 def build(agenda):
-    """Compile the measurements with nvcc."""
-    agenda.run(300, "compile the measurements", [MEASURE, "build"])
+    """Compile the bridge test with nvcc."""
+    agenda.run(300, "compile the bridge", [BRIDGE, "build"])
 
 
 def first(agenda):
     """Check every kernel, and store the results even if a kernel hangs."""
-    agenda.measure(10, "every instruction against the emulator", "gpu_check.json", "bridge")
+    agenda.bridge(10)
     agenda.smoke(75, repeats=5)
     file, dry = agenda.out / "gpu_check.json", ["--dry-run"] if agenda.dry else []
     agenda.run(15, "TF32 of torch and ours", ["benchmarks/cuda/tf32_error.py", file, *dry])
     agenda.bench(75, "microseconds a timestep", "--table", "steps")
-    further = "exchange", "mma_rounding", "bridge_faults"
-    agenda.measure(30, "measurements", "cuda_measurements.json", *further)
     agenda.tests([(45, "test_train_epoch.py", 0, 64)])
     agenda.memcheck(45)
 

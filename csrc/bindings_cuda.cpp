@@ -46,16 +46,22 @@ cuda::Precision PrecisionNamed(const std::string& name) {
                                      {"fp16", cuda::Precision::kFp16}}});
 }
 
+bool IsPortable(const cuda::Options& options) {
+  return options.precision == cuda::Precision::kFp32;
+}
+
+// The portable forward pass alone also takes half precision.
+void RequireFloat(const Tensor& x) {
+  if (x.scalar_type() != ScalarType::Float) Fail("sensorseq: on a GPU x must be float32.");
+}
+
 cuda::Options OptionsFor(const Arguments& a, const std::string& precision) {
   cuda::Options options;
   options.precision = PrecisionNamed(precision);
-  const bool is_portable = options.precision == cuda::Precision::kFp32;
   const ScalarType dtype = a.x.scalar_type();
-  if (dtype == ScalarType::Double || (dtype != ScalarType::Float && !is_portable)) {
-    Fail("sensorseq: on a GPU x must be float32.");
-  }
+  if (dtype == ScalarType::Double || !IsPortable(options)) RequireFloat(a.x);
   options.is_projected = a.IsProjected();
-  if (options.is_projected && !is_portable &&
+  if (options.is_projected && !IsPortable(options) &&
       reinterpret_cast<uintptr_t>(a.x.data_ptr()) % 16 != 0) {
     Fail("sensorseq: a projected x must be aligned to 16 bytes; pass a copy of it.");
   }
@@ -63,14 +69,17 @@ cuda::Options OptionsFor(const Arguments& a, const std::string& precision) {
   return options;
 }
 
-// The shape of the saved state: (M, D, tiles of 8 windows, T * 12 + 2, 4 * padded hidden size).
+// The shape of the saved state: (M, D, tiles of 8 windows, T * 12 + 2, 4 * padded hidden size), or
+// (M, D, N, T * 8 + 1, padded hidden size) of the portable kernels.
 Sizes SavedSizes(const LstmShape& s, const cuda::Options& options) {
   LstmShape smallest = s;
   smallest.n_models = smallest.n_x_models = smallest.n_directions = smallest.n_windows = 1;
   smallest.n_timesteps = 0;
-  const int64_t width = cuda::SavedFloats(smallest, options) / 2;
-  const Sizes sizes = {s.n_models, s.n_directions, (s.n_windows + 7) / 8, s.n_timesteps * 12 + 2,
-                       width};
+  const int64_t width = cuda::SavedFloats(smallest, options);
+  Sizes sizes = {s.n_models, s.n_directions, s.n_windows, s.n_timesteps * 8 + 1, width};
+  if (!IsPortable(options)) {
+    sizes = {s.n_models, s.n_directions, (s.n_windows + 7) / 8, s.n_timesteps * 12 + 2, width / 2};
+  }
   int64_t n = 1;
   for (const int64_t size : sizes) n *= size;
   if (n != cuda::SavedFloats(s, options)) {
@@ -93,8 +102,7 @@ struct Gpu {
     const auto guard = GuardOf(a.x);
     const cuda::Options options = OptionsFor(a, precision);
     RaiseCuda(cuda::IsServed(s, options));
-    const bool is_portable = options.precision == cuda::Precision::kFp32;
-    if (is_portable && save_state) RaiseCuda(Status::kNotServed);  // it has no backward pass
+    if (save_state) RequireFloat(a.x);
     const ForwardResult out =
         EmptyForward(a, s, Empty(a.x, save_state ? SavedSizes(s, options) : Sizes{0}));
     const Tensor workspace = Workspace(a.x, cuda::forward_workspace_bytes(s, options));
@@ -119,6 +127,7 @@ struct Gpu {
                                  const std::string& precision) {
     const LstmShape s = a.Check(pooling, a.IsProjected());
     const auto guard = GuardOf(a.x);
+    RequireFloat(a.x);
     const cuda::Options options = OptionsFor(a, precision);
     RaiseCuda(cuda::IsServed(s, options));
     in.Check(a, s, SavedSizes(s, options));
@@ -140,7 +149,7 @@ struct Gpu {
 
 struct GpuTraining {
   static void Run(const TrainTensors& t, int64_t, const std::string& precision) {
-    if (t.x.scalar_type() != ScalarType::Float) Fail("sensorseq: on a GPU x must be float32.");
+    RequireFloat(t.x);
     const TrainShape s = t.Check();
     const auto guard = GuardOf(t.x);
     cuda::Options options;

@@ -1,9 +1,9 @@
 // The interface of lstm_linear.h for GPUs, with the same structs, shapes and letters. Every pointer
 // in the structs points to memory of the current device; the structs themselves are on the host.
-// Real is float, and in the forward pass of Precision::kFp32 also Float16 or Bfloat16. Nothing here
-// waits for the device: a call queues kernels on the stream and returns, so it can be captured in a
-// CUDA graph. Neither framework types nor CUDA types appear here; a stream is passed as a void
-// pointer.
+// Real is float, and in the forward pass of Precision::kFp32 also Float16 or Bfloat16, with `saved`
+// null. Nothing here waits for the device: a call queues kernels on the stream and returns, so it
+// can be captured in a CUDA graph. Neither framework types nor CUDA types appear here; a stream is
+// passed as a void pointer.
 //
 // Bits: the values of one row are accumulated in an order that depends only on the kernel variant
 // for H, C and the precision. Weight gradients are summed in slots determined by N and T, and the
@@ -29,7 +29,7 @@ enum class Precision : int32_t {
   kFp16x3 = 0,  // weights and h are sums of two halves, with three products; as accurate as float
   kFp16 = 1,    // weights and h are one half each; as accurate as TF32, with an error of 2^-11
   // Float multiply-adds without tensor cores, on compute capability 7.5 and later: the portable
-  // kernels, for up to 96 units. There is no backward pass yet, so `saved` must be null.
+  // kernels, for up to 96 units.
   kFp32 = 2,
 };
 

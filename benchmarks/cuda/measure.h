@@ -1,10 +1,8 @@
-// Shared by the measurements: return codes, facts about the device, medians with spread, and JSON.
+// What the bridge test needs on a GPU: return codes, memory, facts about the device, and JSON.
 #pragma once
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -55,30 +53,6 @@ class Buffer {
   T* data_ = nullptr;
   size_t size_;
 };
-
-inline double Quantile(std::vector<double> values, double share) {
-  if (values.empty()) return std::nan("");
-  std::sort(values.begin(), values.end());
-  const double place = share * static_cast<double>(values.size() - 1);
-  const size_t low = static_cast<size_t>(place);
-  const size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (place - static_cast<double>(low)) * (values[high] - values[low]);
-}
-
-inline std::string Number(double value) {
-  if (!std::isfinite(value)) return "null";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.6g", value);
-  return text;
-}
-
-// {"median": .., "p10": .., "p90": .., "n": ..}
-inline std::string Spread(const std::vector<double>& values) {
-  return "{\"median\": " + Number(Quantile(values, 0.5)) +
-         ", \"p10\": " + Number(Quantile(values, 0.1)) +
-         ", \"p90\": " + Number(Quantile(values, 0.9)) +
-         ", \"n\": " + std::to_string(values.size()) + "}";
-}
 
 inline std::string Join(const std::vector<std::string>& parts) {
   std::string text;

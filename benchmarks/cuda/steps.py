@@ -55,7 +55,7 @@ def current_gpu() -> torch.device:
     )
 
 
-def why_framework(device: torch.device, shape: Shape, precision: Precision, kind: str) -> str:
+def why_framework(device: torch.device, shape: Shape, precision: Precision) -> str:
     """Return the reason why torch's own LSTM would run this shape; empty if our kernels would."""
     if device.type != "cuda":
         return ""
@@ -65,7 +65,6 @@ def why_framework(device: torch.device, shape: Shape, precision: Precision, kind
             precision.dtype,
             hidden_size=shape.hidden_size,
             n_channels=shape.n_channels,
-            needs_backward=kind.endswith("training"),
         )
     return "" if choice.served_by == "native" else str(choice.reason)
 
@@ -147,7 +146,7 @@ def measure(
     """
     chosen = PRECISIONS[precision]
     same: dict[str, Any] = {"what": kind, "precision": precision, "shape": list(shape)}
-    reason = why_framework(device, shape, chosen, kind)
+    reason = why_framework(device, shape, chosen)
     if reason:
         untimed = {**same, "served_by": "framework", "reason": reason, "ratio": 1.0}
         return [{**untimed, "mode": mode} for mode in modes]

@@ -3,12 +3,15 @@
 // emulator.
 #pragma once
 
+#include <type_traits>
+
 #include "carver.h"
 #include "head_grad-inl.h"
 #include "layout.h"
 #include "lstm_linear_cuda.h"
 #include "pack-inl.h"
 #include "params.h"
+#include "portable_grad.cuh"
 #include "weight_grad-inl.h"
 
 namespace sensorseq::cuda {
@@ -33,7 +36,8 @@ inline Sizes SizesOf(const LstmShape& shape, const Options& options) {
 }
 
 // Describes a dense array with `size` values for each direction of each model.
-inline PerDirection Dense(const float* data, const Sizes& s, int64_t size) {
+template <typename T>
+PerDirectionOf<T> Dense(const T* data, const Sizes& s, int64_t size) {
   return {data, s.n_directions * size, size};
 }
 
@@ -41,7 +45,8 @@ inline int Planes(const Options& options) {
   return options.precision == Precision::kFp16x3 ? 2 : 1;
 }
 
-// Calls f(planes, hidden). Each argument's type has the number as its static member `value`.
+// Calls f(planes, hidden), or f(hidden) of the portable kernels. Each argument's type has the
+// number as its static member `value`.
 template <int value_>
 struct Constant {
   static constexpr int value = value_;
@@ -60,10 +65,33 @@ void ForVariant(const Options& options, const Sizes& s, F f) {
   }
 }
 
+template <typename F>
+void ForPortable(const Sizes& s, F f) {
+  if (s.padded_hidden == 32) f(Constant<32>());
+  if (s.padded_hidden == 64) f(Constant<64>());
+  if (s.padded_hidden == 96) f(Constant<96>());
+}
+
+inline int64_t SavedFloatsOf(const LstmShape& shape, const Options& options) {
+  const Sizes s = SizesOf(shape, options);
+  const int64_t of_directions = s.n_models * s.n_directions;
+  if (IsPortable(options)) {
+    return of_directions * s.n_windows * PortableWindowFloats(s.n_timesteps, s.padded_hidden);
+  }
+  return of_directions * TileCount(s.n_windows) * SavedTileFloats(s.n_timesteps, s.padded_hidden);
+}
+// The size of the packed weights; the portable kernels read the weights as they are.
+inline int64_t PackedBytes(const Sizes& s, const Options& options) {
+  if (IsPortable(options)) return 0;
+  return s.n_models * s.n_directions * PackedFragments(Planes(options), s.padded_hidden) *
+         kFragmentBytes;
+}
+
 struct ForwardSpace {
   char *packed = nullptr, *packed_input = nullptr;  // not used by the portable kernels
-  int32_t* arrived;
-  int64_t n_arrived;
+  char* packed_back = nullptr;                      // for the backward pass; null: not wanted
+  int32_t* arrived = nullptr;
+  int64_t n_arrived = 0;
 };
 inline size_t CarveForward(const LstmShape& shape, const Options& options, void* block,
                            ForwardSpace* space) {
@@ -76,19 +104,13 @@ inline size_t CarveForward(const LstmShape& shape, const Options& options, void*
     space->arrived = carver.Take<int32_t>(space->n_arrived);
     return carver.used();
   }
-  space->packed =
-      carver.Take<char>(of_models * PackedFragments(Planes(options), hidden) * kFragmentBytes);
+  space->packed = carver.Take<char>(PackedBytes(s, options));
   space->packed_input = carver.Take<char>(s.is_projected ? 0
                                                          : of_models * (hidden / kGroupUnits) *
                                                                InputWeightFloats(s.n_channels) * 4);
-  space->n_arrived = s.n_models * TileCount(s.n_windows);
+  space->n_arrived = s.n_classes > 0 ? s.n_models * TileCount(s.n_windows) : 0;
   space->arrived = carver.Take<int32_t>(space->n_arrived);
   return carver.used();
-}
-
-inline int64_t SavedFloatsOf(const LstmShape& s) {
-  return s.n_models * s.n_directions * TileCount(s.n_windows) *
-         SavedTileFloats(s.n_timesteps, PaddedHidden(s.hidden_size));
 }
 
 struct BackwardSpace {
@@ -99,7 +121,6 @@ struct BackwardSpace {
 inline size_t CarveBackward(const LstmShape& shape, const Options& options, void* block,
                             BackwardSpace* space) {
   const Sizes s = SizesOf(shape, options);
-  const int hidden = s.padded_hidden;
   const int64_t of_models = s.n_models * s.n_directions, H = s.hidden_size;
   const int64_t of_hidden = SlotCount(s) * of_models * kGates * H * H;
   const int64_t of_input =
@@ -108,9 +129,8 @@ inline size_t CarveBackward(const LstmShape& shape, const Options& options, void
   int64_t slots = of_hidden > of_input ? of_hidden : of_input;
   if (of_head > slots) slots = of_head;
   Carver carver(block);
-  space->packed =
-      carver.Take<char>(of_models * PackedFragments(Planes(options), hidden) * kFragmentBytes);
-  space->grads = carver.Take<float>(SavedFloatsOf(shape));
+  space->packed = carver.Take<char>(PackedBytes(s, options));
+  space->grads = carver.Take<float>(SavedFloatsOf(shape, options));
   space->grad_pooled =
       carver.Take<float>(s.n_classes > 0 ? s.n_models * s.n_windows * PooledWidth(s) : 0);
   space->slots = carver.Take<float>(slots);
@@ -122,22 +142,13 @@ inline constexpr Element ElementOf(const float*) { return Element::kFloat32; }
 inline constexpr Element ElementOf(const Float16*) { return Element::kFloat16; }
 inline constexpr Element ElementOf(const Bfloat16*) { return Element::kBfloat16; }
 
-// Queues a forward call of the portable kernels: one launch, unless counts of directions or hidden
-// states beyond the lengths must be zeroed first.
-template <typename Queue, typename Real>
-void QueuePortable(Queue& queue, const LstmForward<Real>& a, const Options& options) {
-  const Sizes s = SizesOf(a.shape, options);
-  if (s.n_windows == 0 || s.n_models == 0) return;
-  ForwardSpace space;
-  CarveForward(a.shape, options, a.workspace, &space);
-  PortableParams p{};
+// Fills in what the forward passes of all kernels read and write.
+template <typename Params, typename Real>
+Params ForwardOf(const LstmForward<Real>& a, const Sizes& s, const ForwardSpace& space) {
+  Params p{};
   p.sizes = s;
-  p.element = ElementOf(a.in.x);
-  p.lengths = a.in.lengths;
   p.x = a.in.x;
-  p.weight_ih = a.in.weight_ih;
-  p.weight_hh = a.in.weight_hh;
-  p.bias = a.in.bias;
+  p.lengths = a.in.lengths;
   p.h_0 = a.in.h_0;
   p.c_0 = a.in.c_0;
   p.recurrent_mask = a.in.recurrent_mask;
@@ -148,60 +159,68 @@ void QueuePortable(Queue& queue, const LstmForward<Real>& a, const Options& opti
   p.c_n = a.c_n;
   p.pooled = a.pooled;
   p.logits = a.logits;
+  if constexpr (std::is_same_v<Real, float>) p.saved = a.saved;
   p.arrived = space.arrived;
+  return p;
+}
+
+// The weights of a layer, for each direction of each model.
+template <typename Real>
+struct LayerWeights {
+  PerDirectionOf<Real> weight_ih, weight_hh, bias;
+  PerDirectionOf<Real> second_bias;  // added to `bias`; null: none
+};
+
+// Queues the forward pass of a layer, with weights that need not be those in `a`.
+template <typename Queue, typename Real>
+void QueueLayer(Queue& queue, const LstmForward<Real>& a, const LayerWeights<Real>& weights,
+                const Sizes& s, const ForwardSpace& space, const Options& options) {
+  if (IsPortable(options)) {
+    auto p = ForwardOf<PortableParams>(a, s, space);
+    p.element = ElementOf(a.in.x);
+    p.weight_ih = weights.weight_ih;
+    p.weight_hh = weights.weight_hh;
+    p.bias = weights.bias;
+    p.second_bias = weights.second_bias;
+    ForPortable(s, [&](auto hidden) { queue.template RunPortable<hidden.value>(p); });
+  } else if constexpr (std::is_same_v<Real, float>) {
+    PackParams pack{};
+    pack.sizes = s;
+    pack.weight_ih = weights.weight_ih;
+    pack.weight_hh = weights.weight_hh;
+    pack.bias = weights.bias;
+    pack.second_bias = weights.second_bias;
+    pack.forward = space.packed;
+    pack.backward = space.packed_back;
+    pack.input = s.is_projected ? nullptr : reinterpret_cast<float*>(space.packed_input);
+    auto p = ForwardOf<ForwardParams>(a, s, space);
+    p.packed = space.packed;
+    p.packed_input = pack.input;
+    ForVariant(options, s, [&](auto planes, auto hidden) {
+      queue.template RunSlots<Pack<planes.value>>(pack);
+      queue.template RunForward<planes.value, hidden.value>(p);
+    });
+  }
+}
+
+// Queues a forward call. A call of the portable kernels is one launch, unless counts of directions
+// or hidden states beyond the lengths must be zeroed first.
+template <typename Queue, typename Real>
+void QueueForward(Queue& queue, const LstmForward<Real>& a, const Options& options) {
+  const Sizes s = SizesOf(a.shape, options);
+  ForwardSpace space;
+  CarveForward(a.shape, options, a.workspace, &space);
+  if (s.n_windows == 0 || s.n_models == 0) return;
   queue.Zero(space.arrived, space.n_arrived);
   if (a.hidden != nullptr && a.in.lengths != nullptr) {
     queue.Zero(a.hidden, s.n_models * s.n_directions * s.n_windows * s.n_timesteps * s.hidden_size);
   }
-  if (s.padded_hidden == 32) queue.template RunPortable<32>(p);
-  if (s.padded_hidden == 64) queue.template RunPortable<64>(p);
-  if (s.padded_hidden == 96) queue.template RunPortable<96>(p);
-}
-
-template <typename Queue>
-void QueueForward(Queue& queue, const LstmForward<float>& a, const Options& options) {
-  const Sizes s = SizesOf(a.shape, options);
-  ForwardSpace space;
-  CarveForward(a.shape, options, a.workspace, &space);
-  const int64_t of_models = s.n_models * s.n_directions;
-  if (s.n_windows == 0 || s.n_models == 0) return;
-
-  PackParams pack{};
-  pack.sizes = s;
   const int64_t gates = int64_t{kGates} * s.hidden_size;
-  pack.weight_ih = Dense(a.in.weight_ih, s, gates * s.n_channels);
-  pack.weight_hh = Dense(a.in.weight_hh, s, gates * s.hidden_size);
-  pack.bias = Dense(a.in.bias, s, gates);
-  pack.forward = space.packed;
-  pack.input = s.is_projected ? nullptr : reinterpret_cast<float*>(space.packed_input);
-
-  ForwardParams p{};
-  p.sizes = s;
-  p.x = a.in.x;
-  p.lengths = a.in.lengths;
-  p.packed = space.packed;
-  p.packed_input = pack.input;
-  p.h_0 = a.in.h_0;
-  p.c_0 = a.in.c_0;
-  p.recurrent_mask = a.in.recurrent_mask;
-  p.weight_out = a.in.weight_out;
-  p.bias_out = a.bias_out;
-  p.hidden = a.hidden;
-  p.h_n = a.h_n;
-  p.c_n = a.c_n;
-  p.pooled = a.pooled;
-  p.logits = a.logits;
-  p.saved = a.saved;
-  p.arrived = space.arrived;
-
-  if (s.n_classes > 0) queue.Zero(space.arrived, space.n_arrived);
-  if (a.hidden != nullptr && a.in.lengths != nullptr) {
-    queue.Zero(a.hidden, of_models * s.n_windows * s.n_timesteps * s.hidden_size);
-  }
-  ForVariant(options, s, [&](auto planes, auto hidden) {
-    queue.template RunSlots<Pack<planes.value>>(pack);
-    queue.template RunForward<planes.value, hidden.value>(p);
-  });
+  LayerWeights<Real> weights;
+  weights.weight_ih = Dense(a.in.weight_ih, s, gates * s.n_channels);
+  weights.weight_hh = Dense(a.in.weight_hh, s, gates * s.hidden_size);
+  weights.bias = Dense(a.in.bias, s, gates);
+  QueueLayer(queue, a, weights, s, space, options);
 }
 
 template <typename Queue>
@@ -248,6 +267,7 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
   p.sizes = s;
   p.lengths = a.in.lengths;
   p.packed = space.packed;
+  p.weight_hh = pack.weight_hh;
   p.h_0 = a.in.h_0;
   p.c_0 = a.in.c_0;
   p.recurrent_mask = a.in.recurrent_mask;
@@ -277,7 +297,7 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
              a.grad_bias_out);
     p.grad_pooled = space.grad_pooled;
   }
-  queue.Zero(space.largest, of_models);
+  if (!IsPortable(options)) queue.Zero(space.largest, of_models);
   if (p.grad_gates != nullptr && a.in.lengths != nullptr) {
     Zero(p.grad_gates, of_models * s.n_windows * s.n_timesteps * H * kGates);
   }
@@ -290,14 +310,23 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
   w.grads = space.grads;
   w.largest = space.largest;
   w.slots = space.slots;
-  ForVariant(options, s, [&](auto planes, auto hidden) {
-    queue.template RunSlots<Pack<planes.value>>(pack);
-    queue.template RunBackward<planes.value, hidden.value>(p);
-    queue.template RunSlots<HiddenGrad<planes.value>>(w);
-  });
+  if (IsPortable(options)) {
+    ForPortable(s, [&](auto hidden) { queue.template RunPortable<hidden.value>(p); });
+    queue.template RunSlots<PortableGrad<false>>(w);
+  } else {
+    ForVariant(options, s, [&](auto planes, auto hidden) {
+      queue.template RunSlots<Pack<planes.value>>(pack);
+      queue.template RunBackward<planes.value, hidden.value>(p);
+      queue.template RunSlots<HiddenGrad<planes.value>>(w);
+    });
+  }
   QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, H, a.grad_weight_hh, nullptr);
   if (s.is_projected) return;
-  queue.template RunSlots<InputGrad>(w);
+  if (IsPortable(options)) {
+    queue.template RunSlots<PortableGrad<true>>(w);
+  } else {
+    queue.template RunSlots<InputGrad>(w);
+  }
   QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, s.n_channels, a.grad_weight_ih,
            a.grad_bias);
 }

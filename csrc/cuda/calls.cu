@@ -6,8 +6,8 @@
 #include <type_traits>
 
 #include "calls-inl.h"
+#include "launch.h"
 #include "lstm_linear_cuda.h"
-#include "task_kernels.h"
 #include "train_calls-inl.h"
 #include "train_epoch_cuda.h"
 
@@ -24,8 +24,8 @@ class StreamQueue {
     if (Ok() && n > 0)
       error_ = cudaMemsetAsync(data, 0, static_cast<size_t>(n) * sizeof(T), stream_);
   }
-  template <int kHidden>
-  void RunPortable(const PortableParams& p) {
+  template <int kHidden, typename Params>
+  void RunPortable(const Params& p) {
     if (Ok()) error_ = LaunchPortable<kHidden>(p, stream_);
   }
   template <int kPlanes, int kHidden>
@@ -38,14 +38,11 @@ class StreamQueue {
   }
   template <typename Body>
   void RunTasks(const typename Body::Params& p) {
-    if (Ok()) error_ = LaunchWarps(&TaskKernel<Body>, p, Body::Warps(p), 1, 1, stream_);
+    if (Ok()) error_ = LaunchTasks<Body>(p, stream_);
   }
   template <typename Body>
   void RunSlots(const typename Body::Params& p) {
-    const Sizes& s = p.sizes;
-    if (!Ok()) return;
-    error_ =
-        LaunchWarps(&SlotKernel<Body>, p, Body::Warps(s), Body::Slots(s), Body::Models(s), stream_);
+    if (Ok()) error_ = LaunchSlots<Body>(p, stream_);
   }
 
   cudaError_t error() const { return error_; }
@@ -126,7 +123,9 @@ Status IsServed(const LstmShape& s, const Options& options) {
   return Status::kOk;
 }
 
-int64_t SavedFloats(const LstmShape& shape, const Options&) { return SavedFloatsOf(shape); }
+int64_t SavedFloats(const LstmShape& shape, const Options& options) {
+  return SavedFloatsOf(shape, options);
+}
 
 size_t forward_workspace_bytes(const LstmShape& shape, const Options& options) {
   ForwardSpace space;
@@ -143,14 +142,10 @@ Status lstm_forward(const LstmForward<Real>& args, const Options& options) {
   const Status status = CheckShape(args.shape, options);
   if (status != Status::kOk) return status;
   StreamQueue queue(options.stream);
-  if (IsPortable(options)) {
-    if (args.saved != nullptr) return Status::kNotServed;
-    QueuePortable(queue, args, options);
-  } else if constexpr (std::is_same_v<Real, float>) {
-    QueueForward(queue, args, options);
-  } else {
+  if (!std::is_same_v<Real, float> && (!IsPortable(options) || args.saved != nullptr)) {
     return Status::kNotServed;
   }
+  QueueForward(queue, args, options);
   return queue.status();
 }
 template Status lstm_forward(const LstmForward<float>&, const Options&);
@@ -158,7 +153,6 @@ template Status lstm_forward(const LstmForward<Float16>&, const Options&);
 template Status lstm_forward(const LstmForward<Bfloat16>&, const Options&);
 
 Status lstm_backward(const LstmBackward<float>& args, const Options& options) {
-  if (IsPortable(options)) return Status::kNotServed;
   const Status status = CheckShape(args.shape, options);
   if (status != Status::kOk) return status;
   StreamQueue queue(options.stream);
@@ -167,8 +161,7 @@ Status lstm_backward(const LstmBackward<float>& args, const Options& options) {
 }
 
 Status IsServed(const TrainShape& shape, const Options& options) {
-  if (shape.n_layers != 1 || shape.head_norm != HeadNorm::kNone || options.is_projected ||
-      IsPortable(options)) {
+  if (shape.n_layers != 1 || shape.head_norm != HeadNorm::kNone || options.is_projected) {
     return Status::kNotServed;
   }
   return IsServed(LayerShape(shape), options);

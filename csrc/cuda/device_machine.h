@@ -1,5 +1,5 @@
-// The machine on which all but the portable kernels run: a thread of a GPU of compute capability
-// 9.0.
+// The machine on which all but the portable recurrent kernels run: a thread of a GPU of compute
+// capability 9.0. The kernels of tasks.cu call only those functions that every GPU has.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -14,6 +14,16 @@ Status ToStatus(cudaError_t code);
 
 template <int kHidden>
 cudaError_t LaunchPortable(const PortableParams& p, cudaStream_t stream);
+template <int kHidden>
+cudaError_t LaunchPortable(const BackwardParams& p, cudaStream_t stream);
+// Body::Warps(p) is the number of warps, and Body::Run is the work of one warp.
+template <typename Body>
+cudaError_t LaunchTasks(const typename Body::Params& p, cudaStream_t stream);
+// Like LaunchTasks, but each slot of each model, or of each direction of a model, has
+// Body::Warps(sizes) warps. Body::Slots(sizes) is the number of slots, and Body::Models(sizes) is
+// the number of models, or of directions of all models.
+template <typename Body>
+cudaError_t LaunchSlots(const typename Body::Params& p, cudaStream_t stream);
 template <int kPlanes, int kHidden>
 cudaError_t LaunchForward(const ForwardParams& p, cudaStream_t stream);
 template <int kPlanes, int kHidden>

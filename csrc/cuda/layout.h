@@ -128,6 +128,18 @@ struct PortableVariant {
 };
 constexpr int kMaxPortableHidden = 96;
 
+// The saved state of the portable kernels, for one model, direction and window. Each step and unit
+// has eight floats: the four gates, c after the step, h as multiplied by weight_hh in the step,
+// tanh c, and one that is not used. The backward pass writes gradients in place of the gates. After
+// all steps, the state contains the step of each unit's maximum.
+constexpr int kUnitFloats = 8, kUnitCell = 4, kUnitState = 5, kUnitTanh = 6;
+SENSORSEQ_HD constexpr int64_t PortableStepFloats(int hidden) {
+  return int64_t{hidden} * kUnitFloats;
+}
+SENSORSEQ_HD constexpr int64_t PortableWindowFloats(int64_t n_timesteps, int hidden) {
+  return n_timesteps * PortableStepFloats(hidden) + hidden;
+}
+
 // The number of units of the smallest portable kernel with room for H hidden units, or 0 if none
 // has room.
 SENSORSEQ_HD constexpr int PortableHidden(int64_t hidden_size) {

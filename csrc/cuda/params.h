@@ -22,16 +22,24 @@ SENSORSEQ_HD const int64_t* LengthsOf(const int64_t* lengths, const Sizes& s, in
   return lengths == nullptr ? nullptr : lengths + model * s.lengths_stride;
 }
 
-// An array with a part for each direction of each model.
-struct PerDirection {
-  const float* data = nullptr;
+// An array with a part for each direction of each model. Strides are in elements.
+template <typename T>
+struct PerDirectionOf {
+  const T* data = nullptr;
   int64_t model_stride = 0, direction_stride = 0;
 
-  SENSORSEQ_HD const float* Of(int64_t of_model, int64_t n_directions) const {
-    return data + of_model / n_directions * model_stride +
-           of_model % n_directions * direction_stride;
+  SENSORSEQ_HD int64_t Begin(int64_t model, int64_t direction) const {
+    return model * model_stride + direction * direction_stride;
+  }
+  template <typename Of>
+  operator PerDirectionOf<Of>() const {
+    return {data, model_stride, direction_stride};
+  }
+  SENSORSEQ_HD const T* Of(int64_t of_model, int64_t n_directions) const {
+    return data + Begin(of_model / n_directions, of_model % n_directions);
   }
 };
+using PerDirection = PerDirectionOf<float>;
 
 struct PackParams {
   Sizes sizes;
@@ -58,16 +66,19 @@ struct ForwardParams {
 // The type of the elements of a caller's arrays.
 enum class Element : int32_t { kFloat32, kFloat16, kBfloat16 };
 
-// Parameters of the portable kernels. The arrays are those of LstmForward, dense and with elements
-// of type `element`.
+// Parameters of the portable forward pass. The arrays have elements of type `element`, except for
+// `saved`.
 struct PortableParams {
   Sizes sizes;
   Element element;
   const int64_t* lengths;
-  const void *x, *weight_ih, *weight_hh, *bias;
+  const void* x;
+  PerDirectionOf<void> weight_ih, weight_hh, bias;
+  PerDirectionOf<void> second_bias;  // added to `bias`; null: none
   const void *h_0, *c_0, *recurrent_mask;
   const void *weight_out, *bias_out;
   void *hidden, *h_n, *c_n, *pooled, *logits;
+  float* saved;
   // (M, N) counts of directions that have pooled; zeros before and after a call; not read with one
   // direction
   int32_t* arrived;
@@ -76,7 +87,8 @@ struct PortableParams {
 struct BackwardParams {
   Sizes sizes;
   const int64_t* lengths;
-  const void* packed;
+  const void* packed;      // read by the tensor-core kernels
+  PerDirection weight_hh;  // read by the portable kernels
   const float *h_0, *c_0, *recurrent_mask;
   const float *grad_hidden, *grad_h_n, *grad_c_n;
   const float* grad_pooled;  // (M, N, P), including the head's gradient, or null
@@ -85,7 +97,8 @@ struct BackwardParams {
   float* grads;
   float *grad_h_0, *grad_c_0;
   float* grad_gates;  // (M, N, T, D, H, 4), zero beyond lengths; null: not wanted
-  uint32_t* largest;  // (M, D) in: zeros; out: bits of the largest absolute gate gradient
+  // (M, D) in: zeros; out: bits of the largest absolute gate gradient, for the tensor-core kernels
+  uint32_t* largest;
 };
 
 inline bool HasSequences(const BackwardParams& p) {

@@ -12,8 +12,7 @@
 // loaded, and computes the next step's input while the activations are computed.
 #pragma once
 
-#include "math-inl.h"
-#include "params.h"
+#include "portable_window.cuh"
 
 namespace sensorseq::cuda {
 
@@ -30,27 +29,28 @@ struct PortableShared {
 };
 
 // kBlocks is the number of blocks of four channels with which the kernel has room for x; 0: x is
-// already multiplied by W_ih.
-template <typename M, typename V, int kBlocks>
-class PortableForward {
-  using F = typename M::F;
-  using U = typename M::U;
-  using L = typename M::L;
-  using B = typename M::B;
+// already multiplied by W_ih. kSaves: whether the pass saves the state of each step.
+template <typename M, typename V, int kBlocks, bool kSaves>
+class PortableForward : PortableWindow<M> {
+  using Base = PortableWindow<M>;
+  using Base::direction, Base::n_steps, Base::stride, Base::poison, Base::HasMaximum;
+  using Base::m, Base::s, Base::thread, Base::unit, Base::q, Base::has_unit;
+  using Base::row, Base::model, Base::of_row, Base::state_at, Base::hidden_at;
+  using typename Base::B, typename Base::F, typename Base::L, typename Base::U;
   using Shared = PortableShared<V, kBlocks>;
   static constexpr bool kIsProjected = kBlocks == 0;
   static constexpr int kChannels = kIsProjected ? 1 : 4 * kBlocks;
-  // quads of h that are loaded before the record of the previous step
-  static constexpr int kEarly = V::kQuads < 6 ? V::kQuads : 2;
+  // Quads of h that are loaded before the record of the previous step; as many as registers allow.
+  static constexpr int kEarly = V::kQuads > 4 ? 2 : kSaves && V::kQuads == 4 ? 3 : V::kQuads;
 
  public:
   SENSORSEQ_BODY PortableForward(M& machine, const PortableParams& params)
-      : m(machine), p(params), s(params.sizes) {}
+      : Base(machine, params.sizes), p(params) {}
 
   SENSORSEQ_BODY void Run() {
-    PlaceLane();
+    this->PlaceLane();
     LoadWeights();
-    PlaceWindow();
+    Place();
     Start();
     m.SyncCta();
     // Values that the compiler does not see through stay in registers; otherwise it recomputes them
@@ -59,7 +59,7 @@ class PortableForward {
     load_at = m.Opaque(m.Address(q * 16u + Shared::kState));
     store_at = m.Opaque(m.Address(unit * 4u + (Shared::kState + Shared::kStateBytes)));
     input_at = m.Opaque(m.Address(thread * 0u + Shared::kInput));
-    const bool records = m.Opaque(HasMaximum() || p.hidden != nullptr);
+    const bool records = m.Opaque(kSaves || HasMaximum() || p.hidden != nullptr);
     int step = m.Opaque(0);
     const int end = m.Opaque(n_steps);
     if (kIsProjected) {
@@ -72,7 +72,7 @@ class PortableForward {
     for (; step < end; ++step) {
       LoadState();
       // One branch for everything that not every step or call does.
-      if (records || (step & (kFetchedSteps / 2 - 1)) == 0) {
+      if (kSaves || records || (step & (kFetchedSteps / 2 - 1)) == 0) {
         if (step > 0) Record(step - 1);
         if (!kIsProjected) FetchInput(step);
       }
@@ -88,37 +88,10 @@ class PortableForward {
   }
 
  private:
-  SENSORSEQ_BODY void PlaceLane() {
-    thread = m.Lane() + static_cast<uint32_t>(m.Warp() * kLanes);
-    unit = thread >> 2;
-    q = thread & 3u;
-    has_unit = unit < U{} + static_cast<uint32_t>(s.hidden_size);
-  }
-  // Finds the window. The function is called again where its results are needed again, so that no
-  // registers hold them in between.
-  SENSORSEQ_BODY void Locate() {
-    row = m.Tile();
-    model = m.Model();
-    direction = m.Direction();
-    of_row = model * s.n_windows + row;
-    state_at = (of_row * s.n_directions + direction) * s.hidden_size;
-  }
-  SENSORSEQ_BODY void PlaceWindow() {
-    Locate();
-    const int64_t* lengths = LengthsOf(p.lengths, s, model);
-    int64_t length = s.n_timesteps;
-    poison = F{};
-    if (lengths != nullptr) {
-      length = m.UniformLong(lengths, row);
-      if (length < 0 || length > s.n_timesteps) poison = F{} + __builtin_nanf("");
-      length = length < 0 ? 0 : length > s.n_timesteps ? s.n_timesteps : length;
-    }
-    n_steps = static_cast<int>(length);
-    const int64_t first = direction == 0 ? 0 : length - 1;  // the timestep of the first step
-    stride = direction == 0 ? 1 : -1;
-    hidden_at = ((of_row * s.n_timesteps + first) * s.n_directions + direction) * s.hidden_size;
+  SENSORSEQ_BODY void Place() {
+    this->PlaceWindow(p.lengths);
     const int64_t x_row = s.n_x_models == 1 ? row : of_row;
-    x_at = (x_row * s.n_timesteps + first) * s.n_channels;
+    x_at = (x_row * s.n_timesteps + this->FirstTime()) * s.n_channels;
     // exponent of the lane's activation, and the numbers that make a sigmoid or a tanh of it
     const auto is_tanh = q == U{} + static_cast<uint32_t>(kCellGate);
     factor = m.Select(is_tanh, F{} - 2 * kLog2E, F{} - kLog2E);
@@ -127,8 +100,12 @@ class PortableForward {
   }
 
   SENSORSEQ_BODY void LoadWeights() {
-    const int64_t first = FirstRow() * s.hidden_size;
-    const bool is_aligned = reinterpret_cast<uintptr_t>(p.weight_hh) % 16 == 0;
+    this->Locate();
+    const int64_t first = p.weight_hh.Begin(model, direction);
+    // of the direction's first weight, if it is a float
+    const auto address =
+        reinterpret_cast<uintptr_t>(p.weight_hh.data) + 4 * static_cast<uintptr_t>(first);
+    const bool is_aligned = address % 16 == 0;
     if (p.element != Element::kFloat32) {
       LoadRecurrent<false, false>(first);
     } else if (s.hidden_size % 4 == 0 && is_aligned) {
@@ -142,11 +119,6 @@ class PortableForward {
     } else {
       LoadInputWeights<false>();
     }
-  }
-  // The first row of the model's and direction's weights.
-  SENSORSEQ_BODY int64_t FirstRow() {
-    Locate();
-    return (model * s.n_directions + direction) * kGates * s.hidden_size;
   }
   template <bool kIsFloat, bool kIsQuad>
   SENSORSEQ_BODY void LoadRecurrent(int64_t first) {
@@ -164,22 +136,28 @@ class PortableForward {
       for (int slot = 0; slot < kGates; ++slot) {
         const L at = from[slot] + int64_t{k};
         if (kIsQuad) {
-          m.LoadGlobalFloatsIf(on, static_cast<const float*>(p.weight_hh), at, weight[slot][j]);
+          m.LoadGlobalFloatsIf(on, static_cast<const float*>(p.weight_hh.data), at,
+                               weight[slot][j]);
         } else {
-          weight[slot][j][e] = LoadAs<kIsFloat>(on, p.weight_hh, at);
+          weight[slot][j][e] = LoadAs<kIsFloat>(on, p.weight_hh.data, at);
         }
       }
     }
   }
   template <bool kIsFloat>
   SENSORSEQ_BODY void LoadInputWeights() {
-    const L row = m.ToLong(q) * int64_t{s.hidden_size} + m.ToLong(unit) + FirstRow();
+    this->Locate();
+    const L row = m.ToLong(q) * int64_t{s.hidden_size} + m.ToLong(unit);
+    const L from = row * int64_t{s.n_channels} + p.weight_ih.Begin(model, direction);
     SENSORSEQ_UNROLL
     for (int c = 0; c < kChannels; ++c) {
       const auto on = m.And(has_unit, B(c < s.n_channels));
-      w_in[c] = LoadAs<kIsFloat>(on, p.weight_ih, row * int64_t{s.n_channels} + c);
+      w_in[c] = LoadAs<kIsFloat>(on, p.weight_ih.data, from + c);
     }
-    bias = LoadAs<kIsFloat>(has_unit, p.bias, row);
+    bias = LoadAs<kIsFloat>(has_unit, p.bias.data, row + p.bias.Begin(model, direction));
+    if (p.second_bias.data == nullptr) return;
+    const L second = row + p.second_bias.Begin(model, direction);
+    bias = bias + LoadAs<kIsFloat>(has_unit, p.second_bias.data, second);
   }
   SENSORSEQ_BODY static U Xor(const U& x, int y) {
     const U other = U{} + static_cast<uint32_t>(y);
@@ -224,6 +202,12 @@ class PortableForward {
     sum = poison;
     largest = F{} - 2.0f;  // |h| <= 1
     m.StoreSharedFloatIf(q == U{}, m.Address(unit * 4u + Shared::kState), h * mask);
+    if (kSaves) {
+      argmax = U{} - 1u;
+      saved = p.saved + this->SavedOfWindow(V::kHidden);
+      const auto is_state = m.And(q == U{} + uint32_t{kUnitState - kUnitCell}, B(n_steps > 0));
+      m.StoreGlobalIf(is_state, saved + kUnitCell, SavedOfLane(), h * mask);
+    }
     if (kIsProjected) return;
     fetched = FetchedAt(0);
     StoreFetched(0);
@@ -257,9 +241,6 @@ class PortableForward {
     const L at = projected_at;
     projected_at = at + int64_t{4} * stride * s.n_directions * s.hidden_size;
     return LoadBits(m.And(has_unit, B(step < n_steps)), p.x, at);
-  }
-  SENSORSEQ_BODY int64_t HiddenAt(int step) const {
-    return hidden_at + int64_t{step} * stride * s.n_directions * s.hidden_size;
   }
 
   // Computes the input's contribution to the lane's gate.
@@ -316,10 +297,12 @@ class PortableForward {
     const F e = m.Exp2(m.MinOrNan(z * factor, F{} + kInverseLimit));
     const F elsewhere = m.Fma(e, sign, F{} + 1.0f) * Inverse(m, e + 1.0f);
     const F gate = TanhNearZero(m, z, elsewhere, near_limit);
+    if (kSaves) m.StoreGlobalIf(B(true), saved, SavedOfLane(), gate);
     const F i = m.ShuffleInFour(gate, kInputGate), f = m.ShuffleInFour(gate, kForgetGate);
     const F g = m.ShuffleInFour(gate, kCellGate), o = m.ShuffleInFour(gate, kOutputGate);
     c = m.Fma(f, c, i * g);
-    h = o * TanhOf(c);
+    tanh_c = TanhOf(c);
+    h = o * tanh_c;
     m.StoreSharedFloatIf(q == U{}, store_at, h * mask);
     // the other buffer
     load_at = load_at + forth;
@@ -333,29 +316,46 @@ class PortableForward {
 
   SENSORSEQ_BODY void Record(int step) {
     if (HasMaximum()) {
-      largest = m.Select(m.Or(h > largest, h != h), h, largest);  // NaN is kept
+      auto takes = m.Or(h > largest, h != h);  // NaN is kept
+      if (kSaves) {
+        // of equal maxima, the earliest timestep's
+        takes = m.Or(takes, m.AndUniform(h == largest, direction != 0));
+        argmax = m.Select(takes, U{} + static_cast<uint32_t>(step), argmax);
+      }
+      largest = m.Select(takes, h, largest);
     }
     if (p.hidden != nullptr) {
-      Store(m.And(has_unit, q == U{} + 2u), p.hidden, m.ToLong(unit) + HiddenAt(step), h);
+      Store(m.And(has_unit, q == U{} + 2u), p.hidden, m.ToLong(unit) + this->HiddenAt(step), h);
     }
+    if (kSaves) Save(step);
   }
-  SENSORSEQ_BODY bool HasMaximum() const {
-    return s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
+  // Saves a step's values except the gates, which Cell saves, and h for the step after it.
+  SENSORSEQ_BODY void Save(int step) {
+    const auto is_cell = q == U{}, is_state = q == U{} + uint32_t{kUnitState - kUnitCell},
+               is_tanh = q == U{} + uint32_t{kUnitTanh - kUnitCell};
+    m.StoreGlobalIf(m.Or(is_cell, is_tanh), saved + kUnitCell, SavedOfLane(),
+                    m.Select(is_cell, c, tanh_c));
+    saved += PortableStepFloats(V::kHidden);
+    m.StoreGlobalIf(m.And(is_state, B(step + 1 < n_steps)), saved + kUnitCell, SavedOfLane(),
+                    h * mask);
   }
+  SENSORSEQ_BODY L SavedOfLane() { return m.ToLong(unit * uint32_t{kUnitFloats} + q); }
 
   SENSORSEQ_BODY void Finish() {
-    Locate();
+    this->Locate();
     const auto owns = m.And(has_unit, q == U{});
+    if (kSaves) {
+      const int64_t at =
+          this->SavedOfWindow(V::kHidden) + s.n_timesteps * PortableStepFloats(V::kHidden);
+      m.StoreGlobalIf(q == U{}, p.saved, m.ToLong(unit) + at, m.AsFloat(argmax));
+    }
     Store(owns, p.h_n, m.ToLong(unit) + state_at, h);
     Store(owns, p.c_n, m.ToLong(unit) + state_at, c);
     if (s.pooling != Pooling::kNone) Pool(owns);
     if (s.n_classes > 0) Head();
   }
   SENSORSEQ_BODY void Pool(const B& owns) {
-    const int64_t width = int64_t{s.n_directions} * s.hidden_size;
-    const bool is_both = s.pooling == Pooling::kMeanMax;
-    const L at = m.ToLong(unit) + of_row * (is_both ? 2 * width : width) +
-                 int64_t{direction} * s.hidden_size;
+    const L at = m.ToLong(unit) + this->PooledAt();
     // If there are no steps, the sum is still 0, or NaN if the length is out of range.
     F mean = sum, last = sum, most = sum;
     if (n_steps > 0) {
@@ -364,9 +364,11 @@ class PortableForward {
       most = largest;
     }
     if (s.pooling == Pooling::kLast) Store(owns, p.pooled, at, last);
-    if (s.pooling == Pooling::kMean || is_both) Store(owns, p.pooled, at, mean);
+    if (this->HasMean()) Store(owns, p.pooled, at, mean);
     if (s.pooling == Pooling::kMax) Store(owns, p.pooled, at, most);
-    if (is_both) Store(owns, p.pooled, at + width, most);
+    if (s.pooling == Pooling::kMeanMax) {
+      Store(owns, p.pooled, at + this->PooledStride(), most);
+    }
   }
 
   // The last direction to arrive computes the logits. Each logit is summed in a fixed order.
@@ -402,14 +404,9 @@ class PortableForward {
     return m.Widened(m.LoadFreshHalfIf(on, p.pooled, at), p.element == Element::kBfloat16);
   }
 
-  M& m;
   const PortableParams& p;
-  const Sizes& s;
-  U thread, unit, q;
-  B has_unit;
-  int64_t row, model, of_row, state_at, hidden_at, x_at;
-  int direction, n_steps, stride;
-  F poison, factor, sign, near_limit;
+  int64_t x_at;
+  F factor, sign, near_limit;
   F weight[kGates][V::kQuads][4], w_in[kChannels], bias;
   U ahead[2], fetched;
   F z_in, z, state[kEarly][4];
@@ -417,6 +414,9 @@ class PortableForward {
   uint32_t forth;
   L projected_at;
   F h, c, mask, sum, largest;
+  F tanh_c;  // of the last step
+  U argmax;
+  float* saved;  // the step's
 };
 
 }  // namespace sensorseq::cuda

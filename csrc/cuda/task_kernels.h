@@ -1,5 +1,5 @@
-// The kernels with independent warps: packing, gradients of weights, sums, and the parts of a
-// training step other than the layer. Only the file that launches these kernels includes this file.
+// Kernels with independent warps, for the files that instantiate them: packing, gradients of
+// weights, sums, and the parts of a training step other than the layer.
 #pragma once
 
 #include "device_machine.h"
@@ -19,9 +19,10 @@ constexpr int kLeastCtas = 0;
 template <int kPlanes>
 constexpr int kLeastCtas<HiddenGrad<kPlanes>> = kPlanes == 1 ? 4 : 3;
 template <>
+constexpr int kLeastCtas<SumGradients> = 4;
+template <>
 constexpr int kLeastCtas<MoveParameters> = 8;
 
-// Body::Warps(p) is the number of warps, and Body::Run is the work of one warp.
 template <typename Body>
 __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
     TaskKernel(const typename Body::Params p) {
@@ -30,9 +31,6 @@ __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
   if (warp < Body::Warps(p)) Body::Run(m, p, warp);
 }
 
-// Like TaskKernel, but each slot of each model, or of each direction of a model, has
-// Body::Warps(sizes) warps. Body::Slots(sizes) is the number of slots, and Body::Models(sizes) is
-// the number of models, or of directions of all models.
 template <typename Body>
 __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
     SlotKernel(const typename Body::Params p) {
@@ -51,6 +49,16 @@ cudaError_t LaunchWarps(void (*kernel)(Params), const Params& p, int64_t n_warps
   if (error != cudaSuccess) return error;
   kernel<<<grid, kTaskThreads, 0, stream>>>(p);
   return cudaGetLastError();
+}
+
+template <typename Body>
+cudaError_t LaunchTasks(const typename Body::Params& p, cudaStream_t stream) {
+  return LaunchWarps(&TaskKernel<Body>, p, Body::Warps(p), 1, 1, stream);
+}
+template <typename Body>
+cudaError_t LaunchSlots(const typename Body::Params& p, cudaStream_t stream) {
+  const Sizes& s = p.sizes;
+  return LaunchWarps(&SlotKernel<Body>, p, Body::Warps(s), Body::Slots(s), Body::Models(s), stream);
 }
 
 }  // namespace sensorseq::cuda

@@ -27,7 +27,7 @@ inline LstmShape LayerShape(const TrainShape& s) {
 
 struct TrainSpace {
   TrainParams params;
-  char *packed, *packed_back, *packed_input;
+  ForwardSpace layer;
   float *h_n, *c_n, *saved, *hidden_slots, *input_slots, *head_slots;
 };
 
@@ -46,8 +46,7 @@ inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, 
   const int64_t M = shape.n_models, B = p.sizes.n_windows, D = shape.n_directions,
                 H = shape.hidden_size, C = shape.n_channels, K = shape.n_classes, P = p.pooled_size,
                 Q = p.n_parameters, slices = SliceCount(Q);
-  const int hidden = p.sizes.padded_hidden;
-  const int64_t packed = M * D * PackedFragments(Planes(options), hidden) * int64_t{kFragmentBytes};
+  const int64_t packed = PackedBytes(p.sizes, options);
   const int64_t rows = SlotCount(p.sizes) * M * D * kGates * H;
   Carver carver(block);
   p.step = carver.Take<int64_t>(M);
@@ -71,13 +70,15 @@ inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, 
   p.head_slots = space->head_slots = carver.Take<float>(TileSlots(B) * M * K * (P + 1));
   p.hidden_slots = space->hidden_slots = carver.Take<float>(rows * H);
   p.input_slots = space->input_slots = carver.Take<float>(rows * (C + 1));
-  space->saved = carver.Take<float>(SavedFloatsOf(LayerShape(shape)));
+  space->saved = carver.Take<float>(SavedFloatsOf(LayerShape(shape), options));
   space->h_n = carver.Take<float>(M * B * D * H);
   space->c_n = carver.Take<float>(M * B * D * H);
-  space->packed = carver.Take<char>(packed);
-  space->packed_back = carver.Take<char>(packed);
-  space->packed_input =
-      carver.Take<char>(M * D * (hidden / kGroupUnits) * InputWeightFloats(C) * 4);
+  space->layer.packed = carver.Take<char>(packed);
+  space->layer.packed_back = carver.Take<char>(packed);
+  space->layer.packed_input =
+      carver.Take<char>(IsPortable(options) ? 0
+                                            : M * D * (p.sizes.padded_hidden / kGroupUnits) *
+                                                  InputWeightFloats(C) * 4);
   if (args.seeds == nullptr) p.recurrent_mask = nullptr;
   return carver.used();
 }
@@ -97,25 +98,18 @@ void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   const int64_t H = s.hidden_size, gates = kGates * H;
 
   // The weights are in the order of the parameter blocks.
-  PackParams pack{};
-  pack.sizes = s;
   const int64_t of_direction = gates * (s.n_channels + H + 2);
   const float* flat = p.call.parameters;
-  pack.weight_ih = {flat, p.n_parameters, of_direction};
-  pack.weight_hh = {flat + gates * s.n_channels, p.n_parameters, of_direction};
-  pack.bias = {flat + gates * (s.n_channels + H), p.n_parameters, of_direction};
-  pack.second_bias = {pack.bias.data + gates, p.n_parameters, of_direction};
-  pack.forward = space.packed;
-  pack.backward = space.packed_back;
-  pack.input = reinterpret_cast<float*>(space.packed_input);
+  LayerWeights<float> weights;
+  weights.weight_ih = {flat, p.n_parameters, of_direction};
+  weights.weight_hh = {flat + gates * s.n_channels, p.n_parameters, of_direction};
+  weights.bias = {flat + gates * (s.n_channels + H), p.n_parameters, of_direction};
+  weights.second_bias = {weights.bias.data + gates, p.n_parameters, of_direction};
 
-  ForwardParams f{};
-  f.sizes = s;
-  f.x = p.x;
-  f.lengths = p.lengths;
-  f.packed = space.packed;
-  f.packed_input = pack.input;
-  f.recurrent_mask = p.recurrent_mask;
+  LstmForward<float> f{};
+  f.in.x = p.x;
+  f.in.lengths = p.lengths;
+  f.in.recurrent_mask = p.recurrent_mask;
   f.h_n = space.h_n;
   f.c_n = space.c_n;
   f.pooled = p.pooled;
@@ -124,7 +118,8 @@ void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   BackwardParams b{};
   b.sizes = s;
   b.lengths = p.lengths;
-  b.packed = space.packed_back;
+  b.packed = space.layer.packed_back;
+  b.weight_hh = weights.weight_hh;
   b.recurrent_mask = p.recurrent_mask;
   b.grad_pooled = p.grad_pooled;
   b.saved = b.grads = space.saved;  // the saved state is not needed afterwards
@@ -147,19 +142,24 @@ void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   h.slots = space.head_slots;
 
   queue.template RunTasks<Gather>(p);
-  ForVariant(options, s, [&](auto planes, auto hidden) {
-    queue.template RunSlots<Pack<planes.value>>(pack);
-    queue.template RunForward<planes.value, hidden.value>(f);
-  });
+  QueueLayer(queue, f, weights, s, space.layer, options);
   queue.template RunTasks<Head>(p);
   queue.template RunSlots<HeadWeightGrad>(h);
-  ForVariant(options, s, [&](auto planes, auto hidden) {
-    queue.template RunBackward<planes.value, hidden.value>(b);
+  if (IsPortable(options)) {
+    ForPortable(s, [&](auto hidden) { queue.template RunPortable<hidden.value>(b); });
     w.slots = space.hidden_slots;
-    queue.template RunSlots<HiddenGrad<planes.value>>(w);
-  });
-  w.slots = space.input_slots;
-  queue.template RunSlots<InputGrad>(w);
+    queue.template RunSlots<PortableGrad<false>>(w);
+    w.slots = space.input_slots;
+    queue.template RunSlots<PortableGrad<true>>(w);
+  } else {
+    ForVariant(options, s, [&](auto planes, auto hidden) {
+      queue.template RunBackward<planes.value, hidden.value>(b);
+      w.slots = space.hidden_slots;
+      queue.template RunSlots<HiddenGrad<planes.value>>(w);
+    });
+    w.slots = space.input_slots;
+    queue.template RunSlots<InputGrad>(w);
+  }
   queue.template RunTasks<SumGradients>(p);
   queue.template RunTasks<Measure>(p);
   queue.template RunTasks<MoveParameters>(p);

@@ -146,18 +146,9 @@ class LSTM(nn.LSTM):
         return output, (h, c)
 
     def choice(self) -> Choice:
-        """Choose the implementation for the current device, dtype, size, autocast and grad mode."""
+        """Choose the implementation for the current device, dtype, size and autocast."""
         weight = self.all_weights[0][0]
-        return self._choose(needs_backward=torch.is_grad_enabled() and weight.requires_grad)
-
-    def _choose(self, *, needs_backward: bool) -> Choice:
-        weight = self.all_weights[0][0]
-        return choose_here(
-            weight.device,
-            weight.dtype,
-            hidden_size=self.hidden_size,
-            needs_backward=needs_backward,
-        )
+        return choose_here(weight.device, weight.dtype, hidden_size=self.hidden_size)
 
     def _has_kernel(self, tensors: list[Any]) -> bool:
         """Test whether a kernel supports these tensors and torch's current modes."""
@@ -171,8 +162,7 @@ class LSTM(nn.LSTM):
             for tensor in tensors
         ):
             return False
-        needs_backward = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-        choice = self._choose(needs_backward=needs_backward)
+        choice = self.choice()
         if choice.served_by != "native":
             return False
         if not torch.is_autocast_enabled(first.device.type):

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import torch
 
 from sensorseq.ops import _extension, cuda_kernels
-from sensorseq.ops.cuda_kernels import PORTABLE, Kernel
+from sensorseq.ops.cuda_kernels import Kernel
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -22,6 +22,7 @@ MAX_CHANNELS = 16  # kMaxChannels in csrc/lstm_linear_cuda.h
 # Up to this size, cuDNN multiplies recurrent weights in float32 even if TF32 is allowed.
 FLOAT32_HIDDEN = 128
 MANY = 1 << 30
+"""More sequences than any border between kernels."""
 
 
 class Choice(NamedTuple):
@@ -50,7 +51,6 @@ def choose(
     hidden_size: int,
     n_channels: int = 1,
     n_sequences: int = 1,
-    needs_backward: bool = False,
     needs_grad_x: bool = False,
     has_mask: bool = False,
     capability: tuple[int, int] | None = None,
@@ -80,15 +80,11 @@ def choose(
     if device_type == "cuda" and dtype in (torch.float32, *HALVES):
         precision = kernel_precision(dtype, hidden_size, allows_tf32)
         call = hidden_size, n_sequences, precision
-        kernel, gap = _kernel_or_gap(
-            call, needs_backward, capability, is_built, verified, unverified
-        )
+        kernel, gap = _kernel_or_gap(call, capability, is_built, verified, unverified)
         if kernel is not None:
             precision = kernel[0]
             is_projected = needs_grad_x or n_channels > MAX_CHANNELS
             reason = "torch allows TF32" if precision == "fp16" and dtype == torch.float32 else name
-            if precision == PORTABLE:
-                reason = "inference only"
             return Choice("native", precision, is_projected, f"CUDA kernels, {reason}")
     if device_type == "meta" or dtype not in (*CPU_DTYPES, *HALVES):
         return Choice("reference", name, False, str(gap))
@@ -127,7 +123,7 @@ def training_gap(
         return f"on a GPU, this engine supports float32, not {str(dtype).removeprefix('torch.')}"
     precision = kernel_precision(dtype, hidden_size, allows_tf32)
     call = hidden_size, 1, precision
-    kernel, gap = _kernel_or_gap(call, True, capability, is_built, verified, unverified)
+    kernel, gap = _kernel_or_gap(call, capability, is_built, verified, unverified)
     if kernel is None:
         return f"on a GPU, {gap}"
     if num_layers != 1:
@@ -148,7 +144,6 @@ def training_gap_here(device: torch.device, dtype: torch.dtype, **of_training: A
 
 def _kernel_or_gap(
     call: tuple[int, int, str],
-    needs_backward: bool,
     capability: tuple[int, int] | None,
     is_built: bool,
     verified: Collection[Kernel],
@@ -158,9 +153,9 @@ def _kernel_or_gap(
     gap = cuda_kernels.machine_gap(capability, is_built)
     if gap or capability is None:
         return None, gap
-    kernels = cuda_kernels.kernels_for(capability, *call, needs_backward=needs_backward)
+    kernels = cuda_kernels.kernels_for(capability, *call)
     if not kernels:
-        return None, cuda_kernels.size_gap(capability, needs_backward=needs_backward)
+        return None, cuda_kernels.size_gap(capability)
     return next((kernel for kernel in kernels if kernel in verified), None), unverified
 
 
@@ -304,7 +299,7 @@ class Served(NamedTuple):
 def served() -> list[Served]:
     """List the code that computes layers without a mask on this machine, with torch's settings.
 
-    The list is for inference on single windows.
+    The list is for single windows.
     Each entry is a range of hidden sizes with the same choice.
     """
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cuda"]

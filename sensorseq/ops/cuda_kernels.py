@@ -60,10 +60,8 @@ def kernels_for(
     hidden_size: int,
     n_sequences: int,
     precision: str,
-    *,
-    needs_backward: bool = False,
 ) -> tuple[Kernel, ...]:
-    """Return the kernels that can compute a call on a GPU, the fastest first.
+    """Return the kernels that can compute or train a layer on a GPU, the fastest first.
 
     Parameters
     ----------
@@ -76,8 +74,6 @@ def kernels_for(
         for 33 to 96 units.
     precision : {"fp16x3", "fp16"}
         The precision that the call needs at least. Portable kernels exceed both.
-    needs_backward : bool
-        Whether gradients are computed, which portable kernels do not support yet.
     """
     if capability is None or capability < OLDEST:
         return ()
@@ -85,8 +81,6 @@ def kernels_for(
         [(name, size)] if (size := padded_hidden(name, hidden_size)) else []
         for name in (PORTABLE, precision)
     )
-    if needs_backward:
-        portable = []
     if capability != HOPPER:
         return tuple(portable)
     if hidden_size <= 32 or n_sequences <= MOST_PORTABLE_SEQUENCES:
@@ -144,12 +138,10 @@ def machine_gap(capability: tuple[int, int] | None, is_built: bool) -> str:
     return f"needs capability {_text(OLDEST)} or later, not {_text(capability)}"
 
 
-def size_gap(capability: tuple[int, int], *, needs_backward: bool) -> str:
+def size_gap(capability: tuple[int, int]) -> str:
     """Return the reason why no kernel of this capability supports a call of this hidden size."""
     if capability == HOPPER:
         return f"needs hidden size <= {MAX_HIDDEN_SIZE}"
-    if needs_backward:
-        return f"training needs capability {_text(HOPPER)}, not {_text(capability)}"
     return f"needs hidden size <= {PADDED_HIDDEN[PORTABLE][-1]} on {_text(capability)}"
 
 

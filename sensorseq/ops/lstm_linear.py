@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.ops import _extension, framework, reference
 from sensorseq.ops.choice import HALVES, Choice, choose_here, computing_dtype, n_sequences
-from sensorseq.ops.cuda_kernels import PORTABLE, TENSOR_CORE, padded_hidden
+from sensorseq.ops.cuda_kernels import PORTABLE, padded_hidden
 from sensorseq.ops.gradients import differentiable, second_derivatives
 
 POOLINGS = ("last", "mean", "max", "meanmax")
@@ -25,6 +25,7 @@ _PADDING = 16  # kPadding of Padded() in csrc/gates.h
 # the constants of SavedFloats() in csrc/lstm_linear_cuda.h
 _CUDA_TILE = 8
 _CUDA_SAVED_VALUES = 12
+_PORTABLE_SAVED_VALUES = 8
 
 _extension.load()
 
@@ -187,7 +188,6 @@ def choose_call(arguments: list[Any], weight_hh: Tensor) -> Choice:
         hidden_size=hidden_size,
         n_channels=x.shape[-1],
         n_sequences=n_sequences(n_models, x.shape[1], n_directions),
-        needs_backward=_needs_state(arguments),
         needs_grad_x=torch.is_grad_enabled() and x.requires_grad,
         has_mask=recurrent_mask is not None,
     )
@@ -240,7 +240,8 @@ def _in_framework(
 def _for_cuda(arguments: list[Any], choice: Choice) -> list[Any]:
     """Put the arguments on one device for the CUDA kernels, in float32; project x if needed.
 
-    The portable kernels also take half precision. Under autocast, the dtypes may differ.
+    Without a backward pass, the portable kernels also take half precision. Under autocast, the
+    dtypes may differ.
 
     If x is projected, the gradients of x, weight_ih and bias come from torch's matrix product.
     """
@@ -262,7 +263,7 @@ def _for_cuda(arguments: list[Any], choice: Choice) -> list[Any]:
         x, bias = reference.project(x, weight_ih, bias), bias.detach()
         weight_ih = weight_hh.new_empty((*weight_hh.shape[:3], 0))
     parts = [x, weight_ih, weight_hh, bias, *others]
-    if has_autocast or choice.precision != PORTABLE:
+    if has_autocast or choice.precision != PORTABLE or _needs_state(parts):
         parts = [None if part is None else part.float() for part in parts]
     return [parts[0], lengths, *parts[1:]]
 
@@ -279,11 +280,14 @@ def _state_shape(x: Tensor, weight_hh: Tensor) -> tuple[int, int, int, int]:
     return weight_hh.shape[0], x.shape[1], weight_hh.shape[1], weight_hh.shape[3]
 
 
-def _saved_like(x: Tensor, weight_hh: Tensor) -> Tensor:
+def _saved_like(x: Tensor, weight_hh: Tensor, precision: str) -> Tensor:
     n_models, n_windows, n_directions, hidden_size = _state_shape(x, weight_hh)
     if x.device.type == "cuda":
-        padded = padded_hidden(TENSOR_CORE[0], hidden_size)
+        padded = padded_hidden(precision, hidden_size)
         torch._check(padded > 0, lambda: "no CUDA kernel for this hidden_size")
+        if precision == PORTABLE:
+            n_rows = x.shape[2] * _PORTABLE_SAVED_VALUES + 1
+            return x.new_empty((n_models, n_directions, n_windows, n_rows, padded))
         n_tiles = (n_windows + _CUDA_TILE - 1) // _CUDA_TILE
         n_rows = x.shape[2] * _CUDA_SAVED_VALUES + 2
         return x.new_empty((n_models, n_directions, n_tiles, n_rows, 4 * padded))
@@ -293,7 +297,7 @@ def _saved_like(x: Tensor, weight_hh: Tensor) -> Tensor:
 
 
 def _fake_states(
-    x: Tensor, weight_ih: Tensor, weight_hh: Tensor, save_state: bool
+    x: Tensor, weight_ih: Tensor, weight_hh: Tensor, save_state: bool, precision: str = ""
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return fake tensors for the last states and the saved state."""
     if x.device.type == "cuda" and reference.is_projected(x, weight_ih):
@@ -303,26 +307,26 @@ def _fake_states(
         fits = x.shape[3] == weight_ih.shape[3]
         torch._check(fits, lambda: "weight_ih and x have different numbers of channels")
     state = _state_shape(x, weight_hh)
-    saved = _saved_like(x, weight_hh) if save_state else x.new_empty(0)
+    saved = _saved_like(x, weight_hh, precision) if save_state else x.new_empty(0)
     return x.new_empty(state), x.new_empty(state), saved
 
 
 # The fake kernels take the same arguments as the schemas in csrc/bindings.cpp.
 @torch.library.register_fake("sensorseq::lstm")
 def _(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    _, weight_ih, weight_hh, _, _, _, _, save_state = others[:8]
+    _, weight_ih, weight_hh, _, _, _, _, save_state, *precision = others
     n_models, n_windows, n_directions, hidden_size = _state_shape(x, weight_hh)
     hidden = x.new_empty((n_models, n_windows, x.shape[2], n_directions * hidden_size))
-    return hidden, *_fake_states(x, weight_ih, weight_hh, save_state)
+    return hidden, *_fake_states(x, weight_ih, weight_hh, save_state, *precision)
 
 
 @torch.library.register_fake("sensorseq::lstm_linear")
 def _(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    _, weight_ih, weight_hh, _, weight_out, _, _, _, _, pooling, save_state = others[:11]
+    _, weight_ih, weight_hh, _, weight_out, _, _, _, _, pooling, save_state, *precision = others
     n_models, n_windows, n_directions, hidden_size = _state_shape(x, weight_hh)
     width = pooled_size(pooling, hidden_size, n_directions)
     torch._check(weight_out.shape[2] == width, lambda: "weight_out does not fit the pooled vector")
-    h_n, c_n, saved = _fake_states(x, weight_ih, weight_hh, save_state)
+    h_n, c_n, saved = _fake_states(x, weight_ih, weight_hh, save_state, *precision)
     logits = x.new_empty((n_models, n_windows, weight_out.shape[1]))
     return logits, h_n, c_n, x.new_empty((n_models, n_windows, width)), saved
 

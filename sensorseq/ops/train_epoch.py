@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, check_choice, nearest_known
 from sensorseq.ops import _extension
-from sensorseq.ops.choice import choose_here
+from sensorseq.ops.choice import choose_here, n_sequences
 from sensorseq.ops.lstm_linear import POOLINGS, pooled_size
 from sensorseq.ops.lstm_linear_loss import LOSSES
 from sensorseq.optimizers import NATIVE_STATES
@@ -472,7 +472,10 @@ class EpochTrainer:
         )
         dtype = self.parameters.dtype
         choice = choose_here(
-            self._device, dtype, hidden_size=self.network.hidden_size, needs_backward=True
+            self._device,
+            dtype,
+            hidden_size=self.network.hidden_size,
+            n_sequences=n_sequences(1, max_batch, self.network.n_directions),
         )
         if choice.served_by != "native":
             raise EnvironmentProblemError(

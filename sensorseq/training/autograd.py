@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
+from sensorseq.ops.choice import MANY, batches_of
 from sensorseq.training.batches import Rows, TrainingData
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.evaluation import LossFunction
@@ -92,7 +93,8 @@ class AutogradSteps:
     ) -> tuple[Tensor, Tensor]:
         """Compute the gradients of a batch; return its mean loss and number of correct windows."""
         l1 = self._config.l1
-        outputs = self._module(batch.X, batch.lengths)
+        with batches_of(self._config.batch_size or MANY):
+            outputs = self._module(batch.X, batch.lengths)
         losses = _weigh(self._losses_of(outputs, batch.target), batch.weight)
         # divide by the number of windows, not by the sum of their weights, to keep batches unbiased
         loss = losses.mean()

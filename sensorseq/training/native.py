@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.nn import LSTMLinear
-from sensorseq.ops.choice import training_gap_here
+from sensorseq.ops.choice import MANY, batches_of, training_gap_here
 from sensorseq.ops.train_epoch import (
     MAX_LAYERS,
     EpochTrainer,
@@ -327,9 +327,10 @@ class NativeEpochs:
         rates = torch.zeros((len(batches), offsets.shape[1] - 1), dtype=torch.float64)
         for of_model, own_rates in zip(rates, learning_rates, strict=True):
             of_model[: len(own_rates)] = torch.tensor(own_rates, dtype=torch.float64)
-        steps = self.trainer.run(
-            rows + self._first_rows, offsets, rates, crop_starts=starts, margins=margins
-        )
+        with batches_of(self._configs[0].batch_size or MANY):
+            steps = self.trainer.run(
+                rows + self._first_rows, offsets, rates, crop_starts=starts, margins=margins
+            )
         for weights, taken in zip(self.weights, batches, strict=True):
             weights.count_steps(len(taken))
         return steps

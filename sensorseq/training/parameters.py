@@ -54,7 +54,7 @@ def resolve_device(
         if not torch.cuda.is_available():
             return torch.device("cpu")
         gpu = torch.device("cuda")
-        choice = choose_here(gpu, dtype, hidden_size=hidden_size, needs_backward=True)
+        choice = choose_here(gpu, dtype, hidden_size=hidden_size)
         return gpu if choice.served_by == "native" else torch.device("cpu")
     resolved = torch.device(name)
     n_devices = torch.cuda.device_count()

@@ -102,7 +102,11 @@ Problem ProblemOf(const LstmShape& shape, const LstmInputs<Real>& in, const Opti
   return p;
 }
 
-float Mark(const Options& options) { return options.precision == Precision::kFp16 ? 16 : 48; }
+float Mark(const Options& options) {
+  return options.precision == Precision::kFp32   ? 32
+         : options.precision == Precision::kFp16 ? 16
+                                                 : 48;
+}
 
 }  // namespace
 
@@ -112,7 +116,11 @@ Status IsServed(const LstmShape& s, const Options& options) {
   return s.n_channels > kMaxChannels ? Status::kNotServedChannels : Status::kOk;
 }
 
-int64_t SavedFloats(const LstmShape& s, const Options&) {
+int64_t SavedFloats(const LstmShape& s, const Options& options) {
+  if (options.precision == Precision::kFp32) {
+    const int64_t padded = (s.hidden_size + 31) / 32 * 32;
+    return s.n_models * s.n_directions * s.n_windows * (s.n_timesteps * 8 + 1) * padded;
+  }
   int64_t padded = 64;
   while (padded < s.hidden_size) padded *= 2;
   return s.n_models * s.n_directions * ((s.n_windows + 7) / 8) * (s.n_timesteps * 12 + 2) * 4 *
@@ -180,9 +188,7 @@ Status lstm_backward(const LstmBackward<float>& args, const Options& options) {
 }
 
 Status IsServed(const TrainShape& s, const Options& options) {
-  if (s.n_layers != 1 || s.head_norm != HeadNorm::kNone || options.precision == Precision::kFp32) {
-    return Status::kNotServed;
-  }
+  if (s.n_layers != 1 || s.head_norm != HeadNorm::kNone) return Status::kNotServed;
   LstmShape layer;
   layer.n_channels = s.n_channels;
   layer.hidden_size = s.hidden_size;

@@ -79,7 +79,8 @@ def check_layer(n_directions, shared_x, lengths, states, projected, precision):
         ("hidden", "h_n", "c_n"), (hidden, h_n, c_n), expected, strict=True
     ):
         assert_close(ours, truth, name)
-    assert saved.shape == (M, n_directions, 2, T * 12 + 2, 4 * 64)
+    of_window = (N, T * 8 + 1, 32) if precision == "fp32" else (2, T * 12 + 2, 4 * 64)
+    assert saved.shape == (M, n_directions, *of_window)
     grads = [torch.randn_like(t) for t in (hidden, h_n, c_n)]
     back = gpu.lstm_backward(*grads, *call.values(), saved, projected, precision)
     names = [n for n in ("x", "weight_ih", "weight_hh", "bias", "h_0", "c_0") if a[n] is not None]
@@ -201,10 +202,10 @@ def check_errors():
         assert expected in told, told
     told = sentence(gpu.lstm, *a.values(), False, "fp8")
     assert "precision 'fp8' is not known. Known: fp32, fp16x3, fp16." in told, told
-    told = sentence(gpu.lstm, *a.values(), True, "fp32")
-    assert "no CUDA kernel of this build serves the shape" in told, told
     half = {name: in_dtype(value, torch.float16) for name, value in a.items()}
     told = sentence(gpu.lstm, *half.values(), False, "fp16")
+    assert "on a GPU x must be float32" in told, told
+    told = sentence(gpu.lstm, *half.values(), True, "fp32")
     assert "on a GPU x must be float32" in told, told
     told = sentence(gpu.lstm, *{**half, "bias": a["bias"]}.values(), False, "fp32")
     assert "bias has another dtype; expected float16" in told, told
@@ -266,7 +267,7 @@ def check_training():
 
     size = NetworkLayout(C, H, K, pooling="mean").n_parameters
     on_cpu = torch.ops.sensorseq.train_epoch
-    for precision in ("fp16x3", "fp16"):
+    for precision in precisions:
         ours = trained(gpu.train_epoch, precision, size=size)
         theirs = trained(lambda *a: on_cpu(*a[:-1]), precision, size=size)
         for a, b in zip(ours, theirs, strict=True):
@@ -298,7 +299,8 @@ def check_training():
     assert "project" in gpu.cuda_trains(17, 64, 1, 1, "none", "fp16x3")
     assert "serves the shape" in gpu.cuda_trains(3, 64, 2, 1, "none", "fp16x3")
     assert "serves the shape" in gpu.cuda_trains(3, 64, 1, 1, "layer", "fp16x3")
-    assert "serves the shape" in gpu.cuda_trains(3, 64, 1, 1, "none", "fp32")
+    assert gpu.cuda_trains(3, 96, 1, 1, "none", "fp32") == ""
+    assert "hidden_size" in gpu.cuda_trains(3, 97, 1, 1, "none", "fp32")
 
 
 def check_facts():
@@ -317,7 +319,7 @@ def check_facts():
 
 torch.manual_seed(0)
 booleans = (False, True)
-precisions = ("fp16x3", "fp16")
+precisions = ("fp32", "fp16x3", "fp16")
 for case in itertools.product((1, 2), *[booleans] * 4, precisions):
     check_layer(*case)
 for case in itertools.product((1, 2), ops.POOLINGS, booleans, booleans, precisions):

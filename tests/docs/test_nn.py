@@ -16,20 +16,40 @@ from sensorseq.windows import WindowSet
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "nn.md"
 BLOCKS = code_in(PAGE.read_text("utf-8"))
+(COMPILED,) = (block for block in BLOCKS if "allow_rnn" in block)
 (DISTRIBUTED,) = (block for block in BLOCKS if block.startswith("# train.py"))
 
 
-def test_the_page_runs_unchanged():
+def run_blocks(blocks):
     torch.manual_seed(0)
     names = {}
-    blocks = [block for block in BLOCKS if block != DISTRIBUTED]
-    assert len(blocks) == 4
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
+    return names
+
+
+def test_the_page_runs_unchanged():
+    blocks = [block for block in BLOCKS if block not in (DISTRIBUTED, COMPILED)]
+    assert len(blocks) == 4
+    names = run_blocks(blocks)
     assert names["module"](names["x"]).shape == (8, 5)
     torch.testing.assert_close(names["logits"].reshape(5), names["module"](names["x"][:1])[0])
     assert names["model"].rnn.choice().served_by == "native"
     assert names["model"](names["x"]).shape == (8, 100, 5)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:The .grad attribute", "ignore::DeprecationWarning")
+def test_the_switch_that_the_page_names_lets_a_whole_model_compile():
+    (tagger,) = (block for block in BLOCKS if "class Tagger" in block)
+    with torch._dynamo.config.patch(allow_rnn=False):
+        names = run_blocks(["import torch", tagger, COMPILED])
+        x = torch.randn(8, 100, 6)
+        torch.testing.assert_close(names["compiled"](x), names["model"](x))
+        torch._dynamo.config.allow_rnn = False
+        torch._dynamo.reset()
+        with pytest.raises(torch._dynamo.exc.Unsupported, match="LSTM"):
+            torch.compile(names["model"], fullgraph=True)(x)
 
 
 @pytest.mark.long

@@ -22,7 +22,6 @@ from sensorseq.ops.cuda_kernels import (
 
 F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
 HOPPER = {"is_built": True, "capability": (9, 0), "verified": ALL_KERNELS}
-TRAINING = {**HOPPER, "needs_backward": True}
 AMPERE = {**HOPPER, "capability": (8, 6)}
 TF32 = {**HOPPER, "allows_tf32": True}
 
@@ -36,15 +35,12 @@ TF32 = {**HOPPER, "allows_tf32": True}
         ("cpu", BF16, 8, {"has_mask": True}, "reference", "bfloat16"),
         ("cpu", F32, 8, {"has_mask": True}, "native", "float32"),
         ("cuda", F32, 1, HOPPER, "native", "fp32"),
-        ("cuda", F32, 1, TRAINING, "native", "fp16x3"),
         ("cuda", F32, 64, {**HOPPER, "n_sequences": 264}, "native", "fp32"),
         ("cuda", F32, 64, {**HOPPER, "n_sequences": 265}, "native", "fp16x3"),
         ("cuda", BF16, 96, HOPPER, "native", "fp32"),
-        ("cuda", BF16, 96, TRAINING, "native", "fp16"),
         ("cuda", F32, 96, {**AMPERE, "n_sequences": 10_000}, "native", "fp32"),
         ("cuda", F16, 96, AMPERE, "native", "fp32"),
         ("cuda", F32, 97, AMPERE, "framework", "float32"),
-        ("cuda", F32, 8, {**AMPERE, "needs_backward": True}, "framework", "float32"),
         ("cuda", F32, 256, HOPPER, "native", "fp16x3"),
         ("cuda", F32, 257, HOPPER, "framework", "float32"),
         ("cuda", F32, 128, TF32, "native", "fp16x3"),
@@ -83,30 +79,28 @@ def test_a_call_is_computed_by_the_expected_code(
 
 
 @pytest.mark.parametrize(
-    ("capability", "hidden_size", "n_sequences", "needs_backward", "kernels"),
+    ("capability", "hidden_size", "n_sequences", "kernels"),
     [
-        (None, 8, 1, False, []),
-        ((7, 0), 8, 1, False, []),
-        ((7, 5), 32, 9999, False, ["fp32 32"]),
-        ((8, 0), 33, 9999, False, ["fp32 64"]),
-        ((8, 9), 96, 9999, False, ["fp32 96"]),
-        ((12, 1), 97, 1, False, []),
-        ((12, 0), 8, 1, True, []),
-        ((9, 0), 32, 9999, False, ["fp32 32", "fp16 64"]),
-        ((9, 0), 33, 264, False, ["fp32 64", "fp16 64"]),
-        ((9, 0), 33, 265, False, ["fp16 64", "fp32 64"]),
-        ((9, 0), 96, 264, False, ["fp32 96", "fp16 128"]),
-        ((9, 0), 96, 265, False, ["fp16 128", "fp32 96"]),
-        ((9, 0), 97, 1, False, ["fp16 128"]),
-        ((9, 0), 256, 1, False, ["fp16 256"]),
-        ((9, 0), 257, 1, False, []),
-        ((9, 0), 32, 1, True, ["fp16 64"]),
+        (None, 8, 1, []),
+        ((7, 0), 8, 1, []),
+        ((7, 5), 32, 9999, ["fp32 32"]),
+        ((8, 0), 33, 9999, ["fp32 64"]),
+        ((8, 9), 96, 9999, ["fp32 96"]),
+        ((12, 1), 97, 1, []),
+        ((9, 0), 32, 9999, ["fp32 32", "fp16 64"]),
+        ((9, 0), 33, 264, ["fp32 64", "fp16 64"]),
+        ((9, 0), 33, 265, ["fp16 64", "fp32 64"]),
+        ((9, 0), 96, 264, ["fp32 96", "fp16 128"]),
+        ((9, 0), 96, 265, ["fp16 128", "fp32 96"]),
+        ((9, 0), 97, 1, ["fp16 128"]),
+        ((9, 0), 256, 1, ["fp16 256"]),
+        ((9, 0), 257, 1, []),
     ],
 )
-def test_the_kernels_for_a_call(capability, hidden_size, n_sequences, needs_backward, kernels):
+def test_the_kernels_for_a_call(capability, hidden_size, n_sequences, kernels):
     call = capability, hidden_size, n_sequences
     for precision in ("fp16", "fp16x3"):
-        found = kernels_for(*call, precision, needs_backward=needs_backward)
+        found = kernels_for(*call, precision)
         wanted = [kernel.replace("fp16", precision) for kernel in kernels]
         assert [" ".join(map(str, kernel)) for kernel in found] == wanted
 
@@ -140,11 +134,6 @@ def test_on_a_gpu_many_channels_and_inputs_with_a_gradient_are_projected(
         ({"capability": None}, F32, "torch sees no GPU"),
         ({"capability": (7, 0)}, F32, "needs capability 7.5 or later, not 7.0"),
         ({"capability": (12, 0), "hidden_size": 97}, F32, "needs hidden size <= 96 on 12.0"),
-        (
-            {"capability": (12, 0), "needs_backward": True},
-            F32,
-            "training needs capability 9.0, not 12.0",
-        ),
         ({"hidden_size": 1000}, F32, "needs hidden size <= 256"),
         ({"verified": frozenset()}, F32, "the kernels have not been checked on this GPU"),
         ({"verified": frozenset(), "unverified": NOT_PASSED}, F32, NOT_PASSED),
@@ -297,19 +286,26 @@ def test_a_call_with_tensors_of_a_gpu_is_traced_into_one_native_op(
     assert x.dtype == (dtype if precision == "fp32" else F32)
 
 
-@pytest.mark.parametrize(("H", "padded"), [(1, 64), (64, 64), (65, 128), (129, 256), (256, 256)])
-def test_on_a_gpu_the_saved_state_has_the_shape_of_the_kernels(H, padded):
+@pytest.mark.parametrize(
+    ("precision", "H", "padded"),
+    [
+        *(("fp16x3", *sizes) for sizes in ((1, 64), (64, 64), (65, 128), (129, 256), (256, 256))),
+        *(("fp32", *sizes) for sizes in ((1, 32), (32, 32), (33, 64), (96, 96))),
+    ],
+)
+def test_on_a_gpu_the_saved_state_has_the_shape_of_the_kernels(precision, H, padded):
+    of_window = (9, 20 * 8 + 1, padded) if precision == "fp32" else (2, 20 * 12 + 2, 4 * padded)
     with FakeTensorMode():
         x, w_ih, w_hh, bias, w_out, b_out = drawn(H, 3, N=9, T=20)
         call = [x, None, w_ih, w_hh, bias]
-        *_, saved = torch.ops.sensorseq.lstm(*call, None, None, None, True)
-        assert saved.shape == (1, 2, 2, 20 * 12 + 2, 4 * padded)
+        *_, saved = torch.ops.sensorseq.lstm(*call, None, None, None, True, precision)
+        assert saved.shape == (1, 2, *of_window)
         assert saved.device.type == "cuda"
-        *_, saved = torch.ops.sensorseq.lstm(*call, None, None, None, False)
+        *_, saved = torch.ops.sensorseq.lstm(*call, None, None, None, False, precision)
         assert saved.shape == (0,)
         head = [w_out, b_out, None, None, None, "meanmax"]
-        *_, saved = torch.ops.sensorseq.lstm_linear(*call, *head, True)
-        assert saved.shape == (1, 2, 2, 20 * 12 + 2, 4 * padded)
+        *_, saved = torch.ops.sensorseq.lstm_linear(*call, *head, True, precision)
+        assert saved.shape == (1, 2, *of_window)
 
 
 def test_a_projection_of_a_wrong_width_is_refused_while_tracing():
@@ -401,6 +397,7 @@ def test_the_reference_follows_a_forward_mode_derivative():
         ({"hidden_size": 256, "n_channels": 16}, None),
         ({"hidden_size": 257}, "needs hidden size <= 256"),
         ({"verified": {("fp16", 64)}}, "the kernels have not been checked on this GPU"),
+        ({"verified": {("fp16x3", 64)}}, None),
         ({"verified": {("fp16x3", 64)}, "allows_tf32": True}, None),
         ({"verified": {("fp16", 256)}, "hidden_size": 200, "allows_tf32": True}, None),
         ({"n_channels": 17}, "at most 16 channels, not 17"),
@@ -409,7 +406,9 @@ def test_the_reference_follows_a_forward_mode_derivative():
         ({"dtype": F64}, "float32, not float64"),
         ({"dtype": F16}, "float32, not float16"),
         ({"capability": None}, "torch sees no GPU"),
-        ({"capability": (8, 0)}, "needs capability 9.0, not 8.0"),
+        ({"capability": (8, 0)}, None),
+        ({"capability": (8, 0), "hidden_size": 97}, "needs hidden size <= 96 on 8.0"),
+        ({"capability": (7, 2)}, "needs capability 7.5 or later, not 7.2"),
         ({"is_built": False}, "built without CUDA kernels"),
         ({"n_bytes": 3, "memory_bytes": 2}, "do not fit into GPU memory"),
         ({"n_bytes": 2, "memory_bytes": 2}, None),

@@ -27,10 +27,13 @@ FRESH = 1.0
 class StandIns:
     """The four ops on the CPU, with the behavior of a GPU; `calls` records each call."""
 
-    def __init__(self):
+    def __init__(self, is_portable):
         self.calls = []
+        # the precision in which float32 and half precision are computed
+        self.single, self.half = ("fp32", "fp32") if is_portable else ("fp16x3", "fp16")
 
-    def check(self, tensors, x, weight_ih, weight_hh):
+    def check(self, tensors, precision):
+        x, _, weight_ih, weight_hh = tensors[:4]
         for tensor in tensors:
             assert tensor is None or tensor.is_contiguous()
             assert tensor is None or tensor.dtype in (torch.float32, torch.int64)
@@ -38,10 +41,12 @@ class StandIns:
         is_projected = weight_ih.shape[3] == 0
         assert is_projected or x.shape[3] <= 16
         assert not is_projected or x.shape == (M, *x.shape[1:3], D * n_gates)
+        if precision == "fp32":
+            return is_projected, (M, D, x.shape[1], x.shape[2] * 8 + 1, 32)
         return is_projected, (M, D, -(-x.shape[1] // 8), x.shape[2] * 12 + 2, 4 * 64)
 
     def forward(self, function, tensors, options, save_state, precision):
-        is_projected, shape = self.check(tensors, tensors[0], tensors[2], tensors[3])
+        is_projected, shape = self.check(tensors, precision)
         name = function.__name__
         self.calls.append((name, "projected" if is_projected else "own", precision))
         saved = torch.full(shape if save_state else (0,), FRESH)
@@ -59,7 +64,7 @@ class StandIns:
         return logits, h_n, c_n, logits.new_zeros((*logits.shape[:2], width)), saved
 
     def backward(self, function, tensors, options, grads, saved, needs_grad_x, precision):
-        is_projected, shape = self.check([*tensors, *grads], tensors[0], tensors[2], tensors[3])
+        is_projected, shape = self.check([*tensors, *grads], precision)
         self.calls.append((f"{function.__name__}_backward", needs_grad_x, precision))
         assert saved.shape == shape
         assert (saved == FRESH).all()
@@ -109,17 +114,16 @@ def _gradients(function, tensors, options, grads):
     return leaves, {id(t): g for t, g in zip(wanted, gradients, strict=True)}
 
 
-HOPPER = {"capability": (9, 0), "is_built": True, "verified": ALL_KERNELS}
-
-
-@pytest.fixture
-def kernels(monkeypatch):
-    stand_ins = StandIns()
+@pytest.fixture(params=["portable", "tensor-core"])
+def kernels(monkeypatch, request):
+    stand_ins = StandIns(request.param == "portable")
+    verified = {kernel for kernel in ALL_KERNELS if kernel[0] in (stand_ins.single, stand_ins.half)}
+    hopper = {"capability": (9, 0), "is_built": True, "verified": verified}
 
     def choose_here(device, dtype, **of_call):
         assert device.type == "cpu"
         dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else dtype
-        return choose("cuda", dtype, **HOPPER, **of_call)
+        return choose("cuda", dtype, **hopper, **of_call)
 
     for module in ("sensorseq.ops.lstm_linear", "sensorseq.nn.lstm"):
         monkeypatch.setattr(importlib.import_module(module), "choose_here", choose_here)
@@ -206,8 +210,8 @@ def test_projected_or_not_the_results_and_gradients_are_those_of_the_reference(
         lambda **a: getattr(reference, op)(**a, **options),
         arguments,
     )
-    backward = f"{op}_backward", form == "projected", "fp16x3"
-    assert kernels.calls == [(op, form, "fp16x3"), backward]
+    backward = f"{op}_backward", form == "projected", kernels.single
+    assert kernels.calls == [(op, form, kernels.single), backward]
 
 
 @pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
@@ -216,7 +220,7 @@ def test_without_gradients_nothing_is_saved_and_the_input_is_passed_unchanged(ke
     with torch.no_grad():
         ours = getattr(ops, op)(**arguments, **options)
         theirs = getattr(reference, op)(**arguments, **options)
-    assert kernels.calls == [(op, "own", "fp32")]
+    assert kernels.calls == [(op, "own", kernels.single)]
     torch.testing.assert_close(ours, theirs)
 
 
@@ -256,7 +260,9 @@ def test_second_derivatives_go_through_the_projection_and_the_reference(kernels,
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("C", [3, 17])
-def test_half_precision_is_computed_in_fp16_and_returned_in_its_own_dtype(kernels, dtype, C):
+def test_half_precision_is_computed_by_every_kernel_and_returned_in_its_own_dtype(
+    kernels, dtype, C
+):
     arguments = {
         name: t.detach().to(dtype).requires_grad_(t.requires_grad)
         if t is not None and t.is_floating_point()
@@ -270,7 +276,7 @@ def test_half_precision_is_computed_in_fp16_and_returned_in_its_own_dtype(kernel
         rtol=8 * torch.finfo(dtype).eps,
     )
     assert all(result.dtype == dtype for result in results)
-    assert {precision for *_, precision in kernels.calls} == {"fp16"}
+    assert {precision for *_, precision in kernels.calls} == {kernels.half}
 
 
 @pytest.mark.parametrize("C", [3, 17])
@@ -354,7 +360,7 @@ def test_the_drop_in_class_uses_the_kernels_and_returns_what_torch_returns(
         results.append([output.data if packed else output, h_n, c_n])
     assert [name for name, *_ in kernels.calls] == ["lstm", "lstm"]
     precisions = {precision for *_, precision in kernels.calls}
-    assert precisions == {"fp16" if autocast else "fp16x3"}
+    assert precisions == {kernels.half if autocast else kernels.single}
     for a, b in zip(*results, strict=True):
         assert a.dtype == dtype
         assert (a.double() - b).norm() / b.norm() < 4 * torch.finfo(dtype).eps

@@ -1,14 +1,7 @@
-"""Faults that the bridge test must detect, on the host and on a GPU.
-
-`python tests/support/bridge_mutants.py FOLDER` compiles the bridge with nvcc into FOLDER, once
-unchanged and once for each fault of a GPU. On a GPU, `bridge` must pass and every `bridge_fault_*`
-must fail.
-"""
+"""Faults that the bridge test must detect, and the commands that compile it."""
 
 import shutil
 import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +9,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "benchmarks" / "cuda"
 EMULATOR = ROOT / "tests" / "native" / "cuda"
 MACHINE = ROOT / "csrc" / "cuda"
-# The include paths, in this order, after the folder of mutated headers.
 INCLUDES = (ROOT / "csrc", ROOT / "tests" / "native", EMULATOR, PROGRAM)
 NVCC = ["nvcc", "-std=c++17", "-O3", "-gencode=arch=compute_90a,code=sm_90a"]
 NVCC += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror", "-Xptxas", "-Werror"]
@@ -193,28 +185,6 @@ OF_EMULATOR = [
     ],
 ]
 
-# Faults in `device_machine.h`. No fault makes the GPU wait forever.
-OF_DEVICE = [
-    BridgeMutant(row, "device_machine.h", old, new)
-    for row, old, new in (
-        ("cvt.rn.f16x2", '"f"(high), "f"(low)', '"f"(low), "f"(high)'),
-        (
-            "stmatrix.x1.trans",
-            "stmatrix.sync.aligned.m8n8.x1.trans.",
-            "stmatrix.sync.aligned.m8n8.x1.",
-        ),
-        ("mma.m16n8k16", '"r"(b0), "r"(b1)', '"r"(b1), "r"(b0)'),
-        (
-            "mma.m16n8k16",
-            '"r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0)',
-            '"r"(a[2]), "r"(a[1]), "r"(a[3]), "r"(b0)',
-        ),
-        ("st.async", '"r"(base_), "r"(rank)', '"r"(base_), "r"(rank * 0 + Rank())'),
-        ("cp.async of 16 bytes", '"r"(valid ? 16 : 0)', '"r"(valid ? 16 : 16)'),
-        ("ldmatrix.x4", "base_ + at + Lane() * 16)", "base_ + at + (Lane() ^ 1) * 16)"),
-    )
-]
-
 
 def plant(mutants, source, folder):
     """Copy the C++ files of the folder `source`, and plant faults in the copy."""
@@ -226,30 +196,7 @@ def plant(mutants, source, folder):
         changed.write_text(text.replace(mutant.old, mutant.new, 1))
 
 
-def compile_bridge(target, *flags, mutant=None, sources=SOURCES):
-    """Compile the bridge for a GPU, with a fault in the kernels' machine if `mutant` is given."""
-    includes = INCLUDES
-    if mutant is not None:
-        changed = target.with_name(f"{target.name}_csrc")
-        plant([mutant], MACHINE, changed / "cuda")
-        includes = (changed, *INCLUDES)
-    command = [*NVCC, *flags, *(f"-I{folder}" for folder in includes), "-o", target, *sources]
+def compile_bridge(target, *flags, sources=SOURCES):
+    """Compile the bridge for a GPU."""
+    command = [*NVCC, *flags, *(f"-I{folder}" for folder in INCLUDES), "-o", target, *sources]
     subprocess.run(command, check=True)
-
-
-def main():
-    """Compile all variants into a folder."""
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(compile_bridge, folder / "bridge")]
-        for number, mutant in enumerate(OF_DEVICE, 1):
-            target = folder / f"bridge_fault_{number}"
-            print(f"{target.name}: {mutant.row}")
-            jobs.append(pool.submit(compile_bridge, target, mutant=mutant))
-        for job in jobs:
-            job.result()
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,8 @@ from sensorseq.training import parameters
         (HOPPER, True, 64, torch.float32, "cuda"),
         (HOPPER, True, 257, torch.float32, "cpu"),
         (HOPPER, True, 64, torch.float64, "cpu"),
-        ((8, 6), True, 64, torch.float32, "cpu"),
+        ((8, 6), True, 64, torch.float32, "cuda"),
+        ((8, 6), True, 97, torch.float32, "cpu"),
         (HOPPER, False, 64, torch.float32, "cpu"),
     ],
 )

@@ -12,7 +12,9 @@ size_t BackwardBytes(const LstmShape& shape, const cuda::Options& options) {
   cuda::BackwardSpace space;
   return cuda::CarveBackward(shape, options, nullptr, &space);
 }
-int64_t SavedFloats(const LstmShape& shape) { return cuda::SavedFloatsOf(shape); }
+int64_t SavedFloats(const LstmShape& shape, const cuda::Options& options) {
+  return cuda::SavedFloatsOf(shape, options);
+}
 
 void Forward(const LstmForward<float>& args, const cuda::Options& options,
              const emulator::Options& schedule) {
@@ -22,7 +24,9 @@ void Forward(const LstmForward<float>& args, const cuda::Options& options,
 }
 void Backward(const LstmBackward<float>& args, const cuda::Options& options,
               const emulator::Options& schedule) {
-  (cuda::Planes(options) == 1 ? BackwardIn<1> : BackwardIn<2>)(args, options, schedule);
+  (cuda::IsPortable(options)    ? BackwardPortable
+   : cuda::Planes(options) == 1 ? BackwardIn<1>
+                                : BackwardIn<2>)(args, options, schedule);
 }
 
 }  // namespace emulated

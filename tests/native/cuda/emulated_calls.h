@@ -13,7 +13,7 @@ namespace cuda = sensorseq::cuda;
 
 size_t ForwardBytes(const LstmShape& shape, const cuda::Options& options);
 size_t BackwardBytes(const LstmShape& shape, const cuda::Options& options);
-int64_t SavedFloats(const LstmShape& shape);
+int64_t SavedFloats(const LstmShape& shape, const cuda::Options& options);
 
 void Forward(const LstmForward<float>& args, const cuda::Options& options,
              const emulator::Options& schedule);
@@ -24,6 +24,8 @@ void Backward(const LstmBackward<float>& args, const cuda::Options& options,
 template <typename Real>
 void ForwardPortable(const LstmForward<Real>& args, const cuda::Options& options,
                      const emulator::Options& schedule);
+void BackwardPortable(const LstmBackward<float>& args, const cuda::Options& options,
+                      const emulator::Options& schedule);
 
 // Each function is for one precision. The precisions are compiled separately, which halves the
 // compile time.

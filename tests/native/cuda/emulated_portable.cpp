@@ -4,11 +4,13 @@
 
 namespace emulated {
 
+using Queue = emulator::QueueOf<emulator::kPortable>;
+
 template <typename Real>
 void ForwardPortable(const LstmForward<Real>& args, const cuda::Options& options,
                      const emulator::Options& schedule) {
-  emulator::Queue queue(schedule);
-  cuda::QueuePortable(queue, args, options);
+  Queue queue(schedule);
+  cuda::QueueForward(queue, args, options);
 }
 template void ForwardPortable(const LstmForward<float>&, const cuda::Options&,
                               const emulator::Options&);
@@ -16,5 +18,11 @@ template void ForwardPortable(const LstmForward<cuda::Float16>&, const cuda::Opt
                               const emulator::Options&);
 template void ForwardPortable(const LstmForward<cuda::Bfloat16>&, const cuda::Options&,
                               const emulator::Options&);
+
+void BackwardPortable(const LstmBackward<float>& args, const cuda::Options& options,
+                      const emulator::Options& schedule) {
+  Queue queue(schedule);
+  cuda::QueueBackward(queue, args, options);
+}
 
 }  // namespace emulated

@@ -58,13 +58,13 @@ struct CallOutputs {
   Device hidden, h_n, c_n, pooled, logits, saved;
   Device grad_x, grad_weight_ih, grad_weight_hh, grad_bias, grad_h_0, grad_c_0, grad_weight_out,
       grad_bias_out;
-  explicit CallOutputs(const LstmShape& s, bool is_projected)
+  CallOutputs(const LstmShape& s, cuda::Precision precision, bool is_projected)
       : hidden(Rows(s) * s.n_timesteps * s.n_directions * s.hidden_size),
         h_n(Rows(s) * s.n_directions * s.hidden_size),
         c_n(h_n.size()),
         pooled(Rows(s) * PooledSize(s)),
         logits(Rows(s) * s.n_classes),
-        saved(SavedFloats(s)),
+        saved(emulated::SavedFloats(s, OptionsOf(precision, is_projected))),
         grad_x(is_projected ? hidden.size() * 4 : 0),
         grad_weight_ih(Gates(s) * s.n_channels),
         grad_weight_hh(Gates(s) * s.hidden_size),
@@ -92,6 +92,12 @@ struct CallOutputs {
   }
 
  private:
+  static cuda::Options OptionsOf(cuda::Precision precision, bool is_projected) {
+    cuda::Options options;
+    options.precision = precision;
+    options.is_projected = is_projected;
+    return options;
+  }
   static int64_t Rows(const LstmShape& s) { return s.n_models * s.n_windows; }
   static int64_t Gates(const LstmShape& s) {
     return s.n_models * s.n_directions * 4 * s.hidden_size;

@@ -10,6 +10,7 @@
 #include "cuda/calls-inl.h"
 #include "cuda/forward-inl.h"
 #include "cuda/pack-inl.h"
+#include "cuda/portable_backward.cuh"
 #include "cuda/portable_forward.cuh"
 #include "cuda/train-inl.h"
 #include "emulator.h"
@@ -18,10 +19,12 @@ namespace emulator {
 
 using namespace sensorseq::cuda;
 
-// Compiles only the variants with kPlanes planes (0: any) and with the hidden sizes that add up to
-// kHiddens (0: any).
+// Compiles only the variants with kPlanes planes (kPortable: the portable kernels; 0: any) and with
+// the hidden sizes that add up to kHiddens (0: any; portable kernels are compiled for all sizes).
+constexpr int kPortable = 3;
 template <int kPlanes = 0, int kHiddens = 0>
 class QueueOf {
+  static constexpr bool kHasPortable = kPlanes == 0 || kPlanes == kPortable;
   template <int planes, int hidden>
   static constexpr bool kHas =
       (kPlanes == 0 || planes == kPlanes) && (kHiddens == 0 || (hidden & kHiddens) != 0);
@@ -37,10 +40,29 @@ class QueueOf {
 
   template <int hidden>
   void RunPortable(const PortableParams& p) {
-    const int n_channels = p.sizes.n_channels;
-    if (p.sizes.is_projected) return RunPortableBlocks<hidden, 0>(p);
-    if (n_channels <= 4) return RunPortableBlocks<hidden, 1>(p);
-    n_channels <= 8 ? RunPortableBlocks<hidden, 2>(p) : RunPortableBlocks<hidden, 4>(p);
+    if constexpr (kHasPortable) {
+      const int n_channels = p.sizes.n_channels;
+      if (p.sizes.is_projected) return RunPortableBlocks<hidden, 0>(p);
+      if (n_channels <= 4) return RunPortableBlocks<hidden, 1>(p);
+      n_channels <= 8 ? RunPortableBlocks<hidden, 2>(p) : RunPortableBlocks<hidden, 4>(p);
+    } else {
+      throw Fault("a variant that was not compiled");
+    }
+  }
+  template <int hidden>
+  void RunPortable(const BackwardParams& p) {
+    if constexpr (kHasPortable) {
+      using V = PortableVariant<hidden>;
+      Clusters<V>(p.sizes, p.sizes.n_windows, PortableBackwardShared<V>::kTotal, [&](Machine& m) {
+        if (HasSequences(p)) {
+          PortableBackward<Machine, V, true>(m, p).Run();
+        } else {
+          PortableBackward<Machine, V, false>(m, p).Run();
+        }
+      });
+    } else {
+      throw Fault("a variant that was not compiled");
+    }
   }
   template <int planes, int hidden>
   void RunForward(const ForwardParams& p) {
@@ -92,8 +114,13 @@ class QueueOf {
   template <int hidden, int kBlocks>
   void RunPortableBlocks(const PortableParams& p) {
     using V = PortableVariant<hidden>;
-    Clusters<V>(p.sizes, p.sizes.n_windows, PortableShared<V, kBlocks>::kTotal,
-                [&](Machine& m) { PortableForward<Machine, V, kBlocks>(m, p).Run(); });
+    Clusters<V>(p.sizes, p.sizes.n_windows, PortableShared<V, kBlocks>::kTotal, [&](Machine& m) {
+      if (p.saved == nullptr) {
+        PortableForward<Machine, V, kBlocks, false>(m, p).Run();
+      } else {
+        PortableForward<Machine, V, kBlocks, true>(m, p).Run();
+      }
+    });
   }
   template <typename Body>
   void InRandomOrder(int64_t n, Body body) {

@@ -15,11 +15,9 @@ struct Call {
   std::string name;
 
   CallOutputs Run(const Problem& problem, bool is_good = false) {
-    CallOutputs out(shape, false);
-    Asks asks;
-    asks.gradients = precision != cuda::Precision::kFp32;
+    CallOutputs out(shape, precision, false);
     try {
-      Compute(problem, precision, asks, Schedule{1, Order::kRandom, -1, -1}, out);
+      Compute(problem, precision, {}, Schedule{1, Order::kRandom, -1, -1}, out);
     } catch (const Fault& fault) {
       Check(false, name + (is_good ? "" : " with a bad value") + ": " + fault.what());
     }
@@ -54,7 +52,6 @@ void CheckStates(const std::string& what, const Call& call, CallOutputs& out, Ca
   CheckRows(what + ": c_n", out.c_n, good.c_n, n, is_bad);
   CheckRows(what + ": pooled", out.pooled, good.pooled, n, is_bad);
   CheckRows(what + ": logits", out.logits, good.logits, n, is_bad);
-  if (call.precision == cuda::Precision::kFp32) return;
   CheckRows(what + ": grad_h_0", out.grad_h_0, good.grad_h_0, n, is_bad);
   CheckRows(what + ": grad_c_0", out.grad_c_0, good.grad_c_0, n, is_bad);
 }
@@ -64,7 +61,6 @@ void CheckStates(const std::string& what, const Call& call, CallOutputs& out, Ca
 template <typename Bad>
 void CheckGrads(const std::string& what, const Call& call, CallOutputs& out, CallOutputs& good,
                 Bad is_bad) {
-  if (call.precision == cuda::Precision::kFp32) return;
   const int64_t n = call.shape.n_models;
   CheckRows(what + ": grad_weight_hh", out.grad_weight_hh, good.grad_weight_hh, n, is_bad, false);
   CheckRows(what + ": grad_weight_ih", out.grad_weight_ih, good.grad_weight_ih, n, is_bad, false);
@@ -108,8 +104,8 @@ int main(int argc, char** argv) {
                                 : precision == cuda::Precision::kFp16 ? " fp16"
                                                                       : " fp16x3") +
                                " pooling " + std::to_string(static_cast<int>(s.pooling));
-      Call call{precision, s, MakeProblem(random, s, Lengths::kFull, true), CallOutputs(s, false),
-                name};
+      Call call{precision, s, MakeProblem(random, s, Lengths::kFull, true),
+                CallOutputs(s, precision, false), name};
       const Problem& p = call.p;
       CallOutputs good = call.Run(p, true);
       const int64_t N = s.n_windows, D = s.n_directions, H = hidden, T = s.n_timesteps;

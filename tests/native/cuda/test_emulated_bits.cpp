@@ -12,8 +12,7 @@ namespace {
 uint32_t g_seed = 1;
 
 CallOutputs Run(const Problem& p, Precision precision, Asks asks = {}) {
-  CallOutputs out(p.shape, asks.projected);
-  asks.gradients &= precision != Precision::kFp32;
+  CallOutputs out(p.shape, precision, asks.projected);
   try {
     Compute(p, precision, asks, Schedule{g_seed++, Order::kRandom, -1, -1}, out);
   } catch (const Fault& fault) {

@@ -187,7 +187,7 @@ void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<d
 // Compares the outputs of a call with those of the CPU: each array in one comparison, and each
 // statistic of each step and model.
 void CheckAgainstCpu(uint32_t seed, cuda::Precision precision) {
-  const bool is_exact = precision == cuda::Precision::kFp16x3;
+  const bool is_exact = precision != cuda::Precision::kFp16;
   const int64_t n_models = seed % 3 == 0 ? 1 : 3;
   const Problem p = Draw(seed, n_models);
   const int64_t S = p.shape.n_steps;
@@ -195,7 +195,9 @@ void CheckAgainstCpu(uint32_t seed, cuda::Precision precision) {
   Check(Train(p, 0, S, 1, Parallel{}, truth) == Status::kOk, "status");
   Written<float> ours(p);
   if (!Emulate(p, 0, S, precision, seed, ours)) return;
-  const std::string name = "seed " + std::to_string(seed) + (is_exact ? " fp16x3 " : " fp16 ");
+  const char* const of_precision[] = {" fp16x3 ", " fp16 ", " fp32 "};
+  const std::string name =
+      "seed " + std::to_string(seed) + of_precision[static_cast<int>(precision)];
   Compare(name + "parameters", is_exact, ours.parameters, truth.parameters, p.parameters);
   Compare(name + "state", is_exact, ours.state, truth.state, {});
   Compare(name + "average", is_exact, ours.average, truth.average,
@@ -225,7 +227,7 @@ void CheckAgainstCpu(uint32_t seed, cuda::Precision precision) {
 
 void CheckModels(uint32_t seed) {
   constexpr int64_t kModels = 3;
-  const auto precision = seed % 2 == 0 ? cuda::Precision::kFp16 : cuda::Precision::kFp16x3;
+  const auto precision = static_cast<cuda::Precision>(seed % 3);
   Problem p = Draw(seed, kModels);
   Written<float> together(p);
   Emulate(p, 0, 4, precision, seed, together);
@@ -248,7 +250,7 @@ void CheckModels(uint32_t seed) {
 
 // Checks that a model with values that the host would have refused becomes NaN, and that the other
 // models keep their bits.
-void CheckPoison() {
+void CheckPoison(cuda::Precision precision) {
   Problem based = Draw(8, 3);  // with crops, and separate rows for each model
   based.has_lengths = true;
   based.has_weight = false;
@@ -256,12 +258,12 @@ void CheckPoison() {
   for (double& value : based.x) value = std::isnan(value) ? 0.0 : value;
   const int64_t R = based.shape.n_rows, S = based.shape.n_steps;
   Written<float> clean(based);
-  Emulate(based, 0, S, cuda::Precision::kFp16x3, 1, clean);
+  Emulate(based, 0, S, precision, 1, clean);
   auto Poisoned = [&](const char* what, int64_t only, auto change) {
     Problem p = based;
     change(p);
     Written<float> out(p);
-    if (!Emulate(p, 0, S, cuda::Precision::kFp16x3, 1, out)) return;
+    if (!Emulate(p, 0, S, precision, 1, out)) return;
     const auto Q = static_cast<int64_t>(p.parameters.size()) / 3;
     for (int64_t m = 0; m < 3; ++m) {
       // NaN reaches the layer in the next step that has a window
@@ -311,13 +313,16 @@ int main(int n_arguments, char** arguments) {
   for (uint32_t seed = 0; seed < 24; ++seed) {
     if (!IsWanted(std::to_string(seed))) continue;
     CheckAgainstCpu(seed, cuda::Precision::kFp16x3);
+    CheckAgainstCpu(seed, cuda::Precision::kFp32);
     if (seed % 3 == 0) CheckAgainstCpu(seed, cuda::Precision::kFp16);
   }
-  std::printf("worst: fp16 %.2g, fp16x3 %.2g\n", g_worst[0], g_worst[1]);
+  std::printf("worst: fp16 %.2g, fp16x3 and fp32 %.2g\n", g_worst[0], g_worst[1]);
   Check(cuda::TimeSlots(68) > 1, "a long window has more than one slot in time");
   for (uint32_t seed = 1; seed < 7; ++seed) {
     if (IsWanted("models")) CheckModels(seed);
   }
-  if (IsWanted("poison")) CheckPoison();
+  for (auto precision : {cuda::Precision::kFp16x3, cuda::Precision::kFp32}) {
+    if (IsWanted("poison")) CheckPoison(precision);
+  }
   return Finish();
 }

@@ -12,11 +12,9 @@ bool g_failed;
 
 CallOutputs Run(const Problem& p, cuda::Precision precision, const Schedule& schedule,
                 const std::string& what) {
-  CallOutputs out(p.shape, false);
-  Asks asks;
-  asks.gradients = precision != cuda::Precision::kFp32;
+  CallOutputs out(p.shape, precision, false);
   try {
-    Compute(p, precision, asks, schedule, out);
+    Compute(p, precision, {}, schedule, out);
   } catch (const Fault& fault) {
     Check(false, what + " seed " + std::to_string(schedule.seed) + ": " + fault.what());
     g_failed = true;
