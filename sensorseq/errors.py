@@ -72,6 +72,13 @@ class ArgumentError(InputError):
     """An argument has a value that is not accepted."""
 
 
+class OpenQuestionsError(ArgumentError):
+    """Recordings leave questions open; the message lists them, with a command that answers them."""
+
+    def __str__(self) -> str:
+        return printable(Exception.__str__(self), "\n")
+
+
 class RecordingError(InputError):
     """A recording contradicts itself or cannot be read."""
 
