@@ -20,6 +20,7 @@ __all__ = [
     "InputError",
     "LeakWarning",
     "ModelFileError",
+    "OpenQuestionsError",
     "OutOfMemoryError",
     "OutputError",
     "PreparedFileError",

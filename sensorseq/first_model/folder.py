@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,17 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Create the folder, and keep other runs out of it."""
+        """Create the folder, and keep other runs out of it; remove it if nothing was written."""
+        is_new = not self.path.exists()
         make_folder(self.path)
-        with writing(self.path / _STATE), locking(self.path / _STATE, run=True):
-            self._check()  # another run may have finished since
-            yield
+        try:
+            with writing(self.path / _STATE), locking(self.path / _STATE, run=True):
+                self._check()  # another run may have finished since
+                yield
+        finally:
+            if is_new:
+                with suppress(OSError):  # not empty
+                    self.path.rmdir()
 
     def begin(self, inputs: str) -> None:
         """Forget what was finished with other inputs."""

@@ -53,13 +53,18 @@ def candidate_lengths(facts: Sequence[RecordingFacts], sample_rate_hz: float | N
             f" last at most {np.median(durations):.3g} s, at {rate:.4g} Hz. Record longer, or"
             " choose a length with `window_s`."
         )
-    n_classes, n_windows = len({fact.label for fact in facts}), int(durations.sum() / fitting[0])
-    if n_windows < _LEAST_WINDOWS * n_classes:
-        raise WindowError(
-            f"the recordings give only {n_windows} windows of {fitting[0]:g} s, too few to train"
-            f" and test {n_classes} classes; at least {_LEAST_WINDOWS * n_classes} are needed."
-        )
     return fitting[-_MOST_LENGTHS:]
+
+
+def check_enough_windows(facts: Sequence[RecordingFacts], window_s: float) -> None:
+    """Raise an error if the recordings give too few windows of this length."""
+    n_windows = sum(int(fact.duration_s / window_s) for fact in facts if fact.label is not None)
+    least = _LEAST_WINDOWS * len({fact.label for fact in facts} - {None})
+    if n_windows < least:
+        raise WindowError(
+            f"the recordings give only {n_windows} windows of {window_s:g} s, too few to train and"
+            f" test a model; at least {least} are needed. Record more, or use a shorter `window_s`."
+        )
 
 
 def choose_length(

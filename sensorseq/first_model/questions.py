@@ -3,6 +3,7 @@
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
@@ -23,6 +24,7 @@ _FORMS: tuple[dict[str, Any], ...] = (
 )
 _TIMES = {"1": "first column", "-1": "last column"}
 _LABELS = ("label", "class", "target", "terrain", "surface", "activity", "state")
+_FIRST = 3  # number of recordings that are tried
 _PARTS = 3  # each class needs a group in the training, the validation and the test part
 
 
@@ -36,8 +38,8 @@ class Question:
 
 def questions_of_form(logs: str, options: ReadOptions) -> list[Question]:
     """Return the questions about the format and the time that the first recording raises."""
-    source = find_recordings(logs, options)[0]
-    if source.is_log or source.has_arrays:
+    first = find_recordings(logs, options)[0]
+    if first.is_log or first.has_arrays:
         return []
     for form in _FORMS:
         changed = replace(options, **form)
@@ -61,11 +63,11 @@ def questions_of_form(logs: str, options: ReadOptions) -> list[Question]:
 
 
 def _reads(logs: str, options: ReadOptions) -> bool:
-    """Whether the first recording can be read with these options."""
-    try:
-        return read_source(find_recordings(logs, options)[0], options).n_samples > 1
-    except RecordingError:
-        return False
+    """Whether one of the first recordings can be read with these options."""
+    for source in find_recordings(logs, options)[:_FIRST]:
+        with suppress(RecordingError):
+            return read_source(source, options).n_samples > 1
+    return False
 
 
 def questions_of_data(
@@ -79,6 +81,10 @@ def questions_of_data(
         first = next(row["error"] for row in rows if "error" in row)
         text = f"{len(bad)} of {len(rows)} recordings cannot be read; leave them out? {first}"
         yield Question(text, {"exclude": excluded + bad})
+    for odd in described["odd"]:
+        if odd["kind"] in ("unit", "time_unit"):  # preparation refuses these recordings
+            text = f"leave these recordings out? {odd['text']}"
+            yield Question(text, {"exclude": excluded + odd["values"]["recordings"]})
     sets = Counter(tuple(fact.channels) for fact in facts).most_common()
     if len(sets) > 1:
         shown = "; ".join(f"{listed(names, 6)} in {n} recordings" for names, n in sets[:3])

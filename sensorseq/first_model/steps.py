@@ -4,19 +4,24 @@ import hashlib
 import os
 import shlex
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import sensorseq
 from sensorseq.errors import RecordingError
 from sensorseq.estimator import SensorLSTMClassifier, load_estimator
 from sensorseq.evaluation.evaluate import Comparison, evaluate_test
 from sensorseq.evaluation.inspect import inspect_recordings, refuse_prepared
 from sensorseq.first_model.folder import RunFolder
-from sensorseq.first_model.lengths import LengthChoice, candidate_lengths, choose_length
+from sensorseq.first_model.lengths import (
+    LengthChoice,
+    candidate_lengths,
+    check_enough_windows,
+    choose_length,
+)
 from sensorseq.first_model.page import make_first_page, suspicious_labels
 from sensorseq.first_model.questions import as_command, ask, questions_of_data, questions_of_form
 from sensorseq.inspection.facts import RecordingFacts
@@ -26,7 +31,9 @@ from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prepare import prepare
 from sensorseq.prepare.request import PreparedSummary
 from sensorseq.preprocessing.options import OPTIONS
+from sensorseq.preprocessing.preparation import versions
 from sensorseq.readers import digest_source, find_recordings
+from sensorseq.training.engine import was_interrupted_since
 from sensorseq.windows import WindowSet
 
 Progress = Callable[[str, int, int], None]
@@ -96,27 +103,31 @@ def run(
     say = progress or (lambda stage, done, total: None)
     refuse_prepared(Path(source), "give the recordings it was made from.")
     folder = RunFolder(output, {"logs": str(Path(source).resolve()), **given})
-    questions = questions_of_form(source, reading)
-    for question in questions:  # go on with the likely answers, so that all questions are asked
-        if "sample_rate_hz" in question.answer:
-            ask(questions, source, given, str(output))
-        reading = replace(reading, **question.answer)
-    described, facts = inspect_recordings(
-        source, reading, read_logs=True, progress=lambda done, total: say("reading", done, total)
-    )
-    if not facts:
-        raise RecordingError(next(r["error"] for r in described["recordings"] if "error" in r))
-    questions += questions_of_data(reading, described, facts)
-    ask(questions, source, given, str(output))
-    lengths = [window_s] if window_s else candidate_lengths(facts, reading.sample_rate_hz)
     with folder.locked():
+        questions = questions_of_form(source, reading)
+        for question in questions:  # go on with the likely answers, so that all questions are asked
+            if "sample_rate_hz" in question.answer:
+                ask(questions, source, given, str(output))
+            reading = replace(reading, **question.answer)
+        described, facts = inspect_recordings(
+            source,
+            reading,
+            read_logs=True,
+            progress=lambda done, total: say("reading", done, total),
+        )
+        if not facts:
+            raise RecordingError(next(r["error"] for r in described["recordings"] if "error" in r))
+        questions += questions_of_data(reading, described, facts)
+        ask(questions, source, given, str(output))
+        lengths = [window_s] if window_s else candidate_lengths(facts, reading.sample_rate_hz)
+        check_enough_windows(facts, lengths[0])
         folder.begin(_digest(source, reading))
         return _make(folder, source, given, lengths, described, facts, say)
 
 
 def _digest(source: str, reading: ReadOptions) -> str:
     """Return a digest of all files and of the version."""
-    digest = hashlib.sha256(sensorseq.__version__.encode())
+    digest = hashlib.sha256(repr(versions()).encode())
     for recording in find_recordings(source, reading):
         files = [file["sha256"] for file in digest_source(recording)]
         digest.update(repr((recording.recording_id, recording.label, files)).encode())
@@ -206,7 +217,10 @@ def _train(
         assert isinstance(loaded, SensorLSTMClassifier)
         return loaded, folder.state["suspects"]
     say("training", 0, 0)
+    started_s = time.monotonic()
     model = SensorLSTMClassifier(random_state=0).fit(folder.windows)
+    if was_interrupted_since(started_s):
+        raise KeyboardInterrupt
     model.save(folder.model)
     suspects = suspicious_labels(model, windows)
     folder.save(suspects=suspects)
