@@ -12,6 +12,7 @@ from sensorseq._lazy import lazy_names
 if TYPE_CHECKING:
     from sensorseq.diagnosis.report import FluctuationReport
     from sensorseq.estimator import SensorFusionClassifier, SensorLSTMClassifier
+    from sensorseq.first_model import run
     from sensorseq.inspection.label_errors import find_label_errors
     from sensorseq.preprocessing.pipeline import PreparePipeline
     from sensorseq.preprocessing.transformers import (
@@ -43,6 +44,7 @@ __all__ = [
     "find_label_errors",
     "read_recordings",
     "read_sensors",
+    "run",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -62,5 +64,6 @@ __getattr__, __dir__ = lazy_names(
         "find_label_errors": "inspection.label_errors",
         "read_recordings": "readers",
         "read_sensors": "readers",
+        "run": "first_model",
     },
 )

@@ -20,6 +20,7 @@ __all__ = [
     "InputError",
     "LeakWarning",
     "ModelFileError",
+    "OpenQuestionsError",
     "OutOfMemoryError",
     "OutputError",
     "PreparedFileError",
@@ -70,6 +71,13 @@ class InputError(SensorseqError, ValueError):
 
 class ArgumentError(InputError):
     """An argument has a value that is not accepted."""
+
+
+class OpenQuestionsError(ArgumentError):
+    """Recordings leave questions open; the message lists them, with a command that answers them."""
+
+    def __str__(self) -> str:
+        return printable(Exception.__str__(self), "\n")
 
 
 class RecordingError(InputError):

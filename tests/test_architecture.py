@@ -12,7 +12,7 @@ ORDER = """_lazy errors options _signal numeric < core text windows optimizers <
            sensor_windows messages < io < stamps < recording history html ops
            < preprocessing nn gpu_check readers < features sequence datasets
            < prediction < training < learners < inspection < diagnosis export < estimator
-           < model_selection evaluation prepare self_check < cli < __main__"""
+           < model_selection evaluation prepare self_check < first_model < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
          csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq

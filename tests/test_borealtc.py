@@ -12,11 +12,16 @@ from commands import answer, refused, succeed
 from sensorseq.datasets import borealtc, fetch_borealtc
 from sensorseq.errors import EnvironmentProblemError, InputError, OutputError
 
-NOISE = np.random.default_rng(0).normal(size=(900, 4)).round(3).tolist()
-STEPS = "".join(f"{i / 6.5!r},{','.join(map(str, row))}\n" for i, row in enumerate(NOISE))
-MOTORS = ("time,curL,curR,velL,velR\n" + STEPS).encode()
+
+def motors(seed):
+    noise = np.random.default_rng(seed).normal(size=(300, 4)).round(3).tolist()
+    rows = "".join(f"{i / 6.5!r},{','.join(map(str, row))}\n" for i, row in enumerate(noise))
+    return ("time,curL,curR,velL,velR\n" + rows).encode()
+
+
+MOTORS = motors(0)
 FILES = {
-    f"{label}/pro_0{number}.csv": MOTORS.replace(b"1,", b"%d," % (4 * at + number))
+    f"{label}/pro_0{number}.csv": motors(4 * at + number)
     for at, label in enumerate(("ICE", "SNOW"))
     for number in range(4)
 }
@@ -165,9 +170,10 @@ def test_the_command_prints_a_line_that_works(server, tmp_path, monkeypatch):
     mixed = tmp_path / "a set" / "MIXED" / "pro_00.csv"
     mixed.parent.mkdir()
     mixed.write_bytes(MOTORS)
-    prepared = " ".join(succeed(*shlex.split(line)[1:]).split())
-    assert "from 8 recordings; channels curL, curR, velL, velR" in prepared
-    assert answer("fetch", "borealtc", "-o", "a set")["prepare"] == line
+    made = " ".join(succeed(*shlex.split(line)[1:]).split())
+    assert "Channels: curL, curR, velL, velR" in made
+    assert (tmp_path / "terrain" / "page.html").exists()
+    assert answer("fetch", "borealtc", "-o", "a set")["run"] == line
 
 
 def test_the_command_refuses_unknown_names():

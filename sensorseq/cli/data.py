@@ -26,7 +26,7 @@ def fetch(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Download real recordings for first experiments, and print the command that prepares them.
+    """Download real recordings for first experiments, and print the command that models them.
 
     borealtc has motor currents, wheel speeds and an inertial unit of a Husky robot on five
     terrains (61 MB, CC0). Every file is checked; an interrupted download continues.
@@ -37,11 +37,12 @@ def fetch(
     with progress("bytes", quiet=quiet) as advance:
         folder = fetch_borealtc(output, progress=advance)
     line = (
-        f"sensorseq prepare {shlex.quote(str(folder))} --exclude MIXED --files 'pro_*.csv'"
-        " --window-s 5 -o terrain.h5"
+        f"sensorseq run {shlex.quote(str(folder))} --exclude MIXED --files 'pro_*.csv' -o terrain"
     )
-    text = f"{folder}: BorealTC, REAL recordings (CC0). Prepare the motor logs with\n\n{line}"
-    print_result({"folder": str(folder), "prepare": line}, text, as_json)
+    text = (
+        f"{folder}: BorealTC, REAL recordings (CC0). Make a model of the motor logs with\n\n{line}"
+    )
+    print_result({"folder": str(folder), "run": line}, text, as_json)
 
 
 @command(

@@ -28,7 +28,7 @@ from sensorseq.errors import (
 )
 
 # The help lists the commands in this order.
-for _name in ("data", "train", "predict", "export", "diagnose", "checks"):
+for _name in ("first_model", "data", "train", "predict", "export", "diagnose", "checks"):
     importlib.import_module(f"sensorseq.cli.{_name}")
 
 # Depending on its version, typer uses click's exceptions or its own copy of them.

@@ -36,16 +36,18 @@ def make_look(result: Mapping[str, Any], facts: Sequence[RecordingFacts], *, tit
     """
     n_cells = MOST_CELLS
     while True:
-        page = _make_look(result, facts, title, n_cells)
+        values = describe_look(result, facts, n_cells)
+        page = render("look.html", title=title, heading=title, **values)
         size = len(page.encode())
         if size <= MOST_BYTES or n_cells == 1:
             return page
         n_cells = max(int(0.95 * n_cells * MOST_BYTES / size), 1)
 
 
-def _make_look(
-    result: Mapping[str, Any], facts: Sequence[RecordingFacts], title: str, n_cells: int
-) -> str:
+def describe_look(
+    result: Mapping[str, Any], facts: Sequence[RecordingFacts], n_cells: int = MOST_CELLS
+) -> dict[str, Any]:
+    """Return the values for the template of the recordings, with at most `n_cells` plots."""
     notes: dict[str, dict[str | None, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
     channels_of = {recording.recording_id: recording.channels for recording in facts}
     for odd in result["odd"]:
@@ -86,19 +88,16 @@ def _make_look(
                 "usual": [scale.of_classes(drawn) for scale in scales],
             }
         )
-    return render(
-        "look.html",
-        title=title,
-        heading=title,
-        result=result,
-        errors=[row["error"] for row in result["recordings"] if "error" in row],
-        facts=facts,
-        left_out=[*describe_counters(counters), *describe_dropped(dropped)],
-        rates=sorted({f"{r.rate_hz:.4g}" for r in facts if r.rate_hz > 0}, key=float),
-        sets=sets,
-        notes=notes,
-        number=_number,
-    )
+    return {
+        "result": result,
+        "errors": [row["error"] for row in result["recordings"] if "error" in row],
+        "facts": facts,
+        "left_out": [*describe_counters(counters), *describe_dropped(dropped)],
+        "rates": sorted({f"{r.rate_hz:.4g}" for r in facts if r.rate_hz > 0}, key=float),
+        "sets": sets,
+        "notes": notes,
+        "number": _number,
+    }
 
 
 def _number(value: float, other: float) -> str:

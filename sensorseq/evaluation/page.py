@@ -85,6 +85,8 @@ def make_page(
     comparison: Comparison | None = None,
     command: Command | None = None,
     scores_first: bool = False,
+    template: str = "fit.html",
+    **more: Any,
 ) -> str:
     """Return a self-contained HTML page with a light and a dark theme, readable without scripts.
 
@@ -92,12 +94,13 @@ def make_page(
     states that these windows were also used to choose the epoch. Without `comparison`, the scores
     are also computed on these windows. `command` returns the command line of a fit with changed
     arguments; without `command`, the changes are shown as Python. `scores_first` puts the scores
-    first, for pages that are not about the fit.
+    first, for pages that are not about the fit. `template` extends fit.html and needs the values in
+    `more`.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""
     return render(
-        "fit.html",
+        template,
         **describe(model.fluctuation_, command, loss_unit=unit),
         title=title,
         heading=title,
@@ -110,6 +113,7 @@ def make_page(
         examples=None if part is None else _examples(model, part),
         motors=_motors(model),
         facts=_facts(model),
+        **more,
     )
 
 

@@ -390,12 +390,13 @@ def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -
 
     shown = [p for p in predictions if p.timeline and p.facts][:MOST_RECORDINGS]
     classes = shown[0].classes.tolist() if shown else []
-    drives = [_draw(prediction, classes) for prediction in shown]
+    drives = [draw_drive(prediction, classes) for prediction in shown]
     n_left = len(predictions) - len(shown)
     return make_strips("drive.html", classes, drives, title=title, n_left=n_left)
 
 
-def _draw(prediction: RecordingPrediction, classes: list[Any]) -> dict[str, Any]:
+def draw_drive(prediction: RecordingPrediction, classes: list[Any]) -> dict[str, Any]:
+    """Return the template values for the timeline of one recording."""
     from sensorseq.sequence.page import strip_of
 
     facts, timeline = prediction.facts, prediction.timeline

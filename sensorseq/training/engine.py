@@ -209,6 +209,11 @@ def is_second_interrupt() -> bool:
     return _last_interrupt_s - before <= INTERRUPTED_TWICE_S
 
 
+def was_interrupted_since(at_s: float) -> bool:
+    """Whether an interrupt ended a fit early after this monotonic time."""
+    return _last_interrupt_s >= at_s
+
+
 class TrainingRun:
     """The state of one training run; a `Training` object runs its epochs.
 

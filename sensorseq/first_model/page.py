@@ -1,0 +1,137 @@
+"""The page of a run: sections of the pages of `evaluate`, `predict` and `inspect`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sensorseq.errors import SensorseqError
+from sensorseq.estimator import SensorLSTMClassifier
+from sensorseq.evaluation.evaluate import Comparison
+from sensorseq.evaluation.look import describe_look
+from sensorseq.evaluation.metrics import Evaluation
+from sensorseq.evaluation.page import PagePart, make_page
+from sensorseq.evaluation.predict import draw_drive, predict_recordings
+from sensorseq.evaluation.text import format_interval, percent
+from sensorseq.inspection.facts import RecordingFacts
+from sensorseq.inspection.label_errors import judge_labels
+from sensorseq.sequence.page import MOST_SPANS, named_colors
+from sensorseq.text import plural
+from sensorseq.windows import WindowSet
+
+_MOST_SUSPECTS = 5
+
+
+def make_first_page(
+    model: SensorLSTMClassifier,
+    windows: WindowSet,
+    comparison: Comparison,
+    described: Mapping[str, Any],
+    facts: Sequence[RecordingFacts],
+    *,
+    title: str,
+    decisions: Sequence[str],
+    suspects: Sequence[str],
+    on_the_robot: str,
+) -> str:
+    """Return the page: the model's worth, decisions, what would help, scores, and recordings."""
+    return make_page(
+        model,
+        PagePart.of(model, windows, "test"),
+        title=title,
+        comparison=comparison,
+        scores_first=True,
+        template="first_model.html",
+        worth=describe_worth(comparison),
+        decisions=decisions,
+        help=[*what_would_help(comparison.model, windows), *suspects, *_motors(described)],
+        on_the_robot=on_the_robot,
+        drive=_drive(model, comparison.model, described),
+        look=describe_look(described, facts),
+    )
+
+
+def describe_worth(comparison: Comparison) -> str:
+    """Return a sentence about the accuracy on the test part, and about the baselines."""
+    evaluation = comparison.model
+    accuracy = percent(evaluation.scores["accuracy"])
+    interval = format_interval(evaluation.intervals["accuracy"])
+    known = interval if interval == "no interval" else f"95 % interval {interval}"
+    others = ", ".join(
+        f"{name} {percent(baseline.scores['accuracy'])}"
+        for name, baseline in comparison.baselines.items()
+    )
+    return (
+        f"{accuracy} of {evaluation.n_windows} windows are right ({known}), in"
+        f" {plural(len(evaluation.recordings), 'recording')} that the model never saw; baselines:"
+        f" {others}."
+    )
+
+
+def what_would_help(evaluation: Evaluation, windows: WindowSet) -> list[str]:
+    """Return a sentence about the class that needs more recordings most."""
+    matrix = evaluation.confusion_matrix
+    recall = np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)
+    labels, groups = np.asarray(windows.y), np.asarray(windows.groups)
+    n_groups = {
+        label: len(np.unique(groups[labels == label])) for label in evaluation.classes.tolist()
+    }
+    names = evaluation.classes.tolist()
+    worst = min(range(len(names)), key=lambda i: (recall[i], n_groups[names[i]]))
+    name = names[worst]
+    wrong = matrix[worst].copy()
+    wrong[worst] = 0
+    mistaken = f", mostly taken for {names[int(wrong.argmax())]}" if wrong.any() else ""
+    if not wrong.any():
+        name = min(names, key=lambda each: n_groups[each])
+        return [
+            f"No test window is wrong. To test harder, record more of {name}, which has the fewest"
+            f" groups ({n_groups[name]})."
+        ]
+    return [
+        f"Record more of {name}: only {percent(recall[worst])} of its test windows are"
+        f" right{mistaken}, and it has {plural(n_groups[name], 'group')} of recordings."
+    ]
+
+
+def suspicious_labels(model: SensorLSTMClassifier, windows: WindowSet) -> list[str]:
+    """Return sentences about recordings whose labels contradict models that did not see them."""
+    of_folds = model.out_of_fold_predictions()
+    if of_folds is None or windows.y is None:
+        return []
+    rows, probability = of_folds
+    fitted = windows.take(np.flatnonzero(np.asarray(windows.split) != "test")).take(rows)
+    target = np.searchsorted(model.classes_, np.asarray(fitted.y))
+    found = judge_labels(probability, target, model.classes_, np.asarray(fitted.groups))
+    return [
+        f"Check the label of {suspect.group}: {suspect.share:.0%} of its {suspect.n_windows}"
+        f" windows labeled {suspect.given} look like {suspect.likelier}."
+        for suspect in found.recordings[:_MOST_SUSPECTS]
+    ]
+
+
+def _motors(described: Mapping[str, Any]) -> list[str]:
+    pairs = ",".join(":".join(pair) for pair in described.get("motors") or ())
+    if not pairs:
+        return []
+    return [f"Channels look like motors; try sensorseq train with --motors {pairs}."]
+
+
+def _drive(
+    model: SensorLSTMClassifier, evaluation: Evaluation, described: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Draw the timeline of the test recording with the lowest accuracy."""
+    worst = min(evaluation.recordings, key=lambda row: row.accuracy).recording_id
+    paths = {row["recording_id"]: row["paths"] for row in described["recordings"]}
+    try:
+        predicted = predict_recordings(model, paths[worst][:1], with_facts=True)
+    except (KeyError, SensorseqError):
+        return None
+    chosen = next((p for p in predicted if p.recording_id == worst), predicted[0])
+    classes = chosen.classes.tolist()
+    return {
+        "classes": named_colors(classes),
+        "drives": [draw_drive(chosen, classes)],
+        "n_left": 0,
+        "most_spans": MOST_SPANS,
+    }

@@ -1,0 +1,182 @@
+"""Questions that must be answered before recordings can be prepared, with likely answers."""
+
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Any
+
+from sensorseq.errors import OpenQuestionsError, RecordingError
+from sensorseq.inspection.facts import RecordingFacts
+from sensorseq.options import ReadOptions
+from sensorseq.preprocessing.options import OPTIONS
+from sensorseq.readers import find_recordings, read_source
+from sensorseq.text import listed
+
+_FORMS: tuple[dict[str, Any], ...] = (
+    {},
+    {"no_header": True},
+    {"delimiter": ";"},
+    {"delimiter": "tab"},
+    {"delimiter": ";", "decimal": ","},
+)
+_TIMES = {"1": "first column", "-1": "last column"}
+_LABELS = ("label", "class", "target", "terrain", "surface", "activity", "state")
+_FIRST = 3  # number of recordings that are tried
+_PARTS = 3  # each class needs a group in the training, the validation and the test part
+
+
+@dataclass(frozen=True)
+class Question:
+    """An open question, and the options that answer it as the data suggest."""
+
+    text: str
+    answer: Mapping[str, Any]
+
+
+def questions_of_form(logs: str, options: ReadOptions) -> list[Question]:
+    """Return the questions about the format and the time that the first recording raises."""
+    first = find_recordings(logs, options)[0]
+    if first.is_log or first.has_arrays:
+        return []
+    for form in _FORMS:
+        changed = replace(options, **form)
+        questions = []
+        if form:
+            named = " and ".join(f"`{name}`" for name in form)
+            text = f"how are the files written? They can be read with {named}."
+            questions.append(Question(text, form))
+        if _reads(logs, changed):
+            return questions
+        if options.time_column is not None or options.sample_rate_hz is not None:
+            continue
+        for position, words in _TIMES.items():
+            if _reads(logs, replace(changed, time_column=position)):
+                text = f"which column has the timestamps? The {words} increases steadily."
+                return [*questions, Question(text, {"time_column": position})]
+        if _reads(logs, replace(changed, sample_rate_hz=1.0)):
+            text = "how many rows per second (HZ) do the files have? No column has timestamps."
+            return [*questions, Question(text, {"sample_rate_hz": "HZ"})]
+    return []
+
+
+def _reads(logs: str, options: ReadOptions) -> bool:
+    """Whether one of the first recordings can be read with these options."""
+    for source in find_recordings(logs, options)[:_FIRST]:
+        with suppress(RecordingError):
+            return read_source(source, options).n_samples > 1
+    return False
+
+
+def questions_of_data(
+    options: ReadOptions, described: Mapping[str, Any], facts: Sequence[RecordingFacts]
+) -> Iterator[Question]:
+    """Yield the questions about labels, rates, channels and recordings that cannot be used."""
+    rows = described["recordings"]
+    excluded = list(options.exclude or ())
+    bad = [row["recording_id"] for row in rows if "error" in row]
+    if bad:
+        first = next(row["error"] for row in rows if "error" in row)
+        text = f"{len(bad)} of {len(rows)} recordings cannot be read; leave them out? {first}"
+        yield Question(text, {"exclude": excluded + bad})
+    for odd in described["odd"]:
+        if odd["kind"] in ("unit", "time_unit"):  # preparation refuses these recordings
+            text = f"leave these recordings out? {odd['text']}"
+            yield Question(text, {"exclude": excluded + odd["values"]["recordings"]})
+    sets = Counter(tuple(fact.channels) for fact in facts).most_common()
+    if len(sets) > 1:
+        shown = "; ".join(f"{listed(names, 6)} in {n} recordings" for names, n in sets[:3])
+        text = f"which files should the model use? Their channels differ: {shown}."
+        facts = [fact for fact in facts if tuple(fact.channels) == sets[0][0]]
+        yield Question(text, {"files": [_pattern([fact.recording_id for fact in facts])]})
+    if all(fact.label is None for fact in facts):
+        columns = [name for row in rows for name in row.get("dropped_columns", ())]
+        columns += [name for name in facts[0].channels if name.lower() in _LABELS]
+        if not columns or options.label_column is not None:
+            raise RecordingError(
+                "the recordings have no labels. Put the files of each class into a folder with its"
+                " name, list path and label in a manifest.csv, or name the `label_column`."
+            )
+        text = f"which column has the label of each sample? {listed(dict.fromkeys(columns))} may."
+        yield Question(text, {"label_column": columns[0]})
+    else:
+        yield from _questions_of_groups(excluded + bad, facts)
+    rates = [fact.rate_hz for fact in facts if fact.rate_hz > 0]
+    if rates and max(rates) > 1.1 * min(rates) and options.sample_rate_hz is None:
+        low = _rounded(min(rates))
+        most = {f"{_rounded(rate):g} Hz": None for rate in sorted(rates)}
+        text = (
+            f"at which rate should the windows be? The recordings have {listed(most, 4)};"
+            " the lowest rate keeps only what all of them contain."
+        )
+        yield Question(text, {"sample_rate_hz": low})
+
+
+def _questions_of_groups(
+    excluded: list[str], facts: Sequence[RecordingFacts]
+) -> Iterator[Question]:
+    groups: dict[str, set[str]] = defaultdict(set)
+    for fact in facts:
+        if fact.label is not None:
+            groups[fact.label].add(fact.group)
+    few = [f"{label} ({len(names)})" for label, names in groups.items() if len(names) < _PARTS]
+    short = [label for label, names in groups.items() if len(names) < _PARTS]
+    if len(groups) < 2:
+        raise RecordingError(
+            f"all recordings have the label {listed(groups)}; a classifier needs recordings of at"
+            " least two classes."
+        )
+    if len(groups) - len(short) < 2:
+        raise RecordingError(
+            f"class {listed(few)} has too few recordings (or groups of recordings): each class"
+            f" needs at least {_PARTS}, for training, validation and test. Record more."
+        )
+    if short:
+        text = f"leave out {listed(few)}? Each class needs at least {_PARTS} recordings or groups."
+        yield Question(text, {"exclude": excluded + short})
+
+
+def _pattern(ids: Sequence[str]) -> str:
+    """Return a pattern of names that these recordings have in common."""
+    names = [name.rpartition("/")[2] for name in ids]
+    letters = takewhile(lambda each: len(set(each)) == 1, zip(*names, strict=False))
+    return "".join(each[0] for each in letters) + "*"
+
+
+def _rounded(rate_hz: float) -> float:
+    return float(f"{rate_hz:.3g}")
+
+
+def as_command(name: str, logs: str, given: Mapping[str, Any]) -> str:
+    """Return a command line with these options."""
+    words = ["sensorseq", name, logs]
+    for option, value in given.items():
+        flag = OPTIONS[option].flag
+        if option == "files":
+            words += [word for pattern in value for word in (flag, pattern)]
+        elif isinstance(value, bool):
+            words.append(flag if value else OPTIONS[option].off or flag)
+        elif value is not None:
+            listed_value = ",".join(value) if isinstance(value, list | tuple) else value
+            words += [flag, f"{listed_value:g}" if isinstance(value, float) else str(listed_value)]
+    return shlex.join(words)
+
+
+def ask(questions: Sequence[Question], logs: str, given: Mapping[str, Any], output: str) -> None:
+    """Raise an error with all open questions and the command that answers them."""
+    if not questions:
+        return
+    answered = dict(given)
+    for question in questions:
+        for name, value in question.answer.items():
+            both = name == "exclude" and isinstance(answered.get(name), list)
+            answered[name] = list(dict.fromkeys([*answered[name], *value])) if both else value
+    count = "one question is" if len(questions) == 1 else f"{len(questions)} questions are"
+    lines = [f"{count} open:"]
+    lines += [f"  {number}. {question.text}" for number, question in enumerate(questions, 1)]
+    command = f"{as_command('run', logs, answered)} -o {shlex.quote(output)}"
+    raise OpenQuestionsError(
+        "\n".join([*lines, "This command gives the likely answers:", f"  {command}"])
+    )

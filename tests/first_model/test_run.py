@@ -1,0 +1,272 @@
+"""`sensorseq run` makes a model and its page, asks before it begins, and overwrites nothing."""
+
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from commands import ROOT, answer, refused, said, succeed, write_logs
+from small_disk import read_only, small_disk
+
+import sensorseq
+from sensorseq.errors import OpenQuestionsError, OutputError, RecordingError
+from sensorseq.first_model import lengths, steps
+from sensorseq.io.atomic import locking
+from sensorseq.options import ReadOptions
+
+FILES = ["commands.txt", "model.safetensors", "page.html", "run.json", "windows.h5"]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    write_logs(folder / "logs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, answer("run", "logs", "-o", "out")
+
+
+def test_a_folder_of_logs_becomes_a_model_and_a_page(place):
+    folder, made = place
+    assert sorted(contents(folder / "out")) == FILES
+    assert made["evaluation"]["accuracy"] > 0.8
+    assert made["on_the_robot"].endswith("sensorseq stream out/model.safetensors")
+    page = (folder / "out" / "page.html").read_text()
+    for title in ("help most", "decided", "On the robot", "Confusions", "over time", "Irregular"):
+        assert title in page
+
+
+def test_the_listed_commands_give_the_same_model(place, tmp_path, monkeypatch):
+    folder, made = place
+    monkeypatch.chdir(folder)
+    lines = (folder / "out" / "commands.txt").read_text().splitlines()[1:]
+    shutil.copytree(folder / "logs", tmp_path / "logs")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for line in lines[:-1]:
+        succeed(*shlex.split(line)[1:], "-q")
+    same = answer(*shlex.split(lines[-1])[1:])
+    assert same["accuracy"] == made["evaluation"]["accuracy"]
+    first, second = contents(folder / "out"), contents(tmp_path / "out")
+    assert first["windows.h5"] == second["windows.h5"]
+
+
+def test_a_second_call_does_only_what_changed(place, tmp_path, monkeypatch):
+    folder, made = place
+    shutil.copytree(folder, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    out = tmp_path / "copy" / "out"
+    state = json.loads((out / "run.json").read_text())
+    state["request"]["logs"] = str(tmp_path / "copy" / "logs")
+    (out / "run.json").write_text(json.dumps(state))
+    (out / "page.html").unlink()
+    before = contents(out)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "SensorLSTMClassifier", None)  # nothing is trained
+        patch.setattr(steps, "isinstance", lambda *_: True, raising=False)
+        again = answer("run", "logs", "-o", "out")
+    assert not again["is_new"]
+    assert again["evaluation"]["accuracy"] == made["evaluation"]["accuracy"]
+    assert {**contents(out), "page.html": b""} == {**before, "page.html": b""}
+    assert contents(out)["page.html"] == contents(folder / "out")["page.html"]
+
+
+def test_a_folder_of_another_run_or_with_other_files_is_not_overwritten(place, monkeypatch):
+    folder, _ = place
+    monkeypatch.chdir(folder)
+    before = contents(folder / "out")
+    assert "other logs or options" in refused(3, "run", "logs", "--window-s", "1", "-o", "out")
+    (folder / "mine").mkdir(exist_ok=True)
+    (folder / "mine" / "notes.txt").write_text("mine")
+    assert "contains files of others" in refused(3, "run", "logs", "-o", "mine")
+    assert "is a file" in refused(3, "run", "logs", "-o", "mine/notes.txt")
+    assert contents(folder / "out") == before
+    assert sorted(contents(folder / "mine")) == ["notes.txt"]
+
+
+def test_test_recordings_do_not_affect_the_length(tmp_path):
+    """Files of all lengths are changed in the recordings that any split tests on."""
+    logs, choices = write_logs(tmp_path / "logs", n=8), []
+    candidates = (1.0, 2.0)
+
+    def choose(name):
+        files = {w: tmp_path / f"{name}_{w:g}.h5" for w in candidates}
+        for window_s, file in files.items():
+            steps._prepare(str(logs), {}, window_s, file, lambda *_: None)
+        choices.append(lengths.choose_length(files, lambda *_: None))
+        return files
+
+    files = choose("before")
+    kept = set(lengths._always_training(list(files.values())))
+    every = sorted(logs.glob("*/*.csv"))
+    tested = [p for p in every if f"{p.parent.name}/{p.stem}" not in kept]
+    assert 0 < len(tested) < len(every)
+    rng = np.random.default_rng(1)
+    for path in tested:
+        header, *rows = path.read_text().splitlines()
+        times = [row.split(",")[0] for row in rows]
+        noise = rng.normal(size=(len(rows), 2))
+        rows = [f"{t},{a:.3f},{b:.3f}" for t, (a, b) in zip(times, noise, strict=True)]
+        path.write_text("\n".join([header, *rows]) + "\n")
+    choose("after")
+    assert choices[0].tried == choices[1].tried
+    assert choices[0] == choices[1]
+
+
+def test_a_longer_window_must_gain_more_than_one_standard_error(monkeypatch, tmp_path):
+    accuracy = {1.0: [0.5, 0.6, 0.7], 2.0: [0.9, 0.2, 0.8], 5.0: [0.7, 0.8, 0.8]}
+    scored = iter(accuracy.values())
+
+    class File:
+        def __init__(self, *_):
+            self.stored = self
+            self.recording_id = np.array(["a"])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def take(self, rows):
+            return rows
+
+    monkeypatch.setattr(lengths, "PreparedFile", File)
+    monkeypatch.setattr(lengths, "_always_training", lambda paths: ["a"])
+    monkeypatch.setattr(
+        lengths, "score_groups", lambda _: dict(zip("xyz", next(scored), strict=True))
+    )
+    choice = lengths.choose_length(dict.fromkeys(accuracy, tmp_path), lambda *_: None)
+    assert choice.window_s == 5.0
+    assert [row[0] for row in choice.tried] == [1.0, 2.0, 5.0]
+
+
+def test_all_questions_come_at_once_with_a_command_that_answers_them(tmp_path):
+    logs, out = write_logs(tmp_path / "logs"), tmp_path / "out"
+    write_logs(tmp_path / "more", n=1, labels=("rare",))
+    (tmp_path / "more" / "rare").rename(logs / "rare")
+    for path in logs.glob("*/*.csv"):
+        _header, *rows = path.read_text().splitlines()
+        rows = [",".join([*row.split(",")[1:], row.split(",")[0]]) for row in rows]
+        rows = rows[::2] if path.parent.name == "calm" else rows
+        path.write_text("\n".join(rows) + "\n")
+    (logs / "calm" / "empty.csv").write_text("")
+    code, _, error = said("run", logs, "-o", out)
+    assert code == 2
+    assert "5 questions are open" in error
+    command = shlex.split(error.splitlines()[-1])
+    options = command[3:-2]
+    assert options[:4] == ["--no-header", "--time-column", "-1", "--exclude"]
+    assert options[4:] == ["calm/empty,rare", "--sample-rate-hz", "10"]
+    assert not out.exists()
+    assert answer(*command[1:], "--window-s", "2")["window_s"] == 2
+    with pytest.raises(OpenQuestionsError, match="calm/empty"):
+        sensorseq.run(logs, tmp_path / "new", ReadOptions(no_header=True, time_column="-1"))
+
+
+def test_a_label_column_is_asked_for(tmp_path):
+    for number in range(2):
+        rows = [f"{i / 20},{i % 7},{'ice' if i < 100 else 'mud'}" for i in range(200)]
+        (tmp_path / f"run_{number}.csv").write_text("\n".join(["time,current,surface", *rows]))
+    assert "--label-column surface" in said("run", tmp_path, "-o", tmp_path / "out")[2]
+
+
+def one_class(logs):
+    shutil.rmtree(logs / "calm")
+
+
+def one_recording_each(logs):
+    for path in logs.glob("*/run_[1-9].csv"):
+        path.unlink()
+
+
+def no_labels(logs):
+    for path in logs.glob("*/*.csv"):
+        path.rename(logs / f"{path.parent.name}_{path.name}")
+    for folder in ("calm", "rough"):
+        (logs / folder).rmdir()
+
+
+def no_files(logs):
+    for path in logs.glob("*/*.csv"):
+        path.unlink()
+
+
+def few_windows(logs):
+    for path in logs.glob("*/*.csv"):
+        path.write_text("\n".join(path.read_text().splitlines()[:25]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (one_class, "at least two classes"),
+        (one_recording_each, "needs at least 3"),
+        (no_labels, "have no labels"),
+        (no_files, "contains no file"),
+        (few_windows, "too short"),
+    ],
+)
+def test_recordings_that_cannot_be_used_are_one_sentence(tmp_path, spoil, said):
+    logs = write_logs(tmp_path / "logs")
+    spoil(logs)
+    assert said in refused(3, "run", logs, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_three_windows_in_all_are_too_few(tmp_path):
+    logs = write_logs(tmp_path / "logs", n=3, seconds=5)
+    why = refused(3, "run", logs, "--window-s", "4", "-o", tmp_path / "out")
+    assert "only 6 windows of 4 s" in why
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_read_only_disk_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    logs = write_logs(tmp_path / "logs", n=1)
+    monkeypatch.setattr(steps, "inspect_recordings", None)
+    with small_disk(tmp_path / "disk") as disk, read_only(disk):
+        assert "read-only" in refused(4, "run", logs, "-o", disk / "out").lower()
+
+
+def test_ctrl_c_leaves_whole_files_and_the_next_call_goes_on(tmp_path):
+    logs, out = write_logs(tmp_path / "logs"), tmp_path / "out"
+    command = [sys.executable, "-m", "sensorseq", "run", str(logs), "-o", str(out), "-q"]
+    first = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while not (out / "windows.h5").exists():
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.01)
+    windows = (out / "windows.h5").read_bytes()
+    first.send_signal(signal.SIGINT)
+    first.communicate()
+    assert first.returncode == 130
+    assert not (out / "page.html").exists()
+    assert answer("run", logs, "-o", out)["is_new"]
+    assert (out / "windows.h5").read_bytes() == windows
+    assert sorted(path.name for path in out.iterdir()) == FILES
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    logs, out = write_logs(tmp_path / "logs"), tmp_path / "out"
+    out.mkdir()
+    with (
+        locking(out / "run.json", run=True),
+        pytest.raises(OutputError, match="another run"),
+    ):
+        sensorseq.run(logs, out)
+    with pytest.raises(RecordingError):
+        sensorseq.run(tmp_path / "nothing", out)
