@@ -14,7 +14,7 @@ from typing import Any
 from sensorseq.errors import RecordingError
 from sensorseq.estimator import SensorLSTMClassifier, load_estimator
 from sensorseq.evaluation.evaluate import Comparison, evaluate_test
-from sensorseq.evaluation.inspect import inspect_recordings, refuse_prepared
+from sensorseq.evaluation.inspect import inspect_recordings
 from sensorseq.first_model.folder import RunFolder
 from sensorseq.first_model.lengths import (
     LengthChoice,
@@ -26,7 +26,7 @@ from sensorseq.first_model.page import make_first_page, suspicious_labels
 from sensorseq.first_model.questions import as_command, ask, questions_of_data, questions_of_form
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.io.atomic import write_whole
-from sensorseq.io.prepared import read_windows
+from sensorseq.io.prepared import read_windows, refuse_prepared
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prepare import prepare
 from sensorseq.prepare.request import PreparedSummary
