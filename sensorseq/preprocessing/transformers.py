@@ -491,10 +491,6 @@ class Windower(RecordingTransformer):
     random_state : int, Generator, RandomState or None
         Seed for ``phase="random"``. The offset depends only on this seed, the recording's id and
         the start of the piece, not on other recordings or their order.
-    drop_unlabelled : bool, default=True
-        If False, windows for which the rule finds no label are kept with the label ``""``; they are
-        used for prediction but not for training. If no recording has a label, this parameter has no
-        effect, and `y` is None.
     """
 
     def __init__(
@@ -506,7 +502,6 @@ class Windower(RecordingTransformer):
         short: str = "drop",
         phase: str = "grid",
         random_state: RandomState = None,
-        drop_unlabelled: bool = True,
     ) -> None:
         self.window_s = window_s
         self.hop_s = hop_s
@@ -515,7 +510,6 @@ class Windower(RecordingTransformer):
         self.short = short
         self.phase = phase
         self.random_state = random_state
-        self.drop_unlabelled = drop_unlabelled
 
     def _check_arguments(self) -> None:
         check_positive("window_s", self.window_s)
