@@ -85,8 +85,8 @@ def run(
     options : ReadOptions, optional
         Which recordings to read, and how to read them.
     window_s : float, optional
-        Length of a window in seconds. By default, a few lengths are compared on folds of the
-        training part, and a longer window must gain more than one standard error.
+        Length of a window in seconds. By default, a few lengths are compared on folds of recordings
+        outside the test part, and a longer window must gain more than one standard error.
     progress : callable, optional
         Called with the stage, the number of finished items and the number of all items.
 
@@ -234,7 +234,7 @@ def describe_decisions(
     lines = [f"Windows of {choice.window_s:g} s: {choice.reason}."]
     if choice.tried:
         tried = ", ".join(f"{w:g} s {100 * accuracy:.1f} %" for w, accuracy, _ in choice.tried)
-        lines.append(f"Accuracy of ridge regression by length: {tried}.")
+        lines.append(f"Accuracy of ridge regression, averaged over groups: {tried}.")
     lines.append(f"A window begins every {choice.window_s / 2:g} s, so that two overlap by half.")
     lines.append(f"{summary.sample_rate_hz:.4g} Hz: {summary.sample_rate_from}.")
     lines.append(f"Channels: {', '.join(summary.channels)}.")

@@ -106,7 +106,7 @@ def test_test_recordings_do_not_affect_the_length(tmp_path):
         return files
 
     files = choose("before")
-    kept = set(lengths._always_training(list(files.values())))
+    kept = set(lengths._never_tested(list(files.values())))
     every = sorted(logs.glob("*/*.csv"))
     tested = [p for p in every if f"{p.parent.name}/{p.stem}" not in kept]
     assert 0 < len(tested) < len(every)
@@ -141,7 +141,7 @@ def test_a_longer_window_must_gain_more_than_one_standard_error(monkeypatch, tmp
             return rows
 
     monkeypatch.setattr(lengths, "PreparedFile", File)
-    monkeypatch.setattr(lengths, "_always_training", lambda paths: ["a"])
+    monkeypatch.setattr(lengths, "_never_tested", lambda paths: ["a"])
     monkeypatch.setattr(
         lengths, "score_groups", lambda _: dict(zip("xyz", next(scored), strict=True))
     )
