@@ -1,4 +1,4 @@
-"""Choose the length of windows on folds of the training part."""
+"""Choose the length of windows on folds of recordings that the model is trained on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sensorseq.errors import WindowError
 from sensorseq.evaluation.baselines import predict_baseline
@@ -72,11 +71,12 @@ def choose_length(
 ) -> LengthChoice:
     """Choose from prepared files, by the file of each length, the shortest first.
 
-    Only recordings that are in the training part of every file are read. The accuracy of ridge
+    The split depends on the length. Only recordings that no file has in its test part are read, so
+    the model is trained on them whichever length is chosen. The accuracy of ridge
     regression on summary features is measured over folds of whole groups, and averaged over
     groups. A longer window must gain more than one standard error.
     """
-    kept = _always_training(list(files.values()))
+    kept = _never_tested(list(files.values()))
     scores: dict[float, dict[str, float]] = {}
     for done, (window_s, path) in enumerate(files.items()):
         progress(done, len(files))
@@ -89,7 +89,7 @@ def choose_length(
     common = sorted(set.intersection(*(set(of_length) for of_length in scores.values())))
     if len(common) < 2:
         shortest = min(files)
-        return LengthChoice(shortest, "the training part has too few groups to compare lengths")
+        return LengthChoice(shortest, "too few groups are left to compare lengths")
     values = {w: np.array([of[name] for name in common]) for w, of in scores.items()}
     chosen, tried = min(files), []
     for window_s, accuracy in values.items():
@@ -99,8 +99,8 @@ def choose_length(
             chosen = window_s
         tried.append((window_s, float(accuracy.mean()), error))
     reason = (
-        f"compared on {len(common)} groups of the training part; a longer window must gain more"
-        " than one standard error"
+        f"compared on {len(common)} groups that are never in the test part; a longer window must"
+        " gain more than one standard error"
     )
     return LengthChoice(chosen, reason, tuple(tried))
 
@@ -124,13 +124,13 @@ def score_groups(windows: WindowSet) -> dict[str, float]:
     }
 
 
-def _always_training(paths: Sequence[Path]) -> list[str]:
-    """Return the recordings that are only in the training part, in every file."""
-    always: set[str] | None = None
+def _never_tested(paths: Sequence[Path]) -> list[str]:
+    """Return the recordings that are in the test part of no file."""
+    names: set[str] = set()
+    tested: set[str] = set()
     for path in paths:
         with PreparedFile(path) as file:
             ids = np.asarray(file.stored.recording_id)
-            split: NDArray[Any] = np.asarray(file.stored.split)
-        train = set(ids[split == "train"].tolist()) - set(ids[split != "train"].tolist())
-        always = train if always is None else always & train
-    return sorted(always or ())
+            tested.update(ids[np.asarray(file.stored.split) == "test"].tolist())
+            names.update(ids.tolist())
+    return sorted(names - tested)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sensorseq.errors import RecordingError
+from sensorseq.errors import ArgumentError, RecordingError
 from sensorseq.estimator import SensorLSTMClassifier, load_estimator
 from sensorseq.evaluation.evaluate import Comparison, evaluate_test
 from sensorseq.evaluation.inspect import inspect_recordings
@@ -30,7 +30,7 @@ from sensorseq.io.prepared import read_windows, refuse_prepared
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prepare import prepare
 from sensorseq.prepare.request import PreparedSummary
-from sensorseq.preprocessing.options import OPTIONS
+from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS
 from sensorseq.preprocessing.preparation import versions
 from sensorseq.readers import digest_source, find_recordings
 from sensorseq.training.engine import was_interrupted_since
@@ -85,8 +85,8 @@ def run(
     options : ReadOptions, optional
         Which recordings to read, and how to read them.
     window_s : float, optional
-        Length of a window in seconds. By default, a few lengths are compared on folds of the
-        training part, and a longer window must gain more than one standard error.
+        Length of a window in seconds. By default, a few lengths are compared on folds of recordings
+        outside the test part, and a longer window must gain more than one standard error.
     progress : callable, optional
         Called with the stage, the number of finished items and the number of all items.
 
@@ -100,6 +100,11 @@ def run(
     reading, source = as_options(options), os.fspath(logs)
     given = {name: value for name in OPTIONS if (value := getattr(reading, name, None)) is not None}
     given |= {} if window_s is None else {"window_s": float(window_s)}
+    if reading != reading.only(*(name for name in READING_OPTIONS if OPTIONS[name].help)):
+        raise ArgumentError(
+            f"options={reading!r}: run takes only the options of the command `run`; for units,"
+            " salvage and scratch, use `prepare`."
+        )
     say = progress or (lambda stage, done, total: None)
     refuse_prepared(Path(source), "give the recordings it was made from.")
     folder = RunFolder(output, {"logs": str(Path(source).resolve()), **given})
@@ -189,7 +194,7 @@ def _make(
     model, suspects = _train(folder, windows, say)
     say("evaluating", 0, 0)
     comparison = evaluate_test(model, windows, baselines=BASELINES)
-    decisions = tuple(describe_decisions(given, choice, summary))
+    decisions = tuple(describe_decisions(source, given, choice, summary))
     odd = tuple(f"{each['text']} {each['advice']}" for each in described["odd"][:_MOST_ODD])
     result = FirstModel(folder.path, choice, decisions, summary, model, comparison, odd, is_new)
     page = make_first_page(
@@ -228,13 +233,13 @@ def _train(
 
 
 def describe_decisions(
-    given: Mapping[str, Any], choice: LengthChoice, summary: PreparedSummary
+    source: str, given: Mapping[str, Any], choice: LengthChoice, summary: PreparedSummary
 ) -> list[str]:
     """Return a sentence for each decision, with its reason."""
     lines = [f"Windows of {choice.window_s:g} s: {choice.reason}."]
     if choice.tried:
         tried = ", ".join(f"{w:g} s {100 * accuracy:.1f} %" for w, accuracy, _ in choice.tried)
-        lines.append(f"Accuracy of ridge regression by length: {tried}.")
+        lines.append(f"Accuracy of ridge regression, averaged over groups: {tried}.")
     lines.append(f"A window begins every {choice.window_s / 2:g} s, so that two overlap by half.")
     lines.append(f"{summary.sample_rate_hz:.4g} Hz: {summary.sample_rate_from}.")
     lines.append(f"Channels: {', '.join(summary.channels)}.")
@@ -242,7 +247,8 @@ def describe_decisions(
         "Whole groups of recordings are in the training, validation or test part; the test part"
         " was opened once."
     )
-    lines += [f"Given: {name} = {value}." for name, value in given.items()]
+    if given:
+        lines.append(f"Called as: {as_command('run', source, given)}")
     return [*lines, *filter(None, (summary.simultaneous, summary.subjects))]
 
 

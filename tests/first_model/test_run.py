@@ -14,7 +14,7 @@ from commands import ROOT, answer, refused, said, succeed, write_logs
 from small_disk import read_only, small_disk
 
 import sensorseq
-from sensorseq.errors import OpenQuestionsError, OutputError, RecordingError
+from sensorseq.errors import ArgumentError, OpenQuestionsError, OutputError, RecordingError
 from sensorseq.first_model import lengths, steps
 from sensorseq.io.atomic import locking
 from sensorseq.options import ReadOptions
@@ -106,7 +106,7 @@ def test_test_recordings_do_not_affect_the_length(tmp_path):
         return files
 
     files = choose("before")
-    kept = set(lengths._always_training(list(files.values())))
+    kept = set(lengths._never_tested(list(files.values())))
     every = sorted(logs.glob("*/*.csv"))
     tested = [p for p in every if f"{p.parent.name}/{p.stem}" not in kept]
     assert 0 < len(tested) < len(every)
@@ -141,7 +141,7 @@ def test_a_longer_window_must_gain_more_than_one_standard_error(monkeypatch, tmp
             return rows
 
     monkeypatch.setattr(lengths, "PreparedFile", File)
-    monkeypatch.setattr(lengths, "_always_training", lambda paths: ["a"])
+    monkeypatch.setattr(lengths, "_never_tested", lambda paths: ["a"])
     monkeypatch.setattr(
         lengths, "score_groups", lambda _: dict(zip("xyz", next(scored), strict=True))
     )
@@ -258,6 +258,12 @@ def test_ctrl_c_leaves_whole_files_and_the_next_call_goes_on(tmp_path):
     assert answer("run", logs, "-o", out)["is_new"]
     assert (out / "windows.h5").read_bytes() == windows
     assert sorted(path.name for path in out.iterdir()) == FILES
+
+
+def test_options_that_no_command_has_are_refused(tmp_path):
+    for options in (ReadOptions(units={"current": "A"}), ReadOptions(salvage=True)):
+        with pytest.raises(ArgumentError, match="use `prepare`"):
+            sensorseq.run(tmp_path, tmp_path / "out", options)
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
