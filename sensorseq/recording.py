@@ -328,9 +328,9 @@ class Recording:
         # Round to twelve digits, because 1 / (1 / 49) is not 49.
         return float(f"{1.0 / self.sample_period_s:.12g}")
 
-    @cached_property
+    @property
     def is_complete(self) -> bool:
-        """True if no sample is missing in any channel."""
+        """True if no sample is missing in any channel; reads all values, which may change."""
         return is_finite(self.values)
 
     @cached_property

@@ -64,7 +64,7 @@ sys.exit(kernel_cases.main())
 def bare(tmp_path):
     """Return a folder for PYTHONPATH with which only torch, numpy and pytest can be imported."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    optional = project["optional-dependencies"]["dev"] + project["optional-dependencies"]["plot"]
+    optional = project["optional-dependencies"]["dev"]
     wanted = {entry.split(">=")[0] for entry in project["dependencies"] + optional}
     imports = {"scikit-learn": "sklearn", "imbalanced-learn": "imblearn"}
     names = {imports.get(name, name) for name in wanted} - {"torch", "numpy", "pytest"}

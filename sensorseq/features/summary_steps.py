@@ -93,7 +93,20 @@ class SummarySteps:
     def fit_statistics(
         self, summary: SummaryFeatures, statistics: NDArray[np.float64]
     ) -> "SummarySteps":
-        """Learn the quantiles of `statistics` (n, f), which `summary` computed, as `fit` does."""
+        """Learn the quantiles of statistics that are already computed, and return this object.
+
+        Parameters
+        ----------
+        summary : SummaryFeatures
+            What computed the statistics.
+        statistics : ndarray of shape (n_windows, n_statistics)
+            Its result for the training windows, at least one.
+
+        Raises
+        ------
+        SignalError
+            If there are no windows.
+        """
         if not len(statistics):
             raise SignalError("X has no windows to learn quantiles from.")
         self._summary = summary
@@ -135,7 +148,13 @@ class SummarySteps:
         return self.mark(self.summary.transform(X, lengths))
 
     def mark(self, statistics: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the features of windows from all statistics (n, f) of `summary`."""
+        """Return the features of windows whose statistics are already computed, as `transform`.
+
+        Parameters
+        ----------
+        statistics : ndarray of shape (n_windows, n_statistics)
+            All statistics that `summary` computes.
+        """
         exceeds = statistics[:, self._columns, None] > self.edges()
         return exceeds.reshape(len(statistics), self.n_features_).astype(np.float32)
 

@@ -77,7 +77,7 @@ def measure_scales(recording: Recording) -> dict[str, list[float]]:
             figures[at] = _measure(segments[np.newaxis])[0]
     return {
         name: [float(f"{value:.5g}") for value in row]
-        for name, row in zip(recording.channel_names, figures.tolist(), strict=True)
+        for name, row in zip(recording.channel_names, figures.tolist())
         if np.isfinite(row[0])
     }
 

@@ -85,7 +85,7 @@ def measure_odd_values(recording: Recording) -> OddFacts:
     starts = np.arange(0, n, PIECE)
     if len(starts) > most:
         starts = np.linspace(0, n - PIECE, most).astype(np.int64)
-    slow = kinds_of_slow(recording)
+    slow, is_complete = kinds_of_slow(recording), recording.is_complete
     stamps = [recording.timestamps_s[start : start + PIECE] for start in starts.tolist()]
     for at, name in enumerate(recording.channel_names):
         if slow.get(name) == "codes":
@@ -93,7 +93,7 @@ def measure_odd_values(recording: Recording) -> OddFacts:
         pieces, times = [], []
         for start, t in zip(starts.tolist(), stamps, strict=True):
             values = recording.values[start : start + PIECE, at].astype(np.float64)
-            if not recording.is_complete:
+            if not is_complete:
                 finite = np.isfinite(values)
                 values, t = values[finite], t[finite]
             if len(values) > 1:
