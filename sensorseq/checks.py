@@ -5,6 +5,7 @@ A check returns the checked value, or raises an error that names the argument.
 
 import math
 import numbers
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -463,6 +464,15 @@ def samples_of(
 # Maximum ratio of unpacked to stored size; unpacked size in bytes up to which any ratio is
 # accepted.
 _MOST_COMPRESSED, _HARMLESS_BYTES = 100, 1 << 27
+
+
+def check_not_url(path: str | os.PathLike[str]) -> None:
+    """Raise `ArgumentError` for a URL, whose files must be copied or mounted first."""
+    if "://" in os.fspath(path):
+        raise ArgumentError(
+            f"{path}: is a URL, but only files on disks are read and written; copy the files (such"
+            " as with `aws s3 sync`) or mount the store (such as with `rclone mount`)."
+        )
 
 
 def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:

@@ -50,7 +50,6 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
     "jinja2": ("html/", "export/"),
     "dask": ("prepare/workers.py",),
     "distributed": ("prepare/workers.py",),
-    "fsspec": ("io/remote.py",),
     "google": ("readers/robot_logs.py",),
     "mcap": ("readers/robot_logs.py",),
     "rosbags": ("readers/robot_logs.py",),

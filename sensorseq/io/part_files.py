@@ -13,11 +13,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import SensorseqError
 from sensorseq.io.atomic import locking, permissions_of, replacing
 from sensorseq.io.blocks import blocks
 from sensorseq.io.hdf5_file import cannot_write
-from sensorseq.io.remote import list_folder, local_copy, make_folder, remove
 
 _SUFFIX = ".part"
 _BLOCK_BYTES = 1 << 20  # number of bytes read at a time to verify a part
@@ -29,16 +27,14 @@ class PartFolder:
     The folder has the name of the prepared file with a suffix. Use it as a context manager. On
     exit, an empty folder is removed. A folder with parts is kept for resuming until `discard` is
     called, and the message of an error that ends the run mentions the folder. Without `keep`, parts
-    of an earlier run are removed; unfinished files of a killed run are always removed. If a URL is
-    given, the parts are stored there, and the folder contains copies for merging.
+    of an earlier run are removed; unfinished files of a killed run are always removed.
     """
 
     path: Path
 
-    def __init__(self, output: Path, keep: bool, url: str = "") -> None:
+    def __init__(self, output: Path, keep: bool) -> None:
         self._output = output
         self._keep = keep
-        self._url = url
         self._is_done = False
 
     def __enter__(self) -> "PartFolder":
@@ -55,21 +51,13 @@ class PartFolder:
                 self._remove(".tmp", *([] if self._keep else [_SUFFIX]))
             except OSError as problem:
                 raise cannot_write(self._output, problem) from problem
-            if self._url:
-                if not self._keep:
-                    remove(self._url)
-                make_folder(self._url)
             self._lock = stack.pop_all()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        n_parts = 0
-        with suppress(SensorseqError):  # a second error from the store would only hide `error`
-            n_parts = self._count_parts() if error is not None else 0
-        if error is not None and n_parts:
-            kept = self._url or self.path
+        if error is not None and (n_parts := self._count_parts()):
             error.add_note(
-                f"{n_parts} finished recording(s) are kept in {kept}; resume=True continues"
+                f"{n_parts} finished recording(s) are kept in {self.path}; resume=True continues"
                 " with these recordings, and a run without resume removes them"
             )
         with suppress(OSError):  # a folder that is not empty is kept for the next run
@@ -89,32 +77,18 @@ class PartFolder:
         return self._count_parts() > 0
 
     def _count_parts(self) -> int:
-        names = list_folder(self._url) if self._url else map(str, self.path.glob("*"))
-        return sum(name.endswith(_SUFFIX) for name in names)
+        return sum(1 for _ in self.path.glob(f"*{_SUFFIX}"))
 
     def path_of(self, recording_id: str) -> Path:
         """Return the path of a recording's part."""
         digest = hashlib.sha256(recording_id.encode()).hexdigest()[:32]
         return self.path / f"{digest}{_SUFFIX}"
 
-    def place_of(self, recording_id: str) -> str | Path:
-        """Return the path or URL of a recording's part."""
-        path = self.path_of(recording_id)
-        return f"{self._url}/{path.name}" if self._url else path
-
-    def local_path_of(self, recording_id: str) -> Path:
-        """Return the local path of a recording's part; download the part if it is at a URL."""
-        path = self.path_of(recording_id)
-        with local_copy(self.place_of(recording_id)) as file:
-            return path if file == path else file.replace(path)
-
     def discard(self) -> None:
         """Remove all parts, because the prepared file now contains them."""
         self._is_done = True
         with suppress(OSError):
             self._remove(_SUFFIX)
-        if self._url:
-            remove(self._url)
 
 
 def write_part(

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError
 from sensorseq.io.prepared import PreparedFile, SensorWriting, sensors_in, write_sensors
-from sensorseq.io.remote import is_url
 from sensorseq.io.stored_windows import StoredSamples
 from sensorseq.prepare.earlier_file import EarlierFile
 from sensorseq.prepare.recording_part import SPOILT
@@ -44,8 +42,6 @@ def prepare_sensor_files(
     and the path of the file. The sensors' files are kept in ``<output>.sensors`` until the end, so
     that an interrupted run can be resumed.
     """
-    if is_url(output):
-        raise ArgumentError(f"{output}: native_rates needs a local output; upload it afterwards.")
     output, use = Path(output), request.options
     if not sensors_in(output):
         with EarlierFile.at(output):  # refuses another kind of file

@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, SignalError, WindowError, printable
 from sensorseq.io.part_files import read_part, read_part_facts, write_part
-from sensorseq.io.remote import local_copy, upload
 from sensorseq.prepare.earlier_file import selecting
 from sensorseq.preprocessing.cut_recording import Facts, cut_recording
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.parts import Part
 from sensorseq.preprocessing.plan import PreparationPlan
 from sensorseq.readers import RecordingSource, digest_source, read_source
-from sensorseq.readers.source import local_source
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
@@ -43,7 +41,7 @@ class PartTask:
     options: PreparationOptions
     plan: PreparationPlan
     sample_rate_hz: float
-    path: Path | str  # a URL if it is a str
+    path: Path
     salvage: bool  # True to read damaged logs up to the damage
     # Digests of the recording's files, if already computed.
     files: list[dict[str, Any]] | None = None
@@ -54,15 +52,7 @@ def make_part(task: PartTask) -> tuple[Facts, bool]:
     """Create or reuse the part of a recording; return its facts, and True if it was reused."""
     if task.facts is not None:
         return task.facts, True
-    with local_source(task.source) as source, local_copy(task.path) as path:
-        facts, reused = _make_part_at(path, replace(task, source=source))
-        if not reused:
-            upload(path, task.path)
-    return facts, reused
-
-
-def _make_part_at(path: Path, task: PartTask) -> tuple[Facts, bool]:
-    source = task.source
+    source, path = task.source, task.path
     files = task.files or digests_of(source)
     key = _key(task, files)
     if (stored := read_part_facts(path, key)) is not None:
@@ -95,11 +85,9 @@ def read_recording(
 
 def digests_of(source: RecordingSource) -> list[dict[str, Any]]:
     """Return the path, size and SHA-256 of each file of a recording."""
-    with local_source(source) as local:
-        digests = digest_source(local)
     return [
         {"path": relative, **digest}
-        for relative, digest in zip(source.relative_paths, digests, strict=True)
+        for relative, digest in zip(source.relative_paths, digest_source(source), strict=True)
     ]
 
 

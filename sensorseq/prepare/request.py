@@ -85,7 +85,7 @@ class Request:
 class PreparedSummary:
     """The result of `prepare`: counts, lengths and rates of windows, and omitted data."""
 
-    path: Path | str  # a URL if it is a str
+    path: Path
     counts: dict[str, dict[str, int]]  # number of windows by part and class
     n_recordings: int
     n_windows: int

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from sensorseq.checks import check_integer
+from sensorseq.checks import check_integer, check_not_url
 from sensorseq.errors import check_choice
 from sensorseq.io.part_files import PartFolder
-from sensorseq.io.remote import is_url, local_copy, upload
 from sensorseq.prepare.earlier_file import EarlierFile
 from sensorseq.prepare.native_rates import prepare_sensor_files
 from sensorseq.prepare.request import PreparedSummary, Request
@@ -92,14 +92,11 @@ def prepare(
     ----------
     source : path-like
         A folder that contains a folder for each label, a folder with a manifest, a manifest, or one
-        recording. The source can also be a URL, such as ``s3://bucket/folder``; each recording is
-        then downloaded before it is read.
+        recording.
     output : path-like
         The prepared file. An existing prepared file is replaced once the new one is complete; an
         existing file of any other kind raises an error. Finished recordings are kept in
-        ``<output>.parts/`` until the end, so the run needs disk space for twice the file's size. If
-        `output` is a URL, the recordings are kept at the URL ``<output>.parts/``, and the file is
-        uploaded when it is complete.
+        ``<output>.parts/`` until the end, so the run needs disk space for twice the file's size.
     config : path-like or PrepareConfiguration, optional
         Configuration with values for the options that are None here; see `read_configuration`.
         Options that are set neither here nor in the configuration have the defaults below, except
@@ -114,7 +111,7 @@ def prepare(
     scheduler : str, optional
         Address of a dask scheduler, such as ``"tcp://10.0.0.5:8786"``, whose workers are used
         instead of `jobs` local ones. All workers must be able to access `source` and the folder of
-        `output`, unless these are URLs.
+        `output`.
     resume : bool, default=False
         Reuse the recordings that an interrupted run has finished, unless the files or the arguments
         have changed. If `output` exists, extend it: only new and changed recordings are read, and
@@ -314,6 +311,7 @@ def prepare(
     check_choice("engine", engine, ENGINES)
     check_integer("jobs", jobs, most=4096)
     use = request.options
+    check_not_url(output)
     sources = find_recordings(source, use, ignore=output)
     warn_of_similar_classes(source.labels for source in sources)
     if use.split is not None and use.split_by != "time":
@@ -324,13 +322,11 @@ def prepare(
     def prepare_one(
         request: Request, sources: list[RecordingSource], output: str | os.PathLike[str]
     ) -> PreparedSummary:
-        parts_url = f"{os.fspath(output)}.parts" if is_url(output) else ""
-        reads = None if sources[0].url else sources[0].root
+        file = Path(output)
         with (
-            local_copy(output) as file,
-            PartFolder(file, keep=resume, url=parts_url) as folder,
+            PartFolder(file, keep=resume) as folder,
             EarlierFile.at(file) as earlier,
-            worker_pool(engine, jobs, scheduler, reads, None if parts_url else folder.path) as pool,
+            worker_pool(engine, jobs, scheduler, sources[0].root, folder.path) as pool,
         ):
             run = Run(
                 sources=sources,
@@ -343,10 +339,8 @@ def prepare(
                 progress=progress or (lambda stage, done, total: None),
             )
             summary = prepare_file(run, request, file, earlier, resume=resume)
-            if summary.action != "none":
-                upload(file, output)
             folder.discard()
-        return replace(summary, path=os.fspath(output)) if parts_url else summary
+        return summary
 
     if use.native_rates:
         return prepare_sensor_files(request, sources, output, prepare_one, skip=on_error == "skip")

@@ -276,7 +276,7 @@ def make_parts(
                 request.options,
                 plan,
                 rate_hz,
-                run.folder.place_of(source.recording_id),
+                run.folder.path_of(source.recording_id),
                 run.skip and source.is_log,
                 digests.get(source.recording_id),
                 unchanged.get(source.recording_id),
@@ -317,7 +317,7 @@ def merge(
         if extended is not None and name in unchanged:
             return extended.part(name, group, channels, has_separate_training=separate)
         order = [facts.channels.index(channel) for channel in channels]
-        path = run.folder.local_path_of(name)
+        path = run.folder.path_of(name)
         return FilePart(recording_id=name, group=group, order=order, path=path)
 
     def decide(parts: Sequence[Part]) -> NDArray[np.str_] | None:

@@ -36,7 +36,7 @@ _Result = TypeVar("_Result")
 
 @contextmanager
 def worker_pool(
-    engine: str, jobs: int, scheduler: str | None, reads: Path | None, writes: Path | None
+    engine: str, jobs: int, scheduler: str | None, reads: Path, writes: Path
 ) -> Iterator[Executor | None]:
     """Yield an executor for tasks, or None to run them in this process.
 
@@ -118,9 +118,7 @@ def _run_batch(
 
 
 @contextmanager
-def _dask_pool(
-    jobs: int, scheduler: str | None, reads: Path | None, writes: Path | None
-) -> Iterator[Executor]:
+def _dask_pool(jobs: int, scheduler: str | None, reads: Path, writes: Path) -> Iterator[Executor]:
     try:
         from distributed import LocalCluster
     except ImportError as error:
@@ -146,14 +144,11 @@ def _dask_pool(
                 f" ({error})."
             ) from error
         with (
-            writing(writes or tempfile.gettempdir(), folder=True),
+            writing(writes, folder=True),
             tempfile.NamedTemporaryFile(dir=writes, suffix=".tmp") as probe,
         ):
-            needed = {} if reads is None else {str(reads): reads}
             # The same path may refer to a different folder on another machine.
-            if writes is not None:
-                needed[probe.name] = writes
-            _check_workers(client, str(scheduler), needed)
+            _check_workers(client, str(scheduler), {str(reads): reads, probe.name: writes})
         pool = _DaskPool(client)
         try:
             yield pool
@@ -200,7 +195,7 @@ def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> 
         if missing:
             raise EnvironmentProblemError(
                 f"dask worker {worker} cannot access {paths[missing[0]]}; use paths that all"
-                " workers share, or URLs such as s3://bucket/folder."
+                " workers share."
             )
 
 

@@ -11,9 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sensorseq.checks import check_not_url
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known, warn_caller
 from sensorseq.io.pair_pattern import Paired, PairPattern
-from sensorseq.io.remote import is_url, listing
 from sensorseq.options import CSV_FORM, ReadOptions, as_options, takes_options
 from sensorseq.readers.annotations import (
     COLUMNS,
@@ -87,8 +87,6 @@ class RecordingSource:
         Classes of parts of the recording in chronological order, used instead of `label`.
     rows : TableRows or None
         The rows of this recording, if the file is a table of many recordings.
-    url : str
-        The URL of `root` if `root` is not on this machine; `read_source` then downloads the files.
     form : CsvFormat
         The format of CSV files.
     labelled_by : str or None
@@ -105,7 +103,6 @@ class RecordingSource:
     label_spans: tuple[LabelSpan, ...] = ()
     span_clock: str = ""
     rows: TableRows | None = None
-    url: str = ""
     form: CsvFormat = USUAL_FORM
     labelled_by: str | None = None
     channels: tuple[str, ...] = ()
@@ -137,9 +134,7 @@ class RecordingSource:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The paths or URLs as they appear in messages."""
-        if self.url:
-            return tuple(f"{self.url}/{path}" for path in self.relative_paths)
+        """The paths as they appear in messages."""
         return tuple(map(str, self.paths))
 
 
@@ -170,8 +165,7 @@ def find_recordings(
     Parameters
     ----------
     path : path-like
-        Folder, manifest or recording, or the URL of one of these; files at a URL are listed with
-        fsspec.
+        Folder, manifest or recording.
     options : ReadOptions, optional
         `files`, `pair`, `labels`, `exclude`, `manifest`, `recording_column`, `group_column`,
         `sensor_column`, `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names`
@@ -202,8 +196,7 @@ def find_recordings(
             f" sensor_column={options.sensor_column!r} is for files of several sensors; use only"
             " one of these options."
         )
-    if is_url(path):
-        return _at_url(os.fspath(path), options)
+    check_not_url(path)
     root, patterns, excluded = Path(path), _as_list(options.files), _as_list(options.exclude)
     labels = None if options.labels is None else _as_list(options.labels)
     manifest = options.manifest
@@ -332,21 +325,6 @@ def check_form_is_used(
 
 def _as_list(texts: str | Sequence[str] | None) -> list[str]:
     return [texts] if isinstance(texts, str) else list(texts or ())
-
-
-def _at_url(url: str, options: ReadOptions) -> list[RecordingSource]:
-    manifest = options.manifest
-    if options.recording_column is not None:
-        raise ArgumentError(
-            f"{url}: a table of many recordings cannot be at a URL; download it first."
-        )
-    with listing(url, (MANIFEST, str(manifest))) as (folder, root_url):
-        if isinstance(manifest, str | os.PathLike):
-            manifest = str(folder / manifest)
-        if _datasets(folder):
-            raise ArgumentError(f"{url}: a LeRobot dataset cannot be at a URL; download it first.")
-        sources = find_recordings(folder, replace(options, manifest=manifest))
-    return [replace(source, url=root_url) for source in sources]
 
 
 def _check_all_labeled(sources: list[RecordingSource]) -> None:

@@ -3,8 +3,8 @@
 import hashlib
 import importlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean
-from sensorseq.io.remote import fetched
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.annotations import on_clock
 from sensorseq.readers.columns import (
@@ -38,17 +37,6 @@ from sensorseq.stamps.names import time_parts
 from sensorseq.stamps.period import sample_period
 
 
-@contextmanager
-def local_source(source: RecordingSource) -> Iterator[RecordingSource]:
-    """Yield a recording with local files; files at a URL are downloaded."""
-    if not source.url:
-        yield source
-        return
-    names = source.relative_paths
-    with fetched(source.url, names) as root:
-        yield replace(source, paths=tuple(root / name for name in names), root=root, url="")
-
-
 @takes_options
 def read_source(
     source: RecordingSource,
@@ -67,11 +55,6 @@ def read_source(
         and files of arrays are read into memory.
     """
     options = as_options(options)
-    with local_source(source) as local:
-        return _read(local, options)
-
-
-def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     channels, units, label_column = options.channels, options.units, options.label_column
     _check_complete(source)
     if source.label is not None and (source.rows is not None or source.labelled_by == label_column):
@@ -162,11 +145,6 @@ def read_source_rate(
         robot log, each topic has its own rate, and only the topics of the channels are considered.
     """
     options = as_options(options)
-    with local_source(source) as local:
-        return _read_rate(local, options)
-
-
-def _read_rate(source: RecordingSource, options: ReadOptions) -> float:
     _check_complete(source)
     use, chosen = _for_files(source, options), options.channels or ()
     if source.is_log:
@@ -253,8 +231,7 @@ def sources_by_sensor(
                 part = replace(source, paths=(path,), sensors=(), missing_sensors=())
                 parts[name] = replace(part, is_sensor=True)
         elif source.sensor_column is not None:
-            with local_source(source) as local:
-                names = _open_sensors(local, _for_files(local, ReadOptions()))
+            names = _open_sensors(source, _for_files(source, ReadOptions()))
             parts = {name: replace(source, row_sensor=name, is_sensor=True) for name in names}
         elif source.is_log:
             try:
@@ -281,10 +258,8 @@ def sources_by_sensor(
 
 def _topics(source: RecordingSource, channels: Sequence[str] | None) -> dict[str, RecordingSource]:
     """Return a source for each sensor of a log; a sensor is a topic with channels."""
-    with local_source(source) as local:
-        topics = list_topics(local.paths, channels)
     source_of: dict[str, RecordingSource] = {}
-    for topic in topics:
+    for topic in list_topics(source.paths, channels):
         if topic.channels or channels is not None:
             found = source_of.get(topic.name, replace(source, channels=()))
             source_of[topic.name] = replace(found, channels=found.channels + topic.channels)

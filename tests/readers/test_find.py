@@ -2,9 +2,11 @@ import warnings
 
 import numpy as np
 import pytest
+from small_recordings import write_recordings
 
 from sensorseq.errors import ArgumentError, RecordingError
 from sensorseq.options import ReadOptions
+from sensorseq.prepare import prepare
 from sensorseq.readers import find_recordings, read_recordings
 from sensorseq.recording import LabelSpan
 
@@ -401,3 +403,11 @@ def test_pair_that_joins_none_of_the_files_in_a_manifest_is_refused(tmp_path):
         RecordingError, match="joins nothing, because all files are of sensor 'acc'"
     ):
         find_recordings(tmp_path, ReadOptions(pair="{sensor}_{recording}.csv"))
+
+
+def test_a_url_is_refused_with_the_way_out(tmp_path):
+    with pytest.raises(ArgumentError, match="aws s3 sync"):
+        find_recordings("s3://fleet/logs")
+    write_recordings(tmp_path / "logs", n_samples=40)
+    with pytest.raises(ArgumentError, match=r"s3://fleet/w\.h5: is a URL"):
+        prepare(tmp_path / "logs", "s3://fleet/w.h5", window_s=1)
