@@ -1,7 +1,5 @@
 """numpy versions of the scipy functions for prediction; most results are bit-identical."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,48 +20,6 @@ def logsumexp(x: Floats, axis: int) -> Floats:
     n_largest = is_largest.sum(axis=axis, dtype=x.dtype)
     others = np.exp(np.where(is_largest, -np.inf, x) - largest).sum(axis=axis)
     return np.asarray(np.log1p(others / n_largest) + np.log(n_largest) + largest.squeeze(axis))
-
-
-# Coefficients of the rational approximations in Moshier's Cephes library, highest powers first.
-# fmt: off
-_CENTER = (
-    (-59.96335010141079, 98.00107541859997, -56.67628574690703, 13.931260938727968,
-     -1.2391658386738125),
-    (1.0, 1.9544885833814176, 4.676279128988815, 86.36024213908905,
-     -225.46268785411937, 200.26021238006066, -82.03722561683334, 15.90562251262117,
-     -1.1833162112133),
-)
-_TAIL = (
-    (4.0554489230596245, 31.525109459989388, 57.16281922464213, 44.08050738932008,
-     14.684956192885803, 2.1866330685079025, -0.1402560791713545, -0.03504246268278482,
-     -0.0008574567851546854),
-    (1.0, 15.779988325646675, 45.39076351288792, 41.3172038254672,
-     15.04253856929075, 2.504649462083094, -0.14218292285478779, -0.03808064076915783,
-     -0.0009332594808954574),
-)
-# fmt: on
-_ROOT_OF_TWO_PI = 2.5066282746310007
-
-
-def normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute quantiles of the standard normal distribution, for `p` from 1e-13 to 1 - 1e-13."""
-    y = p - 0.5
-    square = y * y
-    ratio = square * np.polyval(_CENTER[0], square) / np.polyval(_CENTER[1], square)
-    quantile = (y + y * ratio) * _ROOT_OF_TWO_PI
-    tail = np.minimum(p, 1 - p)
-    far = tail <= np.exp(-2)
-    x = np.sqrt(-2 * np.log(tail[far]))
-    z = 1 / x
-    outer = x - np.log(x) / x - z * np.polyval(_TAIL[0], z) / np.polyval(_TAIL[1], z)
-    quantile[far] = np.copysign(outer, y[far])
-    return np.asarray(quantile)
-
-
-def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the fraction of the standard normal distribution below `x`."""
-    scaled = (x.ravel() / -math.sqrt(2)).tolist()
-    return np.array([math.erfc(value) / 2 for value in scaled], np.float64).reshape(x.shape)
 
 
 def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -443,7 +443,7 @@ def learned_by_the_steps(part, garbage, tmp_path):
     windows = spoilt(part, garbage)
     balancer = ClassBalancer("oversample", 0)
     return (
-        ChannelScaler("quantile").fit(windows).scaler_.channel_quantiles.tobytes(),
+        ChannelScaler("robust").fit(windows).scaler_.channel_center.tobytes(),
         balancer.fit_resample(windows)[0].part("train").X.tobytes(),
     )
 

@@ -232,7 +232,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         `early_stopping`.
     scale : str or None, default="standard"
         Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
-        ``"min_max"``, ``"max_abs"`` or ``"quantile"`` (see
+        ``"min_max"`` or ``"max_abs"`` (see
         `sensorseq.preprocessing.scale.fit_scaler`). ``"physical"`` divides by the rated values that
         were given when the WindowSet or the file was prepared.
     calibrate : bool, default=False
@@ -1348,8 +1348,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If the graph cannot compute part of the model: ``normalize="recording"``,
-            ``scale="quantile"``, or your own function as `features`.
+            If the graph cannot compute part of the model: ``normalize="recording"``
+            or your own function as `features`.
         EnvironmentProblemError
             If the library onnx is missing.
         """

@@ -235,7 +235,7 @@ def _render(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path,
     texts = (template.render(values) for template in (header, code_of))
     n_parts = len(source.described.keys() & _CONVOLVED) + bool(source.used_statistics.size)
     n_parts += 4 * ("motors" in source.described)
-    n_parts += (source.scale == "quantile") + sum(step.kind == "spectral" for step in steps)
+    n_parts += sum(step.kind == "spectral" for step in steps)
     n_small = (
         (smoother is not None)
         + (source.summary is not None and source.summary.spectrum)
@@ -450,10 +450,6 @@ class _Source:
             return
         self.tables.add("scale_center", scaler.channel_center, "f8")
         self.tables.add("scale_factor", scaler.channel_scale, "f8")
-        quantiles = scaler.channel_quantiles
-        if quantiles is not None:
-            self.tables.add("quantile_is_used", quantiles[0] < quantiles[-1], "i4")
-            self.tables.add("quantiles", quantiles.T, "f8")
 
     @property
     def scale(self) -> str | None:

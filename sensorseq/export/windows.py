@@ -226,11 +226,6 @@ def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphW
 def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | None) -> GraphWindows:
     """Scale in float64 and round once to float32, as `Scaler` does; set invalid steps to zero."""
     x = windows.x
-    if scaler is not None and scaler.kind == "quantile":
-        raise InputError(
-            "scale='quantile' cannot be exported: ONNX has no inverse of the normal distribution."
-            " Fit with scale='robust', which is also insensitive to outliers."
-        )
     if scaler is not None and scaler.kind is not None:
         x = g("Sub", g.cast(x, np.float64), scaler.channel_center)
         x = g("Div", x, scaler.channel_scale)

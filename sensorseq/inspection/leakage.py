@@ -30,7 +30,7 @@ _FEW_DUPLICATES = 3  # fewer matches may be a coincidence
 _ABOVE_CHANCE = 3  # a leak's match rate exceeds that between training recordings by this factor
 _WIDTH = 80
 _BLOCK = 4096  # number of windows that are read together
-_UNVERIFIABLE = ("none", "quantile", PHYSICAL)  # scaling methods that cannot be verified afterward
+_UNVERIFIABLE = ("none", PHYSICAL)  # scaling methods that cannot be verified afterward
 # Statistics that differ by less than this fraction of a channel's scale count as equal.
 _CLOSE = 1e-4
 
@@ -614,11 +614,6 @@ def _fits(windows: WindowSet, scaler: Scaler, rows: Ints) -> bool:
     scale = np.abs(fitted.channel_scale)
     close = (np.abs(fitted.channel_center - scaler.channel_center) <= _CLOSE * scale).all()
     close &= (np.abs(fitted.channel_scale - scaler.channel_scale) <= _CLOSE * scale).all()
-    expected, quantiles = fitted.channel_quantiles, scaler.channel_quantiles
-    if expected is not None and quantiles is not None:
-        close &= expected.shape == quantiles.shape
-        difference = _CLOSE * np.ptp(expected, axis=0)
-        close = close and (np.abs(expected - quantiles) <= difference).all()
     return bool(close)
 
 

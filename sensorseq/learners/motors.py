@@ -152,11 +152,6 @@ def _map_back(scaler: Scaler | None, n_channels: int) -> tuple[NDArray[Any], NDA
     """Return the center and the factor that turn scaled values into physical values."""
     if scaler is None or scaler.kind is None:
         return np.zeros(n_channels), np.ones(n_channels)
-    if scaler.channel_quantiles is not None:
-        raise ArgumentError(
-            f"motors needs physical values, which scale={scaler.kind!r} does not keep; set"
-            " scale='standard', 'robust', 'min_max', 'max_abs' or 'physical'."
-        )
     return scaler.channel_center.astype(np.float64), scaler.channel_scale.astype(np.float64)
 
 

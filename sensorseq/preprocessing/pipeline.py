@@ -119,8 +119,8 @@ class PreparePipeline:
         1 with the recording's own statistics, before windows are cut. Predictions then need
         complete recordings.
     scale : str or None, default="standard"
-        How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``,
-        ``"quantile"`` or ``"physical"``; see `ChannelScaler`.
+        How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``
+        or ``"physical"``; see `ChannelScaler`.
     rated : mapping of str to float, optional
         For ``scale="physical"``: a mapping of each channel's name to the value that is scaled to 1.
     balance : {"undersample", "oversample"} or None, default=None
@@ -322,7 +322,7 @@ class PreparePipeline:
             about each recording, such as its own rate. ``dropped`` lists recordings or pieces
             without windows, with the reason. ``split`` contains the numbers of windows and groups
             in each part and class, and how far the parts are from the requested fractions.
-            ``constant_channels`` lists channels that do not vary in the training part. If quantiles
+            ``constant_channels`` lists channels that do not vary in the training part. If quartiles
             use only some time steps of the training part, ``quantiles_from`` contains the number of
             steps drawn and the number of all steps.
 

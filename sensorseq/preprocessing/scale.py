@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
-from sensorseq.checks import as_windows, check_lengths, raise_not_finite, valid_steps
+from sensorseq.checks import as_windows, check_lengths, raise_not_finite
 from sensorseq.errors import (
     ArgumentError,
     InputError,
@@ -19,14 +19,11 @@ from sensorseq.errors import (
     refusing,
 )
 from sensorseq.io.blocks import Rows, blocks, evenly_drawn
-from sensorseq.numeric import normal_quantile, normal_share
 from sensorseq.preprocessing.steps.base import check_complete
 from sensorseq.recording import Recording
 
 NORMALIZE = ("recording",)
 DRAWN_STEPS = 200_000  # largest number of steps used for quantiles
-# Quantile at which values outside the training range are clipped (to +-5.2), as in scikit-learn.
-_TAIL = 1e-7
 _SUMMED = 1 << 16  # samples per partial sum
 
 
@@ -86,26 +83,22 @@ class ChannelMoments:
         return ChannelStatistics(n_steps, mean, np.sqrt(m2 / n_steps), low, high)
 
 
-KINDS = ("standard", "robust", "min_max", "max_abs", "quantile")  # the kinds fitted on windows
+KINDS = ("standard", "robust", "min_max", "max_abs")  # the kinds fitted on windows
 PHYSICAL = "physical"  # the kind that divides by given rated values
-N_QUANTILES = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
     """Statistics of each channel, for the mapping (x - channel_center) / channel_scale.
 
-    `kind` is one of `KINDS` or `PHYSICAL`; None leaves values unchanged. For ``"quantile"``,
-    `channel_quantiles` (n_quantiles, n_channels) are quantiles at equally spaced levels from 0 to
-    1, which are mapped to the quantiles of a standard normal distribution. `constant_channels` were
-    constant in the training windows and carry no information for a network; their scale is 1,
-    except with ``"max_abs"``.
+    `kind` is one of `KINDS` or `PHYSICAL`; None leaves values unchanged.
+    `constant_channels` were constant in the training windows and carry no information for a
+    network; their scale is 1, except with ``"max_abs"``.
     """
 
     kind: str | None
     channel_center: NDArray[np.float64]
     channel_scale: NDArray[np.float64]
-    channel_quantiles: NDArray[np.float64] | None = None
     constant_channels: tuple[int, ...] = ()
 
     @classmethod
@@ -146,7 +139,7 @@ class Scaler:
     def inverse_transform(
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.floating]:
-        """Undo `transform`; values that ``"quantile"`` clipped are not restored."""
+        """Undo `transform`."""
         return self._apply(X, lengths, inverse=True)[0]
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
@@ -156,8 +149,6 @@ class Scaler:
             "channel_center": self.channel_center,
             "channel_scale": self.channel_scale,
         }
-        if self.channel_quantiles is not None:
-            fields["channel_quantiles"] = self.channel_quantiles
         if self.constant_channels:
             fields["constant_channels"] = np.array(self.constant_channels, np.uint32)
         return fields
@@ -175,22 +166,22 @@ class Scaler:
                 " normalize='recording' and train again."
             )
         stored = bytes(np.asarray(fields["kind"], np.uint8)).decode()
+        if stored == "quantile":
+            raise SignalError(
+                "scale='quantile' is no longer supported; train again with scale='robust', which is"
+                " also insensitive to outliers."
+            )
         kind = check_choice("kind", stored, (*KINDS, PHYSICAL, "none"))
         center = np.asarray(fields["channel_center"], np.float64)
         scale = np.asarray(fields["channel_scale"], np.float64)
-        quantiles = fields.get("channel_quantiles")
-        if quantiles is not None:
-            quantiles = np.asarray(quantiles, np.float64)
         constant = tuple(np.asarray(fields.get("constant_channels", ()), np.int64).tolist())
         if (
             center.ndim != 1
             or any(not 0 <= channel < len(center) for channel in constant)
             or scale.shape != center.shape
-            or (quantiles is None) != (kind != "quantile")
-            or (quantiles is not None and quantiles.shape[1:] != center.shape)
         ):
             raise SignalError("the stored statistics of a scaler are inconsistent.")
-        return cls(None if kind == "none" else kind, center, scale, quantiles, constant)
+        return cls(None if kind == "none" else kind, center, scale, constant)
 
     def _apply(
         self,
@@ -215,29 +206,7 @@ class Scaler:
         not_finite, overflown = _signal.scale_windows(windows, given_lengths, *by, inverse, out)
         if not_finite >= 0:
             raise_not_finite(windows, not_finite)
-        change = _from_normal if inverse else _to_normal
-        valid = valid_steps(windows.shape[1], given_lengths)
-        for channel in range(self.n_channels if self.channel_quantiles is not None else 0):
-            quantiles = self.channel_quantiles[:, channel]  # type: ignore[index]
-            if quantiles[0] < quantiles[-1]:  # a constant channel is only centered
-                steps = windows[:, :, channel][valid].astype(np.float64)
-                out[:, :, channel][valid] = change(steps, quantiles)
         return out.reshape(np.shape(X)), overflown
-
-
-def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
-    levels = np.linspace(0, 1, len(quantiles))
-    # Average both directions of interpolation, so that a value shared by several quantiles maps to
-    # the middle of their levels.
-    rising = np.interp(x, quantiles, levels)
-    falling = np.interp(-x, -quantiles[::-1], -levels[::-1])
-    return normal_quantile(np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL))
-
-
-def _from_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
-    levels = np.linspace(0, 1, len(quantiles))
-    values: NDArray[np.float64] = np.interp(normal_share(x), levels, quantiles)
-    return values
 
 
 def fit_scaler(
@@ -309,12 +278,9 @@ def rated_scaler(
     return Scaler(PHYSICAL, np.zeros(n_channels), np.array(values, np.float64))
 
 
-RANKED = ("robust", "quantile")  # kinds that need order statistics
-
-
 def draw_of(kind: str | None, n_steps: int) -> dict[str, Any]:
     """Return the provenance entry for a scaler that is fitted to only some of the time steps."""
-    if kind not in RANKED or n_steps <= DRAWN_STEPS:
+    if kind != "robust" or n_steps <= DRAWN_STEPS:
         return {}
     return {"quantiles_from": {"n_steps": DRAWN_STEPS, "of": n_steps}}
 
@@ -322,7 +288,7 @@ def draw_of(kind: str | None, n_steps: int) -> dict[str, Any]:
 def scaler_of(
     statistics: ChannelStatistics, kind: str | None, steps: NDArray[np.float64] | None = None
 ) -> Scaler:
-    """Return a scaler of the given kind from statistics; kinds in `RANKED` also need `steps`."""
+    """Return a scaler of the given kind from statistics; ``"robust"`` also needs `steps`."""
     n_channels = len(statistics.mean)
     if kind is None:
         return Scaler.identity(n_channels)
@@ -333,15 +299,9 @@ def scaler_of(
             "max_abs": (np.zeros(n_channels), statistics.largest),
         }[kind]
         return _without_constants(statistics, kind, center, scale)
-    if kind == "robust":
-        lower, center, upper = np.quantile(steps, (0.25, 0.5, 0.75), axis=0)
-        scale = np.where(upper - lower == 0, statistics.deviation, upper - lower)
-        return _without_constants(statistics, kind, center, scale)
-    levels = np.linspace(0, 1, max(2, min(N_QUANTILES, statistics.n_steps)))
-    quantiles = np.quantile(steps, np.append(levels, 0.5), axis=0)
-    scaler = _without_constants(statistics, kind, quantiles[-1], np.ones(n_channels))
-    # Rounding in the interpolation may break the order of the quantiles.
-    return replace(scaler, channel_quantiles=np.maximum.accumulate(quantiles[:-1]))
+    lower, center, upper = np.quantile(steps, (0.25, 0.5, 0.75), axis=0)
+    scale = np.where(upper - lower == 0, statistics.deviation, upper - lower)
+    return _without_constants(statistics, kind, center, scale)
 
 
 def _without_constants(
@@ -381,8 +341,8 @@ def fit_scaler_to_blocks(
     """Fit a scaler that is bit-identical to the result of `fit_scaler` for all blocks together.
 
     `blocks` returns pairs of windows (n, n_timesteps, n_channels) and lengths. Only one block is in
-    memory at a time. Each block is read once, or twice for robust and quantile, which draw time
-    steps in the second reading.
+    memory at a time. Each block is read once, or twice for robust, which draws time steps in the
+    second reading.
     """
     if kind is not None:
         check_choice("kind", kind, (*KINDS, PHYSICAL))
@@ -396,7 +356,7 @@ def fit_scaler_to_blocks(
             return rated_scaler(rated, windows.shape[2])
         moments.add(windows, lengths)
     statistics = moments.statistics()
-    steps = _drawn_steps(blocks, statistics.n_steps) if kind in RANKED else None
+    steps = _drawn_steps(blocks, statistics.n_steps) if kind == "robust" else None
     return scaler_of(statistics, kind, steps)
 
 

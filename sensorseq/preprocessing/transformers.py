@@ -125,10 +125,9 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     kind : str or None, default="standard"
         standard: mean 0 and variance 1. robust: median 0 and interquartile range 1 (the divisor is
         the standard deviation if the quartiles are equal, as for a motor that is mostly at rest).
-        min_max: 0 to 1. max_abs: the largest magnitude is 1, and zero stays zero. quantile: up to
-        1000 quantiles are mapped to the normal distribution. physical: divided by `rated`; nothing
-        is fitted. Quartiles and quantiles use at most 200,000 steps, which are drawn evenly if
-        there are more.
+        min_max: 0 to 1. max_abs: the largest magnitude is 1, and zero stays zero. physical:
+        divided by `rated`; nothing is fitted. Quartiles use at most 200,000 steps, which are drawn
+        evenly if there are more.
     rated : mapping of channel name to float, or sequence of float, optional
         For ``kind="physical"``: the divisor of each channel, above zero and in the channel's unit.
         Names require a WindowSet.

@@ -590,7 +590,7 @@ def test_a_second_interrupt_ends_a_search(monkeypatch):
     "arguments",
     [
         {},
-        {"head_norm": "batch", "bidirectional": True, "num_layers": 2, "scale": "quantile"},
+        {"head_norm": "batch", "bidirectional": True, "num_layers": 2, "scale": "robust"},
         {"scale": None, "dtype": "float64", "optimizer_params": {"betas": (0.8, 0.99)}},
         {"class_weight": {0: 2.0, 1: 1.0}, "max_timesteps": 15, "crop": "tail"},
     ],

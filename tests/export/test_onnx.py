@@ -283,8 +283,6 @@ def test_metadata_describe_the_input(tmp_path):
 def test_what_a_graph_cannot_compute_is_refused_by_name(tmp_path):
     X, y = windows(60)
     path = tmp_path / "model.onnx"
-    with pytest.raises(InputError, match="scale='quantile' cannot be exported"):
-        fitted(scale="quantile").to_onnx(path)
     described = featured(X, y, features=lambda X, lengths: X[:, 0])
     assert on_features(described)
     with pytest.raises(InputError, match="is your own function, which cannot be exported to ONNX"):

@@ -132,11 +132,6 @@ def test_wrong_roles_are_refused_before_training(motors, text, monkeypatch):
         fit_motors(motors=motors)
 
 
-def test_a_scale_without_a_way_back_is_refused():
-    with pytest.raises(ArgumentError, match="scale='quantile' does not keep"):
-        fit_motors(scale="quantile")
-
-
 def recordings():
     for number, (label, window) in enumerate(zip(Y[::2], X[::2], strict=True)):
         channels = tuple(map(Channel, NAMES))

@@ -46,7 +46,7 @@ def test_windows_are_unscaled_unbalanced_and_split_by_group():
         assert set(windows.part(part).y) == {"ice", "mud", "tar"}
 
 
-@pytest.mark.parametrize("kind", ["standard", "quantile", None])
+@pytest.mark.parametrize("kind", ["standard", "robust", None])
 def test_the_scaler_is_fitted_on_training_windows_alone(kind):
     pipeline = PreparePipeline(window_s=1.0, scale=kind)
     windows = pipeline.prepare(drives())

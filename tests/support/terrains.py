@@ -41,7 +41,7 @@ WAYS = [
     {"window_s": 2.0, "hop_s": 0.7},
     {"window_s": 1.5, "sample_rate_hz": 13.0, "channels": ["speed", "current"]},
     {"window_s": 3, "scale": "robust", "balance": "undersample", "random_state": 5},
-    {"window_s": 3, "scale": "quantile", "split": [0.5, 0.5, 0.0], "balance": "oversample"},
+    {"window_s": 3, "scale": "robust", "split": [0.5, 0.5, 0.0], "balance": "oversample"},
     {"window_s": 2, "steps": STEPS},
     {"window_s": 2, "train_hop_s": 0.5, "train_phase": "random", "random_state": 3},
     {"window_s": 1, "split_by": "time", "embargo_s": 2.0, "scale": "min_max"},

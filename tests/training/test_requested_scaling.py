@@ -72,7 +72,7 @@ def test_physical_needs_windows_that_provide_rated_values(windows):
             small(scale="physical").fit(X, y)
 
 
-@pytest.mark.parametrize("scale", ["physical", "quantile"])
+@pytest.mark.parametrize("scale", ["physical", "robust"])
 def test_the_scaling_survives_the_prepared_file_and_the_model_file(windows, scale, tmp_path):
     prepared = without_groups(windows)
     train = prepared.part("train")
