@@ -47,21 +47,11 @@ const int64_t* OnePerWindow(const Integers& values, const py::array& x) {
   return values.data();
 }
 
-const double* Around(const std::optional<Doubles>& samples, const py::array& x, int64_t* n) {
-  if (!samples) return nullptr;
-  Require(
-      samples->ndim() == 3 && samples->shape(0) == x.shape(0) && samples->shape(2) == x.shape(2),
-      "samples before and after need the shape (N, m, C)");
-  *n = samples->shape(1);
-  return samples->data();
-}
-
 int64_t Augment(py::array x, const Integers& lengths, const Integers& indices,
                 const Integers& copies, int64_t seed, const std::map<std::string, double>& strength,
                 const Doubles& spline, const std::optional<Integers>& mirror_order,
                 const std::optional<Doubles>& mirror_sign, const Integers& axes,
-                const std::optional<Doubles>& channel_sd, const std::optional<Doubles>& before,
-                const std::optional<Doubles>& after, int64_t n_threads) {
+                const std::optional<Doubles>& channel_sd, int64_t n_threads) {
   Require(x.ndim() == 3, "x needs the shape (N, T, C)");
   const int64_t C = x.shape(2);
   const auto per_channel = [&](const auto& values) {
@@ -108,8 +98,6 @@ int64_t Augment(py::array x, const Integers& lengths, const Integers& indices,
   windows.copies = OnePerWindow(copies, x);
   windows.seed = seed;
   windows.channel_sd = per_channel(channel_sd);
-  windows.before = Around(before, x, &windows.n_before);
-  windows.after = Around(after, x, &windows.n_after);
   windows.fill_normal = &FillNormal;
   const auto run = [&](auto* values) {
     py::gil_scoped_release released;
@@ -126,7 +114,7 @@ void BindAugment(py::module_& m) {
   m.def("augment", &Augment, py::arg("x").noconvert(), py::arg("lengths"), py::arg("indices"),
         py::arg("copies"), py::arg("seed"), py::arg("strength"), py::arg("spline"),
         py::arg("mirror_order"), py::arg("mirror_sign"), py::arg("axes"), py::arg("channel_sd"),
-        py::arg("before"), py::arg("after"), py::arg("n_threads"));
+        py::arg("n_threads"));
 }
 
 }  // namespace sensorseq

@@ -276,8 +276,6 @@ def augment(
     mirror_sign: NDArray[np.float64] | None,
     axes: NDArray[np.int64],
     channel_sd: NDArray[np.float64] | None,
-    before: NDArray[np.float64] | None,
-    after: NDArray[np.float64] | None,
     n_threads: int,
 ) -> int:
     """Change windows (N, T, C) in place; return the position of the first non-finite value or -1.

@@ -15,12 +15,13 @@ ADDED = {
     "option": {
         "preprocessing/options.py": [
             (
-                '    train_phase: str = option_field("window", "grid")\n',
+                "    train_hop_s: float | None = option_field(\n"
+                '        "window", metavar="S", help="Time between starts of training windows'
+                ' [default: hop-s]."\n    )\n',
                 '    taper_s: float | None = option_field("window", help="Fade both ends.")\n',
             ),
             (
-                '        With ``"random"``, the grid of training windows starts at a random offset'
-                " in each recording.\n",
+                "        validation and test windows; `hop_s` by default.\n",
                 "    taper_s : float, optional\n        Seconds at both ends to fade.\n",
             ),
         ]

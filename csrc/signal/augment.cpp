@@ -69,18 +69,8 @@ class Augmenter {
     }
   }
 
-  // Returns the sample at step t, which may lie outside the window. If that sample is unknown,
-  // returns the nearest known sample.
+  // Returns the sample at step t, or the nearest one if t lies outside the window.
   const double* SampleAt(int64_t t) const {
-    const double* known = nullptr;
-    if (t < 0 && windows_.before != nullptr && -t <= windows_.n_before) {
-      known = windows_.before + ((row_ + 1) * windows_.n_before + t) * C_;
-    } else if (t >= n_steps_ && windows_.after != nullptr && t - n_steps_ < windows_.n_after) {
-      known = windows_.after + (row_ * windows_.n_after + t - n_steps_) * C_;
-    }
-    if (known != nullptr &&
-        std::all_of(known, known + C_, [](double v) { return std::isfinite(v); }))
-      return known;
     return x_.data() + std::clamp<int64_t>(t, 0, n_steps_ - 1) * C_;
   }
   void Shift() {

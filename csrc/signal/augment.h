@@ -54,11 +54,6 @@ struct AugmentWindows {
   // (C) Standard deviations that jitter and offset refer to. Null: the standard deviations of each
   // window.
   const double* channel_sd;
-  // (N, B, C) Samples right before and after each window, or null. If any channel of a sample is
-  // not finite, the first or last sample of the window is used instead.
-  const double* before;
-  const double* after;
-  int64_t n_before, n_after;
   FillNormal fill_normal;
 };
 

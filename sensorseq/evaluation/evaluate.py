@@ -23,7 +23,6 @@ from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.sensor_windows import AnyWindows
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.text import plural
-from sensorseq.training.prepared_windows import augment_as_configured
 from sensorseq.windows import WindowSet
 
 _WHOLE = 1e-9  # tolerance within which a quotient of seconds counts as an integer
@@ -44,19 +43,13 @@ class FoldWindows:
 def choose_fold_windows(windows: AnyWindows) -> FoldWindows:
     """From windows cut with ``train_hop_s``, choose the windows on the grid of ``hop_s``.
 
-    If the windows' configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are
-    chosen. Within a segment of one label without gaps, the chosen windows are those that would be
-    cut without ``train_hop_s``. An `InputError` is raised if windows on the grid are missing.
+    If the windows' configuration has no ``train_hop_s``, all windows are chosen. Within a segment
+    of one label without gaps, the chosen windows are those that would be cut without
+    ``train_hop_s``. An `InputError` is raised if windows on the grid are missing.
     """
     options = PreparationOptions.recorded(windows.provenance)
     window_s, train_hop_s = options.window_s, options.train_hop_s
     hop_s = options.hop_s or window_s
-    if options.train_phase != "grid":
-        raise InputError(
-            "the training windows of this file start at random offsets (train_phase), so the"
-            " windows on the grid, on which folds are tested, are missing. Prepare again with"
-            ' train_phase = "grid" to use folds.'
-        )
     if train_hop_s is None or np.isnan(window_s) or train_hop_s == hop_s:
         return FoldWindows(np.arange(len(windows)))
     times = hop_s / train_hop_s
@@ -404,10 +397,7 @@ def evaluate_folds(
     for number, (train_rows, test_rows) in enumerate(parts, start=1):
         in_training = np.isin(np.asarray(windows.groups), groups[train_rows])
         train = windows.take(np.flatnonzero(in_training)).with_split(None)
-        rows = _balanced(train, seed)
-        train = train.take(rows)
-        if isinstance(train, WindowSet):
-            train = augment_as_configured(train, rows, seed)
+        train = train.take(_balanced(train, seed))
         test = tested.take(test_rows).with_split(None)
         say(f"fold {number} of {n_folds}: training on {len(train)} windows")
         fitted = clone(model).fit(train)

@@ -1,7 +1,7 @@
 """The samples of a WindowSet, read from the prepared file when they are needed."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,9 +42,7 @@ class StoredSamples:
     `rows` contains the windows' positions in the file; a window without data of this sensor has the
     position -1 and is read as NaN. `chunk_windows` windows are stored and read together. `version`
     shows whether the file was replaced, and `group` is the sensor's group in the file, with a
-    trailing slash. `change` augments the windows whose `copy_number` is not 0. The arguments of
-    `change` are samples of shape (n, t, c), the positions of their windows in the file, and their
-    copy numbers. The function returns the samples for training.
+    trailing slash.
     """
 
     path: Path
@@ -56,8 +54,6 @@ class StoredSamples:
     verified_pieces: bytearray = field(default_factory=bytearray)  # nonzero for verified pieces
     verify: bool = True
     group: str = ""
-    copy_number: NDArray[np.int64] | None = None
-    change: Callable[..., NDArray[Any]] | None = None
 
     dtype = np.dtype(np.float32)
     ndim = 3
@@ -82,8 +78,7 @@ class StoredSamples:
             return np.asarray(reader.read(np.arange(len(self))), dtype)
 
     def __getitem__(self, which: Any) -> "StoredSamples":
-        number = None if self.copy_number is None else self.copy_number[which]
-        return replace(self, rows=self.rows[which], copy_number=number)
+        return replace(self, rows=self.rows[which])
 
     @contextmanager
     def opened(self) -> Iterator["SampleReader"]:
@@ -123,11 +118,6 @@ class SampleReader:
             X = np.concatenate([np.full_like(X, np.nan, shape=(1, *X.shape[1:])), X])
         if not np.array_equal(back, np.arange(len(rows))):
             X = X[back]
-        change, number = self.samples.change, self.samples.copy_number
-        if change is not None and number is not None:
-            copies = np.flatnonzero(number[which])
-            if len(copies):
-                X[copies] = change(X[copies], wanted[copies], number[which][copies])
         return X
 
 

@@ -65,7 +65,6 @@ def prepare(
     min_purity: float | None = None,
     short: str | None = None,
     train_hop_s: float | None = None,
-    train_phase: str | None = None,
     native_rates: bool | None = None,
     slop_s: float | None = None,
     missing: str | None = None,
@@ -78,7 +77,6 @@ def prepare(
     rated: Mapping[str, float] | None = None,
     balance: str | None = None,
     max_per_recording: int | float | None = None,
-    augmentation: Mapping[str, Any] | None = None,
     # end of options
 ) -> PreparedSummary:
     """Read, resample, cut and split recordings, and write them as one file.
@@ -245,8 +243,6 @@ def prepare(
     train_hop_s : float, optional
         Seconds between the starts of training windows, if training windows should overlap more than
         validation and test windows; `hop_s` by default.
-    train_phase : {"grid", "random"}, default="grid"
-        With ``"random"``, the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
         True to keep each of several sensors (files joined by `pair`, or topics of robot logs) at
         its own rate, instead of resampling all sensors to a common rate. Windows then begin at
@@ -288,10 +284,6 @@ def prepare(
     max_per_recording : int or float, optional
         When classes are balanced: the maximum number (int) or fraction (float) of a class's windows
         that may come from one recording.
-    augmentation : mapping, optional
-        Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
-        from the original windows. Augmentation is applied when a model is fitted to a prepared
-        file; for arrays see `augment_windows`.
 
     Raises
     ------

@@ -68,7 +68,7 @@ class CutOptions:
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
         check_attenuation(self.attenuation_db)
-        check_window_choices(self.label_rule, self.min_purity, self.short, "grid")
+        check_window_choices(self.label_rule, self.min_purity, self.short)
         if self.normalize is not None:
             check_choice("normalize", self.normalize, NORMALIZE)
         if isinstance(self.channels, str):
@@ -265,8 +265,6 @@ class RecordingPlan:
         *,
         check_classes: bool = False,
         hop_s: float | None = None,
-        phase: str = "grid",
-        random_state: int = 0,
     ) -> WindowSet:
         """Cut pieces into windows; the result may be empty."""
         use = self.options
@@ -279,8 +277,6 @@ class RecordingPlan:
                 label_rule=use.label_rule,
                 min_purity=use.min_purity,
                 short=use.short,
-                phase=phase,
-                random_state=random_state,
                 check_classes=check_classes,
                 slop_s=use.slop_s,
             )

@@ -28,7 +28,6 @@ _OF_ONE = {
     "sample_rate_hz": (None, "each sensor keeps its own rate"),
     "steps": (None, "use derive='auto', which chooses steps for each sensor"),
     "train_hop_s": (None, "use a shorter hop_s"),
-    "train_phase": ("grid", "windows begin at multiples of the hop"),
     "balance": (None, "balance the classes in training, with sampler='balanced'"),
     "label_column": (None, "label the recordings by folders or a manifest"),
 }

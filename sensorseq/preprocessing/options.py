@@ -76,8 +76,6 @@ class PreparationOptions(ReadOptions):
     train_hop_s : float, optional
         Seconds between the starts of training windows, if training windows should overlap more than
         validation and test windows; `hop_s` by default.
-    train_phase : {"grid", "random"}, default="grid"
-        With ``"random"``, the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
         True to keep each of several sensors (files joined by `pair`, or topics of robot logs) at
         its own rate, instead of resampling all sensors to a common rate. Windows then begin at
@@ -119,10 +117,6 @@ class PreparationOptions(ReadOptions):
     max_per_recording : int or float, optional
         When classes are balanced: the maximum number (int) or fraction (float) of a class's windows
         that may come from one recording.
-    augmentation : mapping, optional
-        Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
-        from the original windows. Augmentation is applied when a model is fitted to a prepared
-        file; for arrays see `augment_windows`.
     """
 
     max_gap_s: float | None = option_field(
@@ -169,7 +163,6 @@ class PreparationOptions(ReadOptions):
     train_hop_s: float | None = option_field(
         "window", metavar="S", help="Time between starts of training windows [default: hop-s]."
     )
-    train_phase: str = option_field("window", "grid")
     native_rates: bool | None = option_field(
         "window", toml=bool, help="Keep each of several sensors at its own rate."
     )
@@ -228,9 +221,6 @@ class PreparationOptions(ReadOptions):
         help="Balance training windows: undersample, oversample, none [default: none].",
     )
     max_per_recording: int | float | None = option_field("balance")
-    augmentation: Mapping[str, Any] | None = option_field(
-        "balance", toml=dict[str, int | float | list[Any]]
-    )
 
     @classmethod
     def recorded(cls, provenance: Mapping[str, Any]) -> "PreparationOptions":

@@ -85,8 +85,6 @@ class PreparePipeline:
     train_hop_s : float, optional
         Seconds between the starts of training windows, if training windows should overlap more than
         validation and test windows; `hop_s` by default.
-    train_phase : {"grid", "random"}, default="grid"
-        With ``"random"``, the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
         True to keep each of several sensors (files joined by `pair`, or topics of robot logs) at
         its own rate, instead of resampling all sensors to a common rate. Windows then begin at
@@ -128,10 +126,6 @@ class PreparePipeline:
     max_per_recording : int or float, optional
         When classes are balanced: the maximum number (int) or fraction (float) of a class's windows
         that may come from one recording.
-    augmentation : mapping, optional
-        Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
-        from the original windows. Augmentation is applied when a model is fitted to a prepared
-        file; for arrays see `augment_windows`.
 
     Attributes
     ----------
@@ -169,7 +163,6 @@ class PreparePipeline:
         min_purity: float | None = None,
         short: str = "drop",
         train_hop_s: float | None = None,
-        train_phase: str = "grid",
         native_rates: bool | None = None,
         slop_s: float | None = None,
         missing: str | None = None,
@@ -182,7 +175,6 @@ class PreparePipeline:
         rated: Mapping[str, float] | None = None,
         balance: str | None = None,
         max_per_recording: int | float | None = None,
-        augmentation: Mapping[str, Any] | None = None,
         # end of options
     ) -> None:
         given = locals()
@@ -201,14 +193,13 @@ class PreparePipeline:
         self.plan = PreparationPlan.of(use)
         if self.plan.cuts_training_separately and use.split_by == "time":
             raise ArgumentError(
-                'train_hop_s and train_phase cannot be combined with split_by="time", because'
-                ' training windows would reach into the embargo. Use split_by="group", or remove'
-                " train_hop_s and train_phase."
+                'train_hop_s cannot be combined with split_by="time", because training windows'
+                ' would reach into the embargo. Use split_by="group", or remove train_hop_s.'
             )
         if self.plan.cuts_training_separately and use.split is None:
             raise ArgumentError(
-                f"train_hop_s={use.train_hop_s!r} and train_phase={use.train_phase!r} apply to"
-                " training windows, but without a split there are none; remove both options."
+                f"train_hop_s={use.train_hop_s!r} applies to training windows, but without a split"
+                " there are none; remove it."
             )
 
     @classmethod
@@ -270,8 +261,7 @@ class PreparePipeline:
         for name in ("split", "channels"):
             if isinstance(use[name], Iterable) and not isinstance(use[name], str):
                 use[name] = [float(v) if name == "split" else str(v) for v in use[name]]
-        for name in ("rated", "augmentation"):
-            use[name] = None if use[name] is None else _lists(use[name])
+        use["rated"] = None if use["rated"] is None else _lists(use["rated"])
         return use
 
     @overload

@@ -42,9 +42,7 @@ from sensorseq.preprocessing.split import (
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.subjects import note_subjects
-from sensorseq.preprocessing.windows.augment import make_augmentation
 from sensorseq.preprocessing.windows.balance import STRATEGIES, balance_indices
-from sensorseq.preprocessing.windows.cut import PHASES
 from sensorseq.preprocessing.windows.label_channels import (
     describe_label_channels,
     find_label_channels,
@@ -82,25 +80,17 @@ class PreparationPlan(RecordingPlan):
         cut = CutOptions(**{name: getattr(options, name) for name in names})
         if options.train_hop_s is not None:
             check_positive("train_hop_s", options.train_hop_s)
-        check_choice("train_phase", options.train_phase, PHASES)
         _check_learning(options)
         return cls(cut, make_steps(options.steps), options)
 
     @property
     def cuts_training_separately(self) -> bool:
-        """True if training windows have their own hop or phase."""
-        return self.learning.train_hop_s is not None or self.learning.train_phase != "grid"
+        """True if training windows have their own hop."""
+        return self.learning.train_hop_s is not None
 
     def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
-        """Cut pieces into windows with the hop and phase for training windows."""
-        use = self.learning
-        return self.windows(
-            pieces,
-            sample_rate_hz,
-            hop_s=use.train_hop_s,
-            phase=use.train_phase,
-            random_state=use.random_state,
-        )
+        """Cut pieces into windows with the hop for training windows."""
+        return self.windows(pieces, sample_rate_hz, hop_s=self.learning.train_hop_s)
 
     def lookahead_s(
         self, channels: tuple[Channel, ...], rates_hz: Iterable[float], sample_rate_hz: float
@@ -228,9 +218,6 @@ class PreparationPlan(RecordingPlan):
 
     def _fit_scaler(self, windows: WindowSet, train: NDArray[np.int64]) -> Scaler:
         channels = windows.channels
-        # The channel names are known only here, so check the augmentation against them.
-        if self.learning.augmentation is not None:
-            make_augmentation(self.learning.augmentation).with_indices(len(channels), channels)
 
         def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
             lengths, at = np.asarray(windows.lengths)[train], 0
@@ -302,13 +289,6 @@ def _check_learning(options: PreparationOptions) -> None:
         raise ArgumentError(
             f"max_per_recording={options.max_per_recording!r} needs `balance`, which is not given."
         )
-    if options.augmentation is not None:
-        make_augmentation(options.augmentation)
-        if options.balance != "oversample":
-            raise ArgumentError(
-                "augmentation changes the copies made by oversampling, so it needs"
-                f' balance="oversample", but balance is {options.balance!r}.'
-            )
 
 
 def _check_separate_training(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
@@ -318,6 +298,6 @@ def _check_separate_training(split: NDArray[np.str_], y: NDArray[Any] | None) ->
     if lacking.size:
         of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
         raise WindowError(
-            f"train_hop_s and train_phase leave no training window{of}, although the default grid"
-            ' has some. Use a shorter train_hop_s or train_phase="grid", or remove both.'
+            f"train_hop_s leaves no training window{of}, although the default grid has some. Use a"
+            " shorter train_hop_s, or remove it."
         )

@@ -483,13 +483,6 @@ class Windower(RecordingTransformer):
     short : {"drop", "pad", "error"}, default="drop"
         How to handle a piece (or, for whole, a label span) that is shorter than a window. pad: make
         one window that is padded with zeros; `lengths` contains its number of valid samples.
-    phase : {"grid", "random"}, default="grid"
-        Start of the first window of a piece or span. grid: the first sample. random: less than a
-        hop later, if a window still fits, so that each seed cuts the signal differently. Use grid
-        for validation and test, so that scores differ only because of the model.
-    random_state : int, Generator, RandomState or None
-        Seed for ``phase="random"``. The offset depends only on this seed, the recording's id and
-        the start of the piece, not on other recordings or their order.
     """
 
     def __init__(
@@ -499,22 +492,17 @@ class Windower(RecordingTransformer):
         label_rule: str = "whole",
         min_purity: float | None = None,
         short: str = "drop",
-        phase: str = "grid",
-        random_state: RandomState = None,
     ) -> None:
         self.window_s = window_s
         self.hop_s = hop_s
         self.label_rule = label_rule
         self.min_purity = min_purity
         self.short = short
-        self.phase = phase
-        self.random_state = random_state
 
     def _check_arguments(self) -> None:
         check_positive("window_s", self.window_s)
         check_positive_or_none("hop_s", self.hop_s)
-        check_window_choices(self.label_rule, self.min_purity, self.short, self.phase)
-        check_random_state(self.random_state)
+        check_window_choices(self.label_rule, self.min_purity, self.short)
 
     def transform(self, X: Iterable[Recording]) -> WindowSet:
         """Return the windows of all recordings; see `window_recordings`.

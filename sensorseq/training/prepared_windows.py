@@ -27,12 +27,6 @@ from sensorseq.preprocessing.scale import (
     fit_scaler_to_blocks,
 )
 from sensorseq.preprocessing.split import check_times, near_in_time
-from sensorseq.preprocessing.windows.augment import (
-    augment_copies,
-    augment_windows,
-    copy_numbers,
-    make_augmentation,
-)
 from sensorseq.sensor_windows import AnyWindows
 from sensorseq.sequence.learn import LearnedDwell, learn_dwell
 from sensorseq.windows import PARTS, WindowSet
@@ -46,8 +40,8 @@ def read_training_file(
     """Return the windows of a prepared file for a fit, and the scaler stored with them.
 
     If the file has a split, its test windows are not read. If the file has `sample_indices`, these
-    select the training windows and balance the classes; repeated windows are augmented if this is
-    configured. If the windows exceed `buffer_bytes`, they stay in the file.
+    select the training windows and balance the classes. If the windows exceed `buffer_bytes`, they
+    stay in the file.
     """
     with PreparedFile(path) as file:
         if file.stored.y is None:
@@ -65,14 +59,7 @@ def read_training_file(
             raise WindowError(
                 f"{path}: the split has no train part, so there is nothing to train on."
             )
-        windows = _take(file, np.concatenate([train, file.rows("validation")]))
-        if not PreparationOptions.recorded(file.stored.provenance).augmentation:
-            return windows, scaler
-        if isinstance(windows.X, StoredSamples):
-            return augment_stored(windows, len(train)), scaler
-        augmented = augment_as_configured(windows.take(np.arange(len(train))), train)
-        validation = windows.take(np.arange(len(train), len(windows)))
-        return WindowSet.concatenate([augmented, validation]), scaler
+        return _take(file, np.concatenate([train, file.rows("validation")])), scaler
 
 
 def read_prepared(path: str | os.PathLike[str]) -> AnyWindows:
@@ -89,49 +76,6 @@ def read_prepared(path: str | os.PathLike[str]) -> AnyWindows:
 def _take(file: PreparedFile, rows: NDArray[np.int64]) -> WindowSet:
     windows = file.stored.take(rows)
     return windows if windows.X.nbytes > buffer_bytes() else file.take(rows)
-
-
-def augment_as_configured(
-    windows: WindowSet, rows: NDArray[np.int64], seed: int | None = None
-) -> WindowSet:
-    """Return training windows, with the copies among them augmented as configured.
-
-    For `rows`, see `augment_copies`; by default, `seed` is the seed of the preparation.
-    """
-    options = PreparationOptions.recorded(windows.provenance)
-    if not options.augmentation:
-        return windows
-    seed = options.random_state if seed is None else seed
-    return augment_copies(windows, rows, make_augmentation(options.augmentation), seed)
-
-
-def augment_stored(windows: WindowSet, n_train: int) -> WindowSet:
-    """Return a set that augments the copies among its first `n_train` windows when they are read.
-
-    The results equal those of `augment_as_configured`, except for rounding of the standard
-    deviation that scales the jitter.
-    """
-    samples: Any = windows.X
-    options = PreparationOptions.recorded(windows.provenance)
-    augmentation = make_augmentation(options.augmentation or {})
-    augmentation = augmentation.with_indices(samples.n_channels, windows.channels)
-    number = np.zeros(len(windows), np.int64)
-    number[:n_train] = copy_numbers(samples.rows[:n_train])
-    lengths_of = np.zeros(int(samples.rows.max()) + 1, np.int64)
-    lengths_of[samples.rows] = np.asarray(windows.lengths)
-    seed = options.random_state
-    sd = np.zeros(samples.n_channels)
-    if augmentation.jitter or augmentation.offset:
-        whole = Windows(samples, np.asarray(windows.lengths))
-        originals = np.flatnonzero(number[:n_train] == 0)
-        sd = channel_sd(whole.pieces(whole.row_pieces(originals)))
-
-    def change(X: NDArray[Any], rows: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[Any]:
-        of_rows = lengths_of[rows], rows
-        return augment_windows(X, augmentation, seed, *of_rows, copies=copies, channel_sd=sd)
-
-    changed: Any = replace(samples, copy_number=number, change=change)
-    return replace(windows, X=changed)
 
 
 def channel_sd(pieces: Iterable[Windows]) -> NDArray[np.float64]:

@@ -64,7 +64,7 @@ PREPARE = [
     ("--hop-s 0", "--hop-s 0.0 must be a number above zero"),
     ("--max-gap-s 0", "--max-gap-s 0.0 must be a number above zero"),
     ("--max-gap-s 0.00001", "--max-gap-s 1e-05 is shorter"),
-    ("--train-hop-s 1 --split none", "--train-hop-s 1.0 and [window] train_phase = grid"),
+    ("--train-hop-s 1 --split none", "--train-hop-s 1.0 applies to training windows"),
     ("--scale physical", "--scale physical and [scale] rated = {"),
     ("--window-s 100", "Use a shorter --window-s"),
     ("--window-s 100", "--resume continues"),

@@ -178,23 +178,6 @@ def test_unbalanced_test_parts_are_pointed_out(honest):
     assert f"recording {ids[0]} alone has" in notes
 
 
-def test_folds_train_on_augmented_copies_where_the_file_was_prepared_for_them():
-    windows = make_windows(12, 6, label_of=lambda i: ["calm", "rough"][i % 3 == 0])
-    balance = {"strategy": "oversample", "augmentation": {"jitter": 0.5}}
-    kind, seen = watched()
-    for configured in ({**balance, "augmentation": None}, balance):
-        balanced = replace(
-            windows, split=None, provenance={"configuration": {"balance": configured}}
-        )
-        evaluate_folds(small(kind=kind, max_epochs=1), balanced, 2, baselines=())
-    for (plain, _), (augmented, _) in zip(seen[:2], seen[2:], strict=True):
-        kept = {window.tobytes() for window in plain.X}
-        same = np.array([window.tobytes() in kept for window in augmented.X])
-        assert len(augmented) == len(plain)
-        assert same.sum() == len(kept)  # each window occurs once unchanged
-        assert (~same).sum() == len(plain) - len(kept) > 0
-
-
 def test_a_recording_with_most_windows_of_its_class_is_named(honest):
     ids = honest.recording_id
     few = np.isin(ids, ["r00", "r01", "r02", "r03", "r04", "r05"])

@@ -118,7 +118,7 @@ class TestLaws:
         assert again.configuration == pipeline.configuration
         assert again.to_toml() == pipeline.to_toml()
 
-    @pytest.mark.parametrize("arguments", [WAYS[4], WAYS[12]], ids=str)
+    @pytest.mark.parametrize("arguments", [WAYS[4], WAYS[11]], ids=str)
     def test_a_configuration_file_equals_a_command(self, terrains, tmp_path, arguments):
         text = PreparePipeline(**arguments).to_toml()
         (tmp_path / "c.toml").write_text(text, encoding="utf-8")

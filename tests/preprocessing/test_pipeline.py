@@ -207,17 +207,6 @@ def test_training_windows_may_overlap_although_other_windows_do_not():
     assert order == list(dict.fromkeys(plain.recording_id.tolist()))
 
 
-def test_random_phases_move_training_windows_alone():
-    plain = PreparePipeline(window_s=1.0).prepare(drives())
-    windows = PreparePipeline(window_s=1.0, train_phase="random").prepare(drives())
-    np.testing.assert_array_equal(windows.part("test").start_s, plain.part("test").start_s)
-    train = windows.part("train")
-    phases = np.round(train.start_s % 1.0, 6)
-    own = {name: set(phases[train.recording_id == name]) for name in set(train.recording_id)}
-    assert {len(of_one) for of_one in own.values()} == {1}
-    assert len(set.union(*own.values())) > len(own) / 2
-
-
 def test_a_split_by_time_keeps_windows_an_embargo_apart():
     by_time = PreparePipeline(window_s=1.0, hop_s=0.5, split_by="time", embargo_s=2.0)
     windows = by_time.prepare(drives())
@@ -256,10 +245,9 @@ def test_no_filter_lets_a_training_window_see_what_comes_after_the_embargo(how):
         PreparePipeline(window_s=1.0, split_by="time", embargo_s=0.01, **how).prepare(recordings)
 
 
-@pytest.mark.parametrize("changes", [{"train_hop_s": 0.5}, {"train_phase": "random"}])
-def test_separate_training_windows_cannot_be_combined_with_a_split_by_time(changes):
+def test_separate_training_windows_cannot_be_combined_with_a_split_by_time():
     with pytest.raises(ArgumentError, match="embargo"):
-        PreparePipeline(window_s=1.0, split_by="time", **changes)
+        PreparePipeline(window_s=1.0, split_by="time", train_hop_s=0.5)
 
 
 def test_steps_come_between_resampling_and_windows():
@@ -300,15 +288,10 @@ def test_a_step_that_does_not_fit_is_named_with_its_place():
         ({"rated": {"current": 1.0}}, "physical"),
         ({"embargo_s": 1.0}, "split_by"),
         ({"max_per_recording": 3}, "balance"),
-        ({"augmentation": {"jitter": 0.1}}, "oversample"),
-        ({"balance": "oversample", "augmentation": {"jiter": 0.1}}, "jitter"),
-        ({"balance": "oversample", "augmentation": {"jitter": -1.0}}, "jitter"),
-        ({"balance": "oversample", "augmentation": {"swap": ["left"]}}, "swap"),
         ({"split_by": "day"}, "split_by"),
         ({"label_rule": "majorty"}, "majority"),
         ({"min_purity": 1.5}, "min_purity"),
         ({"short": "stretch"}, "short"),
-        ({"train_phase": "rndom"}, "random"),
         ({"steps": {"kind": "difference"}}, "list"),
         ({"steps": ["difference"]}, "steps"),
     ],

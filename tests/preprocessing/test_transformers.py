@@ -112,7 +112,6 @@ def test_resampler_and_windower_make_a_pipeline_of_recordings():
         (Windower(0), "window_s=0"),
         (Windower(1, 0), "hop_s=0"),
         (Windower(1, label_rule="most"), "label_rule"),
-        (Windower(1, random_state=-1), "random_state"),
     ],
 )
 def test_arguments_are_checked_in_fit(step, said):
@@ -174,8 +173,7 @@ def test_the_scaler_reports_constant_channels():
 def test_the_windower_passes_its_arguments_on():
     spans = [LabelSpan(0, 4.2, "ice"), LabelSpan(4.2, 9.8, "mud")]
     given = [counting(100, f"run {i}", label_spans=spans) for i in range(2)]
-    choices = {"label_rule": "majority", "min_purity": 0.9}
-    choices |= {"short": "pad", "phase": "random", "random_state": 3}
+    choices = {"label_rule": "majority", "min_purity": 0.9, "short": "pad"}
     cut = clone(Windower(1.0, 0.5, **choices)).fit(given).transform(given)
     direct = window_recordings(given, 1.0, 0.5, **choices)
     for name in ("X", "y", "start_s"):

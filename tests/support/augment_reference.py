@@ -16,13 +16,13 @@ def stream(seed, index, copy, kind):
     return np.random.Generator(np.random.Philox(counter=counter, key=key))
 
 
-def augmented(x, how, draw, sd=None, around=None):
+def augmented(x, how, draw, sd=None):
     """Return an augmented window (t, c); `draw(kind)` returns the random generator for a kind."""
     n_timesteps, n_channels = x.shape
     noise_sd = x.std(axis=0) if sd is None else sd
     most = int(how.window_shift * n_timesteps)
     if most:
-        x = shifted(x, int(draw("window_shift").integers(-most, most + 1)), around)
+        x = shifted(x, int(draw("window_shift").integers(-most, most + 1)))
     if how.time_warp and n_timesteps > 2:
         log_speed = draw("time_warp").normal(0, how.time_warp, how.n_knots + 2)
         x = warped(x, np.exp(spline(n_timesteps, log_speed)))
@@ -53,14 +53,8 @@ def augmented(x, how, draw, sd=None, around=None):
     return x
 
 
-def shifted(x, shift, around):
-    before, after = around if around is not None else (x[:0], x[:0])
-    padded = np.concatenate([before, x, after])
-    at = np.arange(len(x)) + shift + len(before)
-    there = padded[np.clip(at, 0, len(padded) - 1)]
-    is_valid = (at >= 0) & (at < len(padded)) & np.isfinite(there).all(axis=1)
-    held = x[np.clip(np.arange(len(x)) + shift, 0, len(x) - 1)]
-    return np.where(is_valid[:, np.newaxis], there, held)
+def shifted(x, shift):
+    return x[np.clip(np.arange(len(x)) + shift, 0, len(x) - 1)]
 
 
 def warped(x, speed):

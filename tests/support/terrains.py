@@ -36,21 +36,19 @@ STEPS = [
     {"kind": "difference", "channels": ["current"], "keep": True},
     {"kind": "moving", "window_s": 0.5, "statistic": "rms", "channels": ["current"]},
 ]
-MIRRORED = {"offset": 0.2, "mirror": ["speed"], "swap": [["current", "speed"]]}
 WAYS = [
     {"window_s": 2.0, "hop_s": 0.7},
     {"window_s": 1.5, "sample_rate_hz": 13.0, "channels": ["speed", "current"]},
     {"window_s": 3, "scale": "robust", "balance": "undersample", "random_state": 5},
     {"window_s": 3, "scale": "robust", "split": [0.5, 0.5, 0.0], "balance": "oversample"},
     {"window_s": 2, "steps": STEPS},
-    {"window_s": 2, "train_hop_s": 0.5, "train_phase": "random", "random_state": 3},
+    {"window_s": 2, "train_hop_s": 0.5, "random_state": 3},
     {"window_s": 1, "split_by": "time", "embargo_s": 2.0, "scale": "min_max"},
     {"window_s": 17, "short": "pad", "scale": "standard"},
     {"window_s": 2, "normalize": "recording"},
     {"window_s": 2, "scale": "physical", "rated": {"current": 20.0, "speed": 3.0}},
     {"window_s": 1, "balance": "oversample", "max_per_recording": 0.6},
-    {"window_s": 1, "balance": "oversample", "augmentation": {"time_warp": 0.2, "n_knots": 3}},
-    {"window_s": 1, "balance": "oversample", "augmentation": MIRRORED},
+    {"window_s": 1, "balance": "oversample"},
 ]
 
 
@@ -91,6 +89,6 @@ LOGS = [write_spans, write_label_columns, write_sensors]
 LABELED_WAYS = [
     {"window_s": 1.0, "hop_s": 0.7},
     {"window_s": 1.0, "label_rule": "majority", "min_purity": 0.8, "train_hop_s": 0.3},
-    {"window_s": 1.0, "label_rule": "centre", "short": "pad", "train_phase": "random"},
+    {"window_s": 1.0, "label_rule": "centre", "short": "pad", "train_hop_s": 0.5},
     {"window_s": 1.0, "label_rule": "last", "balance": "oversample", "normalize": "recording"},
 ]

@@ -7,7 +7,6 @@ from fits import small_classifier, weights
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import (
-    ArgumentError,
     InputError,
     ModelFileError,
     PreparedFileError,
@@ -20,7 +19,6 @@ from sensorseq.preprocessing import ChannelScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.recording import Recording
-from sensorseq.training.prepared_windows import read_training_file
 from sensorseq.windows import WindowSet
 
 small = partial(small_classifier, hidden_size=6, max_epochs=4)
@@ -234,51 +232,6 @@ def test_a_model_with_an_incomplete_preparation_is_refused(windows, tmp_path):
     write_model(path, arrays, description)
     with pytest.raises(ModelFileError, match="is inconsistent"):
         SensorLSTMClassifier.load(path)
-
-
-def test_copies_of_balanced_windows_are_augmented_and_nothing_else_is(tmp_path):
-    how = {"balance": "oversample", "augmentation": {"jitter": 0.3, "n_knots": 3}}
-    pipeline = PreparePipeline(window_s=1.0, random_state=4, **how)
-    windows = pipeline.prepare([r for r in make_recordings() if r.recording_id != "slow_4"])
-    rows = pipeline.sample_indices_
-    scaler = pipeline.scaler_.to_dict()
-    write_windows(tmp_path / "w.h5", windows, scaler=scaler, sample_indices=rows)
-    read, _ = read_training_file(tmp_path / "w.h5")
-    train, validation = read.part("train"), read.part("validation")
-    np.testing.assert_array_equal(validation.X, windows.part("validation").X)
-    plain = windows.X[rows]
-    is_copy = np.r_[False, rows[1:] == rows[:-1]]  # rows are sorted, so copies follow their window
-    assert is_copy.any()
-    np.testing.assert_array_equal(train.X[~is_copy], plain[~is_copy])
-    change = train.X[is_copy] - plain[is_copy]
-    assert np.abs(change).max(axis=(1, 2)).min() > 0
-    sd = windows.X[np.unique(rows)].std(axis=(0, 1))
-    np.testing.assert_allclose(change.std(axis=(0, 1)), 0.3 * sd, rtol=0.2)
-    np.testing.assert_array_equal(train.recording_id, windows.recording_id[rows])
-    again, _ = read_training_file(tmp_path / "w.h5")
-    np.testing.assert_array_equal(again.X, read.X)
-
-
-def test_prepared_copies_are_mirrored_by_the_names_of_their_channels(tmp_path):
-    recordings = [r for r in make_recordings() if r.recording_id != "slow_4"]
-
-    def prepare(**augmentation):
-        pipeline = PreparePipeline(window_s=1.0, balance="oversample", augmentation=augmentation)
-        windows = pipeline.prepare(recordings)
-        write_windows(tmp_path / "w.h5", windows, sample_indices=pipeline.sample_indices_)
-        read, _ = read_training_file(tmp_path / "w.h5")
-        return read.part("train").X, windows.X[pipeline.sample_indices_], pipeline.sample_indices_
-
-    mirrored, plain, rows = prepare(mirror=["right"], swap=[("left", "right")])
-    is_copy = np.r_[False, rows[1:] == rows[:-1]]
-    is_image = (mirrored == plain[:, :, ::-1] * np.array([1, -1], np.float32)).all(axis=(1, 2))
-    assert (is_image | (mirrored == plain).all(axis=(1, 2))).all()
-    assert not is_image[~is_copy].any()
-    assert is_image[is_copy].any()
-    with pytest.raises(ArgumentError, match=r"'rihgt'.*Did you mean 'right'"):
-        prepare(mirror=["rihgt"])
-    with pytest.raises(ArgumentError, match=r"among left, right, no three names"):
-        prepare(rotation_deg=10)
 
 
 def test_a_warm_start_remembers_what_was_learned_before_and_refuses_other_channels():

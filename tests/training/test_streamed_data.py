@@ -20,7 +20,6 @@ from sensorseq.io import checksums
 from sensorseq.io.prepared import PreparedFile, write_windows
 from sensorseq.io.stored_windows import BUFFER_VARIABLE
 from sensorseq.preprocessing.scale import fit_scaler
-from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.training.autograd import AutogradSteps
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.streamed_data import StreamedData, StreamedSampler, read_ahead
@@ -156,20 +155,6 @@ def test_scaling_is_the_same_stored_or_learned_from_the_stream(stored, tmp_path,
     with buffer_of(SMALL):
         predicted = streamed.predict_proba(path)
     np.testing.assert_array_equal(predicted, held.predict_proba(path))
-
-
-def test_copies_of_balanced_windows_are_augmented_in_the_stream(tmp_path, streamed_orders):
-    configuration = {
-        "balance": {"augmentation": {"scaling": 0.1, "time_warp": 0.1}},
-        "split": {"random_state": 5},
-    }
-    windows = make_windows(configuration=configuration, lengths=True)
-    rows = np.flatnonzero(windows.split == "train")[60:]  # drops some windows of the first class
-    indices = rows[balance_indices(windows.y[rows], strategy="oversample", random_state=0)]
-    path = write(tmp_path / "windows.h5", windows, sample_indices=np.sort(indices))
-    assert len(np.unique(indices)) < len(indices)
-    streamed, held = fit_both_ways(path)
-    assert outcome(streamed) == outcome(held)
 
 
 def test_a_file_without_a_split_is_split_by_recordings_as_in_memory(tmp_path, streamed_orders):

@@ -24,7 +24,6 @@ from sensorseq.checks import (
 )
 from sensorseq.errors import ArgumentError, SignalError, check_choice
 from sensorseq.text import listed
-from sensorseq.windows import WindowSet
 
 _STRENGTHS = (
     *("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset"),
@@ -205,33 +204,6 @@ def make_augmentation(fields_by_name: Mapping[str, Any]) -> Augmentation:
     return Augmentation(**fields_by_name)
 
 
-def augment_copies(
-    windows: WindowSet, rows: NDArray[np.int64], augmentation: Augmentation, seed: int
-) -> WindowSet:
-    """Randomly change repeated training windows, except the first occurrence of each window.
-
-    Equal entries of `rows` mark copies of one window. Jitter and offset are relative to each
-    channel's standard deviation over the original windows.
-    """
-    number = copy_numbers(rows)
-    copies = np.flatnonzero(number)
-    if not len(copies):
-        return windows
-    lengths, is_first = np.asarray(windows.lengths), number == 0
-    changed = augment_windows(
-        windows.X[copies],
-        augmentation.with_indices(windows.n_channels, windows.channels),
-        seed,
-        lengths[copies],
-        rows[copies],
-        copies=number[copies],
-        channel_sd=channel_sd_of(windows.X[is_first], lengths[is_first]),
-    )
-    values = windows.X.astype(changed.dtype)
-    values[copies] = changed
-    return replace(windows, X=values)
-
-
 def augment_windows(
     X: ArrayLike,
     augmentation: Augmentation,
@@ -241,7 +213,6 @@ def augment_windows(
     *,
     copies: ArrayLike | None = None,
     channel_sd: ArrayLike | None = None,
-    neighbors: tuple[ArrayLike, ArrayLike] | None = None,
     n_threads: int = 1,
 ) -> NDArray[np.floating]:
     """Return windows with random changes; use this function only for copies of training windows.
@@ -269,9 +240,6 @@ def augment_windows(
         Standard deviation that `jitter` and `offset` are relative to, such as the result of
         `channel_sd_of` for the training windows. By default, each window's own standard deviation
         is used.
-    neighbors : pair of array-like of shape (n_windows, m, n_channels), optional
-        The m samples of the same recording right before and right after each window, used by
-        `window_shift`; NaN where no sample exists. Do not use samples from another part of a split.
     n_threads : int, default=1
         Number of threads that process the windows, with no effect on the result.
 
@@ -295,7 +263,6 @@ def augment_windows(
             f"channel_sd={channel_sd!r} must have one non-negative number for each of"
             f" {n_channels} channels."
         )
-    around = (None, None) if neighbors is None else _check_neighbors(neighbors, windows.shape)
     seed = int(check_random_state(random_state).integers(2**63))
     changed = windows.astype(
         original.dtype if original.dtype.kind == "f" else np.float64
@@ -316,8 +283,6 @@ def augment_windows(
         sign,
         np.array(augmentation.axes, np.int64).reshape(-1, 3),
         sd,
-        around[0],
-        around[1],
         n_threads,
     )
     if bad >= 0:
@@ -422,20 +387,6 @@ def _check_counts(
         row = int(negative[0])
         raise SignalError(f"{name}[{row}] is {array[row]}; expected 0 or more.")
     return array.astype(np.int64)
-
-
-def _check_neighbors(
-    neighbors: tuple[ArrayLike, ArrayLike], shape: tuple[int, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    before, after = (np.asarray(samples, np.float64) for samples in neighbors)
-    n_windows, _, n_channels = shape
-    for name, samples in (("before", before), ("after", after)):
-        if samples.ndim != 3 or (samples.shape[0], samples.shape[2]) != (n_windows, n_channels):
-            raise SignalError(
-                f"the neighbors {name} have shape {samples.shape}; {n_windows} windows of"
-                f" {n_channels} channels need ({n_windows}, m, {n_channels})."
-            )
-    return before, after
 
 
 def find_axes(channels: Sequence[str]) -> list[tuple[int, int, int]]:

@@ -1,6 +1,5 @@
 """Cut recordings into windows that do not cross a recording's end or a gap."""
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -13,9 +12,7 @@ from numpy.typing import NDArray
 from sensorseq import _signal
 from sensorseq.checks import (
     MAX_SAMPLES,
-    RandomState,
     check_positive,
-    check_random_state,
     check_rate,
 )
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
@@ -37,7 +34,6 @@ from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
 SHORT = ("drop", "pad", "error")
-PHASES = ("grid", "random")
 UNEVEN_PERIODS = 0.05  # largest deviation of a timestamp from an even clock, in periods
 
 
@@ -121,8 +117,6 @@ def window_recordings(
     label_rule: str = "whole",
     min_purity: float | None = None,
     short: str = "drop",
-    phase: str = "grid",
-    random_state: RandomState = None,
     check_classes: bool = True,
     slop_s: float | None = None,
 ) -> WindowSet:
@@ -143,7 +137,7 @@ def window_recordings(
     a `Fate` for each class. ``dropped`` lists the intervals and windows that were left out, with
     the reasons and the numbers of samples or windows.
     """
-    check_window_choices(label_rule, min_purity, short, phase)
+    check_window_choices(label_rule, min_purity, short)
     purity = MIN_PURITY if min_purity is None else float(min_purity)
     pieces = list(recordings)
     if not pieces:
@@ -157,7 +151,6 @@ def window_recordings(
         length,
         rate,
         short,
-        None if phase == "grid" else int(check_random_state(random_state).integers(2**63)),
         slop_s,
     )
     labeled = pieces[0].is_labelled
@@ -196,7 +189,6 @@ class _Grid:
     length: int
     rate: float
     short: str
-    seed: int | None  # seed of a random phase, or None for the grid
     # Windows begin at multiples of the hop on the recording's clock, or at most this much later.
     # With None, windows are not aligned with the clock.
     slop_s: float | None = None
@@ -221,9 +213,8 @@ class _Grid:
             first_s = float(take(piece.timestamps_s, np.array([stretch.first]))[0])
             starts = self._on_clock(first_s, n_samples, self.slop_s)
             return starts + stretch.first, np.full(len(starts), self.length)
-        offset = 0 if self.seed is None else self._offset(piece, stretch)
-        starts = window_starts(n_samples - offset, self.length, self.hop_s, self.rate)
-        return starts + (stretch.first + offset), np.full(len(starts), self.length)
+        starts = window_starts(n_samples, self.length, self.hop_s, self.rate)
+        return starts + stretch.first, np.full(len(starts), self.length)
 
     def _on_clock(self, first_s: float, n_samples: int, slop_s: float) -> NDArray[np.int64]:
         """Return the first sample of each window that begins at a multiple of the hop."""
@@ -235,17 +226,6 @@ class _Grid:
         starts = start_on_clock(numbers, first_s, self.hop_s, self.rate)
         kept: NDArray[np.int64] = starts[starts <= last]
         return kept
-
-    def _offset(self, piece: Recording, stretch: Stretch) -> int:
-        """Return the first window's offset in samples: less than a hop, with room for a window."""
-        n_places = min(
-            math.ceil(self.hop_s * self.rate - 1e-9), stretch.n_samples - self.length + 1
-        )
-        start_s = float(piece.timestamps_s[stretch.first])
-        named = f"{self.seed} {start_s.hex()} {piece.recording_id}".encode()
-        # Unlike a number from a shared generator, a digest does not depend on the order of calls.
-        drawn = int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
-        return drawn * n_places >> 64
 
 
 @dataclass
@@ -378,11 +358,10 @@ def _describe_stretch(stretch: Stretch, piece: Recording) -> str:
     return f"the piece from {start_s:.6f} s on"
 
 
-def check_window_choices(label_rule: str, min_purity: float | None, short: str, phase: str) -> None:
+def check_window_choices(label_rule: str, min_purity: float | None, short: str) -> None:
     """Raise an `ArgumentError` if `window_recordings` does not accept these arguments."""
     check_choice("label_rule", label_rule, LABEL_RULES)
     check_choice("short", short, SHORT)
-    check_choice("phase", phase, PHASES)
     if min_purity is None:
         return
     if label_rule != "majority":
@@ -412,7 +391,6 @@ def _provenance(
             "label_rule": label_rule,
             "min_purity": purity if label_rule == "majority" else None,
             "short": grid.short,
-            "phase": "grid" if grid.seed is None else "random",
         },
         "classes": fates,
         "recordings": [

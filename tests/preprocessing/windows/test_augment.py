@@ -16,7 +16,6 @@ from sensorseq.errors import ArgumentError, SignalError, WindowError
 from sensorseq.preprocessing import ChannelScaler, ClassBalancer
 from sensorseq.preprocessing.windows.augment import (
     Augmentation,
-    augment_copies,
     augment_windows,
     channel_sd_of,
     copy_numbers,
@@ -364,7 +363,6 @@ def test_errors_say_what_is_wrong():
         (X[:1], {"indices": [-1]}, SignalError, r"indices\[0\] is -1; expected 0 or more"),
         (X, {"copies": [0]}, SignalError, "copies has shape"),
         (X, {"channel_sd": [1.0]}, ArgumentError, "channel_sd"),
-        (X, {"neighbors": (X[:, :2, :1], X)}, SignalError, "neighbors before"),
     ):
         with pytest.raises(error, match=said):
             augment_windows(wrong, EVERYTHING, **arguments)
@@ -380,24 +378,6 @@ def test_errors_say_what_is_wrong():
 def windows(**more):
     more = {"y": np.repeat(["ice", "mud"], [20, 10]), "recording_id": np.arange(30) // 5} | more
     return WindowSet(signal(), start_s=np.arange(30.0), **more)
-
-
-def test_copies_keep_where_they_come_from_and_first_ones_stay_unchanged():
-    given = windows()
-    rows, number = np.repeat(np.arange(30), 3), np.tile([0, 1, 2], 30)
-    made = augment_copies(given.take(rows), rows, Augmentation(jitter=0.1), 0)
-    np.testing.assert_array_equal(made.X[number == 0], given.X)
-    assert not (made.X[number > 0] == given.X[rows[number > 0]]).all(axis=(1, 2)).any()
-    for name in ("y", "recording_id", "groups", "start_s"):
-        np.testing.assert_array_equal(getattr(made, name), getattr(given, name)[rows])
-    again = augment_copies(made, np.arange(90), EVERYTHING, 0)  # nothing is repeated
-    np.testing.assert_array_equal(again.X, made.X)
-
-
-def test_steps_beyond_the_lengths_of_copies_stay():
-    given, rows = windows(lengths=np.full(30, 25)), np.repeat(np.arange(30), 2)
-    found = augment_copies(given.take(rows), rows, EVERYTHING, 0)
-    np.testing.assert_array_equal(found.X[:, 25:], np.repeat(given.X, 2, axis=0)[:, 25:])
 
 
 @pytest.mark.parametrize("strategy", ["oversample", "undersample"])
@@ -520,11 +500,10 @@ def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer, flat):
     own_sd=st.booleans(),
     mirrored=st.booleans(),
     most_deg=st.sampled_from([0, 20, 180]),
-    m=st.none() | st.integers(0, 12),
     seed=st.integers(0, 2**62),
 )
 def test_windows_change_as_numpy_and_scipy_change_them(
-    strengths, n_knots, n_timesteps, own_sd, mirrored, most_deg, m, seed
+    strengths, n_knots, n_timesteps, own_sd, mirrored, most_deg, seed
 ):
     how = Augmentation(**strengths, n_knots=n_knots, **(MIRROR if mirrored else {}))
     how = replace(how, rotation_deg=most_deg, axes=[(1, 2, 0)])
@@ -533,12 +512,7 @@ def test_windows_change_as_numpy_and_scipy_change_them(
     lengths = random.integers(0, n_timesteps + 1, 4)
     indices, copies = random.integers(0, 2**40, 4), random.integers(0, 1000, 4)
     sd = None if own_sd else random.uniform(0, 3, 3)
-    around = None if m is None else random.normal(size=(2, 4, m, 3))
-    if m:
-        around[random.random(around.shape) < 0.05] = np.nan
-    found = augment_windows(
-        X, how, seed, lengths, indices, copies=copies, channel_sd=sd, neighbors=around
-    )
+    found = augment_windows(X, how, seed, lengths, indices, copies=copies, channel_sd=sd)
     drawn = int(np.random.default_rng(seed).integers(2**63))
     for row, n in enumerate(lengths):
         if n:
@@ -547,6 +521,5 @@ def test_windows_change_as_numpy_and_scipy_change_them(
                 how,
                 functools.partial(stream, drawn, indices[row], copies[row]),
                 sd,
-                None if around is None else around[:, row],
             )
             np.testing.assert_allclose(found[row, :n], expected, rtol=1e-9, atol=1e-9)

@@ -126,10 +126,9 @@ def test_every_rule_agrees_on_recordings_of_one_label(window, hop, rule):
     recordings=st.tuples(*(spanned(name) for name in "abc")),
     order=st.permutations([0, 1, 2]),
     rule=st.sampled_from(["whole", "majority", "centre", "last"]),
-    phase=st.sampled_from(["grid", "random"]),
 )
-def test_permuting_recordings_permutes_their_windows(recordings, order, rule, phase):
-    more = {"label_rule": rule, "phase": phase, "random_state": 3, "short": "pad"}
+def test_permuting_recordings_permutes_their_windows(recordings, order, rule):
+    more = {"label_rule": rule, "short": "pad"}
     one = cut_or_none(recordings, 0.5, 0.3, **more)
     other = cut_or_none([recordings[i] for i in order], 0.5, 0.3, **more)
     assert (one is None) == (other is None)
@@ -237,16 +236,14 @@ def test_short_can_be_an_error_that_names_the_recording_and_how_long_it_is():
     [
         ({"label_rule": "majorty"}, "Did you mean 'majority'"),
         ({"short": "padd"}, "short='padd'"),
-        ({"phase": "rand"}, "phase='rand'"),
         ({"min_purity": 0.7}, "is only for label_rule='majority'"),
         *(
             ({"label_rule": "majority", "min_purity": purity}, "min_purity")
             for purity in (0, -1, 1.5, "x", np.nan)
         ),
         *(({"hop_s": hop_s}, "hop_s=") for hop_s in (0, -1, "x", np.nan)),
-        ({"hop_s": 0.01, "phase": "random"}, "windows would repeat"),
+        ({"hop_s": 0.01}, "windows would repeat"),
         ({"window_s": "x"}, "window_s="),
-        ({"phase": "random", "random_state": "monday"}, "random_state"),
     ],
 )
 def test_invalid_arguments_are_errors(arguments, said):
@@ -269,10 +266,11 @@ def test_recordings_cut_one_by_one_give_the_windows_of_all_at_once():
         counting(5, "c", label_spans=spans((0, 5, "ice"))),
     ]
     for rule in ("whole", "majority", "last"):
-        more = {"label_rule": rule, "phase": "random", "random_state": 5}
-        whole = window_recordings(recordings, 1.0, 0.5, **more)
-        more["check_classes"] = False
-        each = [window_recordings([one], 1.0, 0.5, **more) for one in recordings]
+        whole = window_recordings(recordings, 1.0, 0.5, label_rule=rule)
+        each = [
+            window_recordings([one], 1.0, 0.5, label_rule=rule, check_classes=False)
+            for one in recordings
+        ]
         assert len(each[2]) == 0
         for name in ("X", "start_s", "recording_id", "lengths"):
             joined = np.concatenate([getattr(one, name) for one in each])
