@@ -10,13 +10,11 @@ from sensorseq import FluctuationReport
 
 HERE = Path(__file__).parent
 RUNS, PAGE = HERE / "fluctuation_reports.jsonl", HERE / "fluctuation_reports.md"
-HEAD = """# Three reports
+HEAD = """# Two reports
 
-This page shows `print(clf.fluctuation_)` for three runs of the benchmark
-([Causes](benchmarks.md#causes)). The benchmark finds the true cause of each run by resetting
-the settings and the data of the run one by one and training again. `docs/report_texts.py` writes
-this page, and a test checks that the page is up to date.
-To see how a report decides, read [Is my training curve abnormal?](fluctuation.md)
+`print(clf.fluctuation_)` for two runs of the benchmark, which finds the true cause of a run by
+resetting its settings and data one by one and training again ([Causes](benchmarks.md#causes)).
+[Is my training curve abnormal?](fluctuation.md) explains how a report decides.
 """
 
 
