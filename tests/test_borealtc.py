@@ -167,9 +167,10 @@ def test_a_file_in_place_of_the_folder_is_an_error(server, tmp_path):
 def test_the_command_prints_a_line_that_works(server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = succeed("fetch", "borealtc", "-o", "a set").splitlines()[-1]
-    mixed = tmp_path / "a set" / "MIXED" / "pro_00.csv"
-    mixed.parent.mkdir()
-    mixed.write_bytes(MOTORS)
+    for left_out in ("MIXED/pro_00.csv", "SNOW/pro_12.csv"):
+        file = tmp_path / "a set" / left_out
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(MOTORS)
     made = " ".join(succeed(*shlex.split(line)[1:]).split())
     assert "Channels: curL, curR, velL, velR" in made
     assert (tmp_path / "terrain" / "page.html").exists()

@@ -37,7 +37,8 @@ def fetch(
     with progress("bytes", quiet=quiet) as advance:
         folder = fetch_borealtc(output, progress=advance)
     line = (
-        f"sensorseq run {shlex.quote(str(folder))} --exclude MIXED --files 'pro_*.csv' -o terrain"
+        f"sensorseq run {shlex.quote(str(folder))} --exclude MIXED,SNOW/pro_12"
+        " --files 'pro_*.csv' -o terrain"
     )
     text = (
         f"{folder}: BorealTC, REAL recordings (CC0). Make a model of the motor logs with\n\n{line}"

@@ -13,7 +13,7 @@ from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.options import ReadOptions
 from sensorseq.preprocessing.options import OPTIONS
 from sensorseq.readers import find_recordings, read_source
-from sensorseq.text import listed
+from sensorseq.text import listed, plural
 
 _FORMS: tuple[dict[str, Any], ...] = (
     {},
@@ -85,6 +85,10 @@ def questions_of_data(
         if odd["kind"] in ("unit", "time_unit"):  # preparation refuses these recordings
             text = f"leave these recordings out? {odd['text']}"
             yield Question(text, {"exclude": excluded + odd["values"]["recordings"]})
+        elif odd["kind"] == "copies":  # the test part would contain training windows
+            copies = _shorter(odd["values"]["recordings"], facts)
+            text = f"leave out {plural(len(copies), 'recording')} that others contain?"
+            yield Question(f"{text} {odd['text']}", {"exclude": excluded + copies})
     sets = Counter(tuple(fact.channels) for fact in facts).most_common()
     if len(sets) > 1:
         shown = "; ".join(f"{listed(names, 6)} in {n} recordings" for names, n in sets[:3])
@@ -136,6 +140,13 @@ def _questions_of_groups(
     if short:
         text = f"leave out {listed(few)}? Each class needs at least {_PARTS} recordings or groups."
         yield Question(text, {"exclude": excluded + short})
+
+
+def _shorter(pairs: Sequence[str], facts: Sequence[RecordingFacts]) -> list[str]:
+    """Return the shorter recording of each pair; of equal ones, the second."""
+    duration_s = {fact.recording_id: fact.duration_s for fact in facts}
+    each = zip(pairs[1::2], pairs[::2], strict=True)
+    return list(dict.fromkeys(min(pair, key=lambda name: duration_s[name]) for pair in each))
 
 
 def _pattern(ids: Sequence[str]) -> str:

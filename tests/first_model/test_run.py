@@ -173,6 +173,21 @@ def test_all_questions_come_at_once_with_a_command_that_answers_them(tmp_path):
         sensorseq.run(logs, tmp_path / "new", ReadOptions(no_header=True, time_column="-1"))
 
 
+def test_recordings_that_others_contain_are_left_out_before_anything_is_trained(tmp_path):
+    logs, out = write_logs(tmp_path / "logs"), tmp_path / "out"
+    calm = sorted((logs / "calm").iterdir())
+    shutil.copy(calm[0], logs / "calm" / "run_x.csv")
+    lines = calm[1].read_text().splitlines(keepends=True)
+    (logs / "calm" / "a_part.csv").write_text("".join(lines[: len(lines) * 2 // 3]))
+    code, _, error = said("run", logs, "-o", out)
+    assert code == 2
+    assert "leave out 2 recordings that others contain?" in error
+    command = shlex.split(error.splitlines()[-1])
+    assert sorted(command[4].split(",")) == ["calm/a_part", "calm/run_x"]
+    assert not out.exists()
+    assert answer(*command[1:], "--window-s", "2")["evaluation"]["n_windows"] > 0
+
+
 def test_a_label_column_is_asked_for(tmp_path):
     for number in range(2):
         rows = [f"{i / 20},{i % 7},{'ice' if i < 100 else 'mud'}" for i in range(200)]
