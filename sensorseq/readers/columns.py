@@ -521,8 +521,8 @@ def without_counters(recording: Recording) -> Recording:
                 raise RecordingError(
                     f"recording {recording.recording_id!r}: no column has a usual name for"
                     f" timestamps, but {name!r} increases in every row. Use time_column={name!r}"
-                    " if it contains the time; if no column does, choose the other columns with"
-                    " `channels`."
+                    " if it contains the time; otherwise, list the columns to use with `channels`:"
+                    f" with {name!r} if it is a measurement, such as a position."
                 )
     counters = [
         name
