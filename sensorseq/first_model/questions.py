@@ -82,7 +82,10 @@ def questions_of_data(
         text = f"{len(bad)} of {len(rows)} recordings cannot be read; leave them out? {first}"
         yield Question(text, {"exclude": excluded + bad})
     for odd in described["odd"]:
-        if odd["kind"] in ("unit", "time_unit"):  # preparation refuses these recordings
+        if odd["kind"] == "time_unit" and len(odd["values"]["recordings"]) == len(rows):
+            text = f"in which UNIT (s, ms, us or ns) are the timestamps? {odd['text']}"
+            yield Question(text, {"time_unit": "UNIT"})
+        elif odd["kind"] in ("unit", "time_unit"):  # preparation refuses these recordings
             text = f"leave these recordings out? {odd['text']}"
             yield Question(text, {"exclude": excluded + odd["values"]["recordings"]})
         elif odd["kind"] == "copies":  # the test part would contain training windows

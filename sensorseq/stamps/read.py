@@ -26,7 +26,7 @@ _DAYS_OF_1970 = (0, 25_569, 40_587, 719_529, 2_440_587.5)
 # Steps between rows of a log with times in days. If these were seconds, the rates would be unusual.
 _DAY_STEPS_S = np.array([1, 2, 3, 4, 5, 6, 10, 15, 20, 30, 60, 120, 300, 600])
 _ROUND = 0.005  # maximum relative difference from such a step
-_FEWEST = 30  # minimum number of time steps from which a rate is computed
+_FEWEST = 10  # minimum number of time steps from which a rate is computed
 _LARGEST = 2**62
 _GIVEN = {"name": "the unit in its name", "attribute": "the unit stored with it"}
 _MISSING = np.iinfo(np.int64).min

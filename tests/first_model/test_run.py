@@ -188,6 +188,18 @@ def test_recordings_that_others_contain_are_left_out_before_anything_is_trained(
     assert answer(*command[1:], "--window-s", "2")["evaluation"]["n_windows"] > 0
 
 
+def test_a_rate_that_no_recording_can_have_is_a_question_about_the_unit(tmp_path):
+    logs = write_logs(tmp_path / "logs")
+    for path in logs.glob("*/*.csv"):
+        head, *rows = (line.split(",") for line in path.read_text().splitlines())
+        slow = [",".join([f"{100 * float(row[0]) + 0.5:.3f}", *row[1:]]) for row in rows[:9]]
+        path.write_text("\n".join([",".join(head), *slow]))
+    error = said("run", logs, "-o", tmp_path / "out")[2]
+    assert "in which UNIT" in error
+    assert "--time-unit UNIT" in error.splitlines()[-1]
+    assert "--exclude" not in error.splitlines()[-1]
+
+
 def test_a_label_column_is_asked_for(tmp_path):
     for number in range(2):
         rows = [f"{i / 20},{i % 7},{'ice' if i < 100 else 'mud'}" for i in range(200)]

@@ -10,7 +10,7 @@ from commands import said
 from lerobot_datasets import FPS, JOINTS, TASKS, episode, write_dataset
 
 from sensorseq import read_recordings
-from sensorseq.errors import ArgumentError, RecordingError
+from sensorseq.errors import RecordingError
 from sensorseq.prepare.recording_part import input_key
 from sensorseq.readers.find import find_recordings
 
@@ -178,8 +178,6 @@ def test_a_dataset_among_other_folders_or_its_data_alone_is_not_read_as_classes(
     for folder in (tmp_path / "sets", root / "data"):
         with pytest.raises(RecordingError, match="is a LeRobot dataset; pass only this folder"):
             find_recordings(folder)
-    with pytest.raises(ArgumentError, match="a LeRobot dataset cannot be at a URL"):
-        find_recordings(root.as_uri())
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -333,6 +333,14 @@ def test_sensors_that_count_from_their_own_first_stamp_stay_aligned(tmp_path):
     assert joined.attributes["clock"]["origin_ns"] == start
 
 
+def test_the_unit_of_short_recordings_is_found_from_their_rate(tmp_path):
+    jitter = np.random.default_rng(0).integers(-3, 4, 25)
+    write(tmp_path / "short.csv", 393_221 + 40 * np.arange(25) + jitter)
+    (read,) = read_recordings(tmp_path / "short.csv")
+    assert read.median_sample_rate_hz == pytest.approx(25, rel=0.05)
+    assert read.attributes["clock"]["unit"] == "ms"
+
+
 def test_prepare_reports_what_it_found_and_what_looks_wrong(tmp_path):
     for i in range(3):
         write(tmp_path / "in" / "a" / f"{i}.csv", ticks_at(100, "ms", n=1000))
@@ -341,7 +349,7 @@ def test_prepare_reports_what_it_found_and_what_looks_wrong(tmp_path):
     said = "time column 'time' is in ms (found from its rate and date) in 3 recording(s)"
     assert said in str(summary)
     assert summary.odd_rates_hz == {}
-    write(tmp_path / "in" / "b" / "slow.csv", np.arange(25) * 10 + 0.3)
+    write(tmp_path / "in" / "b" / "slow.csv", np.arange(9) * 10 + 0.3)
     odd = {"max_gap_s": 60, "allow_scales": True}
     with pytest.raises(RecordingError, match=r"b/slow\.csv: its timestamps give 0\.1 Hz"):
         prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, max_gap_s=60)
