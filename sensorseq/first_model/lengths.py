@@ -1,5 +1,6 @@
 """Choose the length of windows on folds of recordings that the model is trained on."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,7 +38,10 @@ class LengthChoice:
 
 
 def candidate_lengths(facts: Sequence[RecordingFacts], sample_rate_hz: float | None) -> list[float]:
-    """Return lengths that suit the rate and the duration of the recordings, the shortest first."""
+    """Return lengths that suit the rate and the duration of the recordings, the shortest first.
+
+    If the recordings are too short for several windows, a window is as long as most recordings.
+    """
     rate = sample_rate_hz or float(np.median([fact.rate_hz for fact in facts]))
     durations = np.array([fact.duration_s for fact in facts])
     most_s = min(float(np.median(durations)) / _WINDOWS_EACH, float(np.quantile(durations, 0.1)))
@@ -46,6 +50,9 @@ def candidate_lengths(facts: Sequence[RecordingFacts], sample_rate_hz: float | N
         for length in LENGTHS_S
         if _LEAST_SAMPLES <= length * rate <= _MOST_SAMPLES and length <= most_s
     ]
+    whole_s = math.floor(100 * float(np.quantile(durations, 0.1))) / 100
+    if not fitting and _LEAST_SAMPLES <= whole_s * rate <= _MOST_SAMPLES:
+        return [whole_s]  # each recording is one event, such as a gesture
     if not fitting:
         raise WindowError(
             f"the recordings are too short for windows of {_LEAST_SAMPLES} samples: half of them"

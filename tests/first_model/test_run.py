@@ -200,6 +200,13 @@ def test_a_rate_that_no_recording_can_have_is_a_question_about_the_unit(tmp_path
     assert "--exclude" not in error.splitlines()[-1]
 
 
+def test_short_recordings_are_windows_of_their_own(tmp_path):
+    logs = write_logs(tmp_path / "logs", n=20, seconds=1.25)
+    made = answer("run", logs, "-o", tmp_path / "out")
+    assert made["window_s"] == pytest.approx(1.2)
+    assert made["evaluation"]["n_windows"] == 8
+
+
 def test_a_label_column_is_asked_for(tmp_path):
     for number in range(2):
         rows = [f"{i / 20},{i % 7},{'ice' if i < 100 else 'mud'}" for i in range(200)]
@@ -240,7 +247,7 @@ def few_windows(logs):
         (one_recording_each, "needs at least 3"),
         (no_labels, "have no labels"),
         (no_files, "contains no file"),
-        (few_windows, "too short"),
+        (few_windows, "give only 10 windows"),
     ],
 )
 def test_recordings_that_cannot_be_used_are_one_sentence(tmp_path, spoil, said):
