@@ -91,7 +91,8 @@ def questions_of_data(
         elif odd["kind"] == "copies":  # the test part would contain training windows
             copies = _shorter(odd["values"]["recordings"], facts)
             text = f"leave out {plural(len(copies), 'recording')} that others contain?"
-            yield Question(f"{text} {odd['text']}", {"exclude": excluded + copies})
+            text += f" The same samples are in {listed(odd['values']['pairs'], 3)}."
+            yield Question(text, {"exclude": excluded + copies})
     sets = Counter(tuple(fact.channels) for fact in facts).most_common()
     if len(sets) > 1:
         shown = "; ".join(f"{listed(names, 6)} in {n} recordings" for names, n in sets[:3])
