@@ -64,9 +64,10 @@ def questions_of_form(logs: str, options: ReadOptions) -> list[Question]:
 
 def _reads(logs: str, options: ReadOptions) -> bool:
     """Whether one of the first recordings can be read with these options."""
-    for source in find_recordings(logs, options)[:_FIRST]:
-        with suppress(RecordingError):
-            return read_source(source, options).n_samples > 1
+    with suppress(RecordingError):  # a table of recordings may not be in this form
+        for source in find_recordings(logs, options)[:_FIRST]:
+            with suppress(RecordingError):
+                return read_source(source, options).n_samples > 1
     return False
 
 
@@ -99,6 +100,11 @@ def questions_of_data(
         text = f"which files should the model use? Their channels differ: {shown}."
         facts = [fact for fact in facts if tuple(fact.channels) == sets[0][0]]
         yield Question(text, {"files": [_pattern([fact.recording_id for fact in facts])]})
+    names = list(facts[0].channels)
+    still = [n for n in names if all(f.channels[n].is_constant for f in facts if n in f.channels)]
+    if options.channels is None and 0 < len(still) < len(names):
+        text = f"leave out {listed(still)}, which never changes within a recording?"
+        yield Question(text, {"channels": [name for name in names if name not in still]})
     if all(fact.label is None for fact in facts):
         columns = [name for row in rows for name in row.get("dropped_columns", ())]
         columns += [name for name in facts[0].channels if name.lower() in _LABELS]
@@ -110,7 +116,15 @@ def questions_of_data(
         text = f"which column has the label of each sample? {listed(dict.fromkeys(columns))} may."
         yield Question(text, {"label_column": columns[0]})
     else:
-        yield from _questions_of_groups(excluded + bad, facts)
+        try:
+            yield from _questions_of_groups(excluded + bad, facts)
+        except RecordingError as error:
+            if not bad:
+                raise
+            raise RecordingError(
+                f"{len(bad)} of {len(rows)} recordings cannot be read. The first: {first} Without"
+                f" these recordings, {error}"
+            ) from error
     rates = [fact.rate_hz for fact in facts if fact.rate_hz > 0]
     if rates and max(rates) > 1.1 * min(rates) and options.sample_rate_hz is None:
         low = _rounded(min(rates))

@@ -310,3 +310,26 @@ def test_a_folder_in_use_is_refused(tmp_path):
         sensorseq.run(logs, out)
     with pytest.raises(RecordingError):
         sensorseq.run(tmp_path / "nothing", out)
+
+
+def test_an_error_names_the_recordings_that_cannot_be_read_if_too_few_are_left(tmp_path):
+    logs = write_logs(tmp_path / "logs")
+    for path in (logs / "calm").iterdir():
+        head, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([head, *rows[100:], *rows[:100]]))
+    error = refused(3, "run", logs, "-o", tmp_path / "out")
+    assert "5 of 10 recordings cannot be read. The first: " in error
+    assert "Without these recordings, all recordings have the label rough" in error
+
+
+def test_a_column_that_never_changes_within_a_recording_is_asked_for(tmp_path):
+    logs = write_logs(tmp_path / "logs", channels=("current", "speed"))
+    for number, path in enumerate(sorted(logs.glob("*/*.csv"))):
+        head, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([f"{head},run", *(f"{row},{number}" for row in rows)]))
+    error = said("run", logs, "-o", tmp_path / "out")[2]
+    assert "leave out run, which never changes within a recording?" in error
+    assert "--channels current,speed" in error.splitlines()[-1]
+    chosen = ReadOptions(channels=["current", "speed", "run"])
+    made = sensorseq.run(logs, tmp_path / "out", chosen, window_s=2)
+    assert made.summary.channels == ("current", "speed", "run")
