@@ -163,7 +163,7 @@ def rerun_command(
             motors = {name: settings[name] for name in ("motors",) if name in settings}
             return f"sensorseq train {windows} -o defaults.safetensors{settings_as_options(motors)}"
         options = settings_as_options({**settings, **changes})
-        return f"sensorseq train {windows} -o {model}{more}{options}"
+        return f"sensorseq train {windows} -o {model}{options}{more}"
 
     return command
 
