@@ -29,7 +29,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | awk '{ n = $$2; $$1 = $$2 = ""; printf "  make %-14s%s\n", n, $$0 }'
 
-demo: build ## from simulated robots to a trained model, its test on unseen robots, verdict and picture
+demo: build ## from the CSV files of simulated robots to a model, its test on unseen robots, and a page
 	@$(BIN)/python examples/demo.py --output demo_output
 
 test: build ## the tests, with one test of each expensive kind; about five minutes on two cores
