@@ -25,6 +25,12 @@ GROUPS = {
 class _Commands(TyperGroup):
     """The list of commands, with a heading for each group and whole first sentences."""
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:  # typer would end without a message
+            raise typer.Abort from stopped
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for heading, names in GROUPS.items():
             with formatter.section(heading):
