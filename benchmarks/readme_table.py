@@ -322,8 +322,8 @@ def _speed_line(cpu: dict, fit: dict) -> str:
     return (
         f"- **Speed:** on one CPU thread, training steps are {mean(steps)} times as fast as"
         f" `torch.nn.LSTM`, inference {mean(rows['inference'])} times,\n  and fits"
-        f" {mean(whole)} times. The smallest ratio of steps is"
-        f" {min(row['ratio'] for row in steps):.1f}"
+        f" {mean(whole)} times. Some shapes gain only"
+        f" {min(row['ratio'] for row in steps):.1f} times"
         f" ({facts['processor']}, {facts['isa']}). [Tables](docs/benchmarks.md#speed)"
     )
 
