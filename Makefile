@@ -23,13 +23,13 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=wo
   --timeout=1800 --timeout-method=thread
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all test-arm test-rounding fuzz harden test-peers native-test cuda lint format bench docs runtime wheels build clean
+.PHONY: help demo test test-all test-arm test-rounding fuzz harden test-peers native-test cuda lint format bench docs notebooks runtime wheels build clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | awk '{ n = $$2; $$1 = $$2 = ""; printf "  make %-14s%s\n", n, $$0 }'
 
-demo: build ## from simulated robots to a trained model, its test on unseen robots, verdict and picture
+demo: build ## from the CSV files of simulated robots to a model, its test on unseen robots, and a page
 	@$(BIN)/python examples/demo.py --output demo_output
 
 test: build ## the tests, with one test of each expensive kind; about five minutes on two cores
@@ -91,10 +91,14 @@ docs: $(DOCS)/.built ## build the documentation site into build/site, offline an
 	@rm -rf build/docs_source build/site && mkdir -p build/docs_source
 	@ln -s $(addprefix $(CURDIR)/,$(DOCS_SOURCE)) build/docs_source
 	@ln -s $(CURDIR)/docs/nav.yml build/docs_source/.nav.yml
+	@if [ -d build/notebooks ]; then ln -s $(CURDIR)/build/notebooks build/docs_source/notebooks; fi
 	@PYTHONPATH=$(CURDIR) NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build \
 	  > build/docs.log 2>&1 || { cat build/docs.log; exit 1; }
 	@echo "build/site/index.html is the front page; its search needs a server:"
 	@echo "  $(PYTHON) -m http.server --directory build/site"
+
+notebooks: $(VENV)/.notebooks ## execute the tutorials as notebooks, into build/notebooks; `make docs` takes them
+	@$(BIN)/python scripts/make_notebooks.py
 
 runtime: build ## build the wheel sensorseq-runtime for this kind of Linux, into dist/
 	@SENSORSEQ_BUILD=runtime $(BIN)/python -W ignore setup.py -q bdist_wheel --bdist-dir build/runtime/wheel \
@@ -122,6 +126,10 @@ $(VENV)/.built: $(VENV)/.packages $(NATIVE) pyproject.toml
 	@$(BIN)/python build_cuda.py --plan
 	@echo "building the native core (under a minute; with CUDA, some minutes)"
 	@$(call install-package,$(VENV))
+	@touch $@
+
+$(VENV)/.notebooks: requirements/notebooks.txt $(VENV)/.built
+	@$(BIN)/python $(INSTALL) --requirement requirements/notebooks.txt
 	@touch $@
 
 $(PEERS)/.built: requirements/peers.txt $(VENV)/.built

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Distribution, Extension, setup
@@ -27,6 +28,8 @@ def find(pattern, *, of_signal):
     ]
 
 
+SYSTEM = sysconfig.get_platform()  # for which we build, such as linux-x86_64
+IS_MAC = SYSTEM.startswith("macosx")
 WARNINGS_ARE_ERRORS = os.environ.get("SENSORSEQ_WERROR") == "1"
 
 # Without -ffp-contract=off, the compiler could fuse a product and a sum in one place and not in
@@ -64,7 +67,7 @@ def ops():
         extra_compile_args={"cxx": [*COMPILE, stable_abi, *headers, "-pthread"]},
         # No symbol of libtorch.so is needed at link time, but with a CUDA torch, libtorch.so makes
         # the weak symbols of the CUDA shim available.
-        extra_link_args=["-pthread", "-Wl,--no-as-needed", "-ltorch"],
+        extra_link_args=["-pthread", *([] if IS_MAC else ["-Wl,--no-as-needed", "-ltorch"])],
         py_limited_api=True,
     )
 
@@ -96,6 +99,9 @@ def signal():
 def core():
     """Return the plain C library of csrc/c_api.h, which needs neither Python nor torch."""
     exports = "csrc/core.map"
+    closed = ["-Wl,--no-undefined", f"-Wl,--version-script={exports}"]
+    if IS_MAC:  # its linker has no version scripts, and needs none: other names are hidden
+        closed = ["-Wl,-undefined,error"]
     found = (p for pattern in CORE for p in sorted(ROOT.glob(pattern)) if p.stem not in TRAINING)
     return Extension(
         "sensorseq._core",
@@ -103,7 +109,7 @@ def core():
         depends=[exports, *find("*.h", of_signal=True), *find("*.h", of_signal=False)],
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args=[*COMPILE, "-pthread"],
-        extra_link_args=["-pthread", "-Wl,--no-undefined", f"-Wl,--version-script={exports}"],
+        extra_link_args=["-pthread", *closed],
         language="c++",
         py_limited_api=True,  # the library does not use Python, so every version can load it
     )
@@ -214,10 +220,14 @@ class WithLibrary(OpsAlone):
         return True
 
 
-if sys.platform != "linux":
+if not SYSTEM.startswith(("linux", "macosx")):
     sys.exit(
-        f"sensorseq: {sys.platform} is not supported yet, only Linux. Install it in a Linux"
+        f"sensorseq: {SYSTEM} is not supported, only Linux and macOS. Install it in a Linux"
         " container (on Windows, also in WSL 2)."
+    )
+if IS_MAC:
+    sys.stderr.write(
+        "sensorseq: nobody has run it on macOS yet; check it with `sensorseq doctor --self`.\n"
     )
 BUILT_OPS = os.environ.get("SENSORSEQ_OPS")  # a built library, which works with every Python
 wanted = os.environ.get("SENSORSEQ_BUILD", "")

@@ -320,11 +320,11 @@ def _speed_line(cpu: dict, fit: dict) -> str:
     steps = rows["training, train_epoch"]
     facts = cpu["environment"]
     return (
-        f"- **Speed:** on one CPU thread, training steps are {mean(steps)} times as fast as with"
-        f" `torch.nn.LSTM`\n  (at least {min(row['ratio'] for row in steps):.1f} times), inference"
-        f" is {mean(rows['inference'])} times as fast, and complete fits are {mean(whole)} times as"
-        f" fast as with\n  a torch loop ({facts['processor']}, {facts['isa']})."
-        " [All speed tables](docs/benchmarks.md#speed)"
+        f"- **Speed:** on one CPU thread, training steps are {mean(steps)} times as fast as"
+        f" `torch.nn.LSTM`, inference {mean(rows['inference'])} times,\n  and fits"
+        f" {mean(whole)} times. Some shapes gain only"
+        f" {min(row['ratio'] for row in steps):.1f} times"
+        f" ({facts['processor']}, {facts['isa']}). [Tables](docs/benchmarks.md#speed)"
     )
 
 
@@ -336,12 +336,12 @@ def _verdict_line(results: dict) -> str:
 
     faulty, healthy, noisy = "made faulty", "plain healthy", "noisy but normal"
     return (
-        f"- **Verdict:** the report flags {share(faulty)} of {rows[faulty, 'ours']['runs']} faulty"
-        f" runs, {share(healthy)} of {rows[healthy, 'ours']['runs']} healthy ones\n"
-        f"  and {share(noisy)} of {rows[noisy, 'ours']['runs']} that are noisy but normal"
-        f" (the published rules of AutoTrainer: {share(faulty, 'AutoTrainer')},"
-        f"\n  {share(healthy, 'AutoTrainer')} and {share(noisy, 'AutoTrainer')})."
-        " [How this was measured](docs/benchmarks.md#verdict)"
+        "- **Is a jumping curve a fault?** The report of a fit flags"
+        f" {share(faulty)} of {rows[faulty, 'ours']['runs']} faulty runs.\n  It flags"
+        f" {share(healthy)} of {rows[healthy, 'ours']['runs']} healthy runs, and {share(noisy)} of"
+        f" {rows[noisy, 'ours']['runs']} that are noisy but normal. The published rules of"
+        f" AutoTrainer\n  flag {share(faulty, 'AutoTrainer')}, {share(healthy, 'AutoTrainer')} and"
+        f" {share(noisy, 'AutoTrainer')}. [How this was measured](docs/benchmarks.md#verdict)"
     )
 
 

@@ -226,11 +226,11 @@ std::string CudaFacts() {
   return R"({"built": false, "nvcc": "", "arch": "", "driver": 0, "runtime": 0, "devices": []})";
 }
 
-std::string CudaIsServed(int64_t, int64_t, int64_t, bool, bool) {
+std::string CudaIsServed(int64_t, int64_t, int64_t, std::string, bool) {
   return "the compiled core was built without CUDA";
 }
 
-std::string CudaTrains(int64_t, int64_t, int64_t, int64_t, std::string, bool) {
+std::string CudaTrains(int64_t, int64_t, int64_t, int64_t, std::string, std::string) {
   return "the compiled core was built without CUDA";
 }
 

@@ -26,7 +26,8 @@ py::object ReadNumbers(const py::buffer& text, int64_t start, const std::vector<
     const py::gil_scoped_release release;
     n_lines = signal::CountLines(from, n);
   }
-  py::array_t<double> out({std::count(wanted.begin(), wanted.end(), true), n_lines});
+  const py::ssize_t n_columns = std::count(wanted.begin(), wanted.end(), true);
+  py::array_t<double> out({n_columns, static_cast<py::ssize_t>(n_lines)});
   double* to = out.mutable_data();
   {
     const py::gil_scoped_release release;

@@ -3,19 +3,46 @@
 import importlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Option
+from typer.core import TyperGroup
 
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 closing = ExitStack()
 """Cleanup when the command ends, such as unlocking its outputs and turning on checksums again."""
 
+GROUPS = {
+    "Start": ("run", "fetch", "doctor"),
+    "Prepare and train": ("inspect", "prepare", "train", "adapt"),
+    "Judge": ("evaluate", "diagnose", "info"),
+    "Deploy": ("predict", "stream", "export"),
+}
+"""The commands by what one wants, in the order of the help."""
+
+
+class _Commands(TyperGroup):
+    """The list of commands, with a heading for each group and whole first sentences."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:  # typer would end without a message
+            raise typer.Abort from stopped
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for heading, names in GROUPS.items():
+            with formatter.section(heading):
+                rows = [(name, self.commands[name].get_short_help_str(200)) for name in names]
+                formatter.write_dl([(f"{name:8}", sentence) for name, sentence in rows])
+
+
 # Plain text, because rich is slow and formats the help differently when the output is a file.
 app = typer.Typer(
     name="sensorseq",
-    help="Classify robot sensor sequences: prepare, train, evaluate and predict.",
+    cls=_Commands,
+    help="Classify robot sensor sequences: `sensorseq run logs -o first` makes a first model.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -10,9 +10,16 @@ from typer import Argument, Option
 
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import GATE, command
-from sensorseq.cli.models import load_model, page_command, read_pair
+from sensorseq.cli.models import (
+    changed_settings,
+    load_model,
+    page_command,
+    read_pair,
+    rerun_command,
+)
 from sensorseq.cli.output import check_output, print_result, warn
 from sensorseq.errors import ArgumentError, check_choice, did_you_mean
+from sensorseq.io.atomic import write_whole
 
 if TYPE_CHECKING:
     from sensorseq.estimator import AnyClassifier, SensorLSTMClassifier
@@ -77,22 +84,26 @@ def diagnose(
                 raise ArgumentError(
                     f"{option} is for logs, but {path} is a model; remove {option}."
                 )
-        report = _model_of_sensor(load_model(path), sensor).fluctuation_
+        model = _model_of_sensor(load_model(path), sensor)
+        report, rerun = model.fluctuation_, rerun_command(changed_settings(model))
     elif sensor is not None:
         raise ArgumentError(f"--sensor is for models, but {path} is a log; remove --sensor.")
     else:
         from sensorseq.diagnosis.report import FluctuationReport
 
         report = FluctuationReport.from_history(path, **counts, columns=_read_columns(columns))
+        rerun = rerun_command({})
         if not quiet:
             pairs = ", ".join(f"{role} <- {column}" for role, column in report.columns_read.items())
             warn(textwrap.fill(f"read: {pairs}", 80, subsequent_indent="  "))
-    if html is not None:
-        report.to_html(html)
     from sensorseq.diagnosis.report_text import write_report
 
+    if html is not None:
+        from sensorseq.diagnosis.page import make_page
+
+        write_whole(html, make_page(report, rerun).encode())
     page = page_command(path) if html is None else str(html)
-    print_result(report.to_dict(), write_report(report, page=page), as_json)
+    print_result(report.to_dict(), write_report(report, rerun, page), as_json)
     if fail_on is None:
         return
     if report.model is not None and report.model.lstm_share == 0:

@@ -20,6 +20,7 @@ from sensorseq.io.atomic import write_whole
 from sensorseq.preprocessing.options import PreparationOptions
 
 if TYPE_CHECKING:
+    from sensorseq.diagnosis.report_text import Command
     from sensorseq.estimator import AnyClassifier, SensorLSTMClassifier
     from sensorseq.prediction.model import TrainedModel
 
@@ -138,6 +139,33 @@ def write_page(
             except KeyboardInterrupt:
                 warn("The comparison with baselines was stopped, so the page does not contain it.")
     write_whole(path, make_page(model, shown, **more).encode())
+
+
+def changed_settings(model: "AnyClassifier") -> dict[str, Any]:
+    """Return the settings of a model that differ from the defaults and change its fit."""
+    usual = type(model)().get_params()
+    left = {"checkpoint", "device", "verbose"}
+    return {k: v for k, v in model.get_params().items() if k not in left and v != usual[k]}
+
+
+def rerun_command(
+    settings: Mapping[str, Any], windows: str = "H5", model: str = "MODEL", more: str = ""
+) -> "Command":
+    """Return a function from changed arguments to the command of a fit with these changes.
+
+    H5 and MODEL stand for paths that are not known. The fit with the default settings (None) writes
+    another model; it only keeps the names of the motors.
+    """
+    from sensorseq.diagnosis.report_text import settings_as_options
+
+    def command(changes: Mapping[str, Any] | None) -> str:
+        if changes is None:
+            motors = {name: settings[name] for name in ("motors",) if name in settings}
+            return f"sensorseq train {windows} -o defaults.safetensors{settings_as_options(motors)}"
+        options = settings_as_options({**settings, **changes})
+        return f"sensorseq train {windows} -o {model}{options}{more}"
+
+    return command
 
 
 def page_command(path: Path) -> str:

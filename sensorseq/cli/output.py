@@ -75,11 +75,15 @@ def progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        bar.add_task(what, total=None)
+        (task,) = bar.tasks
 
         def advance(done: int, total: int, stage: str = "") -> None:
             words = f"{what}: {stage}" if stage else what
-            bar.update(task, completed=done, total=total or None, description=words)
+            if words != task.description:
+                bar.reset(task.id)  # the time left depends on the speed of this stage alone
+            task.total = total or None  # `update` would keep the total of the last stage
+            bar.update(task.id, completed=done, description=words)
 
         yield advance
 

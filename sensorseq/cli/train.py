@@ -1,7 +1,6 @@
 """The commands that train, adapt and evaluate models."""
 
 import shlex
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,11 +10,13 @@ from typer import Option
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import command
 from sensorseq.cli.models import (
+    changed_settings,
     load_model,
     naming,
     page_command,
     read_motors,
     read_settings,
+    rerun_command,
     with_scale,
     write_page,
 )
@@ -106,19 +107,16 @@ def train(
     model.fit(windows).set_params(verbose=0)
     model.save(output)
     print_part(f"model written to {output}{was_there}", as_json)
-    from sensorseq.diagnosis.report_text import settings_as_options, write_report
+    from sensorseq.diagnosis.report_text import write_report
 
-    def rerun_command(changes: Mapping[str, Any]) -> str:
-        command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"
-        command += f" --seed {random_state}" if random_state else ""
-        command += "" if compare else " --no-compare"
-        command += settings_as_options({**typed, **changes})
-        return command if report is None else f"{command} --report {shlex.quote(str(report))}"
-
+    more = f" --seed {random_state}" if random_state else ""
+    more += "" if compare else " --no-compare"
+    more += "" if report is None else f" --report {shlex.quote(str(report))}"
+    rerun = rerun_command(typed, shlex.quote(str(windows)), shlex.quote(str(output)), more)
     verdict = model.fluctuation_
     page = str(report) if report is not None else page_command(output)
     print_part(
-        "\n".join(["", write_report(verdict, rerun_command, page), "", *describe_fit(model)]),
+        "\n".join(["", write_report(verdict, rerun, page), "", *describe_fit(model)]),
         as_json,
     )
     last = model.history_[model.best_epoch_ - 1]
@@ -139,9 +137,7 @@ def train(
             print_part(
                 "comparing with baselines for the report; Ctrl-C skips the comparison", as_json
             )
-        write_page(
-            report, model, windows, "validation", compare, title=output.name, command=rerun_command
-        )
+        write_page(report, model, windows, "validation", compare, title=output.name, command=rerun)
         print_part(f"report written to {report}", as_json)
     if as_json:
         print_result(result, "", as_json)
@@ -240,16 +236,6 @@ def evaluate(
             comparison = evaluate_folds(model, read, folds, **arguments)
         report_outside(comparison.outside, warn, strict=strict)
     if report is not None:
-        from sensorseq.diagnosis.report_text import settings_as_options
-
-        usual = type(model)().get_params()
-        left = {"checkpoint", "device", "verbose"}
-        changed = {k: v for k, v in model.get_params().items() if k not in left and v != usual[k]}
-
-        # H5 and MODEL stand for the paths of the training run, which are not known.
-        def rerun_command(changes: Mapping[str, Any]) -> str:
-            return f"sensorseq train H5 -o MODEL{settings_as_options({**changed, **changes})}"
-
         write_page(
             report,
             model,
@@ -258,7 +244,7 @@ def evaluate(
             False,
             title=f"{model_file.name} on {windows.name}",
             comparison=comparison,
-            command=rerun_command,
+            command=rerun_command(changed_settings(model)),
             scores_first=True,
         )
     result = {"model": str(model_file), "windows": str(windows), **comparison.to_dict()}

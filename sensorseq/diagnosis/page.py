@@ -5,7 +5,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -361,7 +361,7 @@ def color_of(report: ReportContents) -> str:
 
 
 def _cards(
-    report: ReportContents, steps: Sequence[NextStep], as_code: Command
+    report: ReportContents, steps: Sequence[NextStep], as_code: Callable[[Mapping[str, Any]], str]
 ) -> list[dict[str, Any]]:
     """Return a card for each cause; a card omits a repair that the steps already contain."""
     repeated = {name for step in steps for name in step.arguments}

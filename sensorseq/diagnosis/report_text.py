@@ -23,7 +23,8 @@ from sensorseq.errors import printable
 from sensorseq.prediction.members.choice import LSTM, Candidate, FeatureChoice
 from sensorseq.text import plural
 
-Command = Callable[[Mapping[str, Any]], str]  # turns changed arguments into a command line
+# returns the command line of a fit with changed arguments; None stands for the default settings
+Command = Callable[[Mapping[str, Any] | None], str]
 
 # longest line of code, and the separator of arguments in longer calls
 _LINE, _NEXT = 66, ",\n    "
@@ -40,8 +41,15 @@ TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
 TOO_FEW = f"Validate in every epoch, and train for {MIN_EPOCHS + 6} epochs or more."
 EXCLUDED = (
     "Log a mean cross-entropy in nats, and the accuracy of the same windows. To judge the losses"
-    " alone, give --column accuracy=none --column val_accuracy=none; to judge the accuracies alone,"
-    " --column loss=none --column val_loss=none (in Python columns={...: None})."
+    " alone, give {0}; to judge the accuracies alone, {1}."
+)
+WITHOUT_COLUMNS = (
+    "columns={'accuracy': None, 'val_accuracy': None}",
+    "columns={'loss': None, 'val_loss': None}",
+)
+WITHOUT_COLUMN_OPTIONS = (
+    "--column accuracy=none --column val_accuracy=none",
+    "--column loss=none --column val_loss=none",
 )
 COMPARE = "Fit the default settings too, and compare held-out accuracy:"
 BY_DEFAULTS = "Most bad runs do better with the defaults."
@@ -110,19 +118,20 @@ class NextStep:
 
 def list_steps(report: ReportContents, command: Command | None = None) -> list[NextStep]:
     """List the next steps in order; `command` returns the shell command that changes arguments."""
+    by_defaults = "" if command is None else command(None)
     repair = _repair(report, command)
     is_about_network = report.network_is_minor and data_fault(report.causes) is None
     steps = [] if repair is None or is_about_network else [repair]
     if report.level is not None:
-        again = "" if command is None else command({"features": "auto"})
         (level, *_) = of_topic(report.statements, "level")
         points = level.values["accuracy"] - level.values["network"]
         gain = str(statement_of("gain_of_defaults", points=points, rival=level.values["rival"]))
-        defaults = NextStep("defaults", FIT_DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
+        defaults = NextStep("defaults", FIT_DEFAULTS, gain, code=DEFAULTS_CODE, command=by_defaults)
         comes_second = data_fault(report.causes) is not None and bool(steps)
         steps.insert(1 if comes_second else 0, defaults)
     if _excludes(report) and report.verdict in ("too_short_to_tell", "not_learning"):
-        steps.insert(0, NextStep("columns", EXCLUDED, "A verdict."))
+        ways = WITHOUT_COLUMNS if command is None else WITHOUT_COLUMN_OPTIONS
+        steps.insert(0, NextStep("columns", EXCLUDED.format(*ways), "A verdict."))
     elif report.verdict == "too_short_to_tell" and report.generalization is None:
         words = TOO_FEW if _validates_too_seldom(report) else TOO_SHORT
         steps.insert(0, NextStep("longer", words, "A verdict, and perhaps better accuracy."))
@@ -132,7 +141,9 @@ def list_steps(report: ReportContents, command: Command | None = None) -> list[N
         steps.append(NextStep("generalize", words, UNTRIED_DATA[report.generalization]))
     # a fit with features already has what makes the defaults better
     if steps and report.model is None and report.level is None:
-        steps.append(NextStep("compare", COMPARE, BY_DEFAULTS, code=DEFAULTS_CODE))
+        steps.append(
+            NextStep("compare", COMPARE, BY_DEFAULTS, code=DEFAULTS_CODE, command=by_defaults)
+        )
     return steps
 
 

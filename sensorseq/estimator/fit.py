@@ -261,7 +261,6 @@ def refuse_diverged(
             "training diverged in its first epoch: a loss or gradient is not finite. Lower"
             f" learning_rate (now {p['learning_rate']!r}), clip the gradient with max_grad_norm"
             f" (now {p['max_grad_norm']!r}), or check `scale` (now {p['scale']!r}) and the loss."
-            " The error's `fluctuation` contains the report."
         )
         error.fluctuation = None if judged is None else judged.report
         raise error

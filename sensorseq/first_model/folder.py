@@ -9,6 +9,7 @@ from typing import Any
 
 from sensorseq.errors import InputError, MisplacedOutputError, writing
 from sensorseq.io.atomic import locking, make_folder, write_whole
+from sensorseq.text import listed
 
 _STATE = "run.json"
 
@@ -62,6 +63,11 @@ class RunFolder:
             with writing(self.path / _STATE), locking(self.path / _STATE, run=True):
                 self._check()  # another run may have finished since
                 yield
+        except KeyboardInterrupt as stopped:
+            files = [path.name for path in (self.windows, self.model, self.page) if path.exists()]
+            kept = f"complete in {self.path}: {listed(files)}" if files else "no file is complete"
+            stopped.__notes__ = [f"{kept}; the same command goes on"]  # not with prepare's `resume`
+            raise
         finally:
             if is_new:
                 with suppress(OSError):  # not empty

@@ -70,27 +70,22 @@ def describe_worth(comparison: Comparison) -> str:
 
 def what_would_help(evaluation: Evaluation, windows: WindowSet) -> list[str]:
     """Return a sentence about the class that needs more recordings most."""
-    matrix = evaluation.confusion_matrix
-    recall = np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)
+    matrix, names = evaluation.confusion_matrix, evaluation.classes.tolist()
     labels, groups = np.asarray(windows.y), np.asarray(windows.groups)
-    n_groups = {
-        label: len(np.unique(groups[labels == label])) for label in evaluation.classes.tolist()
-    }
-    names = evaluation.classes.tolist()
-    worst = min(range(len(names)), key=lambda i: (recall[i], n_groups[names[i]]))
-    name = names[worst]
-    wrong = matrix[worst].copy()
-    wrong[worst] = 0
-    mistaken = f", mostly taken for {names[int(wrong.argmax())]}" if wrong.any() else ""
+    n_groups = [len(np.unique(groups[labels == name])) for name in names]
+    true, right = matrix.sum(axis=1), np.diag(matrix)
+    recall = np.where(true > 0, right / np.maximum(true, 1), 1.0)
+    worst = min(range(len(names)), key=lambda i: (recall[i], n_groups[i]))
+    wrong = (matrix - np.diag(right))[worst]
     if not wrong.any():
-        name = min(names, key=lambda each: n_groups[each])
         return [
-            f"No test window is wrong. To test harder, record more of {name}, which has the fewest"
-            f" groups ({n_groups[name]})."
+            f"No test window is wrong. To test harder, record more of {names[worst]}, which has the"
+            f" fewest groups ({n_groups[worst]})."
         ]
     return [
-        f"Record more of {name}: only {percent(recall[worst])} of its test windows are"
-        f" right{mistaken}, and it has {plural(n_groups[name], 'group')} of recordings."
+        f"Record more of {names[worst]}: only {percent(recall[worst])} of its test windows are"
+        f" right, mostly taken for {names[int(wrong.argmax())]}, and it has"
+        f" {plural(n_groups[worst], 'group')} of recordings."
     ]
 
 

@@ -12,7 +12,7 @@ from sensorseq.errors import OpenQuestionsError, RecordingError
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.options import ReadOptions
 from sensorseq.preprocessing.options import OPTIONS
-from sensorseq.readers import find_recordings, read_source
+from sensorseq.readers import RecordingSource, find_recordings, read_source
 from sensorseq.text import listed, plural
 
 _FORMS: tuple[dict[str, Any], ...] = (
@@ -38,36 +38,39 @@ class Question:
 
 def questions_of_form(logs: str, options: ReadOptions) -> list[Question]:
     """Return the questions about the format and the time that the first recording raises."""
-    first = find_recordings(logs, options)[0]
-    if first.is_log or first.has_arrays:
+    sources = find_recordings(logs, options)
+    if sources[0].is_log or sources[0].has_arrays:
         return []
     for form in _FORMS:
         changed = replace(options, **form)
         questions = []
         if form:
+            try:  # manifests and tables of recordings may differ, or may not be in this form
+                sources = find_recordings(logs, changed)
+            except RecordingError:
+                continue
             named = " and ".join(f"`{name}`" for name in form)
             text = f"how are the files written? They can be read with {named}."
             questions.append(Question(text, form))
-        if _reads(logs, changed):
+        if _reads(sources, changed):
             return questions
         if options.time_column is not None or options.sample_rate_hz is not None:
             continue
         for position, words in _TIMES.items():
-            if _reads(logs, replace(changed, time_column=position)):
+            if _reads(sources, replace(changed, time_column=position)):
                 text = f"which column has the timestamps? The {words} increases steadily."
                 return [*questions, Question(text, {"time_column": position})]
-        if _reads(logs, replace(changed, sample_rate_hz=1.0)):
+        if _reads(sources, replace(changed, sample_rate_hz=1.0)):
             text = "how many rows per second (HZ) do the files have? No column has timestamps."
             return [*questions, Question(text, {"sample_rate_hz": "HZ"})]
     return []
 
 
-def _reads(logs: str, options: ReadOptions) -> bool:
+def _reads(sources: Sequence[RecordingSource], options: ReadOptions) -> bool:
     """Whether one of the first recordings can be read with these options."""
-    with suppress(RecordingError):  # a table of recordings may not be in this form
-        for source in find_recordings(logs, options)[:_FIRST]:
-            with suppress(RecordingError):
-                return read_source(source, options).n_samples > 1
+    for source in sources[:_FIRST]:
+        with suppress(RecordingError):
+            return read_source(source, options).n_samples > 1
     return False
 
 
@@ -143,8 +146,8 @@ def _questions_of_groups(
     for fact in facts:
         if fact.label is not None:
             groups[fact.label].add(fact.group)
-    few = [f"{label} ({len(names)})" for label, names in groups.items() if len(names) < _PARTS]
-    short = [label for label, names in groups.items() if len(names) < _PARTS]
+    short = {label: len(names) for label, names in groups.items() if len(names) < _PARTS}
+    few = listed([f"{label} ({count})" for label, count in short.items()])
     if len(groups) < 2:
         raise RecordingError(
             f"all recordings have the label {listed(groups)}; a classifier needs recordings of at"
@@ -152,12 +155,12 @@ def _questions_of_groups(
         )
     if len(groups) - len(short) < 2:
         raise RecordingError(
-            f"class {listed(few)} has too few recordings (or groups of recordings): each class"
+            f"class {few} has too few recordings (or groups of recordings): each class"
             f" needs at least {_PARTS}, for training, validation and test. Record more."
         )
     if short:
-        text = f"leave out {listed(few)}? Each class needs at least {_PARTS} recordings or groups."
-        yield Question(text, {"exclude": excluded + short})
+        text = f"leave out {few}? Each class needs at least {_PARTS} recordings or groups."
+        yield Question(text, {"exclude": [*excluded, *short]})
 
 
 def _shorter(pairs: Sequence[str], facts: Sequence[RecordingFacts]) -> list[str]:

@@ -223,7 +223,9 @@ def _train(
         return loaded, folder.state["suspects"]
     say("training", 0, 0)
     started_s = time.monotonic()
-    model = SensorLSTMClassifier(random_state=0).fit(folder.windows)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*was interrupted")  # an incomplete model is not kept
+        model = SensorLSTMClassifier(random_state=0).fit(folder.windows)
     if was_interrupted_since(started_s):
         raise KeyboardInterrupt
     model.save(folder.model)

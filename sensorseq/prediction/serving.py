@@ -171,6 +171,7 @@ def _detect_loss(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", _LOST_S // 2),
+        ("TCP_KEEPALIVE", _LOST_S // 2),  # its name on macOS
         ("TCP_KEEPINTVL", _LOST_S // 6),
         ("TCP_KEEPCNT", 3),
         ("TCP_USER_TIMEOUT", 1000 * _LOST_S),

@@ -215,9 +215,7 @@ def _notebook_display() -> Any:
     shell = None if ipython is None else ipython.get_ipython()
     if shell is None or getattr(shell, "kernel", None) is None:
         return None
-    from IPython.display import display  # type: ignore[import-not-found]
-
-    return display
+    return sys.modules["IPython.display"].display
 
 
 def _as_mime(line: str) -> dict[str, str]:

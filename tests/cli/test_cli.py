@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from commands import ROOT, answer, refused, run_process, said, succeed, write_logs
 from fits import plain_classifier
 from limited_files import run_limited
@@ -18,6 +19,7 @@ from page_reader import Reader, in_notebook
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.cli import main
+from sensorseq.cli.app import GROUPS, app
 from sensorseq.diagnosis.report_text import banner_words, list_steps, settings_as_options
 from sensorseq.errors import RecordingError
 from sensorseq.io.model_file import read_model, write_model
@@ -26,10 +28,7 @@ from sensorseq.learners.all_windows import N_FOLDS
 from sensorseq.ops import choice, cuda_kernels
 from sensorseq.ops.cuda_kernels import ALL_KERNELS, NOT_PASSED, Permission
 
-COMMANDS = (
-    *("inspect", "prepare", "train", "evaluate", "predict", "stream", "diagnose", "doctor"),
-    "info",
-)
+COMMANDS = [name for names in GROUPS.values() for name in names]
 FAST = ("--set", "hidden_size=8", "--max-epochs", "12", "--set", "learning_rate=0.02", "-q")
 PLAIN = (*FAST, "--set", "features=none", "--set", "refit=none")
 ALONE = (*PLAIN, "--no-compare")
@@ -432,7 +431,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
     report = SensorLSTMClassifier.load(out).fluctuation_
     assert report.verdict != "normal"
     first = report.causes[0]
-    step, *_ = list_steps(report, lambda changes: settings_as_options({**hot, **changes}))
+    step, *_ = list_steps(report, lambda changes: settings_as_options({**hot, **(changes or {})}))
     assert step.code
     html = page.read_text("utf-8")
     shown, notebook = Reader(html).text, Reader(in_notebook(report)).text
@@ -719,7 +718,16 @@ def test_help_and_prepare_never_import_torch(logs, tmp_path):
 def test_the_version_is_printed_and_no_command_prints_the_help():
     assert re.fullmatch(r"sensorseq \d+\.\d+\.\d+\n", succeed("--version"))
     code, _, err = said()
-    assert (code, "Commands:" in err) == (2, True)
+    assert (code, "Start:" in err) == (2, True)
+
+
+def test_the_help_lists_every_command_in_one_group_by_what_one_wants(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert sorted(COMMANDS) == sorted(typer.main.get_command(app).commands)
+    text = succeed("--help")
+    assert re.findall(r"^  ([a-z]+) +[A-Z]", text, re.MULTILINE) == COMMANDS
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "..." not in text.split("Start:")[1]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,6 +8,8 @@ import pytest
 from commands import answer, refused, run_process, said, succeed
 from fits import plain_classifier
 
+from sensorseq.cli.models import rerun_command
+from sensorseq.diagnosis.page import make_page
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.report_text import write_report
 
@@ -54,7 +56,7 @@ def test_the_report_is_on_stdout_and_what_was_read_on_stderr(wild):
     report = FluctuationReport.from_history(wild, 100, n_classes=4)
     assert report.verdict == "fluctuating"
     page = f"sensorseq diagnose {wild} --html report.html"
-    assert out == f"{write_report(report, page=page)}\n"
+    assert out == f"{write_report(report, rerun_command({}), page)}\n"
     assert "report.explanation" not in out
     assert err.replace("\n ", "") == (
         "read: loss <- train_loss, val_loss <- val_loss, val_accuracy <- val_acc, epoch <- epoch\n"
@@ -97,10 +99,10 @@ def test_the_gate_fails_at_the_severity_that_is_asked_for(
 
 
 def test_the_page_is_written_where_it_is_asked_for(wild, tmp_path):
-    page, twin = tmp_path / "page.html", tmp_path / "twin.html"
+    page = tmp_path / "page.html"
     succeed("diagnose", wild, "--n-val", "100", "--html", page)
-    FluctuationReport.from_history(wild, 100).to_html(twin)
-    assert page.read_bytes() == twin.read_bytes()
+    report = FluctuationReport.from_history(wild, 100)
+    assert page.read_text("utf-8") == make_page(report, rerun_command({}))
 
 
 @pytest.mark.parametrize(

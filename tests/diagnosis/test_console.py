@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from report_strategies import CAUSES, WORDS
 from sample_reports import SAMPLES, VERDICTS, expected_roughness, make_report, restless
 
+from sensorseq.cli.models import rerun_command
 from sensorseq.diagnosis.causes import CAUSE_NAMES, Cause
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.report_text import literal, settings_as_options, write_report
+from sensorseq.diagnosis.report_text import literal, write_report
 from sensorseq.diagnosis.statements import statement_of
 
 
@@ -61,17 +62,17 @@ def test_a_command_on_several_lines_can_be_pasted_unchanged():
     changed = []
 
     def again(changes):
-        changed.append(changes)
-        options = " ".join(f"--set {name}={value}" for name, value in changes.items())
+        changed.append(changes or {})
+        options = " ".join(f"--set {name}={value}" for name, value in changed[-1].items())
         return f"sensorseq train {'long_' * 9}name.h5 -o model.safetensors {options} --seed 3"
 
     text = write_report(restless(), again, "report.html")
     lines = text.splitlines()
-    (first,) = [n for n, line in enumerate(lines) if line.strip().startswith("sensorseq train")]
+    first, _ = [n for n, line in enumerate(lines) if line.strip().startswith("sensorseq train")]
     last = next(n for n in range(first, len(lines)) if not lines[n].endswith(" \\"))
     assert last > first
     typed = " ".join(line.strip().removesuffix("\\") for line in lines[first : last + 1])
-    assert typed.split() == again(changed[0]).split()
+    assert typed.split() == again(changed[1]).split()
     assert max(map(len, lines)) <= 80
     assert "report.html shows the curves" in text
     assert "report.explanation" not in text
@@ -113,12 +114,13 @@ def test_a_repair_is_the_call_that_makes_it_and_is_marked_as_untested():
 def test_a_fit_on_the_command_line_gets_commands_instead_of_python():
     report = restless()
 
-    def command(changes):
-        return f"sensorseq train t.h5 -o t.safetensors{settings_as_options(changes)}"
-
-    text = " ".join(write_report(report, command).split())
-    assert "sensorseq train t.h5 -o t.safetensors --set lr_schedule=cosine" in text
+    command = rerun_command({"motors": ["a"], "dropout": 0.5}, "t.h5", "t.safetensors", " --seed 1")
+    text = " ".join(write_report(report, command).replace("\\\n", "").split())
+    assert "-o t.safetensors --set" in text
+    assert "--set dropout=0.5 --set lr_schedule=cosine --seed 1" in text
+    assert "sensorseq train t.h5 -o defaults.safetensors --set 'motors=[\"a\"]'" in text
     assert "set_params" not in text
+    assert "Classifier" not in text
     assert len(write_report(report, command).split("\n")) <= 24
 
 

@@ -27,7 +27,7 @@ from sample_reports import (
     restless,
 )
 
-from sensorseq.cli.models import read_settings
+from sensorseq.cli.models import read_settings, rerun_command
 from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.metrics import Statistic
 from sensorseq.diagnosis.page import color_of, draw_curves, make_fragment, make_page
@@ -276,8 +276,8 @@ def test_a_change_is_shown_as_a_table_and_as_code_or_a_command():
     text = text_of(page)
     assert "untested The likeliest cause calls for this:" in text
     assert "Fit the default settings too" in text
-    shell = text_of(make_page(report, lambda changes: f"train{settings_as_options(changes)}"))
-    assert "train --set lr_schedule=cosine" in shell
+    shell = text_of(make_page(report, rerun_command({})))
+    assert "sensorseq train H5 -o MODEL --set lr_schedule=cosine" in shell
     assert "set_params" not in shell
 
 

@@ -216,7 +216,7 @@ def test_everything_can_be_reached_and_used_by_keyboard(browser):
                 assert bool(element.find_element("xpath", "..").get_attribute("open")) == is_open
     assert reached[0] == "theme"
     assert reached.count("summary") == 1
-    assert reached.count("button") == 2
+    assert reached.count("button") == 3
     assert {"input", "a", "pre"} <= set(reached)
 
 
@@ -260,7 +260,7 @@ def test_the_page_of_a_fit_fits_a_phone(browser, tmp_path):
     part = PagePart.of(model, windows, "validation")
 
     def again(changes):
-        return f"sensorseq train windows.h5 -o model{settings_as_options(changes)}"
+        return f"sensorseq train windows.h5 -o model{settings_as_options(changes or {})}"
 
     compared = compare_on_validation(model, part, windows)
     shown = make_page(model, part, title="a fit", comparison=compared, command=again)

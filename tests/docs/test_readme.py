@@ -1,6 +1,5 @@
 """The numbers in the README agree with their sources, and its code runs."""
 
-import ast
 import json
 import re
 import subprocess
@@ -25,8 +24,23 @@ def tables():
     return script(path)
 
 
+def sentences(page):
+    """Return the sentences of a page, without code, tables and the targets of links."""
+    text = re.sub(r"^(```.*?^```|    .*?|\|.*?|<!--.*?-->)$", "\n", page, flags=re.M | re.S)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    return [s for part in re.split(r"\n\n|\n- ", text) for s in re.split(r"(?<=[.?!])\W*\s", part)]
+
+
 def test_it_can_be_read_in_two_minutes():
-    assert len(README.splitlines()) <= 130
+    assert len(README.splitlines()) <= 120
+    long = [s for s in sentences(README) if len(re.findall(r"[\w.,'/+-]+|%", s)) > 25]
+    assert long == []
+
+
+def test_its_pictures_are_small():
+    pictures = re.findall(r"\((docs/images/[^)]*)\)", README)
+    assert [Path(name).stem for name in pictures] == ["page", "look", "timeline"]
+    assert all((ROOT / name).stat().st_size < 150_000 for name in pictures)
 
 
 def test_the_benchmark_tables_agree_with_the_results(tables):
@@ -111,14 +125,11 @@ HEADLINES = "<!-- bench:headlines -->\n{}<!-- /bench -->\n"
 def test_the_lines_on_speed_and_verdict_agree_with_the_results(tables, tmp_path):
     write_results(tmp_path)
     text = " ".join(tables.with_tables(HEADLINES.format(""), tmp_path).split())
-    assert "training steps are 4.0 times as fast as with `torch.nn.LSTM`" in text
-    assert (
-        "(at least 2.0 times), inference is 1.2 times as fast,"
-        " and complete fits are 3.0 times" in text
-    )
+    assert "training steps are 4.0 times as fast as `torch.nn.LSTM`" in text
+    assert "inference 1.2 times, and fits 3.0 times. Some shapes gain only 2.0 times" in text
     assert "(P, avx9)" in text
-    assert "flags 90 % of 10 faulty runs, 40 % of 20 healthy ones and 30 % of 30" in text
-    assert "AutoTrainer: 65 %, 15 % and 5 %" in text
+    assert "flags 90 % of 10 faulty runs. It flags 40 % of 20 healthy runs, and 30 % of 30" in text
+    assert "AutoTrainer flag 65 %, 15 % and 5 %" in text
 
 
 @pytest.mark.parametrize("missing", ["cpu", "fit", "verdict"])
@@ -159,20 +170,8 @@ def test_its_table_shows_the_best_other_method_beside_the_model(tables, tmp_path
     assert " 2.5 | Hydra 1.5 | " in last
 
 
-def arguments_in(text):
-    """Return the arguments of the only classifier in a string."""
-    (call,) = (
-        node
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SensorLSTMClassifier"
-    )
-    return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-
-
-def test_its_code_runs_with_the_arguments_of_the_demonstration(in_tmp_path, capsys):
+def test_its_code_runs(in_tmp_path, capsys):
     (text,) = code_in(README)
-    of_demo = arguments_in((ROOT / "examples" / "demo.py").read_text())
-    assert {**arguments_in(text), "verbose": 1} == of_demo
     few = "[one for one in load_surfaces() if one.group < 'robot_03']"
     assert "= load_surfaces()" in text
     text = text.replace("load_surfaces()", few)
@@ -232,6 +231,6 @@ def test_every_file_and_make_target_it_names_exists():
     targets = re.findall(r"`make ([a-z-]+)`|^    make ([a-z-]+)", README, re.MULTILINE)
     targets = [code or line for code, line in targets]
     rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {"demo", "test"} <= set(targets) <= rules
+    assert {"demo"} <= set(targets) <= rules
     for link in re.findall(r"\]\(([^)]+)\)", README):
         assert link.startswith("http") or leads_somewhere(ROOT / "README.md", link), link

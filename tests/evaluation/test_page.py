@@ -190,7 +190,7 @@ def test_the_page_of_a_fit_has_causes_what_to_do_and_baselines(windows):
     comparison = compare_on_validation(model, part, windows)
 
     def command(changes):
-        return f"sensorseq train{settings_as_options(changes)}"
+        return f"sensorseq train{settings_as_options(changes or {})}"
 
     page = make_page(model, part, title="x", comparison=comparison, command=command)
     text = Reader(page).text

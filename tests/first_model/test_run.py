@@ -286,7 +286,8 @@ def test_ctrl_c_leaves_whole_files_and_the_next_call_goes_on(tmp_path):
         time.sleep(0.01)
     windows = (out / "windows.h5").read_bytes()
     first.send_signal(signal.SIGINT)
-    first.communicate()
+    said = first.communicate()[1]
+    assert said == f"interrupted. (complete in {out}: windows.h5; the same command goes on)\n"
     assert first.returncode == 130
     assert not (out / "page.html").exists()
     assert answer("run", logs, "-o", out)["is_new"]
