@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 import ptxas
 import pytest
+import sass
 import torch
 from commands import run_process
 
@@ -70,6 +72,22 @@ def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
     assert ["WEAK", "DEFAULT", "UND", "aoti_torch_get_current_cuda_stream"] in rows
     assert {row[2] for row in rows} == {"UND"}, rows
     assert all(row[3].startswith("aoti_torch_") for row in rows), rows
+
+
+@needs_build
+def test_the_library_has_machine_code_for_every_architecture_and_ptx_for_later_ones():
+    if (cuobjdump := sass.find_cuobjdump()) is None:
+        pytest.skip(sass.MISSING)
+    program, environ = cuobjdump
+
+    def codes(option):
+        command = [program, option, _extension.load()]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
+        return set(re.findall(r"\.(sm_\w+)\.\w+$", done.stdout, re.MULTILINE))
+
+    wanted = {*build_cuda.PORTABLE, *build_cuda.HOPPER}
+    assert codes("-lelf") == {code for code in wanted if code.startswith("sm_")}
+    assert codes("-lptx") == {f"sm_{c[8:]}" for c in wanted if c.startswith("compute_")}
 
 
 @needs_build

@@ -19,7 +19,7 @@ TOLERANCE, FEW = 0.05, 3
 def kernels():
     cuobjdump = sass.find_cuobjdump()
     if cuobjdump is None:
-        pytest.skip("no cuobjdump; requirements/core.txt lists it")
+        pytest.skip(sass.MISSING)
     if not (build_cuda.FOLDER / "portable.command").exists():
         pytest.skip("no nvcc, or SENSORSEQ_CUDA=0: the portable kernels are not compiled")
     return sass.of_build(build_cuda, cuobjdump)

@@ -24,6 +24,7 @@ CLASSES = {
     "MUFU": ("MUFU",),
     "BAR": ("BAR",),
 }
+MISSING = "no cuobjdump; requirements/core.txt lists it"
 COLUMNS = (*CLASSES, "other", "whole loop")
 MOST_CYCLES = 40  # from the barrier until the first load of h, or of gate gradients, is issued
 
