@@ -1,5 +1,6 @@
 """The CUDA part of the build: the output of ptxas, linking, and a build without CUDA."""
 
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,8 @@ import torch
 from commands import run_process
 
 from sensorseq.ops import _extension
+from sensorseq.ops.choice import MANY
+from sensorseq.ops.cuda_kernels import ALL_KERNELS, kernels_for
 
 _extension.load()
 build_cuda = ptxas.load_build_cuda()
@@ -53,6 +56,18 @@ def test_registers_and_shared_memory_of_every_kernel_are_those_of_the_table(outp
     if FACTS["nvcc"] != table["nvcc"]:
         pytest.skip(f"the table is of nvcc {table['nvcc']}, the build of {FACTS['nvcc']}")
     assert kernels == table["kernels"], "if this is meant: python tests/support/ptxas.py --update"
+
+
+def test_every_recurrent_kernel_is_the_first_choice_of_some_call():
+    names = " ".join(
+        name for rows in json.loads(ptxas.TABLE.read_text())["kernels"].values() for name in rows
+    )
+    built = {("fp32", int(size)) for size in re.findall(r"PortableVariant<(\d+)>", names)}
+    tensor_core = re.findall(r"(?:Forward|Backward)Variant<(\d), (\d+)>", names)
+    built |= {("fp16x3" if planes == "2" else "fp16", int(size)) for planes, size in tensor_core}
+    calls = itertools.product(((7, 5), (9, 0)), range(1, 258), (1, MANY), ("fp16x3", "fp16"))
+    reached = {kernels[0] for call in calls if (kernels := kernels_for(*call))}
+    assert built == reached == ALL_KERNELS
 
 
 @needs_build
