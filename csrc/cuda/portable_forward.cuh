@@ -164,11 +164,15 @@ class PortableForward : PortableWindow<M> {
     return (x | other) - (x & other);
   }
 
+  // If this compared p.element, the compiler would choose among the three types by a jump table.
+  SENSORSEQ_BODY bool IsBfloat() const {
+    return (static_cast<int32_t>(p.element) & static_cast<int32_t>(Element::kBfloat16)) != 0;
+  }
   // Elements of the caller's arrays, 0 where not `on`.
   template <bool kIsFloat>
   SENSORSEQ_BODY F LoadAs(const B& on, const void* array, const L& at) {
     if (kIsFloat) return m.LoadGlobalIf(on, static_cast<const float*>(array), at);
-    return m.Widened(m.LoadHalfIf(on, array, at), p.element == Element::kBfloat16);
+    return m.Widened(m.LoadHalfIf(on, array, at), IsBfloat());
   }
   SENSORSEQ_BODY F Load(const B& on, const void* array, const L& at) {
     return Converted(LoadBits(on, array, at));
@@ -179,14 +183,13 @@ class PortableForward : PortableWindow<M> {
     return m.AsUnsigned(m.LoadGlobalIf(on, static_cast<const float*>(array), at));
   }
   SENSORSEQ_BODY F Converted(const U& bits) {
-    return p.element == Element::kFloat32 ? m.AsFloat(bits)
-                                          : m.Widened(bits, p.element == Element::kBfloat16);
+    return p.element == Element::kFloat32 ? m.AsFloat(bits) : m.Widened(bits, IsBfloat());
   }
   SENSORSEQ_BODY void Store(const B& on, void* array, const L& at, const F& value) {
     if (p.element == Element::kFloat32) {
       m.StoreGlobalIf(on, static_cast<float*>(array), at, value);
     } else {
-      m.StoreHalfIf(on, array, at, value, p.element == Element::kBfloat16);
+      m.StoreHalfIf(on, array, at, value, IsBfloat());
     }
   }
   SENSORSEQ_BODY F LoadOr(const void* array, float otherwise) {
@@ -401,7 +404,7 @@ class PortableForward : PortableWindow<M> {
     if (p.element == Element::kFloat32) {
       return m.LoadFreshIf(on, static_cast<const float*>(p.pooled), at);
     }
-    return m.Widened(m.LoadFreshHalfIf(on, p.pooled, at), p.element == Element::kBfloat16);
+    return m.Widened(m.LoadFreshHalfIf(on, p.pooled, at), IsBfloat());
   }
 
   const PortableParams& p;

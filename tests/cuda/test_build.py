@@ -1,17 +1,22 @@
 """The CUDA part of the build: the output of ptxas, linking, and a build without CUDA."""
 
+import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 import ptxas
 import pytest
+import sass
 import torch
 from commands import run_process
 
 from sensorseq.ops import _extension
+from sensorseq.ops.choice import MANY
+from sensorseq.ops.cuda_kernels import ALL_KERNELS, kernels_for
 
 _extension.load()
 build_cuda = ptxas.load_build_cuda()
@@ -53,6 +58,18 @@ def test_registers_and_shared_memory_of_every_kernel_are_those_of_the_table(outp
     assert kernels == table["kernels"], "if this is meant: python tests/support/ptxas.py --update"
 
 
+def test_every_recurrent_kernel_is_the_first_choice_of_some_call():
+    names = " ".join(
+        name for rows in json.loads(ptxas.TABLE.read_text())["kernels"].values() for name in rows
+    )
+    built = {("fp32", int(size)) for size in re.findall(r"PortableVariant<(\d+)>", names)}
+    tensor_core = re.findall(r"(?:Forward|Backward)Variant<(\d), (\d+)>", names)
+    built |= {("fp16x3" if planes == "2" else "fp16", int(size)) for planes, size in tensor_core}
+    calls = itertools.product(((7, 5), (9, 0)), range(1, 258), (1, MANY), ("fp16x3", "fp16"))
+    reached = {kernels[0] for call in calls if (kernels := kernels_for(*call))}
+    assert built == reached == ALL_KERNELS
+
+
 @needs_build
 def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
     library = str(_extension.load())
@@ -70,6 +87,22 @@ def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
     assert ["WEAK", "DEFAULT", "UND", "aoti_torch_get_current_cuda_stream"] in rows
     assert {row[2] for row in rows} == {"UND"}, rows
     assert all(row[3].startswith("aoti_torch_") for row in rows), rows
+
+
+@needs_build
+def test_the_library_has_machine_code_for_every_architecture_and_ptx_for_later_ones():
+    if (cuobjdump := sass.find_cuobjdump()) is None:
+        pytest.skip(sass.MISSING)
+    program, environ = cuobjdump
+
+    def codes(option):
+        command = [program, option, _extension.load()]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
+        return set(re.findall(r"\.(sm_\w+)\.\w+$", done.stdout, re.MULTILINE))
+
+    wanted = {*build_cuda.PORTABLE, *build_cuda.HOPPER}
+    assert codes("-lelf") == {code for code in wanted if code.startswith("sm_")}
+    assert codes("-lptx") == {f"sm_{c[8:]}" for c in wanted if c.startswith("compute_")}
 
 
 @needs_build

@@ -131,6 +131,15 @@ def test_a_length_out_of_range_makes_only_its_own_row_nan(gpu):
     assert torch.equal(logits[:, ~wrong], clean[:, ~wrong])
 
 
+@pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "bias"])
+def test_a_weight_on_another_device_is_refused_by_name(gpu, name):
+    arguments = Problem(Variant(32)).arguments(gpu, torch.float32, grad=False)
+    arguments = {k: v for k, v in arguments.items() if not k.endswith("_out")}
+    arguments[name] = arguments[name].cpu()
+    with pytest.raises(RuntimeError, match=rf"{name} is not on cuda:\d+, but x is"):
+        ops.lstm(**arguments)
+
+
 @pytest.mark.parametrize("precision", ["float32", "tf32"])
 def test_a_huge_weight_gives_nan_or_the_right_result_and_affects_no_other_model(gpu, precision):
     problem = Problem(Variant(64, n_models=3))
@@ -156,9 +165,10 @@ def test_more_than_2_to_the_31_inputs(gpu):
             assert torch.equal(outputs[rows], module(x[rows]))
 
 
-def test_more_than_2_to_the_31_hidden_states(gpu):
+@pytest.mark.parametrize(("hidden_size", "n_windows"), [(32, 65_600), (256, 8200)])
+def test_more_than_2_to_the_31_hidden_states(gpu, hidden_size, n_windows):
     needs_memory(40)
-    n_windows, n_timesteps, hidden_size = 8200, 1025, 256
+    n_timesteps = 1025
     assert n_windows * n_timesteps * hidden_size > 2**31
     problem = Problem(Variant(hidden_size, 1, n_windows=8, n_timesteps=n_timesteps))
     arguments = problem.arguments(gpu, torch.float32, grad=False)
@@ -172,10 +182,12 @@ def test_more_than_2_to_the_31_hidden_states(gpu):
         assert torch.equal(hidden[:, :, -1], h_n[:, :, 0])
 
 
-def test_more_than_2_to_the_31_saved_values(gpu):
+# with 8 floats of saved state per unit and step at 32 units, and 6 at 256
+@pytest.mark.parametrize(("hidden_size", "n_timesteps", "n_floats"), [(32, 1030, 8), (256, 350, 6)])
+def test_more_than_2_to_the_31_saved_values(gpu, hidden_size, n_timesteps, n_floats):
     needs_memory(40)  # twice the saved state, because the gates' gradients are stored separately
-    n_windows, n_timesteps, hidden_size = 8192, 350, 256
-    assert n_windows // 8 * n_timesteps * 4 * 12 * hidden_size > 2**32
+    n_windows = 8192
+    assert n_windows * n_timesteps * n_floats * hidden_size > 2**31
     torch.manual_seed(5)
     module = LSTMLinear(1, hidden_size, 5).to(gpu)
     x = torch.randn(n_windows, n_timesteps, 1, device=gpu)

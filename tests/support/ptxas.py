@@ -35,7 +35,7 @@ class Output:
 def read(text):
     """Read the output of nvcc with -Xptxas -v."""
     kernels, faults, function = {}, [], "no function"
-    names = _demangled(re.findall(r"(?:entry function '|properties for )(\w+)", text))
+    names = demangled(re.findall(r"(?:entry function '|properties for )(\w+)", text))
     arch = ""
     for line in text.splitlines():
         if match := re.search(r"entry function '(\w+)' for '(\w+)'", line):
@@ -71,7 +71,8 @@ def short(name):
     return name.removeprefix("void ").strip()
 
 
-def _demangled(names):
+def demangled(names):
+    """Return the full name of each mangled name; their short names must differ."""
     unique = sorted(set(names))
     if not unique:
         return {}
