@@ -75,6 +75,30 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
     return _FORMATTER.vformat(template, (), values)
 
 
+# How a recording differs from the others of its class, by measure.
+ODD_MEASURES = {
+    "duration": "ends {apart:.3g} s {is_more:after|before} the others",
+    "idle": "stands still for {value:.3g} s",
+    "held": "no channel changes for {value:.3g} s",
+    "level": "{name} is {apart:.3g}{unit} {is_more:above|below} its usual level",
+    "low": "{name} goes down to {value:.3g}{unit}, usually to {usual:.3g}",
+    "high": "{name} goes up to {value:.3g}{unit}, usually to {usual:.3g}",
+    "first": "{name} starts at {value:.3g}{unit}, usually at {usual:.3g}",
+    "last": "{name} ends at {value:.3g}{unit}, usually at {usual:.3g}",
+    "late": "{name} starts {value:.3g} s after the recording",
+    "early": "{name} ends {value:.3g} s before the recording",
+    "missing": "{value:.1%} of {name} is missing",
+    "stuck": "{name} keeps one value for {value:.3g} s while others move",
+    "spread": "{name} varies {times:.3g} times as much as usual",
+    "speed": "{name} moves {times:.3g} times as fast as usual for a second",
+    "jerk": "{name} jerks {times:.3g} times as much as usual",
+    "agreement": "{name} follows {other} with a correlation of {value:.2f}, usually {usual:.2f}",
+    "sign": "{name} has the opposite sign to usual, compared with {other}",
+    "delay": "{name} follows {other} after {value:.2f} s, usually after {usual:.2f} s",
+    "gain": "{name} is {times:.3g} times as large as usual, compared with {other}",
+    "offset": "{name} is {apart:.3g}{unit} {is_more:above|below} its usual offset from {other}",
+    "copy": "{share:.0%} of its samples are also in {other}",
+}
 ODD_VALUES = {
     "unsigned": (
         "whole numbers that jump between the ends of their range",
@@ -175,6 +199,8 @@ rates: The sample rate of {channels:12} in {places:12} differs from that of most
 swapped: {channels[0]} and {channels[1]} look swapped in {recordings:12}: each resembles the other
   channel.
   > Check the wiring or the column names{or_leave_out}.
+stands_out: Unlike the others of {recordings:its class|their classes}: {places:12}.
+  > Look at the recording{recordings:|s}{or_leave_out}.
 copies: The same samples are in {pairs:12}.{n_labels:? {n_labels} {n_labels:pair has|pairs have}
   different classes, so one of the two labels is wrong.}
   > Keep one recording of each pair: --exclude {exclude}.

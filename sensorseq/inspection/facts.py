@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
+from sensorseq.inspection.motion import Motion, measure_motion
 from sensorseq.prediction.outside import Floats
 from sensorseq.preprocessing.held import HELD, kind_of_slow
 from sensorseq.preprocessing.odd_scales import mean_spectrum, measure_scales
@@ -101,6 +102,7 @@ class RecordingFacts:
     channels: dict[str, ChannelFacts]
     scales: dict[str, list[float]]  # from `measure_scales`
     odd_values: OddFacts  # from `measure_odd_values`
+    motion: Motion
     # Lowest hashes of the recording's segments; see `stretch_hashes`.
     hashes: NDArray[np.uint64] = field(repr=False)
 
@@ -125,6 +127,7 @@ def measure(recording: Recording) -> RecordingFacts:
         facts,
         measure_scales(recording),
         measure_odd_values(recording),
+        measure_motion(recording),
         stretch_hashes(recording.values),
     )
 

@@ -11,8 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.inspection.copies import shared_samples
 from sensorseq.inspection.facts import ChannelFacts, Edge, RecordingFacts
 from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.odd_recordings import (
+    OddRecording,
+    check_odd_recordings,
+    rank_recordings,
+)
 from sensorseq.inspection.window_checks import SD_PER_MAD
 from sensorseq.messages import MESSAGES
 from sensorseq.prediction.outside import Floats
@@ -30,7 +36,6 @@ STILL_SHARE, STILL_RATIO = 0.05, 5.0
 LONG_STRETCH = 2.0  # a channel moves in steps if its values are repeated this many times on average
 LEAST_CLIPPED, CLIPPED_SHARE, LEAST_CLIPPED_RUNS, CLIPPED_RATIO = 10, 0.001, 5, 2.0
 FAR_SPREADS = 10.0
-LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
 # minimum number of recordings of a class, and maximum number of channels to compare
 LEAST_ALIKE, MOST_COMPARED = 5, 64
@@ -45,8 +50,11 @@ Rows = Sequence[tuple[RecordingFacts, ChannelFacts]]
 Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, details, severity
 
 
-def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
+def check_recordings(
+    facts: Sequence[RecordingFacts], ranked: Sequence[OddRecording] | None = None
+) -> list[Finding]:
     """Return irregularities, most important first; `where` names the recordings and channels."""
+    ranked = rank_recordings(facts) if ranked is None else ranked
     by_channel: dict[str, list[tuple[RecordingFacts, ChannelFacts]]] = defaultdict(list)
     for recording in facts:
         for channel in recording.channels.values():
@@ -65,7 +73,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
             for kind, i, words, weight in check(rows):
                 if kind not in _CAUSED_BY_MARKS or (i, name) not in marked:
                     of_kind[kind].setdefault(name, []).append((i, words, weight))
-    findings = [*odd_values, *_copies(facts), *_channel_sets(facts), *_swapped(facts)]
+    findings = [*odd_values, *check_odd_recordings(ranked), *_copies(facts), *_channel_sets(facts), *_swapped(facts)]
     for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
@@ -207,33 +215,20 @@ def _features_of(channel: ChannelFacts) -> list[float]:
 
 def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
     """Find recordings that contain the same samples, entirely or in part."""
-    every = [recording.hashes for recording in facts]
-    hashes = np.concatenate(every or [np.empty(0, np.uint64)])
-    owner = np.repeat(np.arange(len(facts)), [len(hashes_of) for hashes_of in every])
-    order = np.argsort(hashes, kind="stable")
-    same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
-    pairs = Counter(zip(owner[order[same]].tolist(), owner[order[same + 1]].tolist(), strict=True))
-    copies = []
-    for (first, second), count in pairs.items():
-        a, b = every[first], every[second]
-        highest = min(a[-1], b[-1])
-        share = count / min(
-            np.searchsorted(a, highest, "right"), np.searchsorted(b, highest, "right")
-        )
-        if count >= LEAST_SHARED and share >= SHARED_SHARE:
-            copies.append((share, facts[first], facts[second]))
-    if not copies:
+    shared = shared_samples([recording.hashes for recording in facts])
+    found = [(share, facts[first], facts[second]) for first, second, share in shared]
+    if not found:
         return
-    copies.sort(key=lambda pair: (pair[1].label == pair[2].label, -pair[0]))
+    found.sort(key=lambda pair: (pair[1].label == pair[2].label, -pair[0]))
     where = {
-        "recordings": [name for _, a, b in copies for name in (a.recording_id, b.recording_id)],
-        "pairs": [f"{a.recording_id} and {b.recording_id} ({share:.0%})" for share, a, b in copies],
+        "recordings": [name for _, a, b in found for name in (a.recording_id, b.recording_id)],
+        "pairs": [f"{a.recording_id} and {b.recording_id} ({share:.0%})" for share, a, b in found],
     }
     yield Finding.of(
         "copies",
         where,
-        n_labels=sum(a.label != b.label for _, a, b in copies),
-        exclude=shlex.quote(copies[0][2].recording_id),
+        n_labels=sum(a.label != b.label for _, a, b in found),
+        exclude=shlex.quote(found[0][2].recording_id),
     )
 
 
