@@ -339,13 +339,17 @@ def format_recordings(result: dict[str, Any]) -> str:
     if "unused" in result:
         lines += ["", wrapped(result["unused"])]
     lines += _format_logs([row for row in result["recordings"] if "topics" in row])
-    if first := first_to_look_at(result["ranked"]):
-        stands_out = "" if first[0]["is_marked"] else "No recording stands out. "
-        head = f"{stands_out}Farthest from the others of their class (--exclude NAME leaves one out):"
+    if odd_ones := first_to_look_at(result["ranked"]):
+        stands_out = "" if odd_ones[0]["is_marked"] else "No recording stands out. "
+        head = (
+            f"{stands_out}Farthest from the others of their class (--exclude NAME leaves one out):"
+        )
         lines += ["", wrapped(head)]
         lines += [
-            wrapped(f"{'*' if odd['is_marked'] else '-'} {odd['recording_id']}: {odd['text']}", "  ")
-            for odd in first
+            wrapped(
+                f"{'*' if odd['is_marked'] else '-'} {odd['recording_id']}: {odd['text']}", "  "
+            )
+            for odd in odd_ones
         ]
     if result["odd"]:
         lines += ["", "Irregularities:"]

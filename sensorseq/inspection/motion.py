@@ -18,19 +18,20 @@ FAST_S = 1.0  # duration over which the speed is averaged
 END_S = 0.5  # duration over which the first and the last values are averaged
 
 
+FIGURES = ("first", "last", "late", "early", "size", "speed", "jerk")
+"""What `Motion.figures` has of each channel: mean of the first and the last values; seconds from
+the start of the recording to the first value, and from the last value to the end; standard
+deviation; largest mean speed over `FAST_S`, in standard deviations per second; mean change of the
+speed, relative to the mean speed."""
+
+
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """How a recording moves; arrays have an element for each channel, NaN if it is unknown."""
+    """How a recording moves; NaN stands for what is unknown."""
 
     idle_s: float  # longest time in which no channel moves
     held_s: float  # longest time in which no value changes
-    first: Floats  # mean of the first values
-    last: Floats
-    late_s: Floats  # time from the start of the recording to the first value
-    early_s: Floats  # time from the last value to the end of the recording
-    size: Floats  # standard deviation
-    speed: Floats  # largest mean speed over `FAST_S`, in standard deviations per s
-    jerk: Floats  # mean change of the speed, relative to the mean speed
+    figures: Floats  # (7, n_channels): a row for each of `FIGURES`
     # (c, c) for the first `MOST_COMPARED` channels: correlation of their changes at the best delay,
     # and this delay of the second channel in seconds
     agreement: NDArray[np.float32]
@@ -54,8 +55,8 @@ def measure_motion(recording: Recording) -> Motion:
             figures[:4, k] = first.mean(), last.mean(), times[0] - t[0], t[-1] - times[-1]
     grid = np.arange(t[0], t[-1], step) if columns else np.empty(0)
     if len(grid) < 5:
-        nothing = np.full((n_channels, n_channels), np.nan, np.float32)[:MOST_COMPARED, :MOST_COMPARED]
-        return Motion(0.0, 0.0, *figures, nothing, nothing)
+        nothing = np.full((2, *2 * [min(n_channels, MOST_COMPARED)]), np.nan, np.float32)
+        return Motion(0.0, 0.0, figures, *nothing)
     x = np.full((n_channels, len(grid) - 1), np.nan)
     for k, column in columns.items():
         x[k] = _means(*column, grid)
@@ -76,7 +77,7 @@ def measure_motion(recording: Recording) -> Motion:
     return Motion(
         _idle_s(x[moving], step),
         float(np.diff(t[changes]).max()),
-        *figures,
+        figures,
         *_agreement(change[:MOST_COMPARED], step),
     )
 
@@ -91,7 +92,8 @@ def _means(times: Floats, values: Floats, grid: Floats) -> Floats:
     total = area[at] + inside * (values[at] + slope * inside / 2)
     width = np.diff(np.clip(grid, times[0], times[-1]))
     means = np.full(len(width), np.nan)
-    return np.divide(np.diff(total), width, where=width > 0, out=means)
+    np.divide(np.diff(total), width, where=width > 0, out=means)
+    return means
 
 
 def _idle_s(x: Floats, step: float) -> float:
@@ -133,7 +135,7 @@ def _agreement(change: Floats, step: float) -> tuple[NDArray[Any], NDArray[Any]]
     before, at, after = (np.take_along_axis(products, (inner + k)[None], 0)[0] for k in (-1, 0, 1))
     bend = before - 2 * at + after
     beside = 0.5 * (before - after) / np.where(bend == 0, np.inf, bend)
-    beside = np.where(inner == best, np.clip(beside, -0.5, 0.5), 0)
+    beside = np.where(inner == best, np.clip(beside, -0.5, 0.5), np.nan)  # or beyond the range
     square = np.ix_(known, known)
     result[0][square] = np.take_along_axis(products, best[None], 0)[0]
     result[1][square] = (best + beside - most) * step

@@ -1,7 +1,8 @@
 """Rank recordings by how far they stand out from the others of their class."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from sensorseq.inspection.copies import LEAST_SHARE, shared_samples
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.motion import FIGURES
 from sensorseq.messages import ODD_MEASURES, fill
 from sensorseq.prediction.outside import Floats
 
@@ -18,10 +20,24 @@ MARKED = 5.0  # a recording is marked if it is this many times as far away as mo
 USUAL = 0.95  # fraction of the recordings that are "most others"
 FEWEST = 5  # minimum number of recordings, of a class or in total, that a comparison needs
 FEW = 12  # n recordings show only roughly what is usual, so scores are divided by 1 + FEW / n
-# A pair of channels is compared if the correlation of their changes is beyond `ALIKE`, and has one
-# sign, in a fraction `OFTEN` of the recordings of a class; beyond `AGREE`, the gain is compared,
-# too. A delay is known only if the correlation is beyond `SURE`.
+# Two channels agree if the correlation of their changes has one sign, and is beyond `AGREE` (or
+# beyond `ALIKE` if their names differ only in `_ROLES`), in a fraction `OFTEN` of the recordings of
+# a class. Of others beyond `ALIKE`, only the sign is compared, and the delay if beyond `SURE`.
 ALIKE, SURE, AGREE, OFTEN = 0.3, 0.5, 0.8, 0.8
+_ROLES = {
+    *(
+        "action",
+        "cmd",
+        "command",
+        "commanded",
+        "desired",
+        "goal",
+        "leader",
+        "reference",
+        "setpoint",
+    ),
+    *("target", "actual", "feedback", "follower", "measured", "observation", "present", "state"),
+}
 MOST_CELLS = 2_000_000  # maximum size of a table of pairs
 MOST_SHOWN = 20
 _ONE_SIDED = ("idle", "held", "stuck", "late", "early", "missing")  # less than usual is no fault
@@ -64,8 +80,8 @@ def rank_recordings(facts: Sequence[RecordingFacts]) -> list[OddRecording]:
     """Return all recordings, the most unusual first.
 
     In each measure, the distance of a recording from the median of its class is divided by the
-    distance that 95 % of all recordings do not exceed (and by more if there are few recordings). The
-    largest quotient is the score.
+    distance that 95 % of all recordings do not exceed, and by more if there are few recordings.
+    The largest quotient is the score.
     """
     odd = [OddRecording(recording.recording_id, recording.label) for recording in facts]
     units = {c.name: c.unit for recording in facts for c in recording.channels.values()}
@@ -76,13 +92,20 @@ def rank_recordings(facts: Sequence[RecordingFacts]) -> list[OddRecording]:
                 value, other = float(measure.values[i, k]), float(usual[i, k])
                 unit = units[measure.of[k][-1]] if measure.of[k] else ""
                 text = _words(measure.kind, measure.of[k], unit, value, other)
-                found = float(score[i, k]), measure.kind, tuple(measure.of[k]), value, other, text
-                odd[i] = OddRecording(*odd[i][:2], *found)
+                odd[i] = odd[i]._replace(
+                    score=float(score[i, k]),
+                    measure=measure.kind,
+                    channels=tuple(measure.of[k]),
+                    value=value,
+                    usual=other,
+                    text=text,
+                )
     for first, second, share in shared_samples([recording.hashes for recording in facts]):
         for i, other in ((first, second), (second, first)):
             if odd[i].score < (times := MARKED * share / LEAST_SHARE):
                 text = fill(ODD_MEASURES["copy"], {"share": share, "other": odd[other][0]})
-                odd[i] = OddRecording(*odd[i][:2], times, "copy", (), share, 0.0, text)
+                label = odd[i].label
+                odd[i] = OddRecording(odd[i][0], label, times, "copy", (), share, 0.0, text)
     return sorted(odd, key=lambda each: -each.score)
 
 
@@ -93,9 +116,11 @@ def first_to_look_at(ranked: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
     return [odd for odd in ranked[:n_shown] if odd["score"] > 0]
 
 
-def check_odd_recordings(ranked: Sequence[OddRecording]) -> Iterator[Finding]:
-    """Yield a finding about the marked recordings, except copies, which have their own finding."""
-    marked = [odd for odd in ranked if odd.is_marked and odd.measure != "copy"]
+def check_odd_recordings(
+    ranked: Sequence[OddRecording], named: Collection[str]
+) -> Iterator[Finding]:
+    """Yield a finding about the marked recordings that are not `named` by other findings."""
+    marked = [odd for odd in ranked if odd.is_marked and odd.recording_id not in named]
     if marked:
         places = [f"{odd.recording_id} ({odd.text})" for odd in marked]
         ids = [odd.recording_id for odd in marked]
@@ -147,12 +172,12 @@ def _log(x: Floats) -> Floats:
 def _measures(facts: Sequence[RecordingFacts]) -> Iterator[_Measure]:
     """Yield the measures of all recordings."""
     classes = np.array([recording.label or "" for recording in facts])
-    for kind, of_one, plus, floor in (
+    for kind, of_one, plus, least in (
         ("duration", [r.duration_s for r in facts], 0.0, 0.01),
         ("idle", [r.motion.idle_s for r in facts], 0.5, 0.15),
         ("held", [r.motion.held_s for r in facts], 0.1, 0.15),
     ):
-        yield _Measure(kind, np.array(of_one)[:, None], floor, [()], classes, plus)
+        yield _Measure(kind, np.array(of_one)[:, None], least, [()], classes, plus)
     names = list(dict.fromkeys(name for recording in facts for name in recording.channels))
     place = {name: k for k, name in enumerate(names)}
     places = [np.array([place[name] for name in r.channels], np.int64) for r in facts]
@@ -163,26 +188,27 @@ def _measures(facts: Sequence[RecordingFacts]) -> Iterator[_Measure]:
             values[i, places[i]] = row
         return values
 
-    channels = [recording.channels.values() for recording in facts]
-    spread = table([[c.spread for c in each] for each in channels])
+    every = [recording.channels.values() for recording in facts]
+    moved = {k: table([r.motion.figures[i] for r in facts]) for i, k in enumerate(FIGURES)}
+    level, spread = (table([[getattr(c, k) for c in e] for e in every]) for k in ("mean", "spread"))
     room = np.maximum(np.nan_to_num(0.05 * _ranked(spread, 0.5)), np.finfo(np.float64).tiny)
-    size, level = table([r.motion.size for r in facts]), table([[c.mean for c in e] for e in channels])
-    for kind, values, floor, plus in (
-        ("level", level, room, None),
-        ("low", table([[c.quantiles[0] for c in each] for each in channels]), 2 * room, None),
-        ("high", table([[c.quantiles[-1] for c in each] for each in channels]), 2 * room, None),
-        ("first", table([r.motion.first for r in facts]), 2 * room, None),
-        ("last", table([r.motion.last for r in facts]), 2 * room, None),
-        ("late", table([r.motion.late_s for r in facts]), 0.3, None),
-        ("early", table([r.motion.early_s for r in facts]), 0.3, None),
-        ("missing", table([[c.gap_share + c.lost_share for c in e] for e in channels]), 0.005, None),
-        ("stuck", table([[c.still_s * c.others_move for c in e] for e in channels]), 0.15, 0.5),
-        ("spread", spread, 0.04, 0.0),
-        ("speed", table([r.motion.speed for r in facts]), 0.05, 0.0),
-        ("jerk", table([r.motion.jerk for r in facts]), 0.05, 0.0),
-    ):
-        yield _Measure(kind, values, floor, [(name,) for name in names], classes, plus)
-    yield from _pairs(facts, names, places, level, size)
+    of = [(name,) for name in names]
+    yield _Measure("level", level, room, of, classes)
+    for kind, end in (("low", 0), ("high", -1)):
+        extreme = table([[c.quantiles[end] for c in each] for each in every])
+        yield _Measure(kind, extreme, 2 * room, of, classes)
+    for kind in ("first", "last"):
+        yield _Measure(kind, moved[kind], 2 * room, of, classes)
+    for kind in ("late", "early"):
+        yield _Measure(kind, moved[kind], 0.3, of, classes)
+    missing = table([[c.gap_share + c.lost_share for c in each] for each in every])
+    yield _Measure("missing", missing, 0.005, of, classes)
+    stuck = table([[c.still_s * c.others_move for c in each] for each in every])
+    yield _Measure("stuck", stuck, 0.15, of, classes, 0.5)
+    for kind in ("speed", "jerk"):
+        yield _Measure(kind, moved[kind], 0.05, of, classes, 0.0)
+    yield _Measure("spread", spread, 0.04, of, classes, 0.0)
+    yield from _pairs(facts, names, places, level, moved["size"])
 
 
 def _pairs(
@@ -198,8 +224,10 @@ def _pairs(
     most groups have several recordings.
     """
     classes = np.array([recording.label or "" for recording in facts])
-    groups, counts = np.unique([recording.group for recording in facts], return_counts=True)
-    by_robot = np.array([r.group for r in facts]) if np.median(counts) >= FEWEST else classes
+    groups = np.array([recording.group for recording in facts])
+    is_repeated = np.median(np.unique(groups, return_counts=True)[1]) >= FEWEST
+    by_robot = groups if is_repeated else classes
+    what = [{*re.split(r"[\W_]+", name.casefold())} - _ROLES for name in names]
     upper = np.stack(np.triu_indices(len(names), 1))
     for a, b in np.array_split(upper, upper.shape[1] * len(facts) // MOST_CELLS + 1, axis=1):
         r, lag = np.full((2, len(facts), len(a)), np.nan)
@@ -210,22 +238,25 @@ def _pairs(
             r[i, known] = recording.motion.agreement[at[a[known]], at[b[known]]]
             lag[i, known] = recording.motion.delay_s[at[a[known]], at[b[known]]]
         sign, agree = np.zeros(r.shape), np.zeros(r.shape, bool)
+        is_named = np.array([what[j] == what[k] for j, k in zip(a, b, strict=True)], bool)
+        enough = np.where(is_named, ALIKE, AGREE)
         for label in np.unique(classes):
             mine = classes == label
             of_class = r[mine] if mine.sum() >= FEWEST else r
             usual = np.nan_to_num(np.sign(_ranked(of_class, 0.5)))
             least = np.maximum(OFTEN * np.isfinite(of_class).sum(axis=0), FEWEST - 1)
             sign[mine] = np.where((usual * of_class > ALIKE).sum(axis=0) >= least, usual, 0)
-            agree[mine] = (usual * of_class > AGREE).sum(axis=0) >= least
+            agree[mine] = (usual * of_class > enough).sum(axis=0) >= least
         kept = np.flatnonzero(sign.any(axis=0))
         a, b, r, sign, agree = a[kept], b[kept], r[:, kept], sign[:, kept], agree[:, kept]
         of = [(names[j], names[k]) for j, k in zip(a.tolist(), b.tolist(), strict=True)]
-        delay = np.where((sign != 0) & (np.abs(r) > SURE), lag[:, kept], np.nan)
+        is_sure = np.abs(r) > np.where(is_named[kept], ALIKE, SURE)
+        delay = np.where((sign != 0) & is_sure, lag[:, kept], np.nan)
         gain = np.full(r.shape, np.nan)
         np.divide(size[:, b], size[:, a], where=agree & (size[:, a] > 0), out=gain)
         offset = level[:, b] - sign * _ranked(gain, 0.5) * level[:, a]
-        yield _Measure("agreement", np.where(sign != 0, r, np.nan), 0.2, of, classes)
-        yield _Measure("delay", delay, np.where(agree.all(axis=0), 0.02, 0.05), of, classes)
+        yield _Measure("agreement", np.where(sign != 0, r, np.nan), 0.25, of, classes)
+        yield _Measure("delay", delay, np.where(is_named[kept], 0.02, 0.1), of, classes)
         yield _Measure("gain", gain, 0.01, of, by_robot, 0.0)
         least = np.maximum(0.02 * _ranked(size[:, b], 0.5), np.finfo(np.float64).tiny)
         yield _Measure("offset", np.where(agree, offset, np.nan), least, of, by_robot)

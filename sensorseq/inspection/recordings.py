@@ -73,7 +73,7 @@ def check_recordings(
             for kind, i, words, weight in check(rows):
                 if kind not in _CAUSED_BY_MARKS or (i, name) not in marked:
                     of_kind[kind].setdefault(name, []).append((i, words, weight))
-    findings = [*odd_values, *check_odd_recordings(ranked), *_copies(facts), *_channel_sets(facts), *_swapped(facts)]
+    findings = [*odd_values, *_copies(facts), *_channel_sets(facts), *_swapped(facts)]
     for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
@@ -89,7 +89,8 @@ def check_recordings(
                 "places": ["every recording"] if everywhere else places,
             }
             findings.append(Finding(kind, {"everywhere": everywhere}, where))
-    return [*findings, *_classes(facts)]
+    named = {name for each in findings for name in each.where.get("recordings", ())}
+    return [*check_odd_recordings(ranked, named), *findings, *_classes(facts)]
 
 
 def median_finite(values: Sequence[float]) -> float:
