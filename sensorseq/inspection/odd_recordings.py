@@ -194,19 +194,19 @@ def _measures(facts: Sequence[RecordingFacts]) -> Iterator[_Measure]:
     room = np.maximum(np.nan_to_num(0.05 * _ranked(spread, 0.5)), np.finfo(np.float64).tiny)
     of = [(name,) for name in names]
     yield _Measure("level", level, room, of, classes)
-    for kind, end in (("low", 0), ("high", -1)):
-        extreme = table([[c.quantiles[end] for c in each] for each in every])
+    for kind in ("low", "high"):
+        extreme = table([[getattr(c, kind).value for c in each] for each in every])
         yield _Measure(kind, extreme, 2 * room, of, classes)
     for kind in ("first", "last"):
         yield _Measure(kind, moved[kind], 2 * room, of, classes)
     for kind in ("late", "early"):
         yield _Measure(kind, moved[kind], 0.3, of, classes)
     missing = table([[c.gap_share + c.lost_share for c in each] for each in every])
-    yield _Measure("missing", missing, 0.005, of, classes)
+    yield _Measure("missing", missing, 0.02, of, classes)
     stuck = table([[c.still_s * c.others_move for c in each] for each in every])
     yield _Measure("stuck", stuck, 0.15, of, classes, 0.5)
-    for kind in ("speed", "jerk"):
-        yield _Measure(kind, moved[kind], 0.05, of, classes, 0.0)
+    for kind, least in (("speed", 0.05), ("jerk", 0.1)):
+        yield _Measure(kind, moved[kind], least, of, classes, 0.0)
     yield _Measure("spread", spread, 0.04, of, classes, 0.0)
     yield from _pairs(facts, names, places, level, moved["size"])
 
