@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from sensorseq.prediction.outside import Floats
@@ -126,8 +127,8 @@ def _agreement(change: Floats, step: float) -> tuple[NDArray[Any], NDArray[Any]]
         x = np.nan_to_num(change[known, start : start + n])
         middle = x[:, most : n - most]
         power += np.square(x).mean(axis=1, keepdims=True)
-        for k in range(len(products)):
-            products[k] += middle @ x[:, k : k + middle.shape[1]].T / middle.shape[1]
+        shifted = sliding_window_view(x, middle.shape[1], axis=1)  # (c, delays, n)
+        products += np.tensordot(shifted, middle.T / middle.shape[1], 1).transpose(1, 2, 0)
     products /= np.sqrt(np.maximum(power * power.T, np.finfo(np.float64).tiny))
     best = np.abs(products).argmax(axis=0)
     # A parabola through the best delay and its neighbors gives fractions of a step.
