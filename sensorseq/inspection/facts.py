@@ -69,11 +69,6 @@ class ChannelFacts:
         return float(self.quantiles[3] - self.quantiles[1])
 
     @property
-    def has_offset(self) -> bool:
-        """Whether the median is so far from zero that its sign is meaningful."""
-        return self.n_known > 0 and abs(float(self.quantiles[2])) > self.spread > 0
-
-    @property
     def lost_share(self) -> float:
         """The fraction of samples that are missing outside gaps."""
         return self.n_lost / max(self.n_known + self.n_lost, 1)

@@ -138,7 +138,16 @@ def _words(kind: str, names: Sequence[str], unit: str, value: float, usual: floa
         "unit": f" {unit}" if unit else "",
         "is_more": value > usual,
     }
-    return fill(ODD_MEASURES["sign" if kind == "agreement" and value * usual < 0 else kind], values)
+    if value * usual < 0:  # a level near zero has no sign
+        is_reversed = abs(value + usual) < abs(usual) / 2
+        kind = (
+            "sign"
+            if kind == "agreement"
+            else "reversed"
+            if kind == "level" and is_reversed
+            else kind
+        )
+    return fill(ODD_MEASURES[kind], values)
 
 
 def _scores(measure: _Measure) -> tuple[Floats, Floats]:

@@ -19,7 +19,6 @@ from sensorseq.inspection.odd_recordings import (
     check_odd_recordings,
     rank_recordings,
 )
-from sensorseq.inspection.window_checks import SD_PER_MAD
 from sensorseq.messages import MESSAGES
 from sensorseq.prediction.outside import Floats
 from sensorseq.preprocessing.odd_scales import odd_sizes
@@ -37,9 +36,6 @@ LONG_STRETCH = 2.0  # a channel moves in steps if its values are repeated this m
 LEAST_CLIPPED, CLIPPED_SHARE, LEAST_CLIPPED_RUNS, CLIPPED_RATIO = 10, 0.001, 5, 2.0
 FAR_SPREADS = 10.0
 FEW_GROUPS = 3
-# minimum number of recordings of a class, and maximum number of channels to compare
-LEAST_ALIKE, MOST_COMPARED = 5, 64
-SWAP_GAIN = 1.0  # minimum log of the factor by which exchanging two channels lowers their misfit
 SEPARATING_Z = 3.5  # z-score of the rank test of a class against all others
 SEPARATING_AREA = 0.98  # area under the ROC curve
 # findings that marker values of failed reads can also cause
@@ -69,11 +65,11 @@ def check_recordings(
         for name in finding.where["channels"]
     }
     for name, rows in by_channel.items():
-        for check in (_check_each, _check_units, _check_signs):
+        for check in (_check_each, _check_units):
             for kind, i, words, weight in check(rows):
                 if kind not in _CAUSED_BY_MARKS or (i, name) not in marked:
                     of_kind[kind].setdefault(name, []).append((i, words, weight))
-    findings = [*odd_values, *_copies(facts), *_channel_sets(facts), *_swapped(facts)]
+    findings = [*odd_values, *_copies(facts), *_channel_sets(facts)]
     for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
@@ -169,49 +165,6 @@ def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         }
         example = every[0].example([recording.recording_id for recording in facts])
         yield Finding(kind, {"everywhere": everywhere, "example": example}, where)
-
-
-def _check_signs(rows: Rows) -> Odd:
-    """Yield recordings whose offset has the opposite sign to that of most recordings."""
-    offsets = [(r.recording_id, c.quantiles[2]) for r, c in rows if c.has_offset]
-    usual = np.sign(sum(np.sign(offset) for _, offset in offsets))
-    odd = [i for i, offset in offsets if np.sign(offset) == -usual]
-    if len(offsets) >= max(5, 0.5 * len(rows)) and len(odd) <= 0.1 * len(offsets) + 0.5:
-        yield from (("flipped", i, "", 0.0) for i in odd)
-
-
-def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings in which two channels look swapped, compared with other recordings."""
-    alike: dict[tuple[Any, ...], list[tuple[str, Floats]]] = defaultdict(list)
-    for recording in facts:
-        features = np.array([_features_of(c) for c in recording.channels.values()])
-        if np.isfinite(features).all() and 1 < len(features) <= MOST_COMPARED:
-            key = recording.label, *recording.channels
-            alike[key].append((recording.recording_id, features))
-    swapped: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for (_, *names), members in alike.items():
-        every = np.array([features for _, features in members])
-        usual = np.median(every, axis=0)
-        sd = SD_PER_MAD * np.median(np.abs(every - usual), axis=0) + 0.1
-        for i, features in members if len(members) >= LEAST_ALIKE else ():
-            # element (i, j): misfit of channel i and the usual features of channel j
-            apart = np.mean(((features[:, None] - usual) / sd) ** 2, axis=2)
-            kept = np.add.outer(np.diag(apart), np.diag(apart))
-            gain = np.log((kept + 0.1) / (apart + apart.T + 0.1))
-            a, b = sorted(divmod(int(gain.argmax()), len(names)))
-            if gain[a, b] > SWAP_GAIN:
-                swapped[names[a], names[b]].append(i)
-    for pair, ids in swapped.items():
-        yield Finding("swapped", where={"recordings": ids, "channels": list(pair)})
-
-
-def _features_of(channel: ChannelFacts) -> list[float]:
-    """Return features that identify a channel: spread, level and spectrum."""
-    if not channel.spread > 0:
-        return [np.nan] * 10
-    shape = [float(band.mean()) for band in np.array_split(channel.spectrum[1:-1], 8)]
-    level = min(abs(channel.quantiles[2]) / channel.spread, 5.0)  # signs are checked separately
-    return [np.log10(channel.spread), level, *(np.array(shape) - np.mean(shape))]
 
 
 def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:

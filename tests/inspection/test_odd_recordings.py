@@ -77,6 +77,7 @@ def late(x):
     return np.r_[np.full(200, np.nan), x[200:]]
 
 
+OF_LEVEL = ("level", "low", "high", "first", "last")
 PLANTED = {  # the fault, the measure that finds it, and the value or difference that was planted
     "offset": (lambda r: changed(r, lambda x: x + OFFSET), "offset", OFFSET),
     "gain": (lambda r: changed(r, lambda x: 1.3 * x), "gain", np.log(1.3)),
@@ -86,6 +87,7 @@ PLANTED = {  # the fault, the measure that finds it, and the value or difference
     "late start": (lambda r: kept(r, slice(450, None)), "duration", None),
     "late sensor": (lambda r: changed(r, late), "late", 4.0),
     "held": (held, "held", 5.0),
+    "exchanged": (lambda r: replace(r, values=r.values[:, [0, 1, 3, 2]]), "agreement", None),
     "shaking": (shaken, "speed", None),
 }
 
@@ -102,7 +104,8 @@ def test_a_planted_fault_comes_first_with_its_size(fault, healthy, facts):
         assert first.measure == kind, first.text
         found = np.log(first.value / first.usual) if kind == "gain" else first.value - first.usual
         assert abs(found) == pytest.approx(size, rel=0.1, abs=0.01)
-    assert first.channels == () or "state.knee" in first.channels or fault == "shaking"
+    if fault not in ("shaking", "exchanged"):
+        assert first.channels == () or "state.knee" in first.channels
 
 
 def test_texts_name_channel_unit_and_size(healthy, facts):
@@ -114,6 +117,18 @@ def test_texts_name_channel_unit_and_size(healthy, facts):
     assert first.text.startswith("ends ")
     assert first.text.endswith(" s before the others")
     assert float(first.text.split()[1]) == pytest.approx(9, abs=1.5)
+
+
+def test_a_sensor_that_is_upside_down_is_named(healthy):
+    knees = [recording.select(["state.knee"]) for recording in healthy]
+    facts = [measure(changed(knee, lambda x: x + 9.81, 0)) for knee in knees]
+    facts[FAULTY] = measure(changed(knees[FAULTY], lambda x: -9.81 - x, 0))
+    first = rank_recordings(facts)[0]
+    assert first.recording_id == healthy[FAULTY].recording_id
+    assert first.is_marked
+    assert (first.measure, first.channels) in {(kind, ("state.knee",)) for kind in OF_LEVEL}
+    if first.measure == "level":
+        assert first.text.startswith("state.knee has the opposite sign: it is at -9.")
 
 
 def test_healthy_recordings_are_ranked_but_not_marked(facts):
