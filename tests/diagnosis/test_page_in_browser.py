@@ -330,7 +330,9 @@ def test_ten_channels_with_long_names_fit_the_page_of_recordings(browser, tmp_pa
         measure(Recording.evenly_sampled(values, 50.0, names, name, label="a"))
         for values, name in zip(drawn, ids, strict=True)
     ]
-    show(browser, tmp_path, make_look({"recordings": [], "odd": [], "ranked": []}, facts, title="x"))
+    show(
+        browser, tmp_path, make_look({"recordings": [], "odd": [], "ranked": []}, facts, title="x")
+    )
     assert_no_wider(browser, 820)
     assert max(browser.execute_script(TOO_WIDE)) <= 0
 
