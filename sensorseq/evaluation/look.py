@@ -1,5 +1,6 @@
 """Make an HTML page about recordings or windows, with their irregularities and plots."""
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -110,14 +111,15 @@ def _first(
     usual = {}
     for odd in result["ranked"]:  # at the end, the most usual recording of each class
         usual[odd["label"]] = of_id[odd["recording_id"]]
-    rows = []
+    rows: list[tuple[Mapping[str, Any], list[Markup]]] = []
     for odd in first_to_look_at(result["ranked"]):
         pair = (of_id[odd["recording_id"]], usual[odd["label"]])
         moving = [c.name for c in pair[0].channels.values() if c.spread > 0]
         name = [*pair[0].channels, *moving[::-1], *odd["channels"]][-1]
         shown = [each for each in pair if name in each.channels and each.channels[name].n_known]
         scale = _Scale.of(name, facts)
-        rows.append((odd, [scale.picture(each) for each in shown]))
+        quoted = {"quoted": shlex.quote(odd["recording_id"])}
+        rows.append(({**odd, **quoted}, [scale.picture(each) for each in shown]))
     return rows
 
 
