@@ -17,7 +17,7 @@ PAGES = {  # the markers that each page must contain
     "README.md": ("best", "headlines"),
     "docs/benchmarks.md": (
         *("cpu", "fit", "preprocessing", "estimator", "verdict", "level"),
-        *("diagnosis", "accuracy"),
+        *("diagnosis", "accuracy", "odd_recordings"),
     ),
     "docs/features.md": ("members",),
     "docs/gpu.md": ("gpu",),
@@ -537,7 +537,28 @@ def gpu_table(quick: dict, models: dict) -> str:
     )
 
 
+def odd_recordings_table(results: dict) -> str:
+    """Return how often a planted fault is among the first of the ranking, by set."""
+    rows = {(row["fault"], row["set"]): row for row in results["rows"]}
+    faults, sets = (list(dict.fromkeys(key[i] for key in rows)) for i in (0, 1))
+    lines = [f"| planted | {' | '.join(sets)} |", "|---" * (1 + len(sets)) + "|"]
+    for fault in faults:
+        cells = []
+        for name in sets:
+            row = rows.get((fault, name))
+            if row is None:
+                cells.append("")
+            elif fault == "none":
+                cells.append(f"{row['marked']} of {row['trials']} marked")
+            else:
+                ours, theirs = (100 * row[k] / row["trials"] for k in ("ours", "twenty lines"))
+                cells.append(f"{ours:.0f} / {theirs:.0f} %")
+        lines.append(f"| {fault} | {' | '.join(cells)} |")
+    return "\n".join((*lines, "", _environment(results)))
+
+
 TABLES = {
+    "odd_recordings": odd_recordings_table,
     "accuracy": accuracy_table,
     "members": members_table,
     "cpu": cpu_table,
@@ -572,6 +593,7 @@ MEASURED = {  # the code that the results in a file depend on
     "estimator": (*_FITS, "sensorseq/prediction"),
     "fit": ("csrc/cpu", "csrc/train_epoch.cpp", "sensorseq/estimator", "sensorseq/training"),
     "level": ("sensorseq/diagnosis",),
+    "odd_recordings": ("sensorseq/inspection",),
     "preprocessing": ("csrc/signal", "sensorseq/preprocessing"),
     "remedies": _FITS,
     "sensors": (*_FITS, "sensorseq/prediction", "sensorseq/preprocessing"),

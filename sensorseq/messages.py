@@ -75,6 +75,31 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
     return _FORMATTER.vformat(template, (), values)
 
 
+# How a recording differs from the others of its class, by measure.
+ODD_MEASURES = {
+    "duration": "ends {apart:.3g} s {is_more:after|before} the others",
+    "idle": "stands still for {value:.3g} s",
+    "held": "no channel changes for {value:.3g} s",
+    "level": "{name} is {apart:.3g}{unit} {is_more:above|below} its usual level",
+    "reversed": "{name} has the opposite sign: it is at {value:.3g}{unit}, usually at {usual:.3g}",
+    "low": "{name} goes down to {value:.3g}{unit}, usually to {usual:.3g}",
+    "high": "{name} goes up to {value:.3g}{unit}, usually to {usual:.3g}",
+    "first": "{name} starts at {value:.3g}{unit}, usually at {usual:.3g}",
+    "last": "{name} ends at {value:.3g}{unit}, usually at {usual:.3g}",
+    "late": "{name} starts {value:.3g} s after the recording",
+    "early": "{name} ends {value:.3g} s before the recording",
+    "missing": "{value:.1%} of {name} is missing",
+    "stuck": "{name} keeps one value for {value:.3g} s while others move",
+    "spread": "{name} varies {times:.3g} times as much as usual",
+    "speed": "{name} moves {times:.3g} times as fast as usual for a second",
+    "jerk": "{name} jerks {times:.3g} times as much as usual",
+    "agreement": "{name} follows {other} with a correlation of {value:.2f}, usually {usual:.2f}",
+    "sign": "{name} has the opposite sign to usual, compared with {other}",
+    "delay": "{name} follows {other} after {value:.2f} s, usually after {usual:.2f} s",
+    "gain": "{name} is {times:.3g} times as large as usual, compared with {other}",
+    "offset": "{name} is {apart:.3g}{unit} {is_more:above|below} its usual offset from {other}",
+    "copy": "{share:.0%} of its samples are also in {other}",
+}
 ODD_VALUES = {
     "unsigned": (
         "whole numbers that jump between the ends of their range",
@@ -158,8 +183,6 @@ empty: {channels:12}: no values in {places:12}.
   > Choose other channels with --channels{or_leave_out}.
 constant: {channels:12}: constant in {places:12}; the sensor may not have been connected.
   > Choose other channels with --channels{or_leave_out}.
-flipped: {channels:12}: opposite sign in {places:12}; the axis may be reversed.
-  > Check how the sensor was mounted{or_leave_out}.
 stuck: {channels:12}: stuck at one value in {places:12} while other channels move.
   > The sensor or its driver may have hung: cut that part out{or_leave_out}.
 saturated: {channels:12}: clipped at the limits in {places:12}.
@@ -172,9 +195,8 @@ outliers: {channels:12}: values whose distance from the median exceeds 10 times 
 rates: The sample rate of {channels:12} in {places:12} differs from that of most recordings.
   > Resampling gives all recordings the same rate, but cannot restore the high frequencies that the
   slowest recording lacks.
-swapped: {channels[0]} and {channels[1]} look swapped in {recordings:12}: each resembles the other
-  channel.
-  > Check the wiring or the column names{or_leave_out}.
+stands_out: Unlike the others of {recordings:its class|their classes}: {places:12}.
+  > Check the sensors and their order in the recording{recordings:|s}{or_leave_out}.
 copies: The same samples are in {pairs:12}.{n_labels:? {n_labels} {n_labels:pair has|pairs have}
   different classes, so one of the two labels is wrong.}
   > Keep one recording of each pair: --exclude {exclude}.

@@ -27,6 +27,7 @@ from sensorseq.evaluation.text import format_channels, format_counts, table, wra
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.leakage import LeakageReport, find_leakage
+from sensorseq.inspection.odd_recordings import first_to_look_at, rank_recordings
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, take_field
@@ -81,7 +82,8 @@ def inspect_recordings(
         instead lists each topic with its type, number of messages, rate and channels. If the arrays
         of a file do not form one recording, the entry lists each array like a topic. If a recording
         cannot be read, its entry contains the ``error``. ``n_errors`` is the number of errors, and
-        ``odd`` lists irregularities, the most important first. ``motors`` lists channels that look
+        ``odd`` lists irregularities, the most important first, and ``ranked`` all recordings, the
+        one that stands out most first; see `rank_recordings`. ``motors`` lists channels that look
         like the current and the speed of a motor.
     list of RecordingFacts
         Facts about each label span, or about the recording if it has none; robot logs are included
@@ -141,7 +143,7 @@ def inspect_recordings(
     result: dict[str, Any] = {
         "recordings": rows,
         "n_errors": n_errors,
-        "odd": _irregularities(facts),
+        **_irregularities(facts),
     }
     read = [row for row in rows if "channels" in row]
     if read:
@@ -215,7 +217,7 @@ def inspect_windows(
             facts.append(measure(recording))
             row_of = {"recording_id": name, "label": label, "group": recording.group}
             rows.append({**row_of, **_describe(recording, facts[-1])})
-    return {"recordings": rows, "n_errors": 0, "odd": _irregularities(facts)}, facts
+    return {"recordings": rows, "n_errors": 0, **_irregularities(facts)}, facts
 
 
 def _open_sensor(path: str | os.PathLike[str], sensor: str | None) -> PreparedFile:
@@ -235,10 +237,14 @@ def _windows_of(file: PreparedFile, sensor: str | None) -> WindowSet:
     return windows if sensor is None else windows.take(have_numbers(windows))
 
 
-def _irregularities(facts: Sequence[RecordingFacts]) -> list[dict[str, Any]]:
-    findings = [finding.to_dict() for finding in check_recordings(facts)]
+def _irregularities(facts: Sequence[RecordingFacts]) -> dict[str, Any]:
+    ranked = rank_recordings(facts)
+    findings = [finding.to_dict() for finding in check_recordings(facts, ranked)]
     everywhere: dict[str, Any] = {"recordings": [], "channels": []}
-    return [{**odd, "values": everywhere | odd["values"]} for odd in findings]
+    return {
+        "ranked": [odd.to_dict() for odd in ranked],
+        "odd": [{**odd, "values": everywhere | odd["values"]} for odd in findings],
+    }
 
 
 def _describe_log(topics: Sequence[Topic]) -> dict[str, Any]:
@@ -333,6 +339,18 @@ def format_recordings(result: dict[str, Any]) -> str:
     if "unused" in result:
         lines += ["", wrapped(result["unused"])]
     lines += _format_logs([row for row in result["recordings"] if "topics" in row])
+    if odd_ones := first_to_look_at(result["ranked"]):
+        stands_out = "" if odd_ones[0]["is_marked"] else "No recording stands out. "
+        head = (
+            f"{stands_out}Farthest from the others of their class (--exclude NAME leaves one out):"
+        )
+        lines += ["", wrapped(head)]
+        lines += [
+            wrapped(
+                f"{'*' if odd['is_marked'] else '-'} {odd['recording_id']}: {odd['text']}", "  "
+            )
+            for odd in odd_ones
+        ]
     if result["odd"]:
         lines += ["", "Irregularities:"]
         lines += [wrapped(f"- {odd['text']} {odd['advice']}", "  ") for odd in result["odd"]]

@@ -1,5 +1,6 @@
 """Make an HTML page about recordings or windows, with their irregularities and plots."""
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from markupsafe import Markup
 from sensorseq.html.render import render
 from sensorseq.html.svg import over_time, sparkline
 from sensorseq.inspection.facts import N_BANDS, ChannelFacts, RecordingFacts
+from sensorseq.inspection.odd_recordings import first_to_look_at
 from sensorseq.inspection.recordings import (
     clipped_edges,
     limits_of,
@@ -95,9 +97,30 @@ def describe_look(
         "left_out": [*describe_counters(counters), *describe_dropped(dropped)],
         "rates": sorted({f"{r.rate_hz:.4g}" for r in facts if r.rate_hz > 0}, key=float),
         "sets": sets,
+        "first": _first(result, facts),
         "notes": notes,
         "number": _number,
     }
+
+
+def _first(
+    result: Mapping[str, Any], facts: Sequence[RecordingFacts]
+) -> list[tuple[Mapping[str, Any], list[Markup]]]:
+    """Return the first recordings of the ranking, each with its picture and that of a usual one."""
+    of_id = {recording.recording_id: recording for recording in facts}
+    usual = {}
+    for odd in result["ranked"]:  # at the end, the most usual recording of each class
+        usual[odd["label"]] = of_id[odd["recording_id"]]
+    rows: list[tuple[Mapping[str, Any], list[Markup]]] = []
+    for odd in first_to_look_at(result["ranked"]):
+        pair = (of_id[odd["recording_id"]], usual[odd["label"]])
+        moving = [c.name for c in pair[0].channels.values() if c.spread > 0]
+        name = [*pair[0].channels, *moving[::-1], *odd["channels"]][-1]
+        shown = [each for each in pair if name in each.channels and each.channels[name].n_known]
+        scale = _Scale.of(name, facts)
+        quoted = {"quoted": shlex.quote(odd["recording_id"])}
+        rows.append(({**odd, **quoted}, [scale.picture(each) for each in shown]))
+    return rows
 
 
 def _number(value: float, other: float) -> str:

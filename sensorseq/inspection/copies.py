@@ -1,6 +1,8 @@
 """Find windows that copy other windows: exactly, in part, or with noise or a different gain."""
 
 import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ _STRETCH_VALUES = 250_000  # number of values that are hashed together
 _KEY_BLOCK = 250_000  # number of values; these 2 MB fit into a cache
 _BLOCK_ROWS = 65_536  # number of rows of a recording that are hashed together
 _MOST_HASHES = 2048  # number of hashes kept for each recording: 16 kB
+# minimum number and fraction of the hashes that two recordings share if one is a copy
+LEAST_SHARED, LEAST_SHARE = 5, 0.05
 
 
 def window_keys(X: NDArray[Any], lengths: Ints | None = None) -> Keys:
@@ -115,6 +119,21 @@ def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> Keys:
         hashes, usable = _rolling(block, np.array([block.shape[1]]), n_steps)
         lowest = np.unique(np.concatenate([lowest, _mixed(hashes[usable])]))[:_MOST_HASHES]
     return lowest
+
+
+def shared_samples(hashes: Sequence[Keys]) -> Iterator[tuple[int, int, float]]:
+    """Yield pairs of recordings with the same samples, and the fraction, from `stretch_hashes`."""
+    every = np.concatenate([*hashes, np.empty(0, np.uint64)])
+    owner = np.repeat(np.arange(len(hashes)), [len(hashes_of) for hashes_of in hashes])
+    order = np.argsort(every, kind="stable")
+    same = np.flatnonzero(every[order[1:]] == every[order[:-1]])
+    pairs = Counter(zip(owner[order[same]].tolist(), owner[order[same + 1]].tolist(), strict=True))
+    for (first, second), count in pairs.items():
+        a, b = hashes[first], hashes[second]
+        highest = min(a[-1], b[-1])
+        n_least = min(np.searchsorted(a, highest, "right"), np.searchsorted(b, highest, "right"))
+        if count >= LEAST_SHARED and count >= LEAST_SHARE * n_least:
+            yield first, second, count / int(n_least)
 
 
 def _rolling(X: NDArray[Any], lengths: Ints, n_steps: int) -> tuple[Keys, NDArray[np.bool_]]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
+from sensorseq.inspection.motion import Motion, measure_motion
 from sensorseq.prediction.outside import Floats
 from sensorseq.preprocessing.held import HELD, kind_of_slow
 from sensorseq.preprocessing.odd_scales import mean_spectrum, measure_scales
@@ -68,11 +69,6 @@ class ChannelFacts:
         return float(self.quantiles[3] - self.quantiles[1])
 
     @property
-    def has_offset(self) -> bool:
-        """Whether the median is so far from zero that its sign is meaningful."""
-        return self.n_known > 0 and abs(float(self.quantiles[2])) > self.spread > 0
-
-    @property
     def lost_share(self) -> float:
         """The fraction of samples that are missing outside gaps."""
         return self.n_lost / max(self.n_known + self.n_lost, 1)
@@ -101,6 +97,7 @@ class RecordingFacts:
     channels: dict[str, ChannelFacts]
     scales: dict[str, list[float]]  # from `measure_scales`
     odd_values: OddFacts  # from `measure_odd_values`
+    motion: Motion
     # Lowest hashes of the recording's segments; see `stretch_hashes`.
     hashes: NDArray[np.uint64] = field(repr=False)
 
@@ -125,6 +122,7 @@ def measure(recording: Recording) -> RecordingFacts:
         facts,
         measure_scales(recording),
         measure_odd_values(recording),
+        measure_motion(recording),
         stretch_hashes(recording.values),
     )
 

@@ -11,9 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.inspection.copies import shared_samples
 from sensorseq.inspection.facts import ChannelFacts, Edge, RecordingFacts
 from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.window_checks import SD_PER_MAD
+from sensorseq.inspection.odd_recordings import (
+    OddRecording,
+    check_odd_recordings,
+    rank_recordings,
+)
 from sensorseq.messages import MESSAGES
 from sensorseq.prediction.outside import Floats
 from sensorseq.preprocessing.odd_scales import odd_sizes
@@ -30,11 +35,7 @@ STILL_SHARE, STILL_RATIO = 0.05, 5.0
 LONG_STRETCH = 2.0  # a channel moves in steps if its values are repeated this many times on average
 LEAST_CLIPPED, CLIPPED_SHARE, LEAST_CLIPPED_RUNS, CLIPPED_RATIO = 10, 0.001, 5, 2.0
 FAR_SPREADS = 10.0
-LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
-# minimum number of recordings of a class, and maximum number of channels to compare
-LEAST_ALIKE, MOST_COMPARED = 5, 64
-SWAP_GAIN = 1.0  # minimum log of the factor by which exchanging two channels lowers their misfit
 SEPARATING_Z = 3.5  # z-score of the rank test of a class against all others
 SEPARATING_AREA = 0.98  # area under the ROC curve
 # findings that marker values of failed reads can also cause
@@ -45,8 +46,11 @@ Rows = Sequence[tuple[RecordingFacts, ChannelFacts]]
 Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, details, severity
 
 
-def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
+def check_recordings(
+    facts: Sequence[RecordingFacts], ranked: Sequence[OddRecording] | None = None
+) -> list[Finding]:
     """Return irregularities, most important first; `where` names the recordings and channels."""
+    ranked = rank_recordings(facts) if ranked is None else ranked
     by_channel: dict[str, list[tuple[RecordingFacts, ChannelFacts]]] = defaultdict(list)
     for recording in facts:
         for channel in recording.channels.values():
@@ -61,11 +65,11 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
         for name in finding.where["channels"]
     }
     for name, rows in by_channel.items():
-        for check in (_check_each, _check_units, _check_signs):
+        for check in (_check_each, _check_units):
             for kind, i, words, weight in check(rows):
                 if kind not in _CAUSED_BY_MARKS or (i, name) not in marked:
                     of_kind[kind].setdefault(name, []).append((i, words, weight))
-    findings = [*odd_values, *_copies(facts), *_channel_sets(facts), *_swapped(facts)]
+    findings = [*odd_values, *_copies(facts), *_channel_sets(facts)]
     for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
@@ -81,7 +85,8 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
                 "places": ["every recording"] if everywhere else places,
             }
             findings.append(Finding(kind, {"everywhere": everywhere}, where))
-    return [*findings, *_classes(facts)]
+    named = {name for each in findings for name in each.where.get("recordings", ())}
+    return [*check_odd_recordings(ranked, named), *findings, *_classes(facts)]
 
 
 def median_finite(values: Sequence[float]) -> float:
@@ -162,78 +167,22 @@ def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         yield Finding(kind, {"everywhere": everywhere, "example": example}, where)
 
 
-def _check_signs(rows: Rows) -> Odd:
-    """Yield recordings whose offset has the opposite sign to that of most recordings."""
-    offsets = [(r.recording_id, c.quantiles[2]) for r, c in rows if c.has_offset]
-    usual = np.sign(sum(np.sign(offset) for _, offset in offsets))
-    odd = [i for i, offset in offsets if np.sign(offset) == -usual]
-    if len(offsets) >= max(5, 0.5 * len(rows)) and len(odd) <= 0.1 * len(offsets) + 0.5:
-        yield from (("flipped", i, "", 0.0) for i in odd)
-
-
-def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings in which two channels look swapped, compared with other recordings."""
-    alike: dict[tuple[Any, ...], list[tuple[str, Floats]]] = defaultdict(list)
-    for recording in facts:
-        features = np.array([_features_of(c) for c in recording.channels.values()])
-        if np.isfinite(features).all() and 1 < len(features) <= MOST_COMPARED:
-            key = recording.label, *recording.channels
-            alike[key].append((recording.recording_id, features))
-    swapped: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for (_, *names), members in alike.items():
-        every = np.array([features for _, features in members])
-        usual = np.median(every, axis=0)
-        sd = SD_PER_MAD * np.median(np.abs(every - usual), axis=0) + 0.1
-        for i, features in members if len(members) >= LEAST_ALIKE else ():
-            # element (i, j): misfit of channel i and the usual features of channel j
-            apart = np.mean(((features[:, None] - usual) / sd) ** 2, axis=2)
-            kept = np.add.outer(np.diag(apart), np.diag(apart))
-            gain = np.log((kept + 0.1) / (apart + apart.T + 0.1))
-            a, b = sorted(divmod(int(gain.argmax()), len(names)))
-            if gain[a, b] > SWAP_GAIN:
-                swapped[names[a], names[b]].append(i)
-    for pair, ids in swapped.items():
-        yield Finding("swapped", where={"recordings": ids, "channels": list(pair)})
-
-
-def _features_of(channel: ChannelFacts) -> list[float]:
-    """Return features that identify a channel: spread, level and spectrum."""
-    if not channel.spread > 0:
-        return [np.nan] * 10
-    shape = [float(band.mean()) for band in np.array_split(channel.spectrum[1:-1], 8)]
-    level = min(abs(channel.quantiles[2]) / channel.spread, 5.0)  # signs are checked separately
-    return [np.log10(channel.spread), level, *(np.array(shape) - np.mean(shape))]
-
-
 def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
     """Find recordings that contain the same samples, entirely or in part."""
-    every = [recording.hashes for recording in facts]
-    hashes = np.concatenate(every or [np.empty(0, np.uint64)])
-    owner = np.repeat(np.arange(len(facts)), [len(hashes_of) for hashes_of in every])
-    order = np.argsort(hashes, kind="stable")
-    same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
-    pairs = Counter(zip(owner[order[same]].tolist(), owner[order[same + 1]].tolist(), strict=True))
-    copies = []
-    for (first, second), count in pairs.items():
-        a, b = every[first], every[second]
-        highest = min(a[-1], b[-1])
-        share = count / min(
-            np.searchsorted(a, highest, "right"), np.searchsorted(b, highest, "right")
-        )
-        if count >= LEAST_SHARED and share >= SHARED_SHARE:
-            copies.append((share, facts[first], facts[second]))
-    if not copies:
+    shared = shared_samples([recording.hashes for recording in facts])
+    found = [(share, facts[first], facts[second]) for first, second, share in shared]
+    if not found:
         return
-    copies.sort(key=lambda pair: (pair[1].label == pair[2].label, -pair[0]))
+    found.sort(key=lambda pair: (pair[1].label == pair[2].label, -pair[0]))
     where = {
-        "recordings": [name for _, a, b in copies for name in (a.recording_id, b.recording_id)],
-        "pairs": [f"{a.recording_id} and {b.recording_id} ({share:.0%})" for share, a, b in copies],
+        "recordings": [name for _, a, b in found for name in (a.recording_id, b.recording_id)],
+        "pairs": [f"{a.recording_id} and {b.recording_id} ({share:.0%})" for share, a, b in found],
     }
     yield Finding.of(
         "copies",
         where,
-        n_labels=sum(a.label != b.label for _, a, b in copies),
-        exclude=shlex.quote(copies[0][2].recording_id),
+        n_labels=sum(a.label != b.label for _, a, b in found),
+        exclude=shlex.quote(found[0][2].recording_id),
     )
 
 

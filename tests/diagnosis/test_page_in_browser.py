@@ -312,7 +312,7 @@ def test_the_page_of_recordings_can_be_read_and_fits_a_phone(browser, tmp_path):
     facts = [measure(one) for one in recordings]
     odd = [finding.to_dict() for finding in check_recordings(facts)]
     assert {one["kind"] for one in odd} == {"saturated"}
-    seen = {"recordings": [{"error": "x" * 200}], "odd": odd}
+    seen = {"recordings": [{"error": "x" * 200}], "odd": odd, "ranked": []}
     show(browser, tmp_path, make_look(seen, facts, title="x"))
     assert_readable(browser)
     emulate(browser, "dark")
@@ -330,7 +330,9 @@ def test_ten_channels_with_long_names_fit_the_page_of_recordings(browser, tmp_pa
         measure(Recording.evenly_sampled(values, 50.0, names, name, label="a"))
         for values, name in zip(drawn, ids, strict=True)
     ]
-    show(browser, tmp_path, make_look({"recordings": [], "odd": []}, facts, title="x"))
+    show(
+        browser, tmp_path, make_look({"recordings": [], "odd": [], "ranked": []}, facts, title="x")
+    )
     assert_no_wider(browser, 820)
     assert max(browser.execute_script(TOO_WIDE)) <= 0
 

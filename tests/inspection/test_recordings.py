@@ -68,13 +68,11 @@ PLANTED = {
     "unit": (["wx"], lambda r: changed(r, "wx", lambda x: x * 1000)),
     "constant": (["wx"], lambda r: changed(r, "wx", lambda x: 0 * x)),
     "empty": (["wx"], lambda r: changed(r, "wx", lambda x: x * np.nan)),
-    "flipped": (["az"], lambda r: changed(r, "az", lambda x: -x)),
     "stuck": (["wx"], lambda r: changed(r, "wx", held)),
     "saturated": (["wx"], lambda r: changed(r, "wx", lambda x: np.minimum(x, 0.6))),
     "gaps": (["wx", "az", "wy"], lambda r: kept(r, np.r_[0:500, 600 : r.n_samples])),
     "outliers": (["wy"], lambda r: changed(r, "wy", spiked)),
     "missing_channel": (["wy"], lambda r: r.select(["wx", "az"])),
-    "swapped": (["wx", "az"], lambda r: replace(r, values=r.values[:, [1, 0, 2]])),
     "copies": ([], None),
 }
 

@@ -1,0 +1,274 @@
+"""The ranking puts a recording with a planted fault first, and says what was planted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from commands import answer, succeed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq.inspection.facts import measure
+from sensorseq.inspection.motion import FIGURES, measure_motion
+from sensorseq.inspection.odd_recordings import MARKED, first_to_look_at, rank_recordings
+from sensorseq.inspection.recordings import check_recordings
+from sensorseq.recording import Channel, Recording
+
+RATE, FAULTY = 50, 7
+OFFSET = np.radians(17)
+NAMES = ("action.hip", "action.knee", "state.hip", "state.knee")
+
+
+def make_episode(number, label="reach"):
+    """An arm that follows a leader 0.1 s later, with noise; each episode has its own pace."""
+    rng = np.random.default_rng([1, number])
+    n = int(RATE * rng.uniform(19, 21))
+    t = np.arange(n + 5) / RATE
+    s = np.clip((t - 1) / (t[-1] - 2), 0, 1)
+    way = s**3 * (10 - 15 * s + 6 * s**2)
+    leader = np.stack(
+        [
+            way * (1 + 0.1 * rng.normal()) + 0.3 * np.sin(2 * np.pi * 3 * way),
+            0.8 * np.sin(2 * np.pi * (1 + (label == "wave")) * way) * (1 + 0.1 * rng.normal()),
+        ],
+        axis=1,
+    )
+    leader += 0.002 * rng.normal(size=leader.shape).cumsum(axis=0) / np.sqrt(RATE)
+    follower = leader + 0.001 * rng.normal(size=leader.shape)
+    values = np.hstack([leader[5:], follower[:-5]])
+    channels = tuple(Channel(name, "rad") for name in NAMES)
+    return Recording(values, t[:n], channels, f"{label}/{number}", label=label)
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    return [make_episode(i, ("reach", "wave")[i % 2]) for i in range(40)]
+
+
+@pytest.fixture(scope="module")
+def facts(healthy):
+    return [measure(recording) for recording in healthy]
+
+
+def changed(recording, change, channel=3):
+    values = recording.values.copy()
+    values[:, channel] = change(values[:, channel])
+    return replace(recording, values=values)
+
+
+def kept(recording, rows):
+    values, timestamps_s = recording.values[rows], recording.timestamps_s[rows]
+    return replace(recording, values=values, timestamps_s=timestamps_s)
+
+
+def held(recording):
+    values = recording.values.copy()
+    values[400:650] = values[400]
+    return replace(recording, values=values)
+
+
+def shaken(recording):
+    values = recording.values.copy()
+    values[300:400] += 0.5 * np.sin(2 * np.pi * 2.5 * np.arange(100) / RATE)[:, None]
+    return replace(recording, values=values)
+
+
+def late(x):
+    return np.r_[np.full(200, np.nan), x[200:]]
+
+
+OF_LEVEL = ("level", "low", "high", "first", "last")
+PLANTED = {  # the fault, the measure that finds it, and the value or difference that was planted
+    "offset": (lambda r: changed(r, lambda x: x + OFFSET), "offset", OFFSET),
+    "gain": (lambda r: changed(r, lambda x: 1.3 * x), "gain", np.log(1.3)),
+    "sign": (lambda r: changed(r, np.negative), "agreement", None),
+    "delay": (lambda r: changed(r, lambda x: np.r_[np.full(10, x[0]), x[:-10]]), "delay", 0.2),
+    "early end": (lambda r: kept(r, slice(None, -450)), "duration", None),
+    "late start": (lambda r: kept(r, slice(450, None)), "duration", None),
+    "late sensor": (lambda r: changed(r, late), "late", 4.0),
+    "held": (held, "held", 5.0),
+    "exchanged": (lambda r: replace(r, values=r.values[:, [0, 1, 3, 2]]), "agreement", None),
+    "shaking": (shaken, "speed", None),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_comes_first_with_its_size(fault, healthy, facts):
+    plant, kind, size = PLANTED[fault]
+    planted = measure(plant(healthy[FAULTY]))
+    first, second, *_ = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])
+    assert first.recording_id == healthy[FAULTY].recording_id
+    assert first.is_marked
+    assert not second.is_marked
+    if size is not None:
+        assert first.measure == kind, first.text
+        found = np.log(first.value / first.usual) if kind == "gain" else first.value - first.usual
+        assert abs(found) == pytest.approx(size, rel=0.1, abs=0.01)
+    if fault not in ("shaking", "exchanged"):
+        assert first.channels == () or "state.knee" in first.channels
+
+
+def test_texts_name_channel_unit_and_size(healthy, facts):
+    planted = measure(PLANTED["offset"][0](healthy[FAULTY]))
+    first = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[0]
+    assert first.text == "state.knee is 0.297 rad above its usual offset from action.knee"
+    planted = measure(kept(healthy[FAULTY], slice(None, -450)))
+    first = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[0]
+    assert first.text.startswith("ends ")
+    assert first.text.endswith(" s before the others")
+    assert float(first.text.split()[1]) == pytest.approx(9, abs=1.5)
+
+
+def test_a_sensor_that_is_upside_down_is_named(healthy):
+    knees = [recording.select(["state.knee"]) for recording in healthy]
+    facts = [measure(changed(knee, lambda x: x + 9.81, 0)) for knee in knees]
+    facts[FAULTY] = measure(changed(knees[FAULTY], lambda x: -9.81 - x, 0))
+    first = rank_recordings(facts)[0]
+    assert first.recording_id == healthy[FAULTY].recording_id
+    assert first.is_marked
+    assert (first.measure, first.channels) in {(kind, ("state.knee",)) for kind in OF_LEVEL}
+    if first.measure == "level":
+        assert first.text.startswith("state.knee has the opposite sign: it is at -9.")
+
+
+def test_healthy_recordings_are_ranked_but_not_marked(facts):
+    ranked = rank_recordings(facts)
+    assert len(ranked) == len(facts)
+    assert {odd.recording_id for odd in ranked} == {r.recording_id for r in facts}
+    assert not any(odd.is_marked for odd in ranked)
+    assert [odd.score for odd in ranked] == sorted((odd.score for odd in ranked), reverse=True)
+    assert "stands_out" not in [finding.kind for finding in check_recordings(facts)]
+
+
+def test_copies_are_both_marked(healthy, facts):
+    copy = replace(healthy[3], recording_id="reach/copy")
+    first, second, third, *_ = rank_recordings([*facts, measure(copy)])
+    assert {first.recording_id, second.recording_id} == {"reach/copy", healthy[3].recording_id}
+    assert first.text == f"100% of its samples are also in {second.recording_id}"
+    assert first.is_marked
+    assert not third.is_marked
+
+
+def test_a_recording_is_compared_with_its_class_alone(facts):
+    """A recording of the class "wave" that is labeled "reach" comes first."""
+    planted = replace(facts[FAULTY], label="reach")
+    assert facts[FAULTY].label == "wave"
+    first = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[0]
+    assert first.recording_id == facts[FAULTY].recording_id
+
+
+@settings(max_examples=15)
+@given(st.permutations(range(40)), st.floats(-2, 2), st.integers(0, 3))
+def test_scores_depend_neither_on_the_order_nor_on_units(facts, healthy, order, decades, channel):
+    expected = {odd.recording_id: odd.score for odd in rank_recordings(facts)}
+    moved = {odd.recording_id: odd.score for odd in rank_recordings([facts[i] for i in order])}
+    assert moved == expected
+    scaled = [measure(changed(r, lambda x: x * 10**decades, channel)) for r in healthy[:8]]
+    before = {odd.recording_id: odd.score for odd in rank_recordings(facts[:8])}
+    for odd in rank_recordings(scaled):
+        assert odd.score == pytest.approx(before[odd.recording_id], rel=1e-4, abs=1e-6)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32), st.integers(-20, 20), st.sampled_from([-2.0, -0.5, 1.0, 30.0]))
+def test_delay_and_sign_of_a_shifted_channel(seed, shift, gain):
+    x = np.convolve(np.random.default_rng(seed).normal(size=2100), np.hanning(9), "same")
+    first, second = x[50:2050], gain * x[50 - shift : 2050 - shift]
+    values = np.stack([first, second], axis=1)
+    motion = measure_motion(Recording(values, np.arange(2000) / RATE, ("a", "b"), "r"))
+    assert motion.delay_s[0, 1] == pytest.approx(shift / RATE, abs=0.003)
+    assert motion.delay_s[1, 0] == pytest.approx(-shift / RATE, abs=0.003)
+    assert motion.agreement[0, 1] * np.sign(gain) > 0.9
+    sizes = motion.figures[FIGURES.index("size")]
+    assert sizes[1] / sizes[0] == pytest.approx(abs(gain), rel=0.05)
+
+
+def test_times_at_rest_and_ends_have_their_known_values():
+    t = np.arange(0, 20, 1 / RATE)
+    x = np.interp(t, [0, 2, 5, 11, 15, 20], [1.0, 1.0, 4.0, 4.0, -2.0, -2.0])
+    noise = 0.001 * np.random.default_rng(0).normal(size=len(t))
+    motion = measure_motion(Recording(np.stack([x, x + noise], axis=1), t, ("a", "b"), "r"))
+    assert motion.idle_s == pytest.approx(6, abs=0.6)
+    assert motion.held_s == pytest.approx(1 / RATE, abs=1e-9)
+    assert motion.figures[0] == pytest.approx([1, 1], abs=0.001)
+    assert motion.figures[1] == pytest.approx([-2, -2], abs=0.001)
+
+
+def same(values, i, label="a"):
+    times = np.arange(len(values)) / RATE
+    names = [f"c{k}" for k in range(values.shape[1])]
+    return measure(Recording(values, times, names, f"r{i}", label=label))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "values",
+    [np.full((100, 2), np.nan), np.ones((100, 2)), np.ones((1, 2)), np.ones((2, 1)),
+     np.zeros((0, 2)), np.array([[1.0, np.nan]] * 50)],
+    ids=["nan", "constant", "one sample", "two samples", "empty", "constant and nan"],
+)  # fmt: skip
+def test_recordings_without_movement_are_ranked_without_a_reason(values):
+    ranked = rank_recordings([same(values, i) for i in range(7)])
+    assert [odd.score for odd in ranked] == [0.0] * 7
+    assert first_to_look_at([odd.to_dict() for odd in ranked]) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_few_recordings_and_other_channels():
+    rng = np.random.default_rng(0)
+    facts = [same(rng.normal(size=(500, 3)), i) for i in range(12)]
+    assert rank_recordings([]) == []
+    for n in (1, 4):
+        assert {odd.score for odd in rank_recordings(facts[:n])} == {0.0}
+    other = [same(rng.normal(size=(500, 2)), i, None) for i in (20, 21)]
+    mute = same(np.full((500, 3), np.nan), 30)
+    ranked = rank_recordings([*facts, *other, mute])
+    assert len(ranked) == 15
+    assert not any(odd.is_marked for odd in ranked)
+
+
+def test_five_thousand_recordings(facts):
+    rng = np.random.default_rng(0)
+    many = []
+    for i in range(5000):
+        one = facts[i % len(facts)]
+        figures = one.motion.figures * rng.normal(1, 0.01, one.motion.figures.shape)
+        motion = replace(one.motion, figures=figures)
+        hashes = rng.integers(0, 2**63, 20, np.uint64)
+        many.append(replace(one, recording_id=f"r{i}", motion=motion, hashes=np.sort(hashes)))
+    many[17] = replace(many[17], duration_s=5.0)
+    ranked = rank_recordings(many)
+    assert ranked[0].recording_id == "r17"
+    assert len(ranked) == 5000
+
+
+def write(root, recordings):
+    for recording in recordings:
+        file = root / f"{recording.recording_id}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table = np.column_stack([recording.timestamps_s, recording.values])
+        head = ",".join(["time", *recording.channel_names])
+        np.savetxt(file, table, "%.6g", ",", header=head, comments="")
+    return root
+
+
+def test_inspect_lists_the_first_recordings_and_run_is_told(healthy, tmp_path):
+    root = write(tmp_path / "logs", healthy)
+    shown = succeed("inspect", root, "-q")
+    assert "No recording stands out." in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    faulty = changed(healthy[FAULTY], lambda x: x + OFFSET)
+    write(root, [faulty])
+    result = answer("inspect", root)
+    first, *others = result["ranked"]
+    assert first["recording_id"] == faulty.recording_id
+    assert first["score"] > MARKED
+    assert [odd["is_marked"] for odd in others] == [False] * 39
+    assert result["odd"][0]["kind"] == "stands_out"
+    assert f"--exclude {faulty.recording_id}" in result["odd"][0]["advice"]
+    page = tmp_path / "look.html"
+    shown = " ".join(succeed("inspect", root, "--html", page, "-q").split())
+    assert f"* {faulty.recording_id}: state.knee is 0.297 above its usual offset" in shown
+    html = page.read_text("utf-8")
+    assert "stands out" in html
+    assert f"<code>--exclude {faulty.recording_id}</code>" in html
