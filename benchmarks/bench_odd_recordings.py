@@ -162,7 +162,7 @@ FAULTS = {
 }
 
 
-def simulate_arms(seed: int, n_episodes: int = 50) -> list[Recording]:
+def simulate_joints(seed: int, n_episodes: int = 50) -> list[Recording]:
     """Simulate episodes of two tasks: a leader, and an arm that follows it late and smoothly."""
     recordings = []
     for number, task in enumerate(("pick", "wipe")):
@@ -215,7 +215,7 @@ def simulate_wheels(seed: int) -> list[Recording]:
 def read_set(name: str, part: str, borealtc: Path, lerobot: Path | None) -> list[Recording]:
     """Return the recordings of a set."""
     if name == "arms":
-        return simulate_arms(SEEDS[part])
+        return simulate_joints(SEEDS[part])
     if name == "wheels":
         return simulate_wheels(SEEDS[part])
     options = {

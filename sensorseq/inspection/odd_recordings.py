@@ -24,20 +24,10 @@ FEW = 12  # n recordings show only roughly what is usual, so scores are divided 
 # beyond `ALIKE` if their names differ only in `_ROLES`), in a fraction `OFTEN` of the recordings of
 # a class. Of others beyond `ALIKE`, only the sign is compared, and the delay if beyond `SURE`.
 ALIKE, SURE, AGREE, OFTEN = 0.3, 0.5, 0.8, 0.8
-_ROLES = {
-    *(
-        "action",
-        "cmd",
-        "command",
-        "commanded",
-        "desired",
-        "goal",
-        "leader",
-        "reference",
-        "setpoint",
-    ),
-    *("target", "actual", "feedback", "follower", "measured", "observation", "present", "state"),
-}
+_ROLES = re.compile(
+    "action|actual|cmd|command|commanded|desired|feedback|follower|goal|leader|measured|observation"
+    "|present|reference|setpoint|state|target"
+)
 MOST_CELLS = 2_000_000  # maximum size of a table of pairs
 MOST_SHOWN = 20
 _ONE_SIDED = ("idle", "held", "stuck", "late", "early", "missing")  # less than usual is no fault
@@ -236,7 +226,8 @@ def _pairs(
     groups = np.array([recording.group for recording in facts])
     is_repeated = np.median(np.unique(groups, return_counts=True)[1]) >= FEWEST
     by_robot = groups if is_repeated else classes
-    what = [{*re.split(r"[\W_]+", name.casefold())} - _ROLES for name in names]
+    words = [re.split(r"[\W_]+", name.casefold()) for name in names]
+    what = [{word for word in of_name if not _ROLES.fullmatch(word)} for of_name in words]
     upper = np.stack(np.triu_indices(len(names), 1))
     for a, b in np.array_split(upper, upper.shape[1] * len(facts) // MOST_CELLS + 1, axis=1):
         r, lag = np.full((2, len(facts), len(a)), np.nan)
