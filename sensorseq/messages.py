@@ -99,6 +99,7 @@ ODD_MEASURES = {
     "gain": "{name} is {times:.3g} times as large as usual, compared with {other}",
     "offset": "{name} is {apart:.3g}{unit} {is_more:above|below} its usual offset from {other}",
     "copy": "{share:.0%} of its samples are also in {other}",
+    "contains": "contains {share:.0%} of the samples of {other}",
 }
 ODD_VALUES = {
     "unsigned": (

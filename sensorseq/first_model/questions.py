@@ -93,7 +93,7 @@ def questions_of_data(
             text = f"leave these recordings out? {odd['text']}"
             yield Question(text, {"exclude": excluded + odd["values"]["recordings"]})
         elif odd["kind"] == "copies":  # the test part would contain training windows
-            copies = _shorter(odd["values"]["recordings"], facts)
+            copies = list(dict.fromkeys(odd["values"]["recordings"][1::2]))
             text = f"leave out {plural(len(copies), 'recording')} that others contain?"
             text += f" The same samples are in {listed(odd['values']['pairs'], 3)}."
             yield Question(text, {"exclude": excluded + copies})
@@ -161,13 +161,6 @@ def _questions_of_groups(
     if short:
         text = f"leave out {few}? Each class needs at least {_PARTS} recordings or groups."
         yield Question(text, {"exclude": [*excluded, *short]})
-
-
-def _shorter(pairs: Sequence[str], facts: Sequence[RecordingFacts]) -> list[str]:
-    """Return the shorter recording of each pair; of equal ones, the second."""
-    duration_s = {fact.recording_id: fact.duration_s for fact in facts}
-    each = zip(pairs[1::2], pairs[::2], strict=True)
-    return list(dict.fromkeys(min(pair, key=lambda name: duration_s[name]) for pair in each))
 
 
 def _pattern(ids: Sequence[str]) -> str:

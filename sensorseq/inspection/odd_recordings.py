@@ -93,9 +93,10 @@ def rank_recordings(facts: Sequence[RecordingFacts]) -> list[OddRecording]:
     for first, second, share in shared_samples([recording.hashes for recording in facts]):
         for i, other in ((first, second), (second, first)):
             if odd[i].score < (times := MARKED * share / LEAST_SHARE):
-                text = fill(ODD_MEASURES["copy"], {"share": share, "other": odd[other][0]})
+                kind = "contains" if facts[i].duration_s > facts[other].duration_s else "copy"
+                text = fill(ODD_MEASURES[kind], {"share": share, "other": odd[other][0]})
                 label = odd[i].label
-                odd[i] = OddRecording(odd[i][0], label, times, "copy", (), share, 0.0, text)
+                odd[i] = OddRecording(odd[i][0], label, times, kind, (), share, 0.0, text)
     return sorted(odd, key=lambda each: -each.score)
 
 

@@ -168,9 +168,11 @@ def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
 
 
 def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings that contain the same samples, entirely or in part."""
-    shared = shared_samples([recording.hashes for recording in facts])
-    found = [(share, facts[first], facts[second]) for first, second, share in shared]
+    """Find recordings that contain the same samples; the second of each pair is not longer."""
+    found = []
+    for first, second, share in shared_samples([recording.hashes for recording in facts]):
+        a, b = facts[first], facts[second]
+        found.append((share, b, a) if a.duration_s < b.duration_s else (share, a, b))
     if not found:
         return
     found.sort(key=lambda pair: (pair[1].label == pair[2].label, -pair[0]))

@@ -149,6 +149,19 @@ def test_copies_are_both_marked(healthy, facts):
     assert not third.is_marked
 
 
+def test_a_recording_that_contains_another_is_not_called_its_copy(healthy, facts):
+    whole, n = healthy[3], healthy[3].n_samples * 2 // 3
+    part = replace(
+        whole, recording_id="a part", values=whole.values[:n], timestamps_s=whole.timestamps_s[:n]
+    )
+    for of_all in ([measure(part), *facts], [*facts, measure(part)]):
+        texts = {odd.recording_id: odd.text for odd in rank_recordings(of_all)}
+        assert texts["a part"].endswith(f"of its samples are also in {whole.recording_id}")
+        assert texts[whole.recording_id].startswith("contains ")
+        (copies,) = (f for f in check_recordings(of_all) if f.kind == "copies")
+        assert "--exclude 'a part'" in copies.advice
+
+
 def test_a_recording_is_compared_with_its_class_alone(facts):
     """A recording of the class "wave" that is labeled "reach" comes first."""
     planted = replace(facts[FAULTY], label="reach")
