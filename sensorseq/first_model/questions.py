@@ -106,7 +106,7 @@ def questions_of_data(
     names = list(facts[0].channels)
     still = [n for n in names if all(f.channels[n].is_constant for f in facts if n in f.channels)]
     if options.channels is None and 0 < len(still) < len(names):
-        text = f"leave out {listed(still)}, which never changes within a recording?"
+        text = f"leave out channels that never change within a recording ({listed(still)})?"
         yield Question(text, {"channels": [name for name in names if name not in still]})
     if all(fact.label is None for fact in facts):
         columns = [name for row in rows for name in row.get("dropped_columns", ())]

@@ -329,7 +329,7 @@ def test_a_column_that_never_changes_within_a_recording_is_asked_for(tmp_path):
         head, *rows = path.read_text().splitlines()
         path.write_text("\n".join([f"{head},run", *(f"{row},{number}" for row in rows)]))
     error = said("run", logs, "-o", tmp_path / "out")[2]
-    assert "leave out run, which never changes within a recording?" in error
+    assert "leave out channels that never change within a recording (run)?" in error
     assert "--channels current,speed" in error.splitlines()[-1]
     chosen = ReadOptions(channels=["current", "speed", "run"])
     made = sensorseq.run(logs, tmp_path / "out", chosen, window_s=2)
