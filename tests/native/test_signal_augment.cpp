@@ -58,8 +58,8 @@ void CheckWindows(int64_t N, int64_t T, int64_t C, int64_t K) {
                             30.0,
                             n_axes,
                             axes.data()};
-  AugmentWindows windows = {N, T, C, steps.data(), index.data(), copy.data(), 77, nullptr,
-                            &FillNormal};
+  AugmentWindows windows = {N,           T,  C,       steps.data(), index.data(),
+                            copy.data(), 77, nullptr, &FillNormal};
   Array values = Drawn(&random, N * T * C);
   for (int64_t n = 0; n < N; ++n) {
     for (int64_t i = static_cast<int64_t>(lengths[n]) * C; i < T * C; ++i) {
@@ -71,15 +71,8 @@ void CheckWindows(int64_t N, int64_t T, int64_t C, int64_t K) {
   Check(Augment(how, windows, 4, threaded.data()) == -1, "every valid value is finite, on threads");
   for (int64_t n = 0; n < N; ++n) {
     Exact<float> alone(Array(values.begin() + n * T * C, values.begin() + (n + 1) * T * C));
-    AugmentWindows one = {1,
-                          T,
-                          C,
-                          steps.data() + n,
-                          index.data() + n,
-                          copy.data() + n,
-                          77,
-                          nullptr,
-                          &FillNormal};
+    AugmentWindows one = {
+        1, T, C, steps.data() + n, index.data() + n, copy.data() + n, 77, nullptr, &FillNormal};
     Augment(how, one, 1, alone.data());
     for (int64_t i = 0; i < T * C; ++i) {
       const float value = whole.data()[n * T * C + i];
