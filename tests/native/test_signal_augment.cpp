@@ -89,8 +89,7 @@ void CheckWhatIsNotFinite() {
   const Augmentation how = {0.1, 0, 0, 0, 0, 0, 2, spline.data(), nullptr, nullptr, 0, 0, nullptr};
   Exact<int64_t> lengths(Array{3, 4, 4}), numbers(Array{0, 1, 2});
   const AugmentWindows windows = {
-      3,       4, 2, lengths.data(), numbers.data(), numbers.data(), 1, nullptr, nullptr,
-      nullptr, 0, 0, &FillNormal};
+      3, 4, 2, lengths.data(), numbers.data(), numbers.data(), 1, nullptr, &FillNormal};
   for (int64_t at : {-1, 23, 17, 8}) {
     for (int64_t n_threads : {1, 3}) {
       Array values(24, 1.0);
