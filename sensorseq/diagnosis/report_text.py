@@ -588,5 +588,7 @@ def _wrap(
         subsequent_indent=" " * (indent + hang),
         max_lines=most,
         placeholder=" ...",
+        break_on_hyphens=not hang,  # a path in code that is pasted must stay whole
+        break_long_words=not hang,
     )
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]

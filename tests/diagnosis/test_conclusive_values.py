@@ -107,7 +107,7 @@ def test_a_loss_below_what_the_wrong_windows_cost_is_said_and_never_normal(scale
         assert "loss_too_small" in kinds(report)
         text = " ".join(str(report).split())
         assert "costs at least" in text
-        assert "--column accuracy=none --column val_accuracy=none" in text
+        assert "columns={'accuracy': None, 'val_accuracy': None}" in text
 
 
 def test_the_losses_or_the_accuracies_alone_are_judged_as_the_message_says():
