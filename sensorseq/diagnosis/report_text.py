@@ -545,7 +545,8 @@ def _code_lines(step: NextStep) -> list[str]:
         code = [part for part in code or step.code.split("\n") if part and part[0] != "#"]
     lines = []
     for part in code:  # backslashes let a command be pasted with its line breaks
-        typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=_WIDTH - 2 * is_command)
+        width = _WIDTH - 2 * is_command  # the paths of a command stay whole
+        typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=width, whole=is_command)
         lines += [f"{line} \\" for line in typed[:-1]] + typed[-1:] if is_command else typed
     return lines
 
@@ -579,6 +580,7 @@ def _wrap(
     indent: int = _INDENT,
     hang: int = 0,
     width: int = _WIDTH,
+    whole: bool = False,
 ) -> list[str]:
     lines = textwrap.wrap(
         # so that no line begins with a percent sign
@@ -588,7 +590,7 @@ def _wrap(
         subsequent_indent=" " * (indent + hang),
         max_lines=most,
         placeholder=" ...",
-        break_on_hyphens=not hang,  # a path in code that is pasted must stay whole
-        break_long_words=not hang,
+        break_on_hyphens=not whole,
+        break_long_words=not whole,
     )
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
