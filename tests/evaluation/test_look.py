@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from commands import answer, refused, said, succeed
 from page_reader import Reader
+from small_recordings import write_each
 
 from sensorseq.evaluation import look
 from sensorseq.evaluation.look import make_look
@@ -36,16 +37,6 @@ def page_of(recordings, errors=()):
     odd = [finding.to_dict() for finding in check_recordings(facts)]
     result = {"recordings": [{"error": error} for error in errors], "odd": odd, "ranked": []}
     return make_look(result, facts, title="a folder")
-
-
-def write(root, recordings):
-    for recording in recordings:
-        file = root / f"{recording.recording_id}.csv"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        table = np.column_stack([recording.timestamps_s, recording.values])
-        names = ",".join(["time", *recording.channel_names])
-        np.savetxt(file, table, "%.6g", ",", header=names, comments="")
-    return root
 
 
 def test_the_page_needs_no_other_file():
@@ -117,7 +108,7 @@ def test_many_channels_and_classes_stay_small(monkeypatch):
 
 
 def test_a_counter_that_was_left_out_is_reported(tmp_path):
-    root = write(tmp_path / "logs", make_recordings(n_channels=1))
+    root = write_each(tmp_path / "logs", make_recordings(n_channels=1))
     for file in root.rglob("*.csv"):
         head, *rows = file.read_text().splitlines()
         rows = [f"{row},{number}" for number, row in enumerate(rows)]
@@ -133,7 +124,7 @@ def test_a_counter_that_was_left_out_is_reported(tmp_path):
 def test_inspect_writes_the_page_and_lists_irregularities(tmp_path):
     recordings = list(make_recordings())
     recordings[2] = replace(recordings[2], timestamps_s=recordings[2].timestamps_s / 1000)
-    root = write(tmp_path / "logs", recordings)
+    root = write_each(tmp_path / "logs", recordings)
     page = tmp_path / "look.html"
     shown = succeed("inspect", root, "--html", page, "-q")
     assert "unit of the timestamps with --time-unit" in " ".join(shown.split())
@@ -151,7 +142,7 @@ def test_inspect_writes_the_page_and_lists_irregularities(tmp_path):
 
 
 def test_an_unreadable_recording_is_listed_on_the_page_with_the_others(tmp_path):
-    root = write(tmp_path / "logs", make_recordings())
+    root = write_each(tmp_path / "logs", make_recordings())
     (root / "class 0" / "run 9.csv").write_text("time,channel 0\n0,1\n0.1,x\n")
     page = tmp_path / "look.html"
     assert said("inspect", root, "--html", page, "-q")[0] == 3
@@ -163,7 +154,7 @@ def test_an_unreadable_recording_is_listed_on_the_page_with_the_others(tmp_path)
 
 @pytest.mark.parametrize("hop_s", [1.0, 0.25])
 def test_a_prepared_file_has_a_page_too(hop_s, tmp_path):
-    root = write(tmp_path / "logs", make_recordings())
+    root = write_each(tmp_path / "logs", make_recordings())
     file, page = tmp_path / "w.h5", tmp_path / "look.html"
     prepare(root, file, window_s=1.0, hop_s=hop_s)
     result = answer("inspect", file, "--html", page)
@@ -175,7 +166,7 @@ def test_a_prepared_file_has_a_page_too(hop_s, tmp_path):
 
 
 def test_label_spans_are_shown_separately(tmp_path):
-    root = write(tmp_path / "logs", make_recordings(n_classes=1, n=2))
+    root = write_each(tmp_path / "logs", make_recordings(n_classes=1, n=2))
     rows = [f"class 0/run {i}.csv,{s},{s + 4},{k}" for i in (0, 1) for s, k in ((0, "a"), (5, "b"))]
     (root / "manifest.csv").write_text("\n".join(["path,start_s,end_s,label", *rows]) + "\n")
     page = tmp_path / "look.html"

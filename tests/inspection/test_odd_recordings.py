@@ -7,6 +7,7 @@ import pytest
 from commands import answer, succeed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_recordings import write_each
 
 from sensorseq.inspection.facts import measure
 from sensorseq.inspection.motion import FIGURES, measure_motion
@@ -255,23 +256,13 @@ def test_five_thousand_recordings(facts):
     assert len(ranked) == 5000
 
 
-def write(root, recordings):
-    for recording in recordings:
-        file = root / f"{recording.recording_id}.csv"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        table = np.column_stack([recording.timestamps_s, recording.values])
-        head = ",".join(["time", *recording.channel_names])
-        np.savetxt(file, table, "%.6g", ",", header=head, comments="")
-    return root
-
-
 def test_inspect_lists_the_first_recordings_and_run_is_told(healthy, tmp_path):
-    root = write(tmp_path / "logs", healthy)
+    root = write_each(tmp_path / "logs", healthy)
     shown = succeed("inspect", root, "-q")
     assert "No recording stands out." in shown
     assert max(map(len, shown.splitlines())) <= 80
     faulty = changed(healthy[FAULTY], lambda x: x + OFFSET)
-    write(root, [faulty])
+    write_each(root, [faulty])
     result = answer("inspect", root)
     first, *others = result["ranked"]
     assert first["recording_id"] == faulty.recording_id

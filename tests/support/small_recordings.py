@@ -1,4 +1,4 @@
-"""Twelve short recordings of three classes."""
+"""Twelve short recordings of three classes, and recordings as files."""
 
 import numpy as np
 
@@ -15,3 +15,14 @@ def write_recordings(folder, per_class=4, n_samples=300):
             path = folder / label / f"run_{recording:02d}.csv"
             np.savetxt(path, np.stack(columns, 1), "%.4f", ",", header="time,current", comments="")
     return folder
+
+
+def write_each(root, recordings):
+    """Write each recording as a CSV file with the name of its id."""
+    for recording in recordings:
+        file = root / f"{recording.recording_id}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table = np.column_stack([recording.timestamps_s, recording.values])
+        names = ",".join(["time", *recording.channel_names])
+        np.savetxt(file, table, "%.6g", ",", header=names, comments="")
+    return root
