@@ -180,7 +180,7 @@ def prepare(
     Each folder is a class, and each file in it is a recording; alternatively, a manifest lists
     path, label and group. By default, all recordings of a group go to the same part: training,
     validation or test. Filters, features and all other steps are set in a configuration file
-    (--config) or chosen by --derive auto.
+    (--config).
 
     If the file exists and nothing has changed, nothing is done. --resume adds new and changed
     recordings to the file and keeps all other recordings in their parts; without --resume, the file

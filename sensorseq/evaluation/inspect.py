@@ -35,7 +35,7 @@ from sensorseq.io.prepared import PreparedFile, is_hdf5, refuse_prepared, sensor
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.windows import Windows
-from sensorseq.preprocessing.steps.derive import motor_pairs
+from sensorseq.preprocessing.motor_pairs import motor_pairs
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.readers.find import check_labels, left_out_classes

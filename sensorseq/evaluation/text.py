@@ -156,7 +156,6 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         *([wrapped(headline)] if headline else []),
         wrapped(f"{summary['path']}: {summary['n_windows']} windows {origin}"),
         *(wrapped(f"  {text}") for text in summary.get("sensors", ())),
-        *(wrapped(text) for text in summary.get("derived", ())),
         "",
         format_counts(summary["counts"]),
     ]

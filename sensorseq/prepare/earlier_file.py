@@ -93,13 +93,6 @@ class EarlierFile:
                 is_short = not isinstance(was or now, dict) and name != "steps"
                 values = f"was {_as_text(was)}, now {_as_text(now)}" if is_short else "changed"
                 changed[name] = f"{name} {values}"
-        if (
-            changed.get("derive")
-            and configuration["derive"]["mode"]
-            and "derived" in self.provenance
-        ):
-            del changed["derive"]  # the file stores the derived steps instead of the option
-            changed.pop("steps", None)
         return changed
 
     def changed_inputs(self, inputs: Mapping[str, str]) -> list[str]:

@@ -131,7 +131,6 @@ def _summary(
         dropped=[entry for summary in summaries.values() for entry in summary.dropped],
         size_bytes=output.stat().st_size,
         imbalance=facts.get("split", {}).get("imbalance", ""),
-        derived=[line for summary in summaries.values() for line in summary.derived],
         odd_values=[
             f"{name}: {text}" for name, summary in summaries.items() for text in summary.odd_values
         ],

@@ -25,7 +25,7 @@ from sensorseq.windows import WindowSet
 PART_VERSION = 8  # increased when the same arguments no longer give the same windows
 # With on_error="skip", recordings that raise one of these errors are left out.
 SPOILT = (RecordingError, SignalError, WindowError)
-# Options that determine a recording's windows; derived steps are stored separately.
+# Options that determine a recording's windows, beside the steps.
 _PART_OPTIONS = [
     name
     for name, option in OPTIONS.items()

@@ -4,7 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from copy import copy
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import numpy as np
 from sensorseq.errors import ArgumentError, check_choice, noting, printable
 from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
-from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, with_changes
-from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps
+from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.stamps.repair import STAMPS
 
@@ -29,7 +27,6 @@ class Request:
 
     options: PreparationOptions
     pipeline: PreparePipeline
-    replaces_steps: bool  # True if derived steps replace those of the configuration file
 
     @classmethod
     def of(
@@ -45,8 +42,7 @@ class Request:
         elif config is not None:
             configured, named = read_configuration(config), noting(f"in the configuration {config}")
         use = configured.arguments()
-        replaced = options.get("derive") in DERIVE and bool(use.get("steps"))
-        use = with_changes(use, {name: v for name, v in options.items() if v is not None})
+        use |= {name: value for name, value in options.items() if value is not None}
         seed = use.get("random_state", 0)
         if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
             raise ArgumentError(
@@ -63,13 +59,7 @@ class Request:
         file_options = {n: use[n] for n, option in OPTIONS.items() if option.of_files and n in use}
         if file_options.get("units") is not None:
             file_options["units"] = dict(file_options["units"])
-        return cls(replace(pipeline.options, **file_options), pipeline, replaced)
-
-    def with_derived(self, derived: DerivedSteps) -> "Request":
-        """Return the request with derived steps."""
-        pipeline = copy(self.pipeline)
-        pipeline.use_derived(derived)
-        return replace(self, pipeline=pipeline)
+        return cls(replace(pipeline.options, **file_options), pipeline)
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -113,7 +103,6 @@ class PreparedSummary:
     own_rates_hz: tuple[float, float] = (0.0, 0.0)
     # Number of training windows by class, after balancing.
     n_fitted: dict[str, int] = field(default_factory=dict)
-    derived: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)  # channels whose values are held until the next
     packets: dict[str, int] = field(default_factory=dict)  # number of recordings by kind of packets
     # Number of recordings, by description of the clock.
@@ -175,7 +164,6 @@ class PreparedSummary:
             lines.append(f"  {part}: {sum(by_class.values())} ({each})")
         reasons = Counter(entry["reason"] for entry in self.dropped)
         lines += [f"  dropped {count}: {reason}" for reason, count in reasons.items()]
-        lines += [f"  {line}" for line in self.derived]
         lines += [f"  {line}" for line in describe_packets(self.packets)]
         lines += [f"  {clock} in {count} recording(s)" for clock, count in self.clocks.items()]
         left_out = [*describe_dropped(self.dropped_columns), *describe_counters(self.counters)]

@@ -57,7 +57,6 @@ def prepare(
     sample_rate_hz: float | None = None,
     max_gap_s: float | None = None,
     attenuation_db: float | None = None,
-    derive: str | None = None,
     steps: Sequence[Any] | None = None,
     window_s: float | None = None,
     hop_s: float | None = None,
@@ -98,9 +97,8 @@ def prepare(
     config : path-like or PrepareConfiguration, optional
         Configuration with values for the options that are None here; see `read_configuration`.
         Options that are set neither here nor in the configuration have the defaults below, except
-        `window_s`, which must be set. ``split="none"``, ``derive="none"``, ``scale="none"`` and
-        ``balance="none"`` turn off what `config` sets; ``derive="auto"`` replaces the steps in
-        `config`.
+        `window_s`, which must be set. ``split="none"``, ``scale="none"`` and
+        ``balance="none"`` turn off what `config` sets.
     jobs : int, default=1
         Number of processes that read and cut recordings.
     engine : {"process", "dask"}, default="process"
@@ -221,10 +219,6 @@ def prepare(
         periods of the input.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
-    derive : {"auto"} or None, default=None
-        ``"auto"`` chooses the `steps` from the names, units and rates of the first recording's
-        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. `derive` cannot be
-        combined with `steps`.
     steps : sequence of Step or dict, optional
         Filters and features, applied in the given order after resampling and before windows are
         cut; see `sensorseq.preprocessing.steps`.

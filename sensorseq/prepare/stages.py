@@ -34,7 +34,6 @@ from sensorseq.prepare.recording_part import (
     digests_of,
     input_key,
     make_part,
-    read_recording,
 )
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.workers import outcomes
@@ -49,7 +48,6 @@ from sensorseq.preprocessing.preparation import (
     refuse_odd_rates,
     split_windows,
 )
-from sensorseq.preprocessing.steps.derive import DerivedSteps, channel_rates, derive_steps
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.find import check_labels
 from sensorseq.stamps.read import describe_clock, odd_rates
@@ -60,7 +58,6 @@ Progress = Callable[[str, int, int], None]
 ``"merge"``), the number of finished items and the number of all items. If the function raises an
 exception, the run ends."""
 
-_REPLACED = "the steps of the configuration are not used, because derive replaces them"
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
@@ -117,11 +114,6 @@ def prepare_file(
             return compared.summary
     extended = compared.extended
     rate_hz, rate_from, usable = find_rate(run, request, compared)
-    derived = find_steps(run, request, usable.sources, extended, rate_hz)
-    lines = None
-    if derived is not None:
-        request = request.with_derived(derived)
-        lines = [*([_REPLACED] if request.replaces_steps else []), *derived.lines]
     plan = request.pipeline.plan
     if extended is not None:
         stored = replace(plan.options, held=extended.provenance.get("held"))
@@ -131,7 +123,7 @@ def prepare_file(
         run, request, plan, rate_hz, compared.digests, unchanged, usable
     )
     facts = [part_facts for part_facts, _ in outcomes_of_parts]
-    cut = CutRecordings(plan, facts, rate_hz, rate_from, held, lines)
+    cut = CutRecordings(plan, facts, rate_hz, rate_from, held)
     if extended is not None and unchanged:
         names = extended.provenance["input_channels"]
         cut = replace(cut, channels=extended.channels, input_channels=tuple(names))
@@ -209,32 +201,6 @@ def find_rate(run: Run, request: Request, compared: Comparison) -> tuple[float, 
     if not (run.skip or run.allow_scales):
         refuse_odd_rates([" + ".join(s.relative_paths) for s in usable.sources], rates_hz)
     return rate, source, usable
-
-
-def find_steps(
-    run: Run,
-    request: Request,
-    sources: Sequence[RecordingSource],
-    extended: EarlierFile | None,
-    rate_hz: float,
-) -> DerivedSteps | None:
-    """Derive steps from the first readable recording, if the options request this."""
-    if not request.pipeline.derives:
-        return None
-    if extended is not None:
-        stored = extended.provenance
-        lines = tuple(line for line in stored["derived"] if line != _REPLACED)
-        return DerivedSteps(tuple(stored["configuration"]["steps"]), lines)
-    for source in sources:
-        try:
-            recording = read_recording(source, request.options, run.folder.path, salvage=run.skip)
-        except SPOILT:
-            if not run.skip:
-                raise
-        else:
-            recording = request.pipeline.plan.select(recording)
-            return derive_steps(recording.channels, channel_rates(recording), rate_hz)
-    return None
 
 
 def unchanged_facts(
@@ -456,7 +422,6 @@ def summarize(
         resampled_to_hz=cut.rate_hz,
         own_rates_hz=(min(rates_hz), max(rates_hz)) if rates_hz else (0.0, 0.0),
         n_fitted=dict(sorted(fitted.items())),
-        derived=list(cut.derived or []),
         held=list(cut.held),
         packets=dict(Counter(facts.packets for facts in cut.facts if facts.packets)),
         clocks=dict(Counter(describe_clock(f.clock) for f in cut.facts if f.clock)),

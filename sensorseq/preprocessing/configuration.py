@@ -25,8 +25,7 @@ class PrepareConfiguration:
     """The options set in a configuration file, by their names in `PreparationOptions`.
 
     `steps` is an array of tables, ``[[steps]]``, in the order of the steps; the keys of each table
-    are ``kind`` and the fields of that step. A prepared file stores the steps that were chosen, not
-    the option `derive`.
+    are ``kind`` and the fields of that step.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)

@@ -86,7 +86,7 @@ _RECORDED = {
 
 @dataclass(frozen=True)
 class RecordingPlan:
-    """How each recording is processed; `steps` were given by the user or derived."""
+    """How each recording is processed; with the steps as objects."""
 
     options: CutOptions
     steps: tuple[Step, ...]

@@ -26,7 +26,7 @@ _SHARE_OF_HOP = 0.1
 # Options that `native_rates` restricts: the only allowed value, and the reason or an alternative.
 _OF_ONE = {
     "sample_rate_hz": (None, "each sensor keeps its own rate"),
-    "steps": (None, "use derive='auto', which chooses steps for each sensor"),
+    "steps": (None, "a step is for the channels of one sensor, so prepare that sensor alone"),
     "train_hop_s": (None, "use a shorter hop_s"),
     "balance": (None, "balance the classes in training, with sampler='balanced'"),
     "label_column": (None, "label the recordings by folders or a manifest"),

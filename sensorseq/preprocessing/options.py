@@ -14,12 +14,12 @@ from sensorseq.errors import ArgumentError
 from sensorseq.options import CSV_FORM, Option, ReadOptions, option_field
 
 # Sections of the configuration file, in the order in which they are written.
-SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", "balance")
+SECTIONS = ("input", "resample", "steps", "window", "split", "scale", "balance")
 
 READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz", "label_column")
 """The reading options that prediction takes from training unless they are given."""
 # These options are disabled by None, or by "none" in the configuration file or on the command line.
-CAN_BE_OFF = ("split", "normalize", "scale", "balance", "derive")
+CAN_BE_OFF = ("split", "normalize", "scale", "balance")
 
 
 def read_shares(split: str | None) -> list[float] | str | None:
@@ -54,10 +54,6 @@ class PreparationOptions(ReadOptions):
         periods of the input.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
-    derive : {"auto"} or None, default=None
-        ``"auto"`` chooses the `steps` from the names, units and rates of the first recording's
-        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. `derive` cannot be
-        combined with `steps`.
     steps : sequence of Step or dict, optional
         Filters and features, applied in the given order after resampling and before windows are
         cut; see `sensorseq.preprocessing.steps`.
@@ -125,13 +121,6 @@ class PreparationOptions(ReadOptions):
         help="Longest gap to interpolate across [default: 10 periods].",
     )
     attenuation_db: float = option_field("resample", 90.0)
-    derive: str | None = option_field(
-        "derive",
-        key="mode",
-        metavar="HOW",
-        help="auto: add features for motors and inertial sensors, which are recognized by the names"
-        " and units of channels; none: add nothing [default: none].",
-    )
     steps: Sequence[Any] | None = option_field("steps", toml=list[dict[str, Any]])
     window_s: float = option_field(
         "window",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, NoReturn, overload
 
 from sensorseq.checks import RandomState, check_random_state
-from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting, warn_caller
+from sensorseq.errors import ArgumentError, RecordingError, noting, warn_caller
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     make_configuration,
@@ -30,8 +30,6 @@ from sensorseq.preprocessing.preparation import (
     split_windows,
 )
 from sensorseq.preprocessing.scale import Scaler
-from sensorseq.preprocessing.steps.chain import make_steps
-from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps, channel_rates, derive_steps
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.text import number
@@ -63,10 +61,6 @@ class PreparePipeline:
         periods of the input.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
-    derive : {"auto"} or None, default=None
-        ``"auto"`` chooses the `steps` from the names, units and rates of the first recording's
-        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. `derive` cannot be
-        combined with `steps`.
     steps : sequence of Step or dict, optional
         Filters and features, applied in the given order after resampling and before windows are
         cut; see `sensorseq.preprocessing.steps`.
@@ -138,8 +132,6 @@ class PreparePipeline:
         windows if `balance` is None. None without a split.
     windows_ : WindowSet
         The latest result of `prepare`.
-    derived_ : DerivedSteps or None
-        The steps that ``derive="auto"`` chose; `configuration` then contains them.
 
     Raises
     ------
@@ -155,7 +147,6 @@ class PreparePipeline:
         sample_rate_hz: float | None = None,
         max_gap_s: float | None = None,
         attenuation_db: float = 90.0,
-        derive: str | None = None,
         steps: Sequence[Any] | None = None,
         window_s: float,
         hop_s: float | None = None,
@@ -181,15 +172,7 @@ class PreparePipeline:
         values = {name: _plain(given[name]) for name in PIPELINE_OPTIONS}
         values["random_state"] = _seed(random_state)
         self.options = use = PreparationOptions(**values)
-        if use.derive is not None:
-            check_choice("derive", use.derive, DERIVE)
-            if use.steps:
-                raise ArgumentError(
-                    f"derive={use.derive!r} and `steps` are both given, but derive chooses the"
-                    " steps; remove one of them."
-                )
         check_native_rates(use)
-        self.derived_: DerivedSteps | None = None
         self.plan = PreparationPlan.of(use)
         if self.plan.cuts_training_separately and use.split_by == "time":
             raise ArgumentError(
@@ -238,7 +221,7 @@ class PreparePipeline:
         """
         if not isinstance(configuration, PrepareConfiguration):
             configuration = make_configuration(configuration)
-        return cls(**pipeline_arguments(with_changes(configuration.arguments(), changes)))
+        return cls(**pipeline_arguments(configuration.arguments() | changes))
 
     def to_toml(self) -> str:
         """Return the content of a configuration file for the same pipeline."""
@@ -251,11 +234,9 @@ class PreparePipeline:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments as plain types, with derived steps instead of `derive`."""
+        """The arguments as plain types."""
         use = {name: _plain(getattr(self.options, name)) for name in PIPELINE_OPTIONS}
         use["steps"] = [step.to_dict() for step in self.plan.steps]
-        if self.derived_ is not None:
-            use["derive"] = None
         for name in ("split", "scale", "balance"):
             use[name] = "none" if use[name] is None else use[name]
         for name in ("split", "channels"):
@@ -356,15 +337,11 @@ class PreparePipeline:
             refuse_odd_rates([f"recording {each.recording_id!r}" for each in taken], rates_hz)
         given_hz = self.plan.options.sample_rate_hz
         rate, rate_from = common_rate(rates_hz) if given_hz is None else (float(given_hz), "given")
-        if self.derives:
-            channels = taken[0].channels
-            self.use_derived(derive_steps(channels, channel_rates(taken[0]), rate))
         outcomes, held = cut_alike(
             self.plan, lambda plan: [cut_recording(recording, plan, rate) for recording in taken]
         )
         facts = [recording_facts for recording_facts, _ in outcomes]
-        derived = None if self.derived_ is None else list(self.derived_.lines)
-        cut = CutRecordings(self.plan, facts, rate, rate_from, held, derived)
+        cut = CutRecordings(self.plan, facts, rate, rate_from, held)
         kept, _ = cut.usual(_refuse, allow_scales=allow_scales)
         cut.check_fates()
         sets_of = {recording_facts.recording_id: sets for recording_facts, sets in outcomes}
@@ -392,35 +369,9 @@ class PreparePipeline:
         self.windows_ = replace(learned.windows, X=as_one_array(samples))
         return self.windows_
 
-    @property
-    def derives(self) -> bool:
-        """True if steps are derived from the names, units and rates of channels."""
-        return self.options.derive is not None
-
-    def use_derived(self, derived: DerivedSteps) -> None:
-        """Use derived steps; `configuration` then contains them instead of `derive`.
-
-        Parameters
-        ----------
-        derived : DerivedSteps
-            The steps, from `derive_steps`.
-        """
-        self.derived_ = derived
-        self.plan = replace(self.plan, steps=make_steps(derived.steps))
-
 
 def _refuse(facts: Facts, error: RecordingError) -> NoReturn:
     raise error
-
-
-def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments with changes; new `steps` replace `derive`, and vice versa."""
-    changed = dict(arguments)
-    if changes.get("steps"):
-        changed.pop("derive", None)
-    if changes.get("derive") in DERIVE:
-        changed.pop("steps", None)
-    return changed | dict(changes)
 
 
 def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:

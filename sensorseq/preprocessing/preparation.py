@@ -67,7 +67,6 @@ class CutRecordings:
     rate_hz: float
     rate_from: str
     held: list[str]
-    derived: list[str] | None = None  # sentences about derived steps
     # Channels of windows and recordings, if a file that is extended determines them.
     channels: tuple[str, ...] = ()
     input_channels: tuple[str, ...] = ()
@@ -233,7 +232,6 @@ def _provenance(
             for facts in kept
         ],
         "dropped": pieces + whole,
-        **({} if cut.derived is None else {"derived": cut.derived}),
     }
 
 

@@ -181,12 +181,14 @@ def test_folds_cover_every_window(prepared, plain):
     assert found["fold_accuracy_sd"] == pytest.approx(np.std(found["fold_accuracy"], ddof=1))
 
 
-def test_features_are_derived_by_name_and_repeated_in_prediction(logs, tmp_path):
+def test_steps_are_repeated_in_prediction(logs, tmp_path):
     prepared, model = tmp_path / "derived.h5", tmp_path / "derived.safetensors"
-    words = ["--window-s", 2, "--derive", "auto", "--split", "0.5,0.25,0.25", "--train-hop-s", 0.5]
+    config = tmp_path / "steps.toml"
+    product = '[[steps]]\nkind = "product"\nleft = "current"\nright = "speed"\n'
+    config.write_text('[[steps]]\nkind = "difference"\n' + product, "utf-8")
+    words = ["--window-s", 2, "--config", config, "--split", "0.5,0.25,0.25", "--train-hop-s", 0.5]
     text = succeed("prepare", logs, "-o", prepared, "-q", *words)
-    assert "\nderived from current, speed: difference from the previous sample\n" in text
-    assert "\nderived from current and speed: current times speed\n" in text
+    assert "current_times_speed" in text
     assert max(map(len, text.replace(str(tmp_path), "").splitlines())) <= 80
     succeed("train", prepared, "-o", model, *ALONE)
     found = answer("predict", model, logs / "calm" / "run_0.csv")
@@ -307,7 +309,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
         " --config file.toml --pair {sensor}_{recording}.* --scale robust --balance undersample"
         " --seed 7 --train-hop-s 0.5 --short pad --stamps merge --label-column ground"
         " --label-rule majority --min-purity 0.8 --split-by recording --normalize recording"
-        " --derive auto -o out.h5 --engine dask --scheduler tcp://host:8786"
+        " -o out.h5 --engine dask --scheduler tcp://host:8786"
     )
     assert "that was all" in refused(3, "prepare", logs, *line.split())
     assert callable(given.pop("progress"))
@@ -338,7 +340,6 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
         "random_state": 7,
         "train_hop_s": 0.5,
         "short": "pad",
-        "derive": "auto",
         "stamps": "merge",
         "label_column": "ground",
         "label_rule": "majority",

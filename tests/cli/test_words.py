@@ -44,7 +44,6 @@ PREPARE = [
     ("--split-by foo", "--split-by foo is not known"),
     ("--split 0.5,0.5", "--split 0.5,0.5 must be three numbers"),
     ("--balance oversample --split none", "--balance oversample needs a split"),
-    ("--derive foo", "--derive foo is not known"),
     ("--engine foo", "--engine foo is not known"),
     ("--on-error foo", "--on-error foo is not known"),
     ("--label-rule foo", "--label-rule foo is not known"),
@@ -71,7 +70,7 @@ PREPARE = [
     ("--config {place}/c.toml", "[window] hop_s = -1.0 must be"),
     ("--config {place}/c.toml --hop-s -2", "--hop-s -2.0 must be"),
     ("--config {place}/e.toml", "use [split] by = time, or remove [split] embargo_s"),
-    ("--balance none --derive auto --normalize x", "--normalize x is not known"),
+    ("--balance none --normalize x", "--normalize x is not known"),
     ("--seed -1", "--seed -1 is not an integer of 0 or more"),
     ("--jobs 999999999999", "--jobs 999999999999 must be an integer from 1 to 4096"),
 ]

@@ -76,7 +76,7 @@ def assert_same(one, other, where=""):
 class TestUpToDate:
     @pytest.mark.parametrize(
         ("arguments", "resume"),
-        [(WAYS[5], False), (WAYS[6], True), ({**PLAIN, "derive": "auto"}, False)],
+        [(WAYS[5], False), (WAYS[6], True)],
     )
     def test_repeating_a_preparation_reads_no_recording_and_keeps_the_file(
         self, terrains, tmp_path, arguments, resume, monkeypatch
@@ -354,7 +354,6 @@ class TestExtended:
         before = digest(path)
         for other, words in (
             ({"window_s": 1.5}, "`window_s` was 2, now 1.5"),
-            ({"derive": "auto"}, "`derive` was not given, now auto"),
             ({"split": (0.5, 0.5, 0)}, "`split` was 0.6, 0.2, 0.2, now 0.5, 0.5, 0"),
             (
                 {"scale": "robust", "hop_s": None},

@@ -56,7 +56,7 @@ def assert_same(one, other):
         assert one[name].sample_rate_hz == other[name].sample_rate_hz
 
 
-@pytest.mark.parametrize("more", [{"split": None}, {"derive": "auto", "hop_s": 1.0}])
+@pytest.mark.parametrize("more", [{"split": None}, {"hop_s": 1.0}])
 def test_a_file_has_the_windows_of_the_pipeline(logs, tmp_path, more):
     path = tmp_path / "windows.h5"
     given = {**more, "split": "none"} if "split" in more else more
