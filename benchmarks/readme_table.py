@@ -456,7 +456,7 @@ def _environment(results: dict) -> str:
 
 SENSORS = {  # labels of the rows in the table
     "one grid": "both on one grid of 100 Hz",
-    "own rates": "each at its own rate, with derived channels",
+    "own rates": "each at its own rate",
     "expected": 'own rates, also trained on windows that lack a sensor (`missing="expected"`)',
     "expected without motors": 'the `missing="expected"` model without the motors',
     "expected without inertial unit": 'the `missing="expected"` model without the inertial unit',

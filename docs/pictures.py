@@ -202,25 +202,6 @@ def moving(real: Real) -> plt.Figure:
     return figure
 
 
-def spectral_frames(real: Real) -> plt.Figure:
-    recording = even(part(real.imu(), 20, 50))
-    step = {"kind": "spectral", "channels": ["az"], "frame_s": 0.5, "hop_s": 0.1}
-    made = make_step(step).apply(recording)
-    names = [n for n in made.channel_names if n.startswith("az_") and n.endswith("Hz")]
-    columns = [made.channel_names.index(name) for name in names]
-    frequency = [float(name.removeprefix("az_").removesuffix("Hz")) for name in names]
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(8.4, 4.2), sharex=True)
-    az = recording.channel_names.index("az")
-    top.plot(recording.timestamps_s, recording.values[:, az], color=BEFORE, lw=0.6)
-    top.set(ylabel="m/s²", title="vertical acceleration on ice (real)")
-    picture = bottom.pcolormesh(
-        made.timestamps_s, frequency, made.values[:, columns].T, shading="nearest", rasterized=True
-    )
-    bottom.set(xlabel="s", ylabel="Hz", title="what the network sees, ten times a second")
-    figure.colorbar(picture, ax=bottom, label="log amplitude")
-    return figure
-
-
 def products(real: Real) -> plt.Figure:
     recording = even(part(real.motors(), 10, 50))
     made = make_step({"kind": "product", "left": "curL", "right": "velL"}).apply(recording)
@@ -455,7 +436,6 @@ PICTURES: dict[str, Callable[[Real], plt.Figure]] = {
         band_pass,
         derivative,
         moving,
-        spectral_frames,
         products,
         windows,
         scaling,

@@ -61,7 +61,7 @@ OPTIONS: dict[str, list[Any]] = {
 N_FITS, N_MODELS, N_SOURCES = 40, 10, 6
 SURFACES, N_ROBOTS = ("carpet", "ice", "paving"), 5
 STEPS = [
-    *("", '[[steps]]\nkind = "spectral"\nframe_s = 1.0', '[[steps]]\nkind = "difference"'),
+    *("", '[[steps]]\nkind = "difference"'),
     '[[steps]]\nkind = "band_pass"\nhigh_hz = 5',
     '[[steps]]\nkind = "moving"\nwindow_s = 0.2',
 ]

@@ -363,11 +363,8 @@ def draw_steps(rng, rate):
                 {"kind": "band_pass", "high_hz": rate / 5, "phase": phase},
                 {"kind": "band_pass", "low_hz": rate / 20, "high_hz": rate / 4, "phase": phase},
                 {"kind": "notch", "frequency_hz": rate / 6, "width_hz": rate / 10, "phase": phase},
-                {"kind": "spectral", "frame_s": 0.5, "hop_s": 0.1},
-            ][rng.integers(8)]
+            ][rng.integers(7)]
         )
-        if steps[-1]["kind"] == "spectral":
-            break
     return steps
 
 

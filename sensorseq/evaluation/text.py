@@ -142,10 +142,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     headline = summary.get("headline", "")
     if summary.get("action") == "none":
         return "\n\n".join(map(wrapped, (headline, *_warnings(summary))))
-    rate, resampled = summary["sample_rate_hz"], summary["resampled_to_hz"]
-    source = summary["sample_rate_from"]
-    if resampled and resampled != rate:
-        source = f"resampled to {resampled:g} Hz before the steps, {source}"
+    rate, source = summary["sample_rate_hz"], summary["sample_rate_from"]
     origin = (
         f"of {summary['window_samples']} samples at {rate:g} Hz ({source}), from"
         f" {summary['n_recordings']} recordings; {format_channels(summary['channels'])}"
@@ -224,11 +221,11 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
         )
     yield from format_odd_rates(summary.get("odd_rates_hz", {}))
     lowest, highest = summary.get("own_rates_hz", (0.0, 0.0))
-    resampled = summary["resampled_to_hz"]
-    if lowest < _SLOWER * min(highest, resampled):
+    common = summary["sample_rate_hz"]
+    if lowest < _SLOWER * min(highest, common):
         yield (
             f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling to"
-            f" {resampled:g} Hz adds no high frequencies, and the network may classify by their"
+            f" {common:g} Hz adds no high frequencies, and the network may classify by their"
             f" absence. Use --sample-rate-hz {lowest:.4g}, or leave the slow recordings out."
         )
 

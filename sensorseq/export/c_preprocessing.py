@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from sensorseq.preprocessing.steps.products import (
     Subtract,
     _Combined,
 )
-from sensorseq.preprocessing.steps.spectral import SpectralFrames
 from sensorseq.preprocessing.steps.units import product_unit
 from sensorseq.recording import Channel
 
@@ -68,25 +66,15 @@ class CStep:
     kind: str
     kernel: Any  # None for a combination of columns
     picked: Sequence[int]
-    sources: Sequence[int] = ()
+    sources: Sequence[int]
     window: int = 1  # number of samples to keep
     expression: str = ""  # C code of a combination
     n_outputs: int = 0
-    rate_hz: float = 0.0  # rate of the step's input
-
-    @property
-    def hop(self) -> Fraction:
-        """The number of samples between spectral frames, as a fraction."""
-        return Fraction(self.kernel.hop).limit_denominator(10_000)
 
     @property
     def multiply_adds(self) -> int:
         """The number of multiply-adds per input sample."""
         n = len(self.picked)
-        if self.kind == "spectral":
-            bands = self.kernel.bands
-            n_bins = n * (bands[-1][1] - bands[0][0] + 1)
-            return int(self.window * (6 * n_bins + 4 * self.n_outputs) / self.hop)
         if self.kind == "sos":
             return n * 5 * len(self.kernel.sections)
         return n * {"fit": 1, "moving": 2}.get(self.kind, 0) * self.window + n
@@ -104,10 +92,9 @@ def make_steps(
     for index, step in enumerate(_flat(chain)):
         with noting(f"in steps[{index}] ({step.kind})", ArgumentError):
             in_c = _make_step(step, f"step_{index}", current, rate, units, tables)
-            current = step.output_channels(current, rate)
-            in_c.n_outputs, in_c.rate_hz = len(current), rate
+            current = step.output_channels(current)
+            in_c.n_outputs = len(current)
             steps.append(in_c)
-            rate = step.output_rate_hz(rate)
     return steps
 
 
@@ -122,12 +109,7 @@ def _flat(chain: StepChain) -> list[Any]:
 def _make_step(
     step: Any, name: str, channels: tuple[Channel, ...], rate: float, units: Any, tables: Tables
 ) -> CStep:
-    if isinstance(step, SpectralFrames):  # the phase affects only the time assigned to a frame
-        stream: Any = step.stream(channels, rate)
-        in_c = CStep("spectral", stream, stream.picked, window=stream.frame)
-        tables.add(f"{name}_bands", stream.bands, "i4")
-        tables.add(f"{name}_window", stream.window, "f8")
-    elif isinstance(step, _Combined):
+    if isinstance(step, _Combined):
         _check_units(step, channels, units)
         columns = step._columns(channels)
         in_c = CStep("combine", None, columns.picked, columns.sources)
@@ -143,8 +125,7 @@ def _make_step(
         in_c = CStep(_KINDS[type(kernel)], kernel, columns.picked, columns.sources)
         _add_kernel(in_c, name, tables)
     tables.add(f"{name}_picked", in_c.picked, "i4")
-    if in_c.sources:
-        tables.add(f"{name}_source", in_c.sources, "i4")
+    tables.add(f"{name}_source", in_c.sources, "i4")
     return in_c
 
 

@@ -235,7 +235,6 @@ def _render(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path,
     texts = (template.render(values) for template in (header, code_of))
     n_parts = len(source.described.keys() & _CONVOLVED) + bool(source.used_statistics.size)
     n_parts += 4 * ("motors" in source.described)
-    n_parts += sum(step.kind == "spectral" for step in steps)
     n_small = (
         (smoother is not None)
         + (source.summary is not None and source.summary.spectrum)
@@ -397,7 +396,7 @@ class _Source:
         n_channels = self.model.n_channels
         names = self.model.channels or [f"channel_{i}" for i in range(n_channels)]
         steps: list[CStep] = []
-        before = preparation.get("resampled_to_hz") or model_rate
+        before = model_rate
         if configured and options.steps:
             names = preparation.get("input_channels") or names
             chain = StepChain(read_steps(options.steps))
@@ -647,7 +646,7 @@ class _Source:
             total += n * 10 * len(member.windows.names)  # about ten for each value and feature
             total += int((member.trees.arrays["feature"] >= 0).sum())
         rate = timing.model_rate_hz or 1.0
-        per_sample = sum(step.multiply_adds * step.rate_hz / rate for step in steps)
+        per_sample = float(sum(step.multiply_adds for step in steps))
         if self.resampler is not None:
             rates = (timing.input_rate_hz or 1.0) * self.resampler.up / self.resampler.down / rate
             per_sample += self.resampler.n_taps * len(self.inputs) * rates

@@ -173,8 +173,7 @@ def _check_zero(used: list[str], origin: Provenance, windows: WindowSet) -> None
     units = options.units or {}
     recorded = origin.input_channels or windows.channels
     channels = tuple(Channel(name, units.get(name, "")) for name in recorded)
-    rate_hz = origin.resampled_to_hz or windows.sample_rate_hz or 1.0
-    lost = StepChain(make_steps(options.steps)).without_zero(channels, rate_hz)
+    lost = StepChain(make_steps(options.steps)).without_zero(channels)
     for name in used:
         if name in lost:
             raise ArgumentError(

@@ -29,7 +29,6 @@ class Preparation(_Learned):
     recordings: dict[str, list[str]]  # digests of the files of each training recording, by id
     scaled: str | None
     input_channels: list[str] | None
-    resampled_to_hz: float | None
 
 
 def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:

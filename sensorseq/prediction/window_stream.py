@@ -91,16 +91,15 @@ class WindowStream:
         self._clock = LiveClock(
             rate, len(self.channels), gap, max_delay_s, in_packets=in_packets, held=self._held
         )
-        self._window_rate = self._plan.window_rate_hz(self._rate)
         self._is_same_rate = abs(rate / self._rate - 1) < _SAME_RATE
         # the rate of the windows' samples on the clock of the arriving samples
-        self._clock_rate = self._window_rate * (rate / self._rate if self._is_same_rate else 1.0)
+        self._clock_rate = self._rate * (rate / self._rate if self._is_same_rate else 1.0)
         self._n_window = self._plan.window_samples(self._rate)
-        self.window_s = self._n_window / self._window_rate
+        self.window_s = self._n_window / self._rate
         self.slop_s = use.slop_s
         hop_s = use.window_s if use.hop_s is None else use.hop_s
         self.hop_s = float(hop_s)
-        self._hop = hop_s * self._window_rate
+        self._hop = hop_s * self._rate
         if self._hop < 1 - 1e-9:
             raise ArgumentError(f"hop_s={hop_s:g} is less than the sample period of the windows.")
         self.n_outside = 0
@@ -150,7 +149,7 @@ class WindowStream:
             held=self._held,
         )
         self._steps = StepChain(self._plan.steps).stream(self._channels, self._rate)
-        self._start_s = start_s + self._steps.delay_s
+        self._start_s = start_s
         self._drifts_s = np.empty(0)
         self._first_tick = 0
         self._kept: NDArray[np.float32] | None = None  # samples from index `_first` on
@@ -184,7 +183,7 @@ class WindowStream:
             return window_start(n, self._hop)
         first = first_on_clock(self._start_s, self.hop_s, slop_s)
         number = np.array(first + n)
-        return int(start_on_clock(number, self._start_s, self.hop_s, self._window_rate))
+        return int(start_on_clock(number, self._start_s, self.hop_s, self._rate))
 
     def _windows(self) -> list[CutWindow]:
         """Cut the windows that are complete, and compute their logits together."""

@@ -96,7 +96,6 @@ class PreparedSummary:
     constant_channels: list[str] = field(default_factory=list)
     n_holes_filled: int = 0
     repaired_stamps: dict[str, int] = field(default_factory=dict)
-    resampled_to_hz: float = 0.0  # the rate before the steps
     # Pairs of recordings in different parts that share windows.
     copies: list[dict[str, Any]] = field(default_factory=list)
     # Lowest and highest median rate of the recordings.

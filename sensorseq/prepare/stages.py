@@ -191,7 +191,7 @@ def find_rate(run: Run, request: Request, compared: Comparison) -> tuple[float, 
     usable, given_hz = compared.usable, request.options.sample_rate_hz
     if compared.extended is not None:
         stored = compared.extended.provenance
-        return stored["resampled_to_hz"], stored["sample_rate_from"], usable
+        return stored["sample_rate_hz"], stored["sample_rate_from"], usable
     if given_hz is not None:
         return float(given_hz), "given", usable
     use = replace(request.options, salvage=run.skip, scratch=run.folder.path)
@@ -419,7 +419,6 @@ def summarize(
         constant_channels=list(provenance.get("constant_channels", [])),
         n_holes_filled=sum(int(facts.n_holes_filled) for facts in cut.facts),
         repaired_stamps=dict(repaired),
-        resampled_to_hz=cut.rate_hz,
         own_rates_hz=(min(rates_hz), max(rates_hz)) if rates_hz else (0.0, 0.0),
         n_fitted=dict(sorted(fitted.items())),
         held=list(cut.held),

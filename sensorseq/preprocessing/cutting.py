@@ -109,7 +109,7 @@ class RecordingPlan:
                 for section, names in _RECORDED.items()
                 for name in names
             }
-            values["sample_rate_hz"] = made.get("resampled_to_hz") or made["sample_rate_hz"]
+            values["sample_rate_hz"] = made["sample_rate_hz"]
             values["channels"] = list(made.get("input_channels") or made["channels"])
             values["units"] = (configuration.get("input") or {}).get("units")
             values["held"] = made.get("held")
@@ -159,7 +159,6 @@ class RecordingPlan:
             "configuration": self.configuration,
             "sample_rate_hz": windows.sample_rate_hz,
             "sample_rate_from": rate_from,
-            "resampled_to_hz": rate,
             "input_channels": list(taken[0].channel_names),
             "recordings": [
                 {
@@ -194,13 +193,9 @@ class RecordingPlan:
         channels = self.options.channels
         return recording if channels is None else recording.select(channels)
 
-    def window_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the sample rate of windows cut from recordings resampled to `sample_rate_hz`."""
-        return StepChain(self.steps).output_rate_hz(sample_rate_hz)
-
     def window_samples(self, sample_rate_hz: float) -> int:
         """Return the window length in samples for recordings resampled to `sample_rate_hz`."""
-        return window_samples(self.options.window_s, self.window_rate_hz(sample_rate_hz))
+        return window_samples(self.options.window_s, sample_rate_hz)
 
     def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
         """Resample a recording, cut it at gaps, apply the steps to the pieces, and normalize them.
@@ -229,18 +224,16 @@ class RecordingPlan:
             )
         bridged = self._bridged(recording, pieces)
         if not pieces:
-            channels = StepChain(self.steps).output_channels(recording.channels, sample_rate_hz)
+            channels = StepChain(self.steps).output_channels(recording.channels)
             none, never = np.empty((0, len(channels))), np.empty(0)
             empty = replace(recording, values=none, timestamps_s=never, channels=channels)
             return [replace(empty, attributes={**empty.attributes, **bridged})]
         if bridged:
             pieces = [replace(p, attributes={**p.attributes, **bridged}) for p in pieces]
-        rate = sample_rate_hz
         for index, step in enumerate(self.steps):
             where = f"in steps[{index}] ({step.kind}) of recording {recording.recording_id!r}"
             with noting(where):
-                pieces = [step.apply(piece, rate) for piece in pieces]
-                rate = step.output_rate_hz(rate)
+                pieces = [step.apply(piece, sample_rate_hz) for piece in pieces]
         return pieces if self.options.normalize is None else normalize_pieces(pieces)
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
@@ -273,7 +266,7 @@ class RecordingPlan:
                 pieces,
                 use.window_s,
                 use.hop_s if hop_s is None else hop_s,
-                sample_rate_hz=self.window_rate_hz(sample_rate_hz),
+                sample_rate_hz=sample_rate_hz,
                 label_rule=use.label_rule,
                 min_purity=use.min_purity,
                 short=use.short,

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def hann(n_samples: int, *, is_periodic: bool = False) -> Floats:
-    """Design a Hann window, symmetric or periodic."""
-    whole = n_samples + is_periodic
-    return (0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, whole)))[:n_samples]
+def hann(n_samples: int) -> Floats:
+    """Design a symmetric Hann window."""
+    return 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n_samples))
 
 
 def kaiser_beta(attenuation_db: float) -> float:

@@ -197,8 +197,7 @@ def split_windows(
         n_left_out = sum(facts.n_windows for facts in kept) - len(learned.windows)
         learned.facts["split"]["n_left_out"] = n_left_out
     made = {"configuration": configuration, **_provenance(cut, kept, failed), **learned.facts}
-    rate_hz = plan.window_rate_hz(cut.rate_hz)
-    windows = replace(learned.windows, sample_rate_hz=rate_hz, provenance=made)
+    windows = replace(learned.windows, sample_rate_hz=cut.rate_hz, provenance=made)
     return replace(learned, windows=windows), simultaneous
 
 
@@ -213,19 +212,18 @@ def _provenance(
         for piece in facts.dropped
     ]
     whole = [{"recording_id": name, "reason": reason} for name, reason in failed.items()]
-    use, rate_hz = cut.plan.options, cut.plan.window_rate_hz(cut.rate_hz)
+    use = cut.plan.options
     return {
         "versions": versions(),
-        "sample_rate_hz": rate_hz,
+        "sample_rate_hz": cut.rate_hz,
         "sample_rate_from": cut.rate_from,
-        "resampled_to_hz": cut.rate_hz,
         "input_channels": list(cut.input_channels or kept[0].input_channels),
         "held": cut.held,
         "window": {
             "window_s": float(use.window_s),
             "hop_s": float(use.window_s if use.hop_s is None else use.hop_s),
             "window_samples": cut.plan.window_samples(cut.rate_hz),
-            "sample_rate_hz": rate_hz,
+            "sample_rate_hz": cut.rate_hz,
         },
         "recordings": [
             {k: v for k, v in facts.to_dict().items() if k not in ("dropped", "classes")}

@@ -21,15 +21,14 @@ class Provenance:
 
     `scaled` is the kind of scaler that was applied to the windows. `files` maps the id of each
     recording to its files. `made_before_split` lists the operations of `BEFORE_SPLIT` that were
-    applied before a split. `input_channels` and `resampled_to_hz` describe the recordings before
-    the steps, and `in_packets` is True if the samples of any recording came in packets. `held`
-    lists the channels whose values were held until the next one; None means unknown.
+    applied before a split. `input_channels` are the channels before the steps, and `in_packets` is
+    True if the samples of any recording came in packets. `held` lists the channels whose values
+    were held until the next one; None means unknown.
     """
 
     configuration: dict[str, Any] | None
     scaled: str | None
     input_channels: list[str] | None
-    resampled_to_hz: float | None
     files: Mapping[str, tuple[SourceFile, ...]]
     made_before_split: tuple[str, ...]
     in_packets: bool
@@ -56,7 +55,6 @@ class Provenance:
             recorded.get("configuration"),
             recorded.get("scaled"),
             recorded.get("input_channels"),
-            recorded.get("resampled_to_hz"),
             files,
             tuple(made),
             any(entry.get("packets") for entry in recorded.get("recordings") or ()),

@@ -25,7 +25,6 @@ from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_attenuation
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.preprocessing.steps import Step, StepChain
-from sensorseq.preprocessing.steps.base import even_rate_hz
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.windows.augment import (
     copy_numbers,
@@ -363,13 +362,10 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         chain = StepChain(self.steps_)
         if isinstance(X, WindowSet):
             self.n_features_in_, self._window_ndim = X.n_channels, 3
-            rate = X.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
-            if rate is not None:  # otherwise `transform` raises an error
-                chain.output_channels(tuple(map(Channel, X.channels)), rate)
+            chain.output_channels(tuple(map(Channel, X.channels)))
         elif _are_recordings(X):
             for recording in X:
-                if recording.n_samples > 1:
-                    chain.output_channels(recording.channels, even_rate_hz(recording))
+                chain.output_channels(recording.channels)
         else:
             check_window_array(self, X, reset=True)
         return self
@@ -389,7 +385,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         list of Recording, WindowSet, or ndarray of shape (n_windows, n_timesteps, n_outputs)
-            The transformed data; spectral frames reduce the number of timesteps.
+            The transformed data.
 
         Raises
         ------
@@ -431,7 +427,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             X=np.stack(made)[: len(windows)].astype(np.float32, copy=False),
             lengths=None,
             channels=last.channel_names,
-            sample_rate_hz=StepChain(self.steps_).output_rate_hz(rate),
+            sample_rate_hz=rate,
         )
 
     def _rate_hz(self, known_hz: float | None) -> float:

@@ -214,7 +214,6 @@ def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparat
         "configuration": provenance.configuration,
         "scaled": provenance.scaled,
         "input_channels": provenance.input_channels,
-        "resampled_to_hz": provenance.resampled_to_hz,
         "recordings": seen,
     }
     if provenance.held is not None:

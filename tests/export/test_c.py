@@ -42,7 +42,6 @@ from sensorseq.preprocessing.steps import (
     Power,
     Product,
     SignedBy,
-    SpectralFrames,
     StepChain,
     Subtract,
 )
@@ -420,25 +419,6 @@ STEP_LISTS = {
 def test_causal_steps_in_c_equal_those_of_python(tmp_path, name):
     classifier = trained_on_recordings(STEP_LISTS[name])
     check_stream(classifier, tmp_path, 100.0, units=UNITS)
-
-
-@pytest.mark.parametrize(
-    ("fields", "resampled_hz"),
-    [
-        ({}, 100.0),
-        ({"channels": ("gyro",), "n_bands": 3, "scale": "decibel", "hop_s": 0.07}, 100.0),
-        ({"frame_s": 0.25, "scale": "power", "max_frequency_hz": 8.0, "hop_s": 0.03}, 40.0),
-        ({"frame_s": 0.2, "scale": "amplitude", "hop_s": 0.025}, 100.0),
-    ],
-)
-def test_spectral_frames_in_c_equal_those_of_python(tmp_path, fields, resampled_hz):
-    steps = [
-        Moving(window_s=0.1, channels=("gyro",)),
-        SpectralFrames(**fields),
-        Difference(keep=False),
-    ]
-    classifier = trained_on_recordings(steps, 100.0, resampled_hz)
-    check_stream(classifier, tmp_path, 100.0, sample_rate_hz=100.0)
 
 
 @pytest.mark.parametrize(

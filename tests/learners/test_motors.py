@@ -193,7 +193,6 @@ def test_every_kind_of_step_is_either_refused_or_keeps_zero():
     steps = {
         **{kind: {**step, "channels": ["a"]} for kind, step in MOVED.items()},
         "notch": {"kind": "notch", "frequency_hz": 50, "channels": ["a"]},
-        "spectral": {"kind": "spectral", "channels": ["a"]},
         "product": {"kind": "product", "left": "a", "right": "b"},
         "power": {"kind": "power", "current": "a", "voltage": "b"},
         "subtract": {"kind": "subtract", "left": "a", "right": "c"},
@@ -203,11 +202,11 @@ def test_every_kind_of_step_is_either_refused_or_keeps_zero():
     assert {*steps, "chain"} == STEPS.keys()
     keeps = {"notch", "product", "power", "signed_by"}
     for kind, step in steps.items():
-        lost = StepChain((make_step(step),)).without_zero(channels, 200.0)
+        lost = StepChain((make_step(step),)).without_zero(channels)
         assert set(lost.values()) == (set() if kind in keeps else {kind})
     after = [steps["detrend"], steps["notch"], {**steps["product"], "name": "own"}]
     chain = StepChain((StepChain(tuple(map(make_step, after))),))
-    lost = chain.without_zero(channels, 200.0)
+    lost = chain.without_zero(channels)
     assert lost == {"a": "detrend", "own": "detrend"}
 
 

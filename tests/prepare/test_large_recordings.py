@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sensorseq.io import blocks
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.resample import resample_recording
-from sensorseq.preprocessing.steps import BandPass, Derivative, Detrend, Moving, SpectralFrames
+from sensorseq.preprocessing.steps import BandPass, Derivative, Detrend, Moving
 from sensorseq.preprocessing.windows.cut import window_recordings
 from sensorseq.recording import LabelSpan, Recording
 
@@ -55,7 +55,7 @@ STEPS = (
     [],
     [Detrend(window_s=0.5), BandPass(low_hz=2.0, high_hz=8.0, phase="zero")],
     [BandPass(low_hz=2.0, high_hz=8.0, phase="causal"), Derivative()],
-    [Moving(0.2, "mean"), SpectralFrames(frame_s=0.4, hop_s=0.1)],
+    [Moving(0.2, "mean")],
 )
 
 
@@ -63,7 +63,6 @@ def windows_of(recording, rate, steps, rule):
     pieces = resample_recording(recording, rate)
     for step in steps:
         pieces = [step.apply(piece, rate) for piece in pieces]
-        rate = step.output_rate_hz(rate)
     how = {"sample_rate_hz": rate, "label_rule": rule, "check_classes": False}
     return pieces, window_recordings(pieces, 0.3, 0.1, **how)
 

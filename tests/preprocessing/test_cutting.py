@@ -21,7 +21,7 @@ def drives():
 
 STEPS = [
     {"kind": "band_pass", "high_hz": 5.0, "phase": "causal"},
-    {"kind": "spectral", "frame_s": 0.5, "channels": ["a"]},
+    {"kind": "difference", "channels": ["a"]},
 ]
 
 

@@ -59,8 +59,6 @@ def test_a_filter_of_a_kaiser_window_is_that_of_scipy(n_taps, attenuation_db):
 @given(n=st.integers(3, 500))
 def test_a_hann_window_has_the_bits_of_scipy(n):
     np.testing.assert_array_equal(filter_design.hann(n), signal.windows.hann(n))
-    periodic = signal.windows.hann(n, sym=False)
-    np.testing.assert_array_equal(filter_design.hann(n, is_periodic=True), periodic)
 
 
 @given(degree=st.integers(1, 6), more=st.integers(0, 60), share=st.floats(0, 1))

@@ -10,7 +10,6 @@ from sensorseq.windows import WindowSet
 FILE = {
     "configuration": {"window": {"window_s": 2.0}, "scale": {"kind": "none"}},
     "input_channels": ["a", "b"],
-    "resampled_to_hz": 50.0,
     "recordings": [
         {"recording_id": "x", "sources": [{"path": "A/x.csv", "sha256": "12", "size_bytes": 3}]},
         {"recording_id": "y"},
@@ -22,12 +21,12 @@ def test_the_provenance_of_a_file_has_types():
     made = Provenance.of(FILE)
     assert made.configuration == FILE["configuration"]
     assert made.files == {"x": (SourceFile("A/x.csv", "12"),)}
-    assert (made.input_channels, made.resampled_to_hz) == (["a", "b"], 50.0)
+    assert made.input_channels == ["a", "b"]
     assert (made.scaled, made.made_before_split) == (None, ())
 
 
 def test_windows_that_were_not_prepared_have_none():
-    assert Provenance.of({}) == Provenance(None, None, None, None, {}, (), False)
+    assert Provenance.of({}) == Provenance(None, None, None, {}, (), False)
 
 
 def test_the_provenance_of_each_joined_set_is_read():
@@ -50,5 +49,4 @@ def test_records_of_the_pipeline_and_the_scaler_are_read():
     assert isinstance(scaled, WindowSet)
     made = Provenance.of(scaled.provenance)
     assert made.scaled == "robust"
-    assert made.resampled_to_hz == windows.sample_rate_hz
     assert made.configuration == pipeline.configuration

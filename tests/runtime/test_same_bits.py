@@ -15,7 +15,6 @@ STEPS = [
     [{"kind": "band_pass", "high_hz": 6.0, "order": 2, "phase": "causal"}],
     [{"kind": "derivative", "phase": "causal"}, {"kind": "product", "left": "cur", "right": "vel"}],
     [{"kind": "moving", "statistic": "rms", "window_s": 0.4, "phase": "causal"}],
-    [{"kind": "spectral", "frame_s": 0.5, "hop_s": 0.25}],
 ]
 
 

@@ -33,11 +33,7 @@ def draw_steps(rng, rate_hz):
         {"kind": "band_pass", "high_hz": rate_hz / 5, "phase": phases[1]},
         {"kind": "notch", "frequency_hz": rate_hz / 6, "width_hz": rate_hz / 10},
     ]
-    steps = [kinds[at] for at in rng.integers(len(kinds), size=rng.integers(3))]
-    if rng.random() < 0.1:
-        frame_s, hop_s = float(max(0.5, 8 / rate_hz)), float(max(0.1, 2 / rate_hz))
-        steps.append({"kind": "spectral", "frame_s": frame_s, "hop_s": hop_s, "phase": phases[0]})
-    return steps
+    return [kinds[at] for at in rng.integers(len(kinds), size=rng.integers(3))]
 
 
 def recording(rng, rate_hz, seconds, start_s, label, name, n_channels):

@@ -5,7 +5,6 @@ from sensorseq.preprocessing.steps.chain import STEPS, StepChain, make_step
 from sensorseq.preprocessing.steps.features import Derivative, Difference, Moving
 from sensorseq.preprocessing.steps.filters import BandPass, Detrend, Notch
 from sensorseq.preprocessing.steps.products import Magnitude, Power, Product, SignedBy, Subtract
-from sensorseq.preprocessing.steps.spectral import SpectralFrames
 
 __all__ = [
     "STEPS",
@@ -19,7 +18,6 @@ __all__ = [
     "Power",
     "Product",
     "SignedBy",
-    "SpectralFrames",
     "Step",
     "StepChain",
     "StepStream",

@@ -91,7 +91,7 @@ class ColumnStream(StreamBase):
 class ColumnStep(Step):
     """A step that computes columns from other columns."""
 
-    def output_channels(self, channels: Channels, sample_rate_hz: float | None = None) -> Channels:
+    def output_channels(self, channels: Channels) -> Channels:
         return self._columns(channels).channels
 
     def stream(self, channels: Channels, sample_rate_hz: float) -> StepStream:

@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_rate
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
-from sensorseq.io.blocks import Rows, blocks, count_where, folder_of
+from sensorseq.io.blocks import Rows, blocks, count_where
 from sensorseq.recording import Channel, Recording
-from sensorseq.stamps.period import even_stamps
 
 UNEVEN_PERIODS = 0.02  # largest deviation of a timestamp from an even clock, in periods
 
@@ -26,12 +25,10 @@ def set_fields(step: object, **values: object) -> None:
 class StepStream(Protocol):
     """A step that processes samples as they arrive.
 
-    The output for time t is available once the sample at t + `latency_s` has been pushed. `delay_s`
-    is the time of the first output relative to the first sample; it is above 0 only for frames.
+    The output for time t is available once the sample at t + `latency_s` has been pushed.
     """
 
     latency_s: float
-    delay_s: float
 
     def push(self, values: ArrayLike) -> NDArray[np.floating]:
         """Process the next samples (n, n_channels); return the completed outputs (m, n_outputs).
@@ -50,23 +47,16 @@ class Step(Protocol):
     kind: ClassVar[str]
 
     @abstractmethod
-    def output_channels(
-        self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
-    ) -> tuple[Channel, ...]:
+    def output_channels(self, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
         """Return the output channels for the given input channels.
 
-        Only spectral frames without an upper frequency limit need `sample_rate_hz`. An
-        `ArgumentError` is raised if a named channel is missing, a unit is not allowed, or two
+        An `ArgumentError` is raised if a named channel is missing, a unit is not allowed, or two
         output channels would have the same name.
         """
 
     @abstractmethod
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
         """Return a stream for samples of these channels at this rate."""
-
-    def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the output rate, which is the input rate unless a step overrides this method."""
-        return check_rate("sample_rate_hz", sample_rate_hz)
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
         """Apply this step to an evenly sampled recording without NaN; a stream gives the same bits.
@@ -76,9 +66,9 @@ class Step(Protocol):
         rate = even_rate_hz(recording, sample_rate_hz)
         check_complete(recording)
         with noting(f"for recording {recording.recording_id!r}", ArgumentError):
-            channels = self.output_channels(recording.channels, rate)
+            channels = self.output_channels(recording.channels)
             stream = self.stream(recording.channels, rate)
-        samples, times = recording.values, recording.timestamps_s
+        samples = recording.values
         rows = Rows.like(samples, samples.dtype, len(channels))
         for at, stop in blocks(
             len(samples), samples, n_columns=max(samples.shape[1], len(channels))
@@ -86,12 +76,7 @@ class Step(Protocol):
             rows.append(stream.push(samples[at:stop]))
         if len(left := stream.flush()):
             rows.append(left)
-        values = rows.as_array()
-        rate_out = self.output_rate_hz(rate)
-        if stream.delay_s or rate_out != rate:
-            start = times[0] + stream.delay_s if len(values) else 0.0
-            times = even_stamps(start, rate_out, len(values), folder_of(values))
-        return replace(recording, values=values, timestamps_s=times, channels=channels)
+        return replace(recording, values=rows.as_array(), channels=channels)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the kind and the fields as plain values, from which `make_step` makes the step.
@@ -110,7 +95,6 @@ class StreamBase(ABC):
     """Base class that checks incoming samples and returns results in their dtype."""
 
     latency_s: float
-    delay_s: float = 0.0
 
     def __init__(self, channels: tuple[Channel, ...]) -> None:
         self._names = [channel.name for channel in channels]

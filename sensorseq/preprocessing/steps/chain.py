@@ -14,7 +14,6 @@ from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase, set
 from sensorseq.preprocessing.steps.features import Derivative, Difference, Moving
 from sensorseq.preprocessing.steps.filters import BandPass, Detrend, Notch
 from sensorseq.preprocessing.steps.products import Magnitude, Power, Product, SignedBy, Subtract
-from sensorseq.preprocessing.steps.spectral import SpectralFrames
 from sensorseq.recording import Channel
 
 
@@ -22,8 +21,8 @@ from sensorseq.recording import Channel
 class StepChain(Step):
     """Steps applied in sequence; errors name the step that raised them.
 
-    The result of `apply` has the same bits as if the steps were applied one by one, each at its own
-    rate. An empty chain changes nothing.
+    The result of `apply` has the same bits as if the steps were applied one by one. An empty chain
+    changes nothing.
     """
 
     kind: ClassVar[str] = "chain"
@@ -37,23 +36,12 @@ class StepChain(Step):
                 raise ArgumentError(f"steps: {step!r} is not a step; make one with make_step.")
         set_fields(self, steps=steps)
 
-    def output_channels(
-        self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
-    ) -> tuple[Channel, ...]:
+    def output_channels(self, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
         """Return the output channels; see `Step`."""
         for index, step in enumerate(self.steps):
             with noting(f"in steps[{index}] ({step.kind})"):
-                channels = step.output_channels(channels, sample_rate_hz)
-                if sample_rate_hz is not None:
-                    sample_rate_hz = step.output_rate_hz(sample_rate_hz)
+                channels = step.output_channels(channels)
         return channels
-
-    def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the output rate; see `Step`."""
-        rate = checks.check_rate("sample_rate_hz", sample_rate_hz)
-        for step in self.steps:
-            rate = step.output_rate_hz(rate)
-        return rate
 
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
         """Return a stream, whose latency is the sum of the latencies of all steps; see `Step`."""
@@ -62,20 +50,19 @@ class StepChain(Step):
         for index, step in enumerate(self.steps):
             with noting(f"in steps[{index}] ({step.kind})"):
                 streams.append(step.stream(channels, rate))
-                channels = step.output_channels(channels, rate)
-                rate = step.output_rate_hz(rate)
+                channels = step.output_channels(channels)
         return _ChainStream(streams) if streams else _Unchanged(channels)
 
-    def without_zero(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> dict[str, str]:
+    def without_zero(self, channels: tuple[Channel, ...]) -> dict[str, str]:
         """Return the output channels in which 0 has lost its meaning, and the step that caused it.
 
         0 in these channels does not mean 0 in the recorded channels they were computed from.
         """
         lost: dict[str, str] = {}
         for step in self.steps:
-            after = step.output_channels(channels, sample_rate_hz)
+            after = step.output_channels(channels)
             if isinstance(step, StepChain):
-                lost |= step.without_zero(channels, sample_rate_hz)
+                lost |= step.without_zero(channels)
             elif isinstance(step, ColumnStep):
                 columns, before = step._columns(channels), dict(lost)
                 for channel, source in zip(after, columns.sources):
@@ -90,7 +77,7 @@ class StepChain(Step):
                         lost[channel.name] = next(cause for cause in causes if cause)
             else:
                 lost = dict.fromkeys((channel.name for channel in after), step.kind)
-            channels, sample_rate_hz = after, step.output_rate_hz(sample_rate_hz)
+            channels = after
         return lost
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,7 +108,6 @@ class _ChainStream:
     def __init__(self, streams: list[StepStream]) -> None:
         self._streams = streams
         self.latency_s = sum(stream.latency_s for stream in streams)
-        self.delay_s = sum(stream.delay_s for stream in streams)
 
     def push(self, values: ArrayLike) -> NDArray[np.floating]:
         rows: NDArray[np.floating] = np.asarray(values)
@@ -147,7 +133,6 @@ STEPS: dict[str, type[Step]] = {
         Derivative,
         Difference,
         Moving,
-        SpectralFrames,
         Product,
         Power,
         Subtract,
@@ -165,6 +150,11 @@ def make_step(table: Mapping[str, Any]) -> Step:
     """
     if not isinstance(table, Mapping) or "kind" not in table:
         raise ConfigurationError(f"a step must be a table with a kind, not {table!r}.")
+    if table["kind"] == "spectral":
+        raise ConfigurationError(
+            "the step 'spectral' is no longer supported, because the default features read the"
+            " spectrum of each window; prepare the recordings without it, and train again."
+        )
     step = STEPS[check_choice("kind", table["kind"], STEPS)]
     field_of = {field.name: field for field in fields(step)}  # type: ignore[arg-type]
     values = {name: value for name, value in table.items() if name != "kind"}

@@ -20,7 +20,7 @@ def feature(step, signal, unit="A"):
 
 
 def unit_of(step, unit):
-    return step.output_channels((Channel("a", unit),), RATE)[-1].unit
+    return step.output_channels((Channel("a", unit),))[-1].unit
 
 
 # Derivative.

@@ -12,7 +12,7 @@ from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
 DIFFERENCE = {"kind": "difference", "keep": False}
-FRAMES = {"kind": "spectral", "frame_s": 0.5, "hop_s": 0.25}
+WITH_MOVING = {"kind": "moving", "window_s": 0.5}
 RNG = np.random.default_rng(0)
 
 
@@ -37,13 +37,13 @@ def test_recordings_go_through_the_steps_one_after_another():
 
 def test_a_window_is_a_recording_of_its_own():
     X = RNG.normal(size=(5, 40, 2))
-    made = SignalSteps([FRAMES], sample_rate_hz=20.0).fit_transform(X)
+    made = SignalSteps([WITH_MOVING], sample_rate_hz=20.0).fit_transform(X)
     for row, window in enumerate(X):
         alone = Recording.evenly_sampled(window, 20.0, ("channel_0", "channel_1"), "alone")
-        np.testing.assert_array_equal(made[row], make_step(FRAMES).apply(alone).values)
+        np.testing.assert_array_equal(made[row], make_step(WITH_MOVING).apply(alone).values)
 
 
-def test_a_window_set_says_its_new_channels_and_rate():
+def test_a_window_set_says_its_new_channels():
     windows = WindowSet(
         RNG.normal(size=(4, 40, 2)).astype(np.float32),
         y=np.array(list("abab")),
@@ -51,14 +51,14 @@ def test_a_window_set_says_its_new_channels_and_rate():
         channels=("x", "y"),
         sample_rate_hz=20.0,
     )
-    made = SignalSteps([FRAMES]).fit_transform(windows)
-    step = make_step(FRAMES)
-    assert made.sample_rate_hz == 4.0
+    made = SignalSteps([WITH_MOVING]).fit_transform(windows)
+    step = make_step(WITH_MOVING)
+    assert made.sample_rate_hz == 20.0
     assert made.n_channels == len(made.channels) == made.X.shape[2] > 2
     np.testing.assert_array_equal(made.y, windows.y)
     alone = Recording.evenly_sampled(windows.X[1], 20.0, ("x", "y"), "alone")
     np.testing.assert_array_equal(made.X[1], step.apply(alone).values.astype(np.float32))
-    none = SignalSteps([FRAMES]).fit_transform(windows.take(np.arange(0)))
+    none = SignalSteps([WITH_MOVING]).fit_transform(windows.take(np.arange(0)))
     assert (none.X.shape, none.channels) == ((0, *made.X.shape[1:]), made.channels)
 
 
