@@ -188,7 +188,6 @@ class Step {
     MeasureLoss();
     ScatterGradients();
     SumShares();
-    AddL1();
     Clip();
     UpdateParameters();
     return Status::kOk;
@@ -522,20 +521,6 @@ class Step {
       const Real* share = NormShare(slot);
       for (int64_t i = 0; i < n; ++i) grads[i] += share[i];
     }
-  }
-
-  void AddL1(int64_t offset, int64_t n) const {
-    const Real l1 = static_cast<Real>(hyper_[kL1]);
-    for (int64_t i = offset; i < offset + n; ++i) {
-      lane_.grads[i] += L1Gradient(l1, parameters_[i]);
-    }
-  }
-  void AddL1() const {
-    if (hyper_[kL1] == 0.0) return;
-    ForEachDirection([&](int64_t l, int64_t, int64_t offset) {
-      AddL1(offset, kGates * s_.hidden_size * (LayerInputs(s_, l) + s_.hidden_size));
-    });
-    AddL1(HeadOffset(s_), s_.n_classes * P_);
   }
 
   void Clip() const {

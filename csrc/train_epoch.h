@@ -2,7 +2,7 @@
 // models on data that stays in place. One step of one model consists of these operations:
 //
 //   gather the batch's rows -> LSTM layers -> pooling -> norm -> linear head -> loss -> gradients
-//   -> L1 -> clipping -> optimizer -> average of the weights
+//   -> clipping -> optimizer -> average of the weights
 //
 // Each operation has the arithmetic of torch's module or optimizer of the same name. Each model has
 // one flat buffer of parameters. No framework type appears here.
@@ -52,7 +52,6 @@ enum Hyper : int {
   kAlpha,           // rmsprop
   kCentered,        // rmsprop; 0 or 1
   kWeightDecay,     // decoupled in adamw and lion, added to the clipped gradient in the others
-  kL1,              // factor on sum |w| over weights (not biases or norms), before clipping
   kMaxGradNorm,     // bound on the global norm; infinity: none
   kMaxGradValue,    // bound on each element, applied after kMaxGradNorm; infinity: none
   kLabelSmoothing,  // in [0, 1)
@@ -63,30 +62,18 @@ enum Hyper : int {
   kEmaDecay,
   kHyperColumns
 };
-constexpr const char* kHyperNames[kHyperColumns] = {"momentum",
-                                                    "dampening",
-                                                    "nesterov",
-                                                    "beta1",
-                                                    "beta2",
-                                                    "eps",
-                                                    "amsgrad",
-                                                    "alpha",
-                                                    "centered",
-                                                    "weight_decay",
-                                                    "l1",
-                                                    "max_grad_norm",
-                                                    "max_grad_value",
-                                                    "label_smoothing",
-                                                    "dropout",
-                                                    "recurrent_dropout",
-                                                    "ema_decay"};
+constexpr const char* kHyperNames[kHyperColumns] = {
+    "momentum",        "dampening",    "nesterov",          "beta1",
+    "beta2",           "eps",          "amsgrad",           "alpha",
+    "centered",        "weight_decay", "max_grad_norm",     "max_grad_value",
+    "label_smoothing", "dropout",      "recurrent_dropout", "ema_decay"};
 
 // Columns of `statistics`, measured before a step's update. All are NaN for a step without windows.
 enum Statistic : int {
   kLoss = 0,      // weighted loss of the batch, without penalties
   kLossVariance,  // variance of the windows' weighted losses; the divisor is the number of windows
   kAccuracy,      // fraction of windows whose largest logit is that of their class
-  kGradNorm,      // global norm of the gradient, including L1, before clipping
+  kGradNorm,      // global norm of the gradient before clipping
   kStatisticColumns
 };
 constexpr const char* kStatisticNames[kStatisticColumns] = {"loss", "loss_variance", "accuracy",

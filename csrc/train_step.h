@@ -10,12 +10,6 @@ namespace sensorseq {
 
 constexpr double kClipEps = 1e-6;  // torch's clip_grad_norm_
 
-// Gradient of l1 |w|.
-template <typename Real>
-SENSORSEQ_HD Real L1Gradient(Real l1, Real w) {
-  return l1 * static_cast<Real>((w > Real(0)) - (w < Real(0)));
-}
-
 // The factor that scales a gradient with this norm to at most `bound`.
 SENSORSEQ_HD double ClipFactor(double bound, double norm) {
   const double ratio = bound / (norm + kClipEps);

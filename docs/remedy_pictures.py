@@ -171,12 +171,6 @@ def confidence(classifier: SensorLSTMClassifier, data: Data) -> float:
     return float(classifier.predict_proba(data.X_val).max(axis=1).mean())
 
 
-def near_zero(classifier: SensorLSTMClassifier, data: Data) -> float:
-    """Return the fraction of the weights, without biases, whose magnitude is below 0.01."""
-    weights = [p.detach().abs().ravel() for p in classifier.module_.parameters() if p.ndim > 1]
-    return float((torch.cat(weights) < 0.01).float().mean())
-
-
 def accuracy(classifier: SensorLSTMClassifier, data: Data) -> float:
     """Return the accuracy on the validation windows."""
     return classifier.score(data.X_val, data.y_val)
@@ -284,15 +278,12 @@ STUDIES: dict[str, Study] = {
         limits=(None, None),
         title=WRONG,
     ),
-    "weight_decay_l1": Study(
+    "weight_decay": Study(
         mislabeled,
         {
             "none": {},
             "weight_decay=0.01": {"weight_decay": 0.01},
-            "l1=0.003": {"l1": 0.003},
         },
-        left="val_loss",
-        right=("share of weights below 0.01", near_zero),
         common={"max_epochs": 60},
         title=WRONG,
     ),

@@ -221,7 +221,6 @@ ARGUMENTS = [
     ("max_grad_norm", 0, r"must be a number above zero"),
     ("clip_by", "values", "Did you mean 'value'"),
     ("weight_decay", -1, r"must be a number in \[0, inf\)"),
-    ("l1", None, r"must be a number in \[0, inf\)"),
     ("max_timesteps", 0, "at least 1"),
     ("crop", "center", "Did you mean 'centre'"),
     ("early_stopping", 1, "must be True or False"),

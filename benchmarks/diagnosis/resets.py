@@ -25,7 +25,6 @@ ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
         "dropout",
         "recurrent_dropout",
         "weight_decay",
-        "l1",
         "label_smoothing",
     ),
     "preprocessing": ("scale",),

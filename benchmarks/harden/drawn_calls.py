@@ -188,7 +188,7 @@ def training(rng, n_spoiled):
         0.3 * torch.randn(n_models, network.n_parameters, dtype=dtype),
         torch.randn(n, t, c, dtype=dtype),
         torch.randint(0, k, (n,)),
-        epochs.make_hyper(n_models, **drops, **clipped, ema_decay=0.9, l1=rng.choice((0, 0.1))),
+        epochs.make_hyper(n_models, **drops, **clipped, ema_decay=0.9),
         lengths=rng.choice((None, torch.randint(1, t + 1, (n,)))),
         weight=rng.choice((None, torch.rand(n, dtype=dtype))),
         loss=rng.choice(("cross_entropy", "focal")),

@@ -135,7 +135,6 @@ _USUAL: Mapping[str, Usual] = {
     "dropout": Usual(**_DROPOUT),
     "recurrent_dropout": Usual(**_DROPOUT),
     "weight_decay": Usual(most=1e-2, tenfold=0.5, high="regularization: too strong"),
-    "l1": Usual(most=1e-4, middle=1e-5, high="regularization: too strong"),
     "weight_init": Usual(**_INITIALIZATION),
     "recurrent_init": Usual(**_INITIALIZATION),
     "forget_bias": Usual(least=0.0, most=2.0, unit=2.0, low="weight_init", high="weight_init"),

@@ -33,7 +33,6 @@ DEFAULTS: Mapping[str, Any] = {
     "max_grad_norm": 1.0,
     "clip_by": "norm",
     "weight_decay": 0.001,
-    "l1": 0.0,
     "max_timesteps": None,
     "crop": "head",
     "augment": None,

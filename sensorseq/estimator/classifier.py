@@ -202,8 +202,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     weight_decay : float, default=1e-3
         Weight decay as in torch: decoupled in adamw and lion, an L2 penalty in the other
         optimizers. All parameters are decayed.
-    l1 : float, default=0.0
-        Factor of an L1 penalty, the sum of the absolute values of all weight matrices.
     max_timesteps : int, optional
         Maximum window length; longer windows are cropped, both in training and in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"
@@ -460,7 +458,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         max_grad_norm: float | None = 1.0,
         clip_by: str = "norm",
         weight_decay: float = 1e-3,
-        l1: float = 0.0,
         max_timesteps: int | None = None,
         crop: str = "head",
         augment: Any = None,

@@ -48,6 +48,7 @@ from sensorseq.training.torch_network import ARCHITECTURE, network_arrays, read_
 Loaded = TypeVar("Loaded")
 Contents = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 """The arrays and the description of a model file."""
+_REMOVED = {"l1": 0.0}  # arguments of earlier versions, with the value that has no effect
 
 
 def model_contents(
@@ -104,8 +105,18 @@ def plain_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current_arguments(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an estimator's arguments from a model file, which may be older than `MOVED`."""
+    """Return an estimator's arguments from a model file, which may be of an earlier version.
+
+    Arguments that only the training needed are left out. A warning names those that had an effect.
+    """
     arguments = dict(stored)
+    for name, without_effect in _REMOVED.items():
+        value = arguments.pop(name, without_effect)
+        if value != without_effect:
+            warn_caller(
+                f"the model was trained with {name}={value!r}, which no longer exists; it predicts"
+                f" as before, but fit will not use {name}."
+            )
     momentum = arguments.pop("momentum", None)
     if momentum is not None and arguments["optimizer"] == "sgd":
         arguments["optimizer_params"] = {

@@ -16,7 +16,7 @@ from sensorseq.estimator.adapt import refuse_apart
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.explain import Explanation, explain_sensors
 from sensorseq.estimator.fit_sensors import fit_sensors, without_lost
-from sensorseq.estimator.saving import load_file, plain_arguments
+from sensorseq.estimator.saving import current_arguments, load_file, plain_arguments
 from sensorseq.export.c_source import CExport, COptions, render_sensors, write_texts
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.io.model_file import take_field
@@ -268,7 +268,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         take = partial(take_field, description, path=path)
         restored = partial(SensorLSTMClassifier._restored, path=path, device=device)
         sensors: dict[str, SensorLSTMClassifier] = sensors_of(arrays, take, restored)
-        estimator = SensorLSTMClassifier(**take("parameters", dict))
+        estimator = SensorLSTMClassifier(**current_arguments(take("parameters", dict)))
         check_parameters(estimator.get_params(deep=False))
         if device is not None:
             estimator.device = device

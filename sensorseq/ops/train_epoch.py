@@ -50,7 +50,7 @@ def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
     """Return the hyper-parameters as a float64 tensor of shape (n_models, len(HYPER_COLUMNS)).
 
     A column is given as one number for all models, or as one number for each model. The defaults
-    are those of torch, without clipping, penalty, smoothing or dropout. `momentum` is used by sgd
+    are those of torch, without clipping, weight decay, smoothing or dropout. `momentum` is used by sgd
     and rmsprop, `dampening` and `nesterov` by sgd, `beta1` and `beta2` by adam, adamw and lion,
     `amsgrad` by adam and adamw, `alpha` and `centered` by rmsprop, and `eps` by adam, adamw and
     rmsprop.

@@ -95,7 +95,7 @@ class TrainingConfig:
         See `sensorseq.training.evaluation.make_loss`.
     label_smoothing : float
         Fraction of the target that is spread evenly over the classes, in [0, 1).
-    optimizer, learning_rate, optimizer_params, weight_decay, l1
+    optimizer, learning_rate, optimizer_params, weight_decay
         See `sensorseq.training.optim`.
     lr_schedule, warmup_epochs, ema_decay
         See `sensorseq.training.optim` and `sensorseq.training.stopping`. `warmup_epochs` is a
@@ -145,7 +145,6 @@ class TrainingConfig:
     max_grad_norm: float | None = 1.0
     clip_by: str = "norm"
     weight_decay: float = 0.0
-    l1: float = 0.0
     max_timesteps: int | None = None
     crop: str = "head"
     early_stopping: bool = True
@@ -163,7 +162,7 @@ class TrainingConfig:
         check_real("label_smoothing", self.label_smoothing, 0.0, 1.0)
         if self.ema_decay is not None:
             check_real("ema_decay", self.ema_decay, 0.0, 1.0)
-        for name in ("weight_decay", "l1", "tol"):
+        for name in ("weight_decay", "tol"):
             check_real(name, getattr(self, name), 0.0)
         for name in ("batch_size", "max_steps", "max_timesteps"):
             if getattr(self, name) is not None:

@@ -82,7 +82,6 @@ def hyper_of(config: TrainingConfig, module: LSTMLinear) -> Tensor:
         "beta1": beta1,
         "beta2": beta2,
         "weight_decay": options["weight_decay"],
-        "l1": config.l1,
         "label_smoothing": config.label_smoothing,
         "dropout": module.dropout,
         "recurrent_dropout": module.recurrent_dropout,

@@ -156,9 +156,3 @@ def clip_gradients(parameters: Sequence[Tensor], bound: float | None, clip_by: s
     if bound is not None:
         torch.nn.utils.clip_grad_value_(parameters, bound)
     return norm
-
-
-def l1_penalty(module: torch.nn.Module) -> Tensor:
-    """Return the sum of the absolute weights, excluding all one-dimensional parameters."""
-    weights = [p for p in module.parameters() if p.ndim >= 2]
-    return torch.stack([weight.abs().sum() for weight in weights]).sum()

@@ -114,7 +114,7 @@ def test_the_classic_task_works_on_one_hot_labels(make):
         {"loss": "mse", "optimizer": "rmsprop", "lr_schedule": "plateau", "learning_rate": 0.01},
         {"optimizer": "sgd", "learning_rate": 0.3, "clip_by": "value", "max_grad_norm": 0.5},
         {"weight_init": "he", "recurrent_init": "xavier", "ema_decay": 0.9, "warmup_epochs": 2},
-        {"scale": "robust", "label_smoothing": 0.1, "class_weight": "balanced", "l1": 1e-5},
+        {"scale": "robust", "label_smoothing": 0.1, "class_weight": "balanced"},
         {"scale": None, "max_timesteps": 15, "crop": "random"},
         {"dtype": "float64", "batch_size": None, "learning_rate": 0.1, "max_grad_norm": None},
         {"loss": torch.nn.CrossEntropyLoss(), "weight_init": "uniform"},

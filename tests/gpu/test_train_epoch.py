@@ -11,7 +11,6 @@ N, T, C, K, M = 40, 9, 3, 4, 3
 OPTIONS = {
     "dropout": [0.0, 0.2, 0.4],
     "recurrent_dropout": [0.3, 0.0, 0.1],
-    "l1": [0.0, 0.01, 0.0],
     "label_smoothing": [0.1, 0.0, 0.2],
     "max_grad_norm": [0.3, 1.0, 5.0],
     "weight_decay": [0.0, 0.01, 0.1],

@@ -9,7 +9,7 @@ from torch import nn
 
 from sensorseq.errors import ArgumentError
 from sensorseq.training.config import TrainingConfig, count_epochs
-from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
+from sensorseq.training.optim import Schedule, clip_gradients, make_optimizer
 from sensorseq.training.stopping import WeightAverage
 
 
@@ -240,14 +240,6 @@ def test_without_clipping_the_norm_is_measured_and_nothing_changes():
     parameters = with_gradients([3.0, 4.0])
     assert clip_gradients(parameters, None, "norm").item() == pytest.approx(5.0)
     assert parameters[0].grad.tolist() == [3.0, 4.0]
-
-
-def test_l1_counts_weights_and_leaves_biases_out():
-    module = nn.Linear(2, 1)
-    with torch.no_grad():
-        module.weight.copy_(torch.tensor([[1.0, -2.0]]))
-        module.bias.fill_(100.0)
-    assert l1_penalty(module).item() == pytest.approx(3.0)
 
 
 def test_the_average_of_constant_weights_equals_them_and_the_weights_are_restored():

@@ -93,7 +93,7 @@ SETTINGS = {
     "random crops": {"max_timesteps": 6, "crop": "random", "lengths": True},
     "average of the weights": {"ema_decay": 0.9, "network": {"dropout": 0.3}},
     "batch norm": {"network": {"head_norm": "batch", "recurrent_dropout": 0.3}},
-    "no validation": {"validation": False, "lr_schedule": "constant", "l1": 0.01},
+    "no validation": {"validation": False, "lr_schedule": "constant", "weight_decay": 0.01},
 }
 COMPARED = (
     "epoch_steps", "class_counts", "fixed_rows", "fixed_loss", "fixed_accuracy", "averaged_loss",
