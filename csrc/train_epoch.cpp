@@ -530,10 +530,6 @@ class Step {
       const Real factor = static_cast<Real>(ClipFactor(hyper_[kMaxGradNorm], norm));
       for (int64_t i = 0; i < Q_; ++i) lane_.grads[i] *= factor;
     }
-    if (std::isfinite(hyper_[kMaxGradValue])) {
-      const Real bound = static_cast<Real>(hyper_[kMaxGradValue]);
-      for (int64_t i = 0; i < Q_; ++i) lane_.grads[i] = ClipValue(bound, lane_.grads[i]);
-    }
   }
 
   void UpdateParameters() {

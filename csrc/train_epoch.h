@@ -53,7 +53,6 @@ enum Hyper : int {
   kCentered,        // rmsprop; 0 or 1
   kWeightDecay,     // decoupled in adamw and lion, added to the clipped gradient in the others
   kMaxGradNorm,     // bound on the global norm; infinity: none
-  kMaxGradValue,    // bound on each element, applied after kMaxGradNorm; infinity: none
   kLabelSmoothing,  // in [0, 1)
   kDropout,         // dropout of the inputs of the head and of all layers but the first; in [0, 1)
   kRecurrentDropout,  // dropout of the hidden state that enters the gates, one mask per window
@@ -62,15 +61,18 @@ enum Hyper : int {
   kEmaDecay,
   kHyperColumns
 };
-constexpr const char* kHyperNames[kHyperColumns] = {
-    "momentum",        "dampening",    "nesterov",          "beta1",
-    "beta2",           "eps",          "amsgrad",           "alpha",
-    "centered",        "weight_decay", "max_grad_norm",     "max_grad_value",
-    "label_smoothing", "dropout",      "recurrent_dropout", "ema_decay"};
+constexpr const char* kHyperNames[kHyperColumns] = {"momentum",      "dampening",
+                                                    "nesterov",      "beta1",
+                                                    "beta2",         "eps",
+                                                    "amsgrad",       "alpha",
+                                                    "centered",      "weight_decay",
+                                                    "max_grad_norm", "label_smoothing",
+                                                    "dropout",       "recurrent_dropout",
+                                                    "ema_decay"};
 
 // Columns of `statistics`, measured before a step's update. All are NaN for a step without windows.
 enum Statistic : int {
-  kLoss = 0,      // weighted loss of the batch, without penalties
+  kLoss = 0,      // weighted loss of the batch
   kLossVariance,  // variance of the windows' weighted losses; the divisor is the number of windows
   kAccuracy,      // fraction of windows whose largest logit is that of their class
   kGradNorm,      // global norm of the gradient before clipping

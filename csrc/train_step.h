@@ -16,12 +16,6 @@ SENSORSEQ_HD double ClipFactor(double bound, double norm) {
   return ratio > 1.0 ? 1.0 : ratio;  // NaN stays NaN
 }
 
-template <typename Real>
-SENSORSEQ_HD Real ClipValue(Real bound, Real grad) {
-  grad = grad > bound ? bound : grad;
-  return grad < -bound ? -bound : grad;
-}
-
 // The weight that the average gives to the parameters after step n = 1, 2, ...
 SENSORSEQ_HD double FreshShare(double decay, int64_t step) {
   const double n = static_cast<double>(step), most = (1.0 + n) / (10.0 + n);

@@ -246,7 +246,6 @@ STUDIES: dict[str, Study] = {
         {
             "max_grad_norm=None": {"max_grad_norm": None},
             "max_grad_norm=1.0": {"max_grad_norm": 1.0},
-            'clip_by="value", 0.1': {"max_grad_norm": 0.1, "clip_by": "value"},
         },
         common={"loss": steep, "optimizer": "sgd", "learning_rate": 0.1},
         right="accuracy",

@@ -219,7 +219,6 @@ ARGUMENTS = [
     ("max_epochs", "automatic", "must be an integer of at least 1, or 'auto'"),
     ("max_steps", 0, "at least 1"),
     ("max_grad_norm", 0, r"must be a number above zero"),
-    ("clip_by", "values", "Did you mean 'value'"),
     ("weight_decay", -1, r"must be a number in \[0, inf\)"),
     ("max_timesteps", 0, "at least 1"),
     ("crop", "center", "Did you mean 'centre'"),

@@ -111,7 +111,6 @@ def draw_twin(rng: Rng, base: str = "cosine") -> Settings:
         "warmup_epochs": 0.05,
         "batch_size": int(rng.choice([8, 16, 16, 32])),
         "max_grad_norm": 1.0,
-        "clip_by": "norm",
         "hidden_size": round(2 ** rng.uniform(4.8, 5.6)),
         "num_layers": 1,
         "pooling": "meanmax",

@@ -371,15 +371,12 @@ struct MoveParameters : OfSlices {
                                   const Update& update) {
     const double* hyper = HyperOf(p, slice.model);
     const bool has_norm = std::isfinite(hyper[kMaxGradNorm]);
-    const bool has_value = std::isfinite(hyper[kMaxGradValue]);
     const auto factor = static_cast<float>(ClipFactor(hyper[kMaxGradNorm], p.norm[slice.model]));
-    const auto bound = static_cast<float>(hyper[kMaxGradValue]);
     const auto fresh = static_cast<float>(FreshShare(hyper[kEmaDecay], step));
     const int64_t of_model = slice.model * p.n_parameters;
     ForEach(m, slice.first, slice.last, [&](int64_t i) {
       float grad = p.grads[of_model + i];
       if (has_norm) grad *= factor;
-      if (has_value) grad = ClipValue(bound, grad);
       float* parameter = p.call.parameters + of_model + i;
       const float after = update(i, grad, *parameter);
       *parameter = after;

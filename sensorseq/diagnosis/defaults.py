@@ -31,7 +31,6 @@ DEFAULTS: Mapping[str, Any] = {
     "max_epochs": "auto",
     "max_steps": None,
     "max_grad_norm": 1.0,
-    "clip_by": "norm",
     "weight_decay": 0.001,
     "max_timesteps": None,
     "crop": "head",

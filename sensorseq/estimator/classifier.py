@@ -196,9 +196,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Limit on the number of optimizer steps. The run and the learning-rate schedule have
         ``ceil(max_steps / steps per epoch)`` epochs, but at most `max_epochs`.
     max_grad_norm : float or None, default=1.0
-        Limit for gradient clipping (see `clip_by`); None turns clipping off.
-    clip_by : {"norm", "value"}, default="norm"
-        Whether `max_grad_norm` bounds the global norm of the gradient or each of its elements.
+        Limit of the gradient's global norm; larger gradients are scaled down to it. None turns
+        clipping off.
     weight_decay : float, default=1e-3
         Weight decay as in torch: decoupled in adamw and lion, an L2 penalty in the other
         optimizers. All parameters are decayed.
@@ -456,7 +455,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         max_epochs: int | str = "auto",
         max_steps: int | None = None,
         max_grad_norm: float | None = 1.0,
-        clip_by: str = "norm",
         weight_decay: float = 1e-3,
         max_timesteps: int | None = None,
         crop: str = "head",

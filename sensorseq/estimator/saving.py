@@ -48,7 +48,10 @@ from sensorseq.training.torch_network import ARCHITECTURE, network_arrays, read_
 Loaded = TypeVar("Loaded")
 Contents = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 """The arrays and the description of a model file."""
-_REMOVED = {"l1": 0.0}  # arguments of earlier versions, with the value that has no effect
+_REMOVED = {  # arguments of earlier versions, with the value that has no effect
+    "clip_by": "norm",
+    "l1": 0.0,
+}
 
 
 def model_contents(

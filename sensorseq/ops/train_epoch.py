@@ -41,7 +41,6 @@ _DEFAULTS = {
     "eps": 1e-8,
     "alpha": 0.99,
     "max_grad_norm": math.inf,
-    "max_grad_value": math.inf,
 }
 _BELOW_ONE = ("beta1", "beta2", "label_smoothing", "dropout", "recurrent_dropout", "ema_decay")
 
@@ -50,8 +49,8 @@ def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
     """Return the hyper-parameters as a float64 tensor of shape (n_models, len(HYPER_COLUMNS)).
 
     A column is given as one number for all models, or as one number for each model. The defaults
-    are those of torch, without clipping, weight decay, smoothing or dropout. `momentum` is used by sgd
-    and rmsprop, `dampening` and `nesterov` by sgd, `beta1` and `beta2` by adam, adamw and lion,
+    are those of torch, without clipping, weight decay, smoothing or dropout. `momentum` is used by
+    sgd and rmsprop, `dampening` and `nesterov` by sgd, `beta1` and `beta2` by adam, adamw and lion,
     `amsgrad` by adam and adamw, `alpha` and `centered` by rmsprop, and `eps` by adam, adamw and
     rmsprop.
     """
@@ -78,7 +77,7 @@ def _check_hyper(hyper: NDArray[np.float64]) -> None:
         values = hyper[:, column]
         bounded = name in _BELOW_ONE
         inside = (values >= 0) & (values < 1) if bounded else values >= 0
-        if name.startswith("max_grad"):
+        if name == "max_grad_norm":
             inside = values > 0
         elif not bounded:
             inside &= np.isfinite(values)

@@ -75,7 +75,7 @@ class AutogradSteps:
             self._masks.step = step
         self.optimizer.zero_grad(set_to_none=True)
         loss, score = self._backward(batch, step_outputs)
-        norm = clip_gradients(self._parameters, config.max_grad_norm, config.clip_by)
+        norm = clip_gradients(self._parameters, config.max_grad_norm)
         try:
             self.optimizer.step()
         except RuntimeError as error:

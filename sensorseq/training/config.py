@@ -15,7 +15,6 @@ LOSSES = ("cross_entropy", "focal", "mse")
 MONITORS = ("val_loss", "val_accuracy", "loss", "accuracy")
 SCHEDULES = ("constant", "cosine", "plateau", "one_cycle")
 SAMPLERS = ("shuffle", "balanced", "sqrt")
-CLIPPINGS = ("norm", "value")
 ENGINES = ("auto", "native", "autograd")
 AUTO = "auto"  # value of max_epochs that aims for AUTO_STEPS
 AUTO_STEPS = 400  # number of optimizer steps that max_epochs="auto" aims for
@@ -26,7 +25,6 @@ _CHOICES: dict[str, Iterable[str]] = {  # allowed values of `TrainingConfig` arg
     "optimizer": OPTIMIZERS,
     "lr_schedule": SCHEDULES,
     "sampler": SAMPLERS,
-    "clip_by": CLIPPINGS,
     "crop": CROPS,
     "monitor": MONITORS,
 }
@@ -107,10 +105,7 @@ class TrainingConfig:
     max_epochs, max_steps
         Limits on the length of the run; see `count_epochs`.
     max_grad_norm : float or None
-        Bound on the gradient before each step: on its global norm for ``clip_by="norm"``, or on
-        each of its elements for ``clip_by="value"``. None means no clipping.
-    clip_by : {"norm", "value"}
-        See `max_grad_norm`.
+        Bound on the global norm of the gradient before each step. None means no clipping.
     max_timesteps : int or None
         Maximum number of time steps of a window. The engine itself makes only the crops of
         ``crop="random"``, which change in each epoch; other crops must be made before scaling.
@@ -143,7 +138,6 @@ class TrainingConfig:
     max_epochs: int | str = 200
     max_steps: int | None = None
     max_grad_norm: float | None = 1.0
-    clip_by: str = "norm"
     weight_decay: float = 0.0
     max_timesteps: int | None = None
     crop: str = "head"

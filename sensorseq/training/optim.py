@@ -147,12 +147,8 @@ def cosine_between(start: float, end: float, done: float) -> float:
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def clip_gradients(parameters: Sequence[Tensor], bound: float | None, clip_by: str) -> Tensor:
+def clip_gradients(parameters: Sequence[Tensor], bound: float | None) -> Tensor:
     """Clip the gradients in place; return their global norm before clipping as a scalar tensor."""
-    if bound is not None and clip_by == "norm":
-        return torch.nn.utils.clip_grad_norm_(parameters, bound)
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
     if bound is not None:
-        torch.nn.utils.clip_grad_value_(parameters, bound)
-    return norm
+        return torch.nn.utils.clip_grad_norm_(parameters, bound)
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

@@ -112,7 +112,7 @@ def test_the_classic_task_works_on_one_hot_labels(make):
         {"pooling": "max", "head_norm": "layer", "optimizer": "adamw", "weight_decay": 0.01},
         {"loss": "focal", "sampler": "balanced", "lr_schedule": "one_cycle"},
         {"loss": "mse", "optimizer": "rmsprop", "lr_schedule": "plateau", "learning_rate": 0.01},
-        {"optimizer": "sgd", "learning_rate": 0.3, "clip_by": "value", "max_grad_norm": 0.5},
+        {"optimizer": "sgd", "learning_rate": 0.3, "max_grad_norm": 0.5},
         {"weight_init": "he", "recurrent_init": "xavier", "ema_decay": 0.9, "warmup_epochs": 2},
         {"scale": "robust", "label_smoothing": 0.1, "class_weight": "balanced"},
         {"scale": None, "max_timesteps": 15, "crop": "random"},

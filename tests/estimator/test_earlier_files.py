@@ -113,7 +113,9 @@ def stored_with(path, **parameters):
     return path
 
 
-@pytest.mark.parametrize(("name", "without_effect", "used"), [("l1", 0.0, 0.01)])
+@pytest.mark.parametrize(
+    ("name", "without_effect", "used"), [("l1", 0.0, 0.01), ("clip_by", "norm", "value")]
+)
 def test_a_file_with_an_argument_that_is_gone_predicts_as_before(
     tmp_path, name, without_effect, used
 ):

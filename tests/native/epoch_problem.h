@@ -95,7 +95,7 @@ inline Problem MakeProblem(uint32_t seed, int64_t n_models, int64_t lanes) {
   p.hyper = Array(n_models * kHyperColumns, 0.0);
   for (int64_t m = 0; m < n_models; ++m) {
     double* hyper = &p.hyper[m * kHyperColumns];
-    hyper[kMaxGradNorm] = hyper[kMaxGradValue] = kNone;
+    hyper[kMaxGradNorm] = kNone;
     hyper[kBeta1] = 0.9;
     hyper[kBeta2] = 0.99;
     hyper[kAlpha] = 0.9;

@@ -63,8 +63,7 @@ LOSSES = {
 }
 OPTIONS = {
     "no clipping": {"max_grad_norm": None},
-    "clipping by norm": {"max_grad_norm": 0.1},
-    "clipping by value": {"max_grad_norm": 0.01, "clip_by": "value"},
+    "clipping": {"max_grad_norm": 0.1},
     "average of the weights": {"ema_decay": 0.9},
     "constant rate": {"lr_schedule": "constant", "warmup_epochs": 2},
     "one cycle": {"lr_schedule": "one_cycle"},

@@ -73,7 +73,7 @@ FIELDS = {
         {"optimizer": "rmsprop", "optimizer_params": {"alpha": 0.9, "eps": 1e-7}},
         {"optimizer": "adamw", "weight_decay": 0.1},
         {"max_grad_norm": None},
-        {"max_grad_norm": 0.01, "clip_by": "value"},
+        {"max_grad_norm": 0.01},
     ],
     "lengths of runs": [{"max_epochs": 1}, {"max_epochs": 7}, {"max_epochs": 3}],
     "latest weights": [{"restore_best": False}, {}],

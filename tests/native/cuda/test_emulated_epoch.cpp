@@ -114,7 +114,6 @@ Problem Draw(uint32_t seed, int64_t n_models) {
     hyper[kEps] = 1e-2;  // large, so that a gradient's last bit does not decide a step's sign
     hyper[kWeightDecay] = 0.1 * static_cast<double>(draw.Below(2));
     hyper[kMaxGradNorm] = draw.Below(2) == 0 ? kNone : 0.2;
-    hyper[kMaxGradValue] = draw.Below(2) == 0 ? kNone : 0.05;
     hyper[kLabelSmoothing] = 0.1 * static_cast<double>(draw.Below(3));
     hyper[kDropout] = p.has_seeds ? 0.3 * static_cast<double>((seed + m) % 2) : 0.0;
     hyper[kRecurrentDropout] = p.has_seeds ? 0.3 * static_cast<double>((seed / 2 + m) % 2) : 0.0;
