@@ -270,7 +270,7 @@ STUDIES: dict[str, Study] = {
     ),
     "losses": Study(
         mislabeled,
-        {f'loss="{x}"': {"loss": x} for x in ("cross_entropy", "focal", "mse")},
+        {f'loss="{x}"': {"loss": x} for x in ("cross_entropy", "focal")},
         left="val_accuracy",
         right=("cross-entropy on validation", lambda c, d: log_loss(c, d)),
         common={"max_epochs": 60},

@@ -43,7 +43,7 @@ OPTIONS: dict[str, list[Any]] = {
     "optimizer": ["adamw", "sgd", "rmsprop"],
     "lr_schedule": ["cosine", "constant", "one_cycle", "plateau"],
     "pooling": ["meanmax", "last", "mean", "max"],
-    "loss": ["cross_entropy", "focal", "mse"],
+    "loss": ["cross_entropy", "focal"],
     "scale": ["standard", "robust", None, "min_max"],
     "dropout": [0.3, 0.0],
     "num_layers": [1, 2],

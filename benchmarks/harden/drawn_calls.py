@@ -62,7 +62,7 @@ def tensors(rng, n, t, c, h, k):
         "class_index": torch.randint(0, k, (1, n)),
         "sample_weight": rng.choice((None, torch.rand(1, n, dtype=dtype))),
         "pooling": pooling,
-        "loss": rng.choice(("cross_entropy", "focal", "mse")),
+        "loss": rng.choice(("cross_entropy", "focal")),
         "label_smoothing": 0.1,
         "save_state": True,
         "needs_grad": rng.random() < 0.9,

@@ -296,7 +296,7 @@ ROWS = (
         for argument in ("weight_init", "recurrent_init")
     ),
     row(
-        *("losses", WRONG, {}, {"loss": "focal"}, {"loss": "mse"}),
+        *("losses", WRONG, {}, {"loss": "focal"}),
         lower=["validation loss"],
         **MEMORIZED,
     ),

@@ -43,6 +43,7 @@ from sensorseq.estimator.fit_windows import (
 from sensorseq.estimator.report import make_report
 from sensorseq.estimator.saving import (
     Contents,
+    check_stored,
     current_arguments,
     imported,
     load_file,
@@ -87,7 +88,7 @@ from sensorseq.sequence.smoothing import Smooth
 from sensorseq.training import EngineChoice
 from sensorseq.training.evaluation import modules_of
 from sensorseq.training.inputs import open_windows
-from sensorseq.training.parameters import check_parameters, refuses_moved
+from sensorseq.training.parameters import refuses_moved
 from sensorseq.windows import WindowSet
 
 _SMALLER = (
@@ -155,7 +156,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Initialization of the recurrent weights.
     forget_bias : float, default=1.0
         Initial bias of the forget gate; the other biases start at zero.
-    loss : {"cross_entropy", "focal", "mse"} or callable, default="cross_entropy"
+    loss : {"cross_entropy", "focal"} or callable, default="cross_entropy"
         Loss function. A callable receives ``(logits, class_index)`` and returns one value for each
         window.
     label_smoothing : float, default=0.0
@@ -1223,7 +1224,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         histories = [take("history", list), *take("other_histories", list)]
         take("versions", dict)  # used only in messages
         estimator = cls(**current_arguments(take("parameters", dict)))
-        check_parameters(estimator.get_params(deep=False))
+        check_stored(estimator.get_params(deep=False))
         if device is not None:
             estimator.device = device
         estimator.histories_ = [History(rows) for rows in histories]

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from sensorseq.diagnosis.defaults import DEFAULTS
 from sensorseq.errors import (
     ArgumentError,
     ModelFileError,
@@ -42,7 +43,7 @@ from sensorseq.training import EngineChoice
 from sensorseq.training.callbacks import Callback
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import ModuleNetwork, modules_of
-from sensorseq.training.parameters import check_device, check_plain
+from sensorseq.training.parameters import check_device, check_parameters, check_plain
 from sensorseq.training.torch_network import ARCHITECTURE, network_arrays, read_network
 
 Loaded = TypeVar("Loaded")
@@ -52,6 +53,7 @@ _REMOVED = {  # arguments of earlier versions, with the value that has no effect
     "clip_by": "norm",
     "l1": 0.0,
 }
+_REMOVED_VALUES = {"loss": ("mse",)}  # values of arguments in earlier versions
 
 
 def model_contents(
@@ -127,6 +129,19 @@ def current_arguments(stored: Mapping[str, Any]) -> dict[str, Any]:
             "momentum": momentum,
         }
     return arguments
+
+
+def check_stored(arguments: Mapping[str, Any]) -> None:
+    """Check an estimator's arguments from a model file, but allow values of earlier versions.
+
+    A model with such a value predicts as before; `fit` refuses the value.
+    """
+    check_parameters(
+        {
+            name: DEFAULTS[name] if value in _REMOVED_VALUES.get(name, ()) else value
+            for name, value in arguments.items()
+        }
+    )
 
 
 def architecture_of(module: LSTMLinear) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sensorseq.errors import ArgumentError, check_choice, nearest_known
 from sensorseq.optimizers import OPTIMIZERS
 from sensorseq.prediction.windows import CROPS
 
-LOSSES = ("cross_entropy", "focal", "mse")
+LOSSES = ("cross_entropy", "focal")
 MONITORS = ("val_loss", "val_accuracy", "loss", "accuracy")
 SCHEDULES = ("constant", "cosine", "plateau", "one_cycle")
 SAMPLERS = ("shuffle", "balanced", "sqrt")

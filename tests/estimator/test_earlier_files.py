@@ -129,3 +129,18 @@ def test_a_file_with_an_argument_that_is_gone_predicts_as_before(
         loaded = SensorLSTMClassifier.load(path)
     for model in (loaded, load(path)):
         assert model.predict_proba(X).tobytes() == clf.predict_proba(X).tobytes()
+
+
+@pytest.mark.parametrize(("name", "value"), [("loss", "mse")])
+def test_a_file_with_a_value_that_is_gone_predicts_as_before_and_fit_refuses_it(
+    tmp_path, name, value
+):
+    path = tmp_path / "model.safetensors"
+    clf = plain_classifier(max_epochs=1, hidden_size=3).fit(X, Y)
+    clf.save(path)
+    loaded = SensorLSTMClassifier.load(stored_with(path, **{name: value}))
+    for model in (loaded, load(path)):
+        assert model.predict_proba(X).tobytes() == clf.predict_proba(X).tobytes()
+    loaded.save(path)
+    with pytest.raises(ArgumentError, match=f"{name}='{value}' is not known"):
+        SensorLSTMClassifier.load(path).fit(X, Y)

@@ -58,7 +58,7 @@ OPTIMIZERS = {
 }
 LOSSES = {
     f"{loss}, smoothing {smoothing}": {"loss": loss, "label_smoothing": smoothing}
-    for loss in ("cross_entropy", "focal", "mse")
+    for loss in ("cross_entropy", "focal")
     for smoothing in (0.0, 0.2)
 }
 OPTIONS = {

@@ -66,7 +66,7 @@ FIELDS = {
         {"max_timesteps": 5, "crop": "random"},
     ],
     "averages": [{"ema_decay": 0.9}, {"ema_decay": 0.5}, {}],
-    "losses": [{"loss": "focal"}, {"loss": "mse"}, {}, {"label_smoothing": 0.1}],
+    "losses": [{"loss": "focal"}, {}, {"label_smoothing": 0.1}],
     "optimizers": [
         {"optimizer": "sgd"},
         {"optimizer": "sgd", "optimizer_params": {"momentum": 0.0}},

@@ -57,7 +57,7 @@ Problem Draw(uint32_t seed, int64_t n_models) {
   s.n_directions = 1 + (seed / 2) % 2;
   s.n_classes = 2 + draw.Below(3);
   s.pooling = static_cast<Pooling>(1 + (seed / 3) % 4);
-  p.loss = static_cast<Loss>((seed / 4) % 3);
+  p.loss = static_cast<Loss>((seed / 4) % 2);
   p.optimizer = static_cast<Optimizer>((seed / 2) % 4);
   p.has_lengths = seed % 3 != 0;
   p.has_weight = seed % 4 == 2 || draw.Below(2) == 0;
