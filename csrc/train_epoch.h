@@ -37,21 +37,21 @@ enum class HeadNorm : int32_t {
   kLayer,  // over the pooled vector, like torch.nn.LayerNorm: eps 1e-5
 };
 
-enum class Optimizer : int32_t { kSgd = 0, kAdam, kAdamW, kRmsprop, kLion };
-constexpr const char* kOptimizerNames[] = {"sgd", "adam", "adamw", "rmsprop", "lion"};
+enum class Optimizer : int32_t { kSgd = 0, kAdam, kAdamW, kRmsprop };
+constexpr const char* kOptimizerNames[] = {"sgd", "adam", "adamw", "rmsprop"};
 
 // Columns of `hyper`: one number per model. Names and meanings are torch's unless stated otherwise.
 enum Hyper : int {
   kMomentum = 0,    // sgd and rmsprop
   kDampening,       // sgd
   kNesterov,        // sgd; 0 or 1
-  kBeta1,           // adam, adamw, lion
-  kBeta2,           // adam, adamw, lion
+  kBeta1,           // adam, adamw
+  kBeta2,           // adam, adamw
   kEps,             // adam, adamw, rmsprop
   kAmsgrad,         // adam, adamw; 0 or 1
   kAlpha,           // rmsprop
   kCentered,        // rmsprop; 0 or 1
-  kWeightDecay,     // decoupled in adamw and lion, added to the clipped gradient in the others
+  kWeightDecay,     // decoupled in adamw, added to the clipped gradient in the others
   kMaxGradNorm,     // bound on the global norm; infinity: none
   kLabelSmoothing,  // in [0, 1)
   kDropout,         // dropout of the inputs of the head and of all layers but the first; in [0, 1)
@@ -108,9 +108,9 @@ struct TrainShape {
 int64_t ParameterCount(const TrainShape& shape);
 
 // Rows of optimizer state per model: sgd 1 (momentum_buffer), adam and adamw 3 (exp_avg,
-// exp_avg_sq, max_exp_avg_sq), rmsprop 3 (square_avg, momentum_buffer, grad_avg), lion 1 (exp_avg).
+// exp_avg_sq, max_exp_avg_sq), rmsprop 3 (square_avg, momentum_buffer, grad_avg).
 SENSORSEQ_HD constexpr int64_t StateRows(Optimizer optimizer) {
-  return optimizer == Optimizer::kSgd || optimizer == Optimizer::kLion ? 1 : 3;
+  return optimizer == Optimizer::kSgd ? 1 : 3;
 }
 
 template <typename Real>

@@ -165,8 +165,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     class_weight : None, "balanced" or dict, default=None
         Weight of each class in the training loss. ``"balanced"`` uses ``n / (k * count)``, with
         counts from the training part. Class weights do not affect `val_loss`.
-    optimizer : {"adam", "adamw", "lion", "rmsprop", "sgd"}, default="adamw"
-        The torch optimizer of that name; ``"lion"`` is `sensorseq.training.optim.Lion`.
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adamw"
+        The torch optimizer of that name.
     learning_rate : float, default=3e-3
         Maximum learning rate; `lr_schedule` determines how the rate changes during training.
     optimizer_params : dict, optional
@@ -200,8 +200,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Limit of the gradient's global norm; larger gradients are scaled down to it. None turns
         clipping off.
     weight_decay : float, default=1e-3
-        Weight decay as in torch: decoupled in adamw and lion, an L2 penalty in the other
-        optimizers. All parameters are decayed.
+        Weight decay as in torch: decoupled in adamw, an L2 penalty in the other optimizers. All
+        parameters are decayed.
     max_timesteps : int, optional
         Maximum window length; longer windows are cropped, both in training and in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"

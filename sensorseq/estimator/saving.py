@@ -53,7 +53,10 @@ _REMOVED = {  # arguments of earlier versions, with the value that has no effect
     "clip_by": "norm",
     "l1": 0.0,
 }
-_REMOVED_VALUES = {"loss": ("mse",)}  # values of arguments in earlier versions
+_REMOVED_VALUES = {  # values of arguments in earlier versions
+    "loss": ("mse",),
+    "optimizer": ("lion",),
+}
 
 
 def model_contents(

@@ -50,9 +50,8 @@ def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
 
     A column is given as one number for all models, or as one number for each model. The defaults
     are those of torch, without clipping, weight decay, smoothing or dropout. `momentum` is used by
-    sgd and rmsprop, `dampening` and `nesterov` by sgd, `beta1` and `beta2` by adam, adamw and lion,
-    `amsgrad` by adam and adamw, `alpha` and `centered` by rmsprop, and `eps` by adam, adamw and
-    rmsprop.
+    sgd and rmsprop, `dampening` and `nesterov` by sgd, `beta1`, `beta2` and `amsgrad` by
+    adam and adamw, `alpha` and `centered` by rmsprop, and `eps` by adam, adamw and rmsprop.
     """
     hyper = np.zeros((n_models, len(HYPER_COLUMNS)))
     for name, value in {**_DEFAULTS, **columns}.items():
@@ -246,8 +245,8 @@ class EpochTrainer:
     `hyper`. `n_timesteps` is the length of a crop, if `run` crops the windows.
 
     The optimizer's `state` has shape (M, rows, Q). The rows are, for sgd, the momentum buffer; for
-    adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; for lion, exp_avg; and for rmsprop,
-    square_avg, the momentum buffer and grad_avg. `running` (M, 2, P) contains the running mean and
+    adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; and for rmsprop, square_avg, the
+    momentum buffer and grad_avg. `running` (M, 2, P) contains the running mean and
     variance of ``head_norm="batch"``.
 
     The bits of a model's results do not depend on the other models, the number of threads, how its

@@ -20,44 +20,9 @@ ONE_CYCLE_START = 1.0 / 25.0
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4
 
 
-class Lion(Optimizer):
-    """Optimizer that steps by the sign of an average gradient, with decoupled weight decay.
-
-    X. Chen et al., *Symbolic Discovery of Optimization Algorithms*, 2023, https://arxiv.org/abs/2302.06675.
-    """
-
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float = 3e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
-    ) -> None:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas={betas} must be in [0, 1)")
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update the parameters with their gradients."""
-        for group in self.param_groups:
-            rate, (beta1, beta2) = group["lr"], group["betas"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                grad, state = parameter.grad, self.state[parameter]
-                if not state:
-                    state["exp_avg"] = torch.zeros_like(parameter)
-                average = state["exp_avg"]
-                direction = average.mul(beta1).add_(grad, alpha=1 - beta1).sign_()
-                parameter.mul_(1 - rate * group["weight_decay"]).add_(direction, alpha=-rate)
-                average.mul_(beta2).add_(grad, alpha=1 - beta2)
-
-
 _CLASSES: dict[str, type[Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
-    "lion": Lion,
     "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
@@ -67,8 +32,8 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
     """Create a torch optimizer by name.
 
     Options that `optimizer_params` lacks have torch's defaults, but the momentum of sgd is 0.9.
-    `weight_decay` applies to every parameter. Weight decay is decoupled in adamw and lion, and is
-    added to the gradient in the other optimizers.
+    `weight_decay` applies to every parameter. Weight decay is decoupled in adamw, and is added to the
+    gradient in the other optimizers.
     """
     options = {**OPTIMIZERS[config.optimizer].defaults, **(config.optimizer_params or {})}
     make: Any = _CLASSES[config.optimizer]

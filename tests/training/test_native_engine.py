@@ -41,12 +41,6 @@ OPTIMIZERS = {
         "optimizer_params": {"betas": (0.4, 0.9), "amsgrad": True},
         "weight_decay": 0.1,
     },
-    "lion": {"optimizer": "lion", "learning_rate": 0.003, "weight_decay": 0.1},
-    "lion with its parameters": {
-        "optimizer": "lion",
-        "learning_rate": 0.003,
-        "optimizer_params": {"betas": (0.5, 0.8)},
-    },
     # the first step of RMSprop is ten times the learning rate
     "rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.002},
     "rmsprop centered with momentum": {

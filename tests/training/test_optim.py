@@ -2,7 +2,6 @@ import copy
 import itertools
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -265,29 +264,3 @@ def test_the_average_follows_its_recurrence():
         expected = decay * expected + (1 - decay) * step
     with average:
         assert module.weight.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_lion_is_the_published_rule():
-    """Algorithm 2 of Chen et al. 2023 for one weight, written out in float64."""
-    rng, rate, decay, beta1, beta2 = np.random.default_rng(0), 0.02, 0.3, 0.8, 0.95
-    weight, average = 0.7, 0.0
-    expected, grads = [], rng.normal(size=12).tolist()
-    for grad in grads:
-        direction = np.sign(beta1 * average + (1 - beta1) * grad)
-        weight -= rate * (direction + decay * weight)
-        average = beta2 * average + (1 - beta2) * grad
-        expected.append(weight)
-    config = TrainingConfig(
-        n_outputs=2,
-        optimizer="lion",
-        learning_rate=rate,
-        weight_decay=decay,
-        optimizer_params={"betas": (beta1, beta2)},
-    )
-    parameter = nn.Parameter(torch.tensor([0.7], dtype=torch.float64))
-    optimizer, moves = make_optimizer([parameter], config), []
-    for grad in grads:
-        parameter.grad = torch.tensor([grad], dtype=torch.float64)
-        optimizer.step()
-        moves.append(parameter.item())
-    assert moves == pytest.approx(expected, rel=1e-13)
