@@ -208,7 +208,7 @@ ARGUMENTS = [
     ("optimizer_params", {"momentum": 1.0}, "optimizer_params"),
     ("optimizer_params", {"ep": 1}, "Did you mean 'eps'"),
     ("motors", [], "must be a list of pairs"),
-    ("lr_schedule", "onecycle", "Did you mean 'one_cycle'"),
+    ("lr_schedule", "cosin", "Did you mean 'cosine'"),
     ("warmup_epochs", -1, "at least 0"),
     ("warmup_epochs", 1.5, r"integer of at least 0 \(epochs\), or a number in \(0, 1\)"),
     ("warmup_epochs", float("nan"), r"or a number in \(0, 1\)"),
@@ -269,7 +269,6 @@ CONTRADICTIONS = [
     ({"class_weight": "balanced", "sampler": "sqrt"}, "sampler='sqrt' both correct"),
     ({"class_weight": {5: 2.0}}, r"a weight for 5, which is not a class.* \[0, 1\]"),
     ({"class_weight": {0: -1.0}}, r"class_weight\[0\]=-1.0"),
-    ({"lr_schedule": "one_cycle", "warmup_epochs": 1}, "set warmup_epochs=0"),
     ({"loss": lambda logits, y: logits.sum(1), "label_smoothing": 0.1}, "label_smoothing"),
     ({"head_norm": "batch", "batch_size": 1}, "head_norm='batch' needs two windows"),
 ]

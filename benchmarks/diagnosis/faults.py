@@ -51,7 +51,7 @@ def draw_settings(rng: Rng) -> Settings:
         ),
         "hidden_size": round(2 ** rng.uniform(1, 7)),
         "num_layers": pick([1, 2, 3], [0.75, 0.18, 0.07]),
-        "lr_schedule": pick(["constant", "cosine", "plateau", "one_cycle"], [0.6, 0.25, 0.1, 0.05]),
+        "lr_schedule": pick(["constant", "cosine", "plateau"], [0.6, 0.3, 0.1]),
         "max_grad_norm": pick([None, 1.0, 0.1], [0.5, 0.4, 0.1]),
         "dropout": pick([0.0, 0.2, 0.5, 0.8], [0.5, 0.25, 0.2, 0.05]),
         "weight_decay": pick([0.0, 1e-4, 1e-2, 0.3], [0.5, 0.25, 0.2, 0.05]),

@@ -135,7 +135,7 @@ ROWS = (
     ),
     row(
         *("schedules_and_warmup", "noisy tones", {"lr_schedule": "constant"}),
-        *({"lr_schedule": name} for name in ("cosine", "plateau", "one_cycle")),
+        *({"lr_schedule": name} for name in ("cosine", "plateau")),
         lower=["roughness"],
         learning_rate=0.05,
         patience=8,  # "plateau" waits for a quarter of the patience

@@ -123,7 +123,7 @@ _USUAL: Mapping[str, Usual] = {
         low="learning_rate: too low",
         high="learning_rate: too high",
     ),
-    "lr_schedule": Usual(also=("plateau", "one_cycle"), other="learning_rate: schedule missing"),
+    "lr_schedule": Usual(also=("plateau",), other="learning_rate: schedule missing"),
     "hidden_size": Usual(
         least=32,
         most=128,

@@ -172,16 +172,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     optimizer_params : dict, optional
         Additional optimizer arguments, under the names that torch uses: eps, betas, amsgrad, alpha,
         centered, nesterov, dampening and momentum, which is 0.9 by default with sgd.
-    lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
+    lr_schedule : {"constant", "cosine", "plateau"}, default="cosine"
         ``"cosine"`` lowers the rate to a hundredth of the maximum by the last epoch (see
         `max_epochs` and `max_steps`). ``"plateau"`` halves the rate when the monitored value has
-        not improved for a quarter of `patience` epochs. ``"one_cycle"`` raises the rate for 30 % of
-        the steps, then lowers it to nearly zero.
+        not improved for a quarter of `patience` epochs.
     warmup_epochs : int or float, default=0.05
         Number of epochs over which the rate increases linearly before the schedule begins. A float
         in (0, 1) is a fraction of all optimizer steps of the run (0.05 of 1000 steps is 50 steps),
-        but the warm-up has at least one step. ``"one_cycle"`` has its own warm-up, so it ignores a
-        fraction and rejects a number of epochs.
+        but the warm-up has at least one step.
     ema_decay : float, optional
         Decay of an exponential moving average of the weights. If given, the averaged weights are
         validated and kept instead of the weights themselves.

@@ -55,6 +55,7 @@ _REMOVED = {  # arguments of earlier versions, with the value that has no effect
 }
 _REMOVED_VALUES = {  # values of arguments in earlier versions
     "loss": ("mse",),
+    "lr_schedule": ("one_cycle",),
     "optimizer": ("lion",),
 }
 

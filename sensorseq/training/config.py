@@ -13,7 +13,7 @@ from sensorseq.prediction.windows import CROPS
 
 LOSSES = ("cross_entropy", "focal")
 MONITORS = ("val_loss", "val_accuracy", "loss", "accuracy")
-SCHEDULES = ("constant", "cosine", "plateau", "one_cycle")
+SCHEDULES = ("constant", "cosine", "plateau")
 SAMPLERS = ("shuffle", "balanced", "sqrt")
 ENGINES = ("auto", "native", "autograd")
 AUTO = "auto"  # value of max_epochs that aims for AUTO_STEPS
@@ -199,12 +199,8 @@ class TrainingConfig:
                     f"warmup_epochs={value!r} must be an integer of at least 0 (epochs), or a"
                     " number in (0, 1) (a fraction of all steps)."
                 )
-        # A fraction raises no error, because it is the estimators' default; one_cycle ignores it.
-        elif check_integer("warmup_epochs", value, 0) and self.lr_schedule == "one_cycle":
-            raise ArgumentError(
-                f"warmup_epochs={value} cannot be combined with lr_schedule='one_cycle', which has"
-                " its own warm-up over the first 30 % of the steps; set warmup_epochs=0."
-            )
+        else:
+            check_integer("warmup_epochs", value, 0)
 
     def _check_optimizer_params(self) -> None:
         params = self.optimizer_params

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from sensorseq.errors import ArgumentError
 from sensorseq.optimizers import OPTIMIZERS
@@ -15,12 +14,8 @@ from sensorseq.training.config import TrainingConfig, count_epochs, count_warmup
 
 COSINE_END = 0.01  # fraction of learning_rate at the end of the cosine
 PLATEAU_FACTOR = 0.5
-ONE_CYCLE_RISE = 0.3  # this and the next two constants are the defaults of torch's OneCycleLR
-ONE_CYCLE_START = 1.0 / 25.0
-ONE_CYCLE_END = ONE_CYCLE_START / 1e4
 
-
-_CLASSES: dict[str, type[Optimizer]] = {
+_CLASSES: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "rmsprop": torch.optim.RMSprop,
@@ -32,8 +27,8 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
     """Create a torch optimizer by name.
 
     Options that `optimizer_params` lacks have torch's defaults, but the momentum of sgd is 0.9.
-    `weight_decay` applies to every parameter. Weight decay is decoupled in adamw, and is added to the
-    gradient in the other optimizers.
+    `weight_decay` applies to every parameter; it is decoupled in adamw, and is added to the gradient
+    in the other optimizers.
     """
     options = {**OPTIMIZERS[config.optimizer].defaults, **(config.optimizer_params or {})}
     make: Any = _CLASSES[config.optimizer]
@@ -67,12 +62,9 @@ class Schedule:
       run.
     - ``plateau``: halved whenever the monitored value has not improved for a quarter of `patience`
       epochs.
-    - ``one_cycle``: up to `learning_rate` over the first 30 % of all steps, then down to nearly
-      zero at the last step (L. Smith, N. Topin, *Super-Convergence*, 2018), like torch's
-      ``OneCycleLR``.
 
-    With the first three schedules, the rate rises linearly during the first `warmup_epochs`.
-    `count_epochs` gives the length of the run.
+    The rate rises linearly during the first `warmup_epochs`. `count_epochs` gives the length of the
+    run.
     """
 
     def __init__(self, config: TrainingConfig, steps_per_epoch: int) -> None:
@@ -86,12 +78,6 @@ class Schedule:
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of step `step`, counted from 0."""
         peak = self._config.learning_rate
-        if self._config.lr_schedule == "one_cycle":
-            top = ONE_CYCLE_RISE * self._n_steps - 1
-            if step <= top:
-                return peak * cosine_between(ONE_CYCLE_START, 1.0, step / top)
-            done = (step - top) / (self._n_steps - 1 - top or 1.0)
-            return peak * cosine_between(1.0, ONE_CYCLE_END, min(1.0, done))
         if step < self._n_warmup:
             return peak * (step + 1) / self._n_warmup
         if self._config.lr_schedule == "cosine":

@@ -110,7 +110,7 @@ def test_the_classic_task_works_on_one_hot_labels(make):
         {"bidirectional": True, "num_layers": 2, "dropout": 0.1, "recurrent_dropout": 0.1},
         {"pooling": "last", "head_norm": "batch"},
         {"pooling": "max", "head_norm": "layer", "optimizer": "adamw", "weight_decay": 0.01},
-        {"loss": "focal", "sampler": "balanced", "lr_schedule": "one_cycle"},
+        {"loss": "focal", "sampler": "balanced"},
         {"optimizer": "rmsprop", "lr_schedule": "plateau", "learning_rate": 0.01},
         {"optimizer": "sgd", "learning_rate": 0.3, "max_grad_norm": 0.5},
         {"weight_init": "he", "recurrent_init": "xavier", "ema_decay": 0.9, "warmup_epochs": 2},

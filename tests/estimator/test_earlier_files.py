@@ -131,7 +131,9 @@ def test_a_file_with_an_argument_that_is_gone_predicts_as_before(
         assert model.predict_proba(X).tobytes() == clf.predict_proba(X).tobytes()
 
 
-@pytest.mark.parametrize(("name", "value"), [("loss", "mse"), ("optimizer", "lion")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("loss", "mse"), ("optimizer", "lion"), ("lr_schedule", "one_cycle")]
+)
 def test_a_file_with_a_value_that_is_gone_predicts_as_before_and_fit_refuses_it(
     tmp_path, name, value
 ):

@@ -60,7 +60,6 @@ OPTIONS = {
     "clipping": {"max_grad_norm": 0.1},
     "average of the weights": {"ema_decay": 0.9},
     "constant rate": {"lr_schedule": "constant", "warmup_epochs": 2},
-    "one cycle": {"lr_schedule": "one_cycle"},
     "plateau": {"lr_schedule": "plateau", "patience": 1, "tol": 0.5},
     "share of warm-up": {"warmup_epochs": 0.1},
     "root of the counts": {"sampler": "sqrt"},

@@ -18,22 +18,6 @@ def rates(n_steps, steps_per_epoch, **arguments):
     return [schedule.learning_rate(step) for step in range(n_steps)]
 
 
-@pytest.mark.parametrize("n_steps", [1, 2, 3, 4, 10, 37])
-def test_one_cycle_equals_torchs(n_steps):
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=0.1, total_steps=n_steps, cycle_momentum=False
-    )
-    expected = []
-    for step in range(n_steps):
-        expected.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if step + 1 < n_steps:
-            theirs.step()
-    ours = rates(n_steps, 1, learning_rate=0.1, lr_schedule="one_cycle", max_epochs=n_steps)
-    assert ours == pytest.approx(expected)
-
-
 def test_cosine_equals_torchs_down_to_a_hundredth():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20, eta_min=0.001)
@@ -94,16 +78,6 @@ def test_a_run_is_as_long_as_its_epochs_and_steps_allow(arguments, steps_per_epo
     at_end = schedule.learning_rate(n_epochs * steps_per_epoch)
     assert at_end == pytest.approx(0.01 * config.learning_rate)
     assert schedule.learning_rate(n_epochs * steps_per_epoch - 1) > at_end
-
-
-def test_warm_up_with_one_cycle_is_a_contradiction():
-    with pytest.raises(ArgumentError, match=r"warmup_epochs=2 .* lr_schedule='one_cycle'"):
-        TrainingConfig(n_outputs=2, warmup_epochs=2, lr_schedule="one_cycle")
-
-
-def test_one_cycle_ignores_a_warm_up_fraction():
-    arguments = {"lr_schedule": "one_cycle", "max_epochs": 5}
-    assert rates(20, 4, warmup_epochs=0.05, **arguments) == rates(20, 4, **arguments)
 
 
 def test_plateau_halves_after_a_quarter_of_the_patience_without_gain():

@@ -50,7 +50,6 @@ FIELDS = {
         {"max_epochs": "auto", "max_steps": 9},
         {"lr_schedule": "cosine"},
         {"lr_schedule": "plateau", "patience": 1, "tol": 0.5},
-        {"lr_schedule": "one_cycle"},
     ],
     "batches": [
         {"batch_size": 1, "max_epochs": 2},
