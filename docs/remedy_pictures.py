@@ -257,7 +257,6 @@ STUDIES: dict[str, Study] = {
         {
             "scale=None": {"scale": None},
             'scale="standard"': {"scale": "standard"},
-            'scale="max_abs"': {"scale": "max_abs"},
         },
         right="val_accuracy",
         title="motor current on six surfaces (simulated), in mA and with an offset of 2 A",

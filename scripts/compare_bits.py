@@ -44,7 +44,7 @@ OPTIONS: dict[str, list[Any]] = {
     "lr_schedule": ["cosine", "constant", "plateau"],
     "pooling": ["meanmax", "last", "mean", "max"],
     "loss": ["cross_entropy", "focal"],
-    "scale": ["standard", "robust", None, "min_max"],
+    "scale": ["standard", "robust", None],
     "dropout": [0.3, 0.0],
     "num_layers": [1, 2],
     "bidirectional": [False, True],

@@ -55,7 +55,7 @@ def draw_settings(rng: Rng) -> Settings:
         "max_grad_norm": pick([None, 1.0, 0.1], [0.5, 0.4, 0.1]),
         "dropout": pick([0.0, 0.2, 0.5, 0.8], [0.5, 0.25, 0.2, 0.05]),
         "weight_decay": pick([0.0, 1e-4, 1e-2, 0.3], [0.5, 0.25, 0.2, 0.05]),
-        "scale": pick([None, "standard", "robust", "min_max"], [0.3, 0.5, 0.1, 0.1]),
+        "scale": pick([None, "standard", "robust"], [0.3, 0.5, 0.2]),
         "weight_init": pick(["xavier", "uniform", "he", "orthogonal"], [0.5, 0.3, 0.1, 0.1]),
         "recurrent_init": pick(["orthogonal", "uniform", "xavier"], [0.5, 0.3, 0.2]),
         "forget_bias": pick([0.0, 1.0], [0.5, 0.5]),

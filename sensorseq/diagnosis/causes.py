@@ -154,7 +154,7 @@ _USUAL: Mapping[str, Usual] = {
     "max_grad_norm": Usual(least=0.5, low="gradient_clipping", other="gradient_clipping"),
     "max_timesteps": Usual(least=50, middle=100, low="sequence_length"),
     "scale": Usual(
-        also=("robust", "min_max", "max_abs", "physical"),
+        also=("robust", "physical"),
         odd=1.0,
         other="preprocessing: scale of the inputs",
     ),

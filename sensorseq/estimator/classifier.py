@@ -227,10 +227,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         windows and there are none, the weights of the last epoch are kept. None uses the value of
         `early_stopping`.
     scale : str or None, default="standard"
-        Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
-        ``"min_max"`` or ``"max_abs"`` (see
-        `sensorseq.preprocessing.scale.fit_scaler`). ``"physical"`` divides by the rated values that
-        were given when the WindowSet or the file was prepared.
+        Scaling of each channel, fitted only on the training part: ``"standard"`` or ``"robust"``
+        (see `sensorseq.preprocessing.scale.fit_scaler`). ``"physical"`` divides by the rated values
+        that were given when the WindowSet or the file was prepared.
     calibrate : bool, default=False
         Whether to divide the logits by `temperature_`, which is fitted on the validation windows
         after training. Then, for example, about 80 % of the windows predicted with probability 0.8

@@ -57,6 +57,7 @@ _REMOVED_VALUES = {  # values of arguments in earlier versions
     "loss": ("mse",),
     "lr_schedule": ("one_cycle",),
     "optimizer": ("lion",),
+    "scale": ("min_max", "max_abs"),
 }
 
 

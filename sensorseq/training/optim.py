@@ -27,8 +27,8 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
     """Create a torch optimizer by name.
 
     Options that `optimizer_params` lacks have torch's defaults, but the momentum of sgd is 0.9.
-    `weight_decay` applies to every parameter; it is decoupled in adamw, and is added to the gradient
-    in the other optimizers.
+    `weight_decay` applies to every parameter. It is decoupled in adamw, and is added to the
+    gradient in the other optimizers.
     """
     options = {**OPTIMIZERS[config.optimizer].defaults, **(config.optimizer_params or {})}
     make: Any = _CLASSES[config.optimizer]

@@ -132,7 +132,8 @@ def test_a_file_with_an_argument_that_is_gone_predicts_as_before(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("loss", "mse"), ("optimizer", "lion"), ("lr_schedule", "one_cycle")]
+    ("name", "value"),
+    [("loss", "mse"), ("optimizer", "lion"), ("lr_schedule", "one_cycle"), ("scale", "min_max")],
 )
 def test_a_file_with_a_value_that_is_gone_predicts_as_before_and_fit_refuses_it(
     tmp_path, name, value
