@@ -37,9 +37,8 @@ inline Optimizer OptimizerNamed(const std::string& name) {
 }
 
 inline Loss LossNamed(const std::string& name) {
-  return Named<Loss, 3>(
-      "loss", name,
-      {{{"cross_entropy", Loss::kCrossEntropy}, {"focal", Loss::kFocal}, {"mse", Loss::kMse}}});
+  return Named<Loss, 2>("loss", name,
+                        {{{"cross_entropy", Loss::kCrossEntropy}, {"focal", Loss::kFocal}}});
 }
 
 inline TrainShape NetworkShape(int64_t n_channels, int64_t hidden_size, int64_t n_layers,

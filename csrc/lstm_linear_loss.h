@@ -23,7 +23,6 @@ namespace sensorseq {
 enum class Loss : int32_t {
   kCrossEntropy = 0,  // -sum_k t_k log p_k
   kFocal,             // -sum_k t_k (1 - p_k)^2 log p_k
-  kMse,               // mean_k (p_k - t_k)^2
 };
 
 template <typename Real>

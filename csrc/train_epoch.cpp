@@ -188,7 +188,6 @@ class Step {
     MeasureLoss();
     ScatterGradients();
     SumShares();
-    AddL1();
     Clip();
     UpdateParameters();
     return Status::kOk;
@@ -524,30 +523,12 @@ class Step {
     }
   }
 
-  void AddL1(int64_t offset, int64_t n) const {
-    const Real l1 = static_cast<Real>(hyper_[kL1]);
-    for (int64_t i = offset; i < offset + n; ++i) {
-      lane_.grads[i] += L1Gradient(l1, parameters_[i]);
-    }
-  }
-  void AddL1() const {
-    if (hyper_[kL1] == 0.0) return;
-    ForEachDirection([&](int64_t l, int64_t, int64_t offset) {
-      AddL1(offset, kGates * s_.hidden_size * (LayerInputs(s_, l) + s_.hidden_size));
-    });
-    AddL1(HeadOffset(s_), s_.n_classes * P_);
-  }
-
   void Clip() const {
     const double norm = std::sqrt(kernels_.sum_of_squares(lane_.grads, Q_));
     statistics_[kGradNorm] = norm;
     if (std::isfinite(hyper_[kMaxGradNorm])) {
       const Real factor = static_cast<Real>(ClipFactor(hyper_[kMaxGradNorm], norm));
       for (int64_t i = 0; i < Q_; ++i) lane_.grads[i] *= factor;
-    }
-    if (std::isfinite(hyper_[kMaxGradValue])) {
-      const Real bound = static_cast<Real>(hyper_[kMaxGradValue]);
-      for (int64_t i = 0; i < Q_; ++i) lane_.grads[i] = ClipValue(bound, lane_.grads[i]);
     }
   }
 

@@ -2,7 +2,7 @@
 // models on data that stays in place. One step of one model consists of these operations:
 //
 //   gather the batch's rows -> LSTM layers -> pooling -> norm -> linear head -> loss -> gradients
-//   -> L1 -> clipping -> optimizer -> average of the weights
+//   -> clipping -> optimizer -> average of the weights
 //
 // Each operation has the arithmetic of torch's module or optimizer of the same name. Each model has
 // one flat buffer of parameters. No framework type appears here.
@@ -37,24 +37,22 @@ enum class HeadNorm : int32_t {
   kLayer,  // over the pooled vector, like torch.nn.LayerNorm: eps 1e-5
 };
 
-enum class Optimizer : int32_t { kSgd = 0, kAdam, kAdamW, kRmsprop, kLion };
-constexpr const char* kOptimizerNames[] = {"sgd", "adam", "adamw", "rmsprop", "lion"};
+enum class Optimizer : int32_t { kSgd = 0, kAdam, kAdamW, kRmsprop };
+constexpr const char* kOptimizerNames[] = {"sgd", "adam", "adamw", "rmsprop"};
 
 // Columns of `hyper`: one number per model. Names and meanings are torch's unless stated otherwise.
 enum Hyper : int {
   kMomentum = 0,    // sgd and rmsprop
   kDampening,       // sgd
   kNesterov,        // sgd; 0 or 1
-  kBeta1,           // adam, adamw, lion
-  kBeta2,           // adam, adamw, lion
+  kBeta1,           // adam, adamw
+  kBeta2,           // adam, adamw
   kEps,             // adam, adamw, rmsprop
   kAmsgrad,         // adam, adamw; 0 or 1
   kAlpha,           // rmsprop
   kCentered,        // rmsprop; 0 or 1
-  kWeightDecay,     // decoupled in adamw and lion, added to the clipped gradient in the others
-  kL1,              // factor on sum |w| over weights (not biases or norms), before clipping
+  kWeightDecay,     // decoupled in adamw, added to the clipped gradient in the others
   kMaxGradNorm,     // bound on the global norm; infinity: none
-  kMaxGradValue,    // bound on each element, applied after kMaxGradNorm; infinity: none
   kLabelSmoothing,  // in [0, 1)
   kDropout,         // dropout of the inputs of the head and of all layers but the first; in [0, 1)
   kRecurrentDropout,  // dropout of the hidden state that enters the gates, one mask per window
@@ -63,30 +61,21 @@ enum Hyper : int {
   kEmaDecay,
   kHyperColumns
 };
-constexpr const char* kHyperNames[kHyperColumns] = {"momentum",
-                                                    "dampening",
-                                                    "nesterov",
-                                                    "beta1",
-                                                    "beta2",
-                                                    "eps",
-                                                    "amsgrad",
-                                                    "alpha",
-                                                    "centered",
-                                                    "weight_decay",
-                                                    "l1",
-                                                    "max_grad_norm",
-                                                    "max_grad_value",
-                                                    "label_smoothing",
-                                                    "dropout",
-                                                    "recurrent_dropout",
+constexpr const char* kHyperNames[kHyperColumns] = {"momentum",      "dampening",
+                                                    "nesterov",      "beta1",
+                                                    "beta2",         "eps",
+                                                    "amsgrad",       "alpha",
+                                                    "centered",      "weight_decay",
+                                                    "max_grad_norm", "label_smoothing",
+                                                    "dropout",       "recurrent_dropout",
                                                     "ema_decay"};
 
 // Columns of `statistics`, measured before a step's update. All are NaN for a step without windows.
 enum Statistic : int {
-  kLoss = 0,      // weighted loss of the batch, without penalties
+  kLoss = 0,      // weighted loss of the batch
   kLossVariance,  // variance of the windows' weighted losses; the divisor is the number of windows
   kAccuracy,      // fraction of windows whose largest logit is that of their class
-  kGradNorm,      // global norm of the gradient, including L1, before clipping
+  kGradNorm,      // global norm of the gradient before clipping
   kStatisticColumns
 };
 constexpr const char* kStatisticNames[kStatisticColumns] = {"loss", "loss_variance", "accuracy",
@@ -119,9 +108,9 @@ struct TrainShape {
 int64_t ParameterCount(const TrainShape& shape);
 
 // Rows of optimizer state per model: sgd 1 (momentum_buffer), adam and adamw 3 (exp_avg,
-// exp_avg_sq, max_exp_avg_sq), rmsprop 3 (square_avg, momentum_buffer, grad_avg), lion 1 (exp_avg).
+// exp_avg_sq, max_exp_avg_sq), rmsprop 3 (square_avg, momentum_buffer, grad_avg).
 SENSORSEQ_HD constexpr int64_t StateRows(Optimizer optimizer) {
-  return optimizer == Optimizer::kSgd || optimizer == Optimizer::kLion ? 1 : 3;
+  return optimizer == Optimizer::kSgd ? 1 : 3;
 }
 
 template <typename Real>

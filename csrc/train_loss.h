@@ -69,17 +69,6 @@ SENSORSEQ_HD double LossAndGradient(Loss loss, double smoothing, int64_t n_class
       for (int64_t k = 0; k < n_classes; ++k) grad[k] -= std::exp(log_p[k]) * total;
       return value;
     }
-    case Loss::kMse: {
-      double total = 0;  // sum of the gradients with respect to p, times p
-      for (int64_t k = 0; k < n_classes; ++k) {
-        const double p = std::exp(log_p[k]), difference = p - Target(k);
-        value += difference * difference / static_cast<double>(n_classes);
-        grad[k] = 2 * difference / static_cast<double>(n_classes);
-        total += grad[k] * p;
-      }
-      for (int64_t k = 0; k < n_classes; ++k) grad[k] = std::exp(log_p[k]) * (grad[k] - total);
-      return value;
-    }
   }
   return value;
 }

@@ -10,22 +10,10 @@ namespace sensorseq {
 
 constexpr double kClipEps = 1e-6;  // torch's clip_grad_norm_
 
-// Gradient of l1 |w|.
-template <typename Real>
-SENSORSEQ_HD Real L1Gradient(Real l1, Real w) {
-  return l1 * static_cast<Real>((w > Real(0)) - (w < Real(0)));
-}
-
 // The factor that scales a gradient with this norm to at most `bound`.
 SENSORSEQ_HD double ClipFactor(double bound, double norm) {
   const double ratio = bound / (norm + kClipEps);
   return ratio > 1.0 ? 1.0 : ratio;  // NaN stays NaN
-}
-
-template <typename Real>
-SENSORSEQ_HD Real ClipValue(Real bound, Real grad) {
-  grad = grad > bound ? bound : grad;
-  return grad < -bound ? -bound : grad;
 }
 
 // The weight that the average gives to the parameters after step n = 1, 2, ...

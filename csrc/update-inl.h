@@ -103,28 +103,6 @@ struct RmspropRule {
   }
 };
 
-// Lion (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023).
-template <typename Real>
-struct LionRule {
-  Real rate, shrink, keep1, fresh1, keep2, fresh2;
-
-  SENSORSEQ_HD LionRule(const double* hyper, double learning_rate)
-      : rate(static_cast<Real>(learning_rate)),
-        shrink(static_cast<Real>(1.0 - learning_rate * hyper[kWeightDecay])),
-        keep1(static_cast<Real>(hyper[kBeta1])),
-        fresh1(static_cast<Real>(1.0 - hyper[kBeta1])),
-        keep2(static_cast<Real>(hyper[kBeta2])),
-        fresh2(static_cast<Real>(1.0 - hyper[kBeta2])) {}
-
-  SENSORSEQ_HD Real Step(Real grad, Real parameter, Real* state, int64_t) const {
-    const Real mixed = *state * keep1 + fresh1 * grad;
-    *state = *state * keep2 + fresh2 * grad;
-    // a NaN stays NaN
-    const Real sign = mixed > Real(0) ? Real(1) : mixed < Real(0) ? Real(-1) : mixed;
-    return parameter * shrink - rate * sign;
-  }
-};
-
 // Calls `move` with the rule of an optimizer for step `step` (1, 2, ...).
 template <typename Real, typename Move>
 SENSORSEQ_HD void WithRule(Optimizer optimizer, const double* hyper, double rate, int64_t step,
@@ -141,7 +119,5 @@ SENSORSEQ_HD void WithRule(Optimizer optimizer, const double* hyper, double rate
     case Optimizer::kRmsprop:
       if (hyper[kCentered] == 0.0) return move(RmspropRule<Real, false>(hyper, rate));
       return move(RmspropRule<Real, true>(hyper, rate));
-    case Optimizer::kLion:
-      return move(LionRule<Real>(hyper, rate));
   }
 }

@@ -255,11 +255,10 @@ def windows(real: Real) -> plt.Figure:
 
 def scaling(real: Real) -> plt.Figure:
     X = cut_windows([r for r in load_surfaces() if r.group == "robot_00"], 5.0).X
-    kinds = [kind for kind in KINDS if kind != "physical"]
-    figure, axes = plt.subplots(1, len(kinds) + 1, figsize=(10, 2.2))
+    figure, axes = plt.subplots(1, len(KINDS) + 1, figsize=(8.4, 2.2))
     axes[0].hist(X.ravel(), 60, color=BEFORE)
     axes[0].set(title="as recorded", xlabel="A")
-    for axis, kind in zip(axes[1:], kinds, strict=True):
+    for axis, kind in zip(axes[1:], KINDS, strict=True):
         axis.hist(fit_scaler(X, kind=kind).transform(X).ravel(), 60, color=AFTER)
         axis.set_title(kind)
     for axis in axes:

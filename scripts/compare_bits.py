@@ -41,10 +41,10 @@ LEFT_OUT = (
 OPTIONS: dict[str, list[Any]] = {
     "features": [None, "auto", ["rocket"], ["summary"]],
     "optimizer": ["adamw", "sgd", "rmsprop"],
-    "lr_schedule": ["cosine", "constant", "one_cycle", "plateau"],
+    "lr_schedule": ["cosine", "constant", "plateau"],
     "pooling": ["meanmax", "last", "mean", "max"],
-    "loss": ["cross_entropy", "focal", "mse"],
-    "scale": ["standard", "robust", None, "min_max"],
+    "loss": ["cross_entropy", "focal"],
+    "scale": ["standard", "robust", None],
     "dropout": [0.3, 0.0],
     "num_layers": [1, 2],
     "bidirectional": [False, True],

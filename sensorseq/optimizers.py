@@ -40,7 +40,6 @@ _ADAM = OptimizerFacts(
 OPTIMIZERS = {
     "adam": _ADAM,
     "adamw": _ADAM,
-    "lion": OptimizerFacts({"exp_avg": ""}, ("betas",), 3e-4),
     "rmsprop": OptimizerFacts(
         {"square_avg": "", "momentum_buffer": "momentum", "grad_avg": "centered"},
         ("alpha", "eps", "momentum", "centered"),

@@ -20,12 +20,11 @@ ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
     "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
     "optimizer": ("optimizer", "learning_rate", "momentum", "optimizer_params"),
     "batch_size": ("batch_size",),
-    "gradient_clipping": ("max_grad_norm", "clip_by"),
+    "gradient_clipping": ("max_grad_norm",),
     "regularization": (
         "dropout",
         "recurrent_dropout",
         "weight_decay",
-        "l1",
         "label_smoothing",
     ),
     "preprocessing": ("scale",),

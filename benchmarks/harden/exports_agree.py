@@ -63,7 +63,7 @@ def draw_arguments(rng):
         "num_layers": pick(1, 1, 2),
         "pooling": pick("last", "mean", "max", "meanmax"),
         "head_norm": pick("none", "none", "layer", "batch"),
-        "scale": pick("standard", "standard", "robust", "min_max", "max_abs", "quantile", None),
+        "scale": pick("standard", "standard", "robust", None),
         "n_models": pick(1, 1, 2),
         "refit": pick("auto", None),
         "calibrate": pick(False, False, True),

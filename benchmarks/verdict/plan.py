@@ -40,7 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "learning_rate": 2e-3,
         "weight_decay": 1e-2,
     },
-    "adam 2e-3 one cycle": {"learning_rate": 2e-3, "lr_schedule": "one_cycle"},
+    "adam 2e-3 plateau": {"learning_rate": 2e-3, "lr_schedule": "plateau"},
 }
 SIZES = {
     "calibration": ((100, 25), (150, 40), (200, 80), (300, 120), (500, 250), (900, 600)),

@@ -237,7 +237,6 @@ struct Place {
   const float* slots;  // the first slot
   int64_t stride;      // between slots
   int64_t n_time;      // number of time slots per slot of windows
-  bool is_weight;
 
   SENSORSEQ_HD Place(const TrainParams& p, int64_t model, int64_t at) {
     const Sizes& s = p.sizes;
@@ -246,7 +245,7 @@ struct Place {
     if (d >= s.n_directions) {
       const int64_t P = p.pooled_size, K = p.call.shape.n_classes;
       at -= s.n_directions * of_direction;
-      is_weight = at < K * P;
+      const bool is_weight = at < K * P;
       slots = p.head_slots + model * K * (P + 1) +
               (is_weight ? at / P * (P + 1) + at % P : (at - K * P) * (P + 1) + P);
       stride = s.n_models * K * (P + 1);
@@ -257,7 +256,7 @@ struct Place {
     const int64_t of_model = model * s.n_directions + d;
     const int64_t n_rows = s.n_models * s.n_directions * rows;
     n_time = TimeSlots(s.n_timesteps);
-    is_weight = at < rows * (C + H);
+    const bool is_weight = at < rows * (C + H);
     if (is_weight && at >= rows * C) {
       slots = p.hidden_slots + of_model * rows * H + (at - rows * C);
       stride = n_rows * H;
@@ -297,22 +296,16 @@ struct OfModels : OfStep {
   SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return p.sizes.n_models; }
 };
 
-// Computes the gradient of every parameter, including the L1 penalty, and the sum of the squared
-// gradients.
+// Computes the gradient of every parameter, and the sum of the squared gradients.
 struct SumGradients : OfSlices {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
     const Slice slice(p, warp);
     if (p.n_windows[slice.model] == 0) return;
     const int64_t n_slots = TileSlots(p.n_windows[slice.model]);
-    const auto l1 = static_cast<float>(HyperOf(p, slice.model)[kL1]);
-    const float* parameters = p.call.parameters + slice.model * p.n_parameters;
     float* grads = p.grads + slice.model * p.n_parameters;
     const double sum = SumOf(m, slice.first, slice.last, [&](int64_t i) {
-      const Place place(p, slice.model, i);
-      const float plain = place.Sum(n_slots);
-      const bool has_l1 = place.is_weight && l1 != 0.0f;
-      grads[i] = has_l1 ? plain + L1Gradient(l1, parameters[i]) : plain;
+      grads[i] = Place(p, slice.model, i).Sum(n_slots);
       return Square(grads[i]);
     });
     m.Once([&] { p.squares[warp] = sum; });
@@ -378,15 +371,12 @@ struct MoveParameters : OfSlices {
                                   const Update& update) {
     const double* hyper = HyperOf(p, slice.model);
     const bool has_norm = std::isfinite(hyper[kMaxGradNorm]);
-    const bool has_value = std::isfinite(hyper[kMaxGradValue]);
     const auto factor = static_cast<float>(ClipFactor(hyper[kMaxGradNorm], p.norm[slice.model]));
-    const auto bound = static_cast<float>(hyper[kMaxGradValue]);
     const auto fresh = static_cast<float>(FreshShare(hyper[kEmaDecay], step));
     const int64_t of_model = slice.model * p.n_parameters;
     ForEach(m, slice.first, slice.last, [&](int64_t i) {
       float grad = p.grads[of_model + i];
       if (has_norm) grad *= factor;
-      if (has_value) grad = ClipValue(bound, grad);
       float* parameter = p.call.parameters + of_model + i;
       const float after = update(i, grad, *parameter);
       *parameter = after;

@@ -55,13 +55,14 @@ def load_to_predict(path: Path, *, strict: bool = False) -> "TrainedModel":
 def with_scale(arguments: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Add the prepared file's kind of scaling to the arguments, unless they already have one."""
     from sensorseq.io.prepared import PreparedFile, sensors_in
+    from sensorseq.preprocessing.scale import KINDS, PHYSICAL
 
     if "scale" in arguments:
         return dict(arguments)
     sensor = next(iter(sensors_in(path)), None)
     with PreparedFile(path, sensor=sensor) as file:
         scale = PreparationOptions.recorded(file.stored.provenance).scale
-    return {**arguments, **({} if scale is None else {"scale": scale})}
+    return {**arguments, **({"scale": scale} if scale in (*KINDS, PHYSICAL) else {})}
 
 
 def read_settings(settings: Sequence[str] | None) -> dict[str, Any]:

@@ -123,7 +123,7 @@ _USUAL: Mapping[str, Usual] = {
         low="learning_rate: too low",
         high="learning_rate: too high",
     ),
-    "lr_schedule": Usual(also=("plateau", "one_cycle"), other="learning_rate: schedule missing"),
+    "lr_schedule": Usual(also=("plateau",), other="learning_rate: schedule missing"),
     "hidden_size": Usual(
         least=32,
         most=128,
@@ -135,7 +135,6 @@ _USUAL: Mapping[str, Usual] = {
     "dropout": Usual(**_DROPOUT),
     "recurrent_dropout": Usual(**_DROPOUT),
     "weight_decay": Usual(most=1e-2, tenfold=0.5, high="regularization: too strong"),
-    "l1": Usual(most=1e-4, middle=1e-5, high="regularization: too strong"),
     "weight_init": Usual(**_INITIALIZATION),
     "recurrent_init": Usual(**_INITIALIZATION),
     "forget_bias": Usual(least=0.0, most=2.0, unit=2.0, low="weight_init", high="weight_init"),
@@ -155,7 +154,7 @@ _USUAL: Mapping[str, Usual] = {
     "max_grad_norm": Usual(least=0.5, low="gradient_clipping", other="gradient_clipping"),
     "max_timesteps": Usual(least=50, middle=100, low="sequence_length"),
     "scale": Usual(
-        also=("robust", "min_max", "max_abs", "physical"),
+        also=("robust", "physical"),
         odd=1.0,
         other="preprocessing: scale of the inputs",
     ),

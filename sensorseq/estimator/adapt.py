@@ -22,7 +22,7 @@ from sensorseq.prediction.members.member import Member
 from sensorseq.prediction.members.motors import MOTORS, MotorsMember
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.windows import Windows
-from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
 from sensorseq.training.evaluation import modules_of, network_outputs
 from sensorseq.training.inputs import check_channels_have_numbers
 from sensorseq.training.labels import read_known_labels
@@ -35,7 +35,6 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 STRENGTH = 0.3
 # In nats. With a smaller gain, the scaling is kept, because the linear layer corrects small shifts.
 _LEAST_GAIN = 0.5
-_LEARNED_SCALES = ("standard", "robust", "min_max", "max_abs")
 _FOLDS = 5
 
 
@@ -158,7 +157,7 @@ def move_scaling(
 ) -> tuple[TrainedModel, float]:
     """Return the model with the best scaling, and how far the scaling was moved (0 if kept)."""
     old = model.scaler
-    if not isinstance(old, Scaler) or old.kind not in _LEARNED_SCALES:
+    if not isinstance(old, Scaler) or old.kind not in KINDS:
         return model, 0.0
     new = fit_scaler(cropped.X, cropped.lengths, old.kind)
     varies = np.ones(old.n_channels, bool)

@@ -43,6 +43,7 @@ from sensorseq.estimator.fit_windows import (
 from sensorseq.estimator.report import make_report
 from sensorseq.estimator.saving import (
     Contents,
+    check_stored,
     current_arguments,
     imported,
     load_file,
@@ -87,7 +88,7 @@ from sensorseq.sequence.smoothing import Smooth
 from sensorseq.training import EngineChoice
 from sensorseq.training.evaluation import modules_of
 from sensorseq.training.inputs import open_windows
-from sensorseq.training.parameters import check_parameters, refuses_moved
+from sensorseq.training.parameters import refuses_moved
 from sensorseq.windows import WindowSet
 
 _SMALLER = (
@@ -155,7 +156,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Initialization of the recurrent weights.
     forget_bias : float, default=1.0
         Initial bias of the forget gate; the other biases start at zero.
-    loss : {"cross_entropy", "focal", "mse"} or callable, default="cross_entropy"
+    loss : {"cross_entropy", "focal"} or callable, default="cross_entropy"
         Loss function. A callable receives ``(logits, class_index)`` and returns one value for each
         window.
     label_smoothing : float, default=0.0
@@ -164,23 +165,21 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     class_weight : None, "balanced" or dict, default=None
         Weight of each class in the training loss. ``"balanced"`` uses ``n / (k * count)``, with
         counts from the training part. Class weights do not affect `val_loss`.
-    optimizer : {"adam", "adamw", "lion", "rmsprop", "sgd"}, default="adamw"
-        The torch optimizer of that name; ``"lion"`` is `sensorseq.training.optim.Lion`.
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adamw"
+        The torch optimizer of that name.
     learning_rate : float, default=3e-3
         Maximum learning rate; `lr_schedule` determines how the rate changes during training.
     optimizer_params : dict, optional
         Additional optimizer arguments, under the names that torch uses: eps, betas, amsgrad, alpha,
         centered, nesterov, dampening and momentum, which is 0.9 by default with sgd.
-    lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
+    lr_schedule : {"constant", "cosine", "plateau"}, default="cosine"
         ``"cosine"`` lowers the rate to a hundredth of the maximum by the last epoch (see
         `max_epochs` and `max_steps`). ``"plateau"`` halves the rate when the monitored value has
-        not improved for a quarter of `patience` epochs. ``"one_cycle"`` raises the rate for 30 % of
-        the steps, then lowers it to nearly zero.
+        not improved for a quarter of `patience` epochs.
     warmup_epochs : int or float, default=0.05
         Number of epochs over which the rate increases linearly before the schedule begins. A float
         in (0, 1) is a fraction of all optimizer steps of the run (0.05 of 1000 steps is 50 steps),
-        but the warm-up has at least one step. ``"one_cycle"`` has its own warm-up, so it ignores a
-        fraction and rejects a number of epochs.
+        but the warm-up has at least one step.
     ema_decay : float, optional
         Decay of an exponential moving average of the weights. If given, the averaged weights are
         validated and kept instead of the weights themselves.
@@ -196,14 +195,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Limit on the number of optimizer steps. The run and the learning-rate schedule have
         ``ceil(max_steps / steps per epoch)`` epochs, but at most `max_epochs`.
     max_grad_norm : float or None, default=1.0
-        Limit for gradient clipping (see `clip_by`); None turns clipping off.
-    clip_by : {"norm", "value"}, default="norm"
-        Whether `max_grad_norm` bounds the global norm of the gradient or each of its elements.
+        Limit of the gradient's global norm; larger gradients are scaled down to it. None turns
+        clipping off.
     weight_decay : float, default=1e-3
-        Weight decay as in torch: decoupled in adamw and lion, an L2 penalty in the other
-        optimizers. All parameters are decayed.
-    l1 : float, default=0.0
-        Factor of an L1 penalty, the sum of the absolute values of all weight matrices.
+        Weight decay as in torch: decoupled in adamw, an L2 penalty in the other optimizers. All
+        parameters are decayed.
     max_timesteps : int, optional
         Maximum window length; longer windows are cropped, both in training and in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"
@@ -231,10 +227,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         windows and there are none, the weights of the last epoch are kept. None uses the value of
         `early_stopping`.
     scale : str or None, default="standard"
-        Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
-        ``"min_max"`` or ``"max_abs"`` (see
-        `sensorseq.preprocessing.scale.fit_scaler`). ``"physical"`` divides by the rated values that
-        were given when the WindowSet or the file was prepared.
+        Scaling of each channel, fitted only on the training part: ``"standard"`` or ``"robust"``
+        (see `sensorseq.preprocessing.scale.fit_scaler`). ``"physical"`` divides by the rated values
+        that were given when the WindowSet or the file was prepared.
     calibrate : bool, default=False
         Whether to divide the logits by `temperature_`, which is fitted on the validation windows
         after training. Then, for example, about 80 % of the windows predicted with probability 0.8
@@ -458,9 +453,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         max_epochs: int | str = "auto",
         max_steps: int | None = None,
         max_grad_norm: float | None = 1.0,
-        clip_by: str = "norm",
         weight_decay: float = 1e-3,
-        l1: float = 0.0,
         max_timesteps: int | None = None,
         crop: str = "head",
         augment: Any = None,
@@ -1228,7 +1221,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         histories = [take("history", list), *take("other_histories", list)]
         take("versions", dict)  # used only in messages
         estimator = cls(**current_arguments(take("parameters", dict)))
-        check_parameters(estimator.get_params(deep=False))
+        check_stored(estimator.get_params(deep=False))
         if device is not None:
             estimator.device = device
         estimator.histories_ = [History(rows) for rows in histories]

@@ -16,7 +16,12 @@ from sensorseq.estimator.adapt import refuse_apart
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.explain import Explanation, explain_sensors
 from sensorseq.estimator.fit_sensors import fit_sensors, without_lost
-from sensorseq.estimator.saving import load_file, plain_arguments
+from sensorseq.estimator.saving import (
+    check_stored,
+    current_arguments,
+    load_file,
+    plain_arguments,
+)
 from sensorseq.export.c_source import CExport, COptions, render_sensors, write_texts
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.io.model_file import take_field
@@ -25,7 +30,6 @@ from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.model import TrainedModel, read_joint
 from sensorseq.prediction.stream import DecisionStream
 from sensorseq.sensor_windows import UNNAMED, SensorWindows, are_sensors, as_sensor_windows
-from sensorseq.training.parameters import check_parameters
 from sensorseq.training.prepared_windows import read_prepared
 
 
@@ -268,8 +272,8 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         take = partial(take_field, description, path=path)
         restored = partial(SensorLSTMClassifier._restored, path=path, device=device)
         sensors: dict[str, SensorLSTMClassifier] = sensors_of(arrays, take, restored)
-        estimator = SensorLSTMClassifier(**take("parameters", dict))
-        check_parameters(estimator.get_params(deep=False))
+        estimator = SensorLSTMClassifier(**current_arguments(take("parameters", dict)))
+        check_stored(estimator.get_params(deep=False))
         if device is not None:
             estimator.device = device
         fusion = cls(estimator)

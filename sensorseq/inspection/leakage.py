@@ -17,7 +17,7 @@ from sensorseq.inspection.window_checks import check_label_channels
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
-from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
+from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
 from sensorseq.preprocessing.simultaneous import Covered, find_simultaneous
 from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet, rows_of
@@ -30,7 +30,6 @@ _FEW_DUPLICATES = 3  # fewer matches may be a coincidence
 _ABOVE_CHANCE = 3  # a leak's match rate exceeds that between training recordings by this factor
 _WIDTH = 80
 _BLOCK = 4096  # number of windows that are read together
-_UNVERIFIABLE = ("none", PHYSICAL)  # scaling methods that cannot be verified afterward
 # Statistics that differ by less than this fraction of a channel's scale count as equal.
 _CLOSE = 1e-4
 
@@ -435,13 +434,13 @@ class _Checks:
     def check_scaler(self, scaler: Scaler | None) -> None:
         windows = self.windows
         scaled = Provenance.of(windows.provenance).scaled
-        if scaler is None and isinstance(scaled, str) and scaled not in _UNVERIFIABLE:
+        if scaler is None and scaled in KINDS:
             # The windows that the scaler was fitted on now have center 0 and scale 1.
             scaler = Scaler(scaled, np.zeros(windows.n_channels), np.ones(windows.n_channels))
         elif scaler is not None and scaled is not None:
             self.not_checked.append("the scaler: the windows are already scaled.")
             return
-        if scaler is None or scaler.kind in (None, PHYSICAL) or not self.views:
+        if scaler is None or scaler.kind not in KINDS or not self.views:
             return
         if scaler.n_channels != windows.n_channels:
             raise ArgumentError(

@@ -236,9 +236,8 @@ class LSTMLinear(nn.Module):
             Class index of each row, 0 to K - 1.
         sample_weight : Tensor of shape (N,), optional
             Factor by which the loss of each row is multiplied. The factors get no gradient.
-        loss : {"cross_entropy", "focal", "mse"}, default="cross_entropy"
-            ``"focal"`` is cross-entropy times ``(1 - p)**2``; ``"mse"`` is the mean over classes of
-            the squared difference between softmax and target.
+        loss : {"cross_entropy", "focal"}, default="cross_entropy"
+            ``"focal"`` is cross-entropy times ``(1 - p)**2``.
         label_smoothing : float, default=0.0
             The smoothing s: the target is ``1 - s + s / K`` for the true class and ``s / K`` for
             the other classes.

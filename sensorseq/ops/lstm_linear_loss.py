@@ -26,7 +26,7 @@ from sensorseq.ops.lstm_linear import (
     refuse_forward_mode,
 )
 
-LOSSES = ("cross_entropy", "focal", "mse")
+LOSSES = ("cross_entropy", "focal")
 """The names of the losses that the operator computes."""
 _N_TENSORS = 12  # number of leading tensor arguments of the op
 
@@ -79,7 +79,7 @@ def lstm_linear_loss(
         As in `lstm_linear`.
     class_index : Tensor of shape (M or 1, N), int64
         Class index of each window, 0 to K - 1.
-    loss : {"cross_entropy", "focal", "mse"}, default="cross_entropy"
+    loss : {"cross_entropy", "focal"}, default="cross_entropy"
         See `sensorseq.ops.reference.window_losses`.
     label_smoothing : float, default=0.0
         As in `check_loss`.

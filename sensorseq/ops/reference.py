@@ -151,10 +151,8 @@ def window_losses(
     """Compute the loss of each window, of shape (...), from logits (..., K) and class_index (...).
 
     ``"focal"`` is cross-entropy times ``(1 - p)**2`` (T.-Y. Lin et al., *Focal Loss for Dense
-    Object Detection*, 2017). ``"mse"`` is the mean over classes of the squared difference between
-    softmax and target (the Brier score divided by K, which Keras computes for a softmax output).
-    With label smoothing s, the target is ``1 - s + s / K`` for the true class and ``s / K`` for the
-    other classes.
+    Object Detection*, 2017). With label smoothing s, the target is ``1 - s + s / K`` for the true
+    class and ``s / K`` for the other classes.
     """
     n_classes = logits.shape[-1]
     log_p = functional.log_softmax(logits, dim=-1)
@@ -166,8 +164,6 @@ def window_losses(
         return (1.0 - label_smoothing) * of_class - label_smoothing * log_p.mean(dim=-1)
     one_hot = functional.one_hot(class_index, n_classes).to(logits.dtype)
     target = one_hot * (1.0 - label_smoothing) + label_smoothing / n_classes
-    if loss == "mse":
-        return ((log_p.exp() - target) ** 2).mean(dim=-1)
     # For p near one, the sum of the other probabilities would also give 1 - p accurately, but expm1
     # is faster.
     distance = -torch.expm1(log_p)

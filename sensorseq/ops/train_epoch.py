@@ -41,7 +41,6 @@ _DEFAULTS = {
     "eps": 1e-8,
     "alpha": 0.99,
     "max_grad_norm": math.inf,
-    "max_grad_value": math.inf,
 }
 _BELOW_ONE = ("beta1", "beta2", "label_smoothing", "dropout", "recurrent_dropout", "ema_decay")
 
@@ -50,10 +49,9 @@ def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
     """Return the hyper-parameters as a float64 tensor of shape (n_models, len(HYPER_COLUMNS)).
 
     A column is given as one number for all models, or as one number for each model. The defaults
-    are those of torch, without clipping, penalty, smoothing or dropout. `momentum` is used by sgd
-    and rmsprop, `dampening` and `nesterov` by sgd, `beta1` and `beta2` by adam, adamw and lion,
-    `amsgrad` by adam and adamw, `alpha` and `centered` by rmsprop, and `eps` by adam, adamw and
-    rmsprop.
+    are those of torch, without clipping, weight decay, smoothing or dropout. `momentum` is used by
+    sgd and rmsprop, `dampening` and `nesterov` by sgd, `beta1`, `beta2` and `amsgrad` by
+    adam and adamw, `alpha` and `centered` by rmsprop, and `eps` by adam, adamw and rmsprop.
     """
     hyper = np.zeros((n_models, len(HYPER_COLUMNS)))
     for name, value in {**_DEFAULTS, **columns}.items():
@@ -78,7 +76,7 @@ def _check_hyper(hyper: NDArray[np.float64]) -> None:
         values = hyper[:, column]
         bounded = name in _BELOW_ONE
         inside = (values >= 0) & (values < 1) if bounded else values >= 0
-        if name.startswith("max_grad"):
+        if name == "max_grad_norm":
             inside = values > 0
         elif not bounded:
             inside &= np.isfinite(values)
@@ -247,8 +245,8 @@ class EpochTrainer:
     `hyper`. `n_timesteps` is the length of a crop, if `run` crops the windows.
 
     The optimizer's `state` has shape (M, rows, Q). The rows are, for sgd, the momentum buffer; for
-    adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; for lion, exp_avg; and for rmsprop,
-    square_avg, the momentum buffer and grad_avg. `running` (M, 2, P) contains the running mean and
+    adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; and for rmsprop, square_avg, the
+    momentum buffer and grad_avg. `running` (M, 2, P) contains the running mean and
     variance of ``head_norm="batch"``.
 
     The bits of a model's results do not depend on the other models, the number of threads, how its

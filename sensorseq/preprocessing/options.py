@@ -104,8 +104,8 @@ class PreparationOptions(ReadOptions):
         1 with the recording's own statistics, before windows are cut. Predictions then need
         complete recordings.
     scale : str or None, default="standard"
-        How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``
-        or ``"physical"``; see `ChannelScaler`.
+        How to scale the channels: ``"standard"``, ``"robust"`` or ``"physical"``; see
+        `ChannelScaler`.
     rated : mapping of str to float, optional
         For ``scale="physical"``: a mapping of each channel's name to the value that is scaled to 1.
     balance : {"undersample", "oversample"} or None, default=None
@@ -199,8 +199,7 @@ class PreparationOptions(ReadOptions):
         "standard",
         key="kind",
         metavar="KIND",
-        help="Scaling: standard, robust, min_max, max_abs, none; physical only in --config"
-        " [default: standard].",
+        help="Scaling: standard, robust, none; physical only in --config [default: standard].",
     )
     rated: Mapping[str, float] | None = option_field("scale", toml=dict[str, float])
     balance: str | None = option_field(

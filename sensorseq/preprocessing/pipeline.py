@@ -111,8 +111,8 @@ class PreparePipeline:
         1 with the recording's own statistics, before windows are cut. Predictions then need
         complete recordings.
     scale : str or None, default="standard"
-        How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``
-        or ``"physical"``; see `ChannelScaler`.
+        How to scale the channels: ``"standard"``, ``"robust"`` or ``"physical"``; see
+        `ChannelScaler`.
     rated : mapping of str to float, optional
         For ``scale="physical"``: a mapping of each channel's name to the value that is scaled to 1.
     balance : {"undersample", "oversample"} or None, default=None

@@ -83,7 +83,8 @@ class ChannelMoments:
         return ChannelStatistics(n_steps, mean, np.sqrt(m2 / n_steps), low, high)
 
 
-KINDS = ("standard", "robust", "min_max", "max_abs")  # the kinds fitted on windows
+KINDS = ("standard", "robust")  # the kinds fitted on windows
+_EARLIER_KINDS = ("min_max", "max_abs")  # are only read from files of earlier versions
 PHYSICAL = "physical"  # the kind that divides by given rated values
 
 
@@ -91,9 +92,8 @@ PHYSICAL = "physical"  # the kind that divides by given rated values
 class Scaler:
     """Statistics of each channel, for the mapping (x - channel_center) / channel_scale.
 
-    `kind` is one of `KINDS` or `PHYSICAL`; None leaves values unchanged.
-    `constant_channels` were constant in the training windows and carry no information for a
-    network; their scale is 1, except with ``"max_abs"``.
+    `kind` is one of `KINDS` or `PHYSICAL`; None leaves values unchanged. `constant_channels` were
+    constant in the training windows and carry no information for a network; their scale is 1.
     """
 
     kind: str | None
@@ -171,7 +171,7 @@ class Scaler:
                 "scale='quantile' is no longer supported; train again with scale='robust', which is"
                 " also insensitive to outliers."
             )
-        kind = check_choice("kind", stored, (*KINDS, PHYSICAL, "none"))
+        kind = check_choice("kind", stored, (*KINDS, *_EARLIER_KINDS, PHYSICAL, "none"))
         center = np.asarray(fields["channel_center"], np.float64)
         scale = np.asarray(fields["channel_scale"], np.float64)
         constant = tuple(np.asarray(fields.get("constant_channels", ()), np.int64).tolist())
@@ -221,8 +221,8 @@ def fit_scaler(
 
     Pass only training windows, because statistics of validation or test windows would inflate the
     scores. `kind` and `rated` are described in `ChannelScaler`. A constant channel is listed in
-    `constant_channels`; it is centered and scaled by 1, except with max_abs. Steps beyond `lengths`
-    are not read and may be NaN.
+    `constant_channels`; it is centered and scaled by 1. Steps beyond `lengths` are not read and may
+    be NaN.
     """
     windows = as_windows(X)
     blocks = [(windows, check_lengths(windows, lengths))]
@@ -289,16 +289,10 @@ def scaler_of(
     statistics: ChannelStatistics, kind: str | None, steps: NDArray[np.float64] | None = None
 ) -> Scaler:
     """Return a scaler of the given kind from statistics; ``"robust"`` also needs `steps`."""
-    n_channels = len(statistics.mean)
     if kind is None:
-        return Scaler.identity(n_channels)
+        return Scaler.identity(len(statistics.mean))
     if steps is None:
-        center, scale = {
-            "standard": (statistics.mean, statistics.deviation),
-            "min_max": (statistics.low, statistics.high - statistics.low),
-            "max_abs": (np.zeros(n_channels), statistics.largest),
-        }[kind]
-        return _without_constants(statistics, kind, center, scale)
+        return _without_constants(statistics, kind, statistics.mean, statistics.deviation)
     lower, center, upper = np.quantile(steps, (0.25, 0.5, 0.75), axis=0)
     scale = np.where(upper - lower == 0, statistics.deviation, upper - lower)
     return _without_constants(statistics, kind, center, scale)
@@ -320,11 +314,8 @@ def _without_constants(
             " Correct the channel's unit."
         )
     constant = statistics.is_constant | (scale == 0)  # the squared spread may underflow to 0
-    if kind == "max_abs":
-        scale = np.where(scale == 0, 1.0, scale)
-    else:
-        center = np.where(constant, statistics.low, center)
-        scale = np.where(constant, 1.0, scale)
+    center = np.where(constant, statistics.low, center)
+    scale = np.where(constant, 1.0, scale)
     return Scaler(kind, center, scale, constant_channels=tuple(np.flatnonzero(constant).tolist()))
 
 

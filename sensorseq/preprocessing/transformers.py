@@ -124,9 +124,8 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     kind : str or None, default="standard"
         standard: mean 0 and variance 1. robust: median 0 and interquartile range 1 (the divisor is
         the standard deviation if the quartiles are equal, as for a motor that is mostly at rest).
-        min_max: 0 to 1. max_abs: the largest magnitude is 1, and zero stays zero. physical:
-        divided by `rated`; nothing is fitted. Quartiles use at most 200,000 steps, which are drawn
-        evenly if there are more.
+        physical: divided by `rated`; nothing is fitted. Quartiles use at most 200,000 steps, which
+        are drawn evenly if there are more.
     rated : mapping of channel name to float, or sequence of float, optional
         For ``kind="physical"``: the divisor of each channel, above zero and in the channel's unit.
         Names require a WindowSet.
@@ -138,8 +137,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     channel_center_, channel_scale_ : ndarray of shape (n_channels,)
         The value that is subtracted from each channel, and the channel's divisor.
     constant_channels_ : tuple of int
-        Indices of channels that were constant; they are centered and scaled by 1, except with
-        ``kind="max_abs"``.
+        Indices of channels that were constant; they are centered and scaled by 1.
     channel_mean_ : ndarray of shape (n_channels,)
         The same as `channel_center_`; only for ``kind="standard"``.
     n_features_in_ : int

@@ -13,7 +13,7 @@ from sensorseq.ops.choice import MANY, batches_of
 from sensorseq.training.batches import Rows, TrainingData
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.evaluation import LossFunction
-from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
+from sensorseq.training.optim import Schedule, clip_gradients, make_optimizer
 from sensorseq.training.randomness import CounterDropout
 from sensorseq.training.stopping import WeightAverage
 from sensorseq.training.window_format import crop_tensor
@@ -75,7 +75,7 @@ class AutogradSteps:
             self._masks.step = step
         self.optimizer.zero_grad(set_to_none=True)
         loss, score = self._backward(batch, step_outputs)
-        norm = clip_gradients(self._parameters, config.max_grad_norm, config.clip_by)
+        norm = clip_gradients(self._parameters, config.max_grad_norm)
         try:
             self.optimizer.step()
         except RuntimeError as error:
@@ -92,7 +92,6 @@ class AutogradSteps:
         self, batch: TrainingData, step_outputs: StepOutputs | None
     ) -> tuple[Tensor, Tensor]:
         """Compute the gradients of a batch; return its mean loss and number of correct windows."""
-        l1 = self._config.l1
         with batches_of(self._config.batch_size or MANY):
             outputs = self._module(batch.X, batch.lengths)
         losses = _weigh(self._losses_of(outputs, batch.target), batch.weight)
@@ -100,8 +99,7 @@ class AutogradSteps:
         loss = losses.mean()
         if step_outputs is not None:
             step_outputs.append((losses.detach(), outputs.detach()))
-        penalized = loss + l1 * l1_penalty(self._module) if l1 else loss
-        penalized.backward()
+        loss.backward()
         return loss, (outputs.argmax(dim=1) == batch.target).sum()
 
 

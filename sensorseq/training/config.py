@@ -11,11 +11,10 @@ from sensorseq.errors import ArgumentError, check_choice, nearest_known
 from sensorseq.optimizers import OPTIMIZERS
 from sensorseq.prediction.windows import CROPS
 
-LOSSES = ("cross_entropy", "focal", "mse")
+LOSSES = ("cross_entropy", "focal")
 MONITORS = ("val_loss", "val_accuracy", "loss", "accuracy")
-SCHEDULES = ("constant", "cosine", "plateau", "one_cycle")
+SCHEDULES = ("constant", "cosine", "plateau")
 SAMPLERS = ("shuffle", "balanced", "sqrt")
-CLIPPINGS = ("norm", "value")
 ENGINES = ("auto", "native", "autograd")
 AUTO = "auto"  # value of max_epochs that aims for AUTO_STEPS
 AUTO_STEPS = 400  # number of optimizer steps that max_epochs="auto" aims for
@@ -26,7 +25,6 @@ _CHOICES: dict[str, Iterable[str]] = {  # allowed values of `TrainingConfig` arg
     "optimizer": OPTIMIZERS,
     "lr_schedule": SCHEDULES,
     "sampler": SAMPLERS,
-    "clip_by": CLIPPINGS,
     "crop": CROPS,
     "monitor": MONITORS,
 }
@@ -95,7 +93,7 @@ class TrainingConfig:
         See `sensorseq.training.evaluation.make_loss`.
     label_smoothing : float
         Fraction of the target that is spread evenly over the classes, in [0, 1).
-    optimizer, learning_rate, optimizer_params, weight_decay, l1
+    optimizer, learning_rate, optimizer_params, weight_decay
         See `sensorseq.training.optim`.
     lr_schedule, warmup_epochs, ema_decay
         See `sensorseq.training.optim` and `sensorseq.training.stopping`. `warmup_epochs` is a
@@ -107,10 +105,7 @@ class TrainingConfig:
     max_epochs, max_steps
         Limits on the length of the run; see `count_epochs`.
     max_grad_norm : float or None
-        Bound on the gradient before each step: on its global norm for ``clip_by="norm"``, or on
-        each of its elements for ``clip_by="value"``. None means no clipping.
-    clip_by : {"norm", "value"}
-        See `max_grad_norm`.
+        Bound on the global norm of the gradient before each step. None means no clipping.
     max_timesteps : int or None
         Maximum number of time steps of a window. The engine itself makes only the crops of
         ``crop="random"``, which change in each epoch; other crops must be made before scaling.
@@ -143,9 +138,7 @@ class TrainingConfig:
     max_epochs: int | str = 200
     max_steps: int | None = None
     max_grad_norm: float | None = 1.0
-    clip_by: str = "norm"
     weight_decay: float = 0.0
-    l1: float = 0.0
     max_timesteps: int | None = None
     crop: str = "head"
     early_stopping: bool = True
@@ -163,7 +156,7 @@ class TrainingConfig:
         check_real("label_smoothing", self.label_smoothing, 0.0, 1.0)
         if self.ema_decay is not None:
             check_real("ema_decay", self.ema_decay, 0.0, 1.0)
-        for name in ("weight_decay", "l1", "tol"):
+        for name in ("weight_decay", "tol"):
             check_real(name, getattr(self, name), 0.0)
         for name in ("batch_size", "max_steps", "max_timesteps"):
             if getattr(self, name) is not None:
@@ -206,12 +199,8 @@ class TrainingConfig:
                     f"warmup_epochs={value!r} must be an integer of at least 0 (epochs), or a"
                     " number in (0, 1) (a fraction of all steps)."
                 )
-        # A fraction raises no error, because it is the estimators' default; one_cycle ignores it.
-        elif check_integer("warmup_epochs", value, 0) and self.lr_schedule == "one_cycle":
-            raise ArgumentError(
-                f"warmup_epochs={value} cannot be combined with lr_schedule='one_cycle', which has"
-                " its own warm-up over the first 30 % of the steps; set warmup_epochs=0."
-            )
+        else:
+            check_integer("warmup_epochs", value, 0)
 
     def _check_optimizer_params(self) -> None:
         params = self.optimizer_params

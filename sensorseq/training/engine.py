@@ -94,7 +94,7 @@ def train_network(
     The losses and scores of the training part are running values: each batch is measured in
     training mode, before its own optimizer step. The validation part is measured after the epoch in
     evaluation mode, with the same loss but without class or sample weights, so that runs with
-    different weights can be compared. The losses do not include penalties (`l1`, `weight_decay`).
+    different weights can be compared. The losses do not include the penalty of `weight_decay`.
 
     Training stops if a loss or gradient is not finite; the row of that epoch stays in the history.
 

@@ -77,18 +77,15 @@ def hyper_of(config: TrainingConfig, module: LSTMLinear) -> Tensor:
     """Return the hyper-parameters of `config` as a row for the engine, (1, columns)."""
     options = optimizer_options(config)
     beta1, beta2 = options.get("betas", (0.9, 0.999))
-    bound = math.inf if config.max_grad_norm is None else config.max_grad_norm
     columns = {
         "beta1": beta1,
         "beta2": beta2,
         "weight_decay": options["weight_decay"],
-        "l1": config.l1,
         "label_smoothing": config.label_smoothing,
         "dropout": module.dropout,
         "recurrent_dropout": module.recurrent_dropout,
         "ema_decay": config.ema_decay or 0.0,
-        "max_grad_norm": bound if config.clip_by == "norm" else math.inf,
-        "max_grad_value": bound if config.clip_by == "value" else math.inf,
+        "max_grad_norm": math.inf if config.max_grad_norm is None else config.max_grad_norm,
     }
     for name in ("momentum", "dampening", "nesterov", "eps", "amsgrad", "alpha", "centered"):
         if name in options:

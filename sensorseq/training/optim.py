@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from sensorseq.errors import ArgumentError
 from sensorseq.optimizers import OPTIMIZERS
@@ -15,49 +14,10 @@ from sensorseq.training.config import TrainingConfig, count_epochs, count_warmup
 
 COSINE_END = 0.01  # fraction of learning_rate at the end of the cosine
 PLATEAU_FACTOR = 0.5
-ONE_CYCLE_RISE = 0.3  # this and the next two constants are the defaults of torch's OneCycleLR
-ONE_CYCLE_START = 1.0 / 25.0
-ONE_CYCLE_END = ONE_CYCLE_START / 1e4
 
-
-class Lion(Optimizer):
-    """Optimizer that steps by the sign of an average gradient, with decoupled weight decay.
-
-    X. Chen et al., *Symbolic Discovery of Optimization Algorithms*, 2023, https://arxiv.org/abs/2302.06675.
-    """
-
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float = 3e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
-    ) -> None:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas={betas} must be in [0, 1)")
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update the parameters with their gradients."""
-        for group in self.param_groups:
-            rate, (beta1, beta2) = group["lr"], group["betas"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                grad, state = parameter.grad, self.state[parameter]
-                if not state:
-                    state["exp_avg"] = torch.zeros_like(parameter)
-                average = state["exp_avg"]
-                direction = average.mul(beta1).add_(grad, alpha=1 - beta1).sign_()
-                parameter.mul_(1 - rate * group["weight_decay"]).add_(direction, alpha=-rate)
-                average.mul_(beta2).add_(grad, alpha=1 - beta2)
-
-
-_CLASSES: dict[str, type[Optimizer]] = {
+_CLASSES: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
-    "lion": Lion,
     "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
@@ -67,8 +27,8 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
     """Create a torch optimizer by name.
 
     Options that `optimizer_params` lacks have torch's defaults, but the momentum of sgd is 0.9.
-    `weight_decay` applies to every parameter. Weight decay is decoupled in adamw and lion, and is
-    added to the gradient in the other optimizers.
+    `weight_decay` applies to every parameter. It is decoupled in adamw, and is added to the
+    gradient in the other optimizers.
     """
     options = {**OPTIMIZERS[config.optimizer].defaults, **(config.optimizer_params or {})}
     make: Any = _CLASSES[config.optimizer]
@@ -102,12 +62,9 @@ class Schedule:
       run.
     - ``plateau``: halved whenever the monitored value has not improved for a quarter of `patience`
       epochs.
-    - ``one_cycle``: up to `learning_rate` over the first 30 % of all steps, then down to nearly
-      zero at the last step (L. Smith, N. Topin, *Super-Convergence*, 2018), like torch's
-      ``OneCycleLR``.
 
-    With the first three schedules, the rate rises linearly during the first `warmup_epochs`.
-    `count_epochs` gives the length of the run.
+    The rate rises linearly during the first `warmup_epochs`. `count_epochs` gives the length of the
+    run.
     """
 
     def __init__(self, config: TrainingConfig, steps_per_epoch: int) -> None:
@@ -121,12 +78,6 @@ class Schedule:
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of step `step`, counted from 0."""
         peak = self._config.learning_rate
-        if self._config.lr_schedule == "one_cycle":
-            top = ONE_CYCLE_RISE * self._n_steps - 1
-            if step <= top:
-                return peak * cosine_between(ONE_CYCLE_START, 1.0, step / top)
-            done = (step - top) / (self._n_steps - 1 - top or 1.0)
-            return peak * cosine_between(1.0, ONE_CYCLE_END, min(1.0, done))
         if step < self._n_warmup:
             return peak * (step + 1) / self._n_warmup
         if self._config.lr_schedule == "cosine":
@@ -147,18 +98,8 @@ def cosine_between(start: float, end: float, done: float) -> float:
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def clip_gradients(parameters: Sequence[Tensor], bound: float | None, clip_by: str) -> Tensor:
+def clip_gradients(parameters: Sequence[Tensor], bound: float | None) -> Tensor:
     """Clip the gradients in place; return their global norm before clipping as a scalar tensor."""
-    if bound is not None and clip_by == "norm":
-        return torch.nn.utils.clip_grad_norm_(parameters, bound)
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
     if bound is not None:
-        torch.nn.utils.clip_grad_value_(parameters, bound)
-    return norm
-
-
-def l1_penalty(module: torch.nn.Module) -> Tensor:
-    """Return the sum of the absolute weights, excluding all one-dimensional parameters."""
-    weights = [p for p in module.parameters() if p.ndim >= 2]
-    return torch.stack([weight.abs().sum() for weight in weights]).sum()
+        return torch.nn.utils.clip_grad_norm_(parameters, bound)
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

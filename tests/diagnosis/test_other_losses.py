@@ -34,7 +34,7 @@ def softmax_twice(outputs, target):
 
 @pytest.fixture(scope="module")
 def restless():
-    return fit("mse").fluctuation_
+    return fit("focal").fluctuation_
 
 
 def test_a_report_on_another_loss_has_its_record(restless):

@@ -103,3 +103,47 @@ def test_a_momentum_of_an_earlier_file_or_program_has_one_place():
     assert current_arguments(stored)["optimizer_params"] is None
     with pytest.raises(ArgumentError, match="use optimizer_params="):
         SensorLSTMClassifier(momentum=0.5)
+
+
+def stored_with(path, **parameters):
+    """Return the path of a model file that contains these parameters, too."""
+    arrays, description = read_model(path)
+    description["parameters"].update(parameters)
+    path.write_bytes(pack(arrays, json.dumps(to_jsonable(description))))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "without_effect", "used"), [("l1", 0.0, 0.01), ("clip_by", "norm", "value")]
+)
+def test_a_file_with_an_argument_that_is_gone_predicts_as_before(
+    tmp_path, name, without_effect, used
+):
+    path = tmp_path / "model.safetensors"
+    clf = plain_classifier(max_epochs=1, hidden_size=3).fit(X, Y)
+    clf.save(path)
+    loaded = SensorLSTMClassifier.load(stored_with(path, **{name: without_effect}))
+    assert loaded.predict_proba(X).tobytes() == clf.predict_proba(X).tobytes()
+    stored_with(path, **{name: used})
+    with pytest.warns(UserWarning, match=f"trained with {name}=.* fit will not use {name}"):
+        loaded = SensorLSTMClassifier.load(path)
+    for model in (loaded, load(path)):
+        assert model.predict_proba(X).tobytes() == clf.predict_proba(X).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("loss", "mse"), ("optimizer", "lion"), ("lr_schedule", "one_cycle"), ("scale", "min_max")],
+)
+def test_a_file_with_a_value_that_is_gone_predicts_as_before_and_fit_refuses_it(
+    tmp_path, name, value
+):
+    path = tmp_path / "model.safetensors"
+    clf = plain_classifier(max_epochs=1, hidden_size=3).fit(X, Y)
+    clf.save(path)
+    loaded = SensorLSTMClassifier.load(stored_with(path, **{name: value}))
+    for model in (loaded, load(path)):
+        assert model.predict_proba(X).tobytes() == clf.predict_proba(X).tobytes()
+    loaded.save(path)
+    with pytest.raises(ArgumentError, match=f"{name}='{value}' is not known"):
+        SensorLSTMClassifier.load(path).fit(X, Y)

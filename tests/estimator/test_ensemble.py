@@ -152,7 +152,7 @@ def test_callbacks_see_every_member():
 
 
 def test_an_ensemble_that_diverges_in_its_first_epoch_raises_an_error():
-    wild = {"optimizer": "sgd", "max_grad_norm": None, "l1": 30.0, "learning_rate": 1e38}
+    wild = {"optimizer": "sgd", "max_grad_norm": None, "weight_decay": 30.0, "learning_rate": 1e38}
     with pytest.raises(DivergedError, match="in its first epoch"):
         small(n_models=2, **wild).fit(X, Y)
 

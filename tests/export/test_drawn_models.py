@@ -53,7 +53,7 @@ def draw(seed):
         motors = [(0, 1)] if n_channels < 4 else [(0, 2), (1, 3)]
     arguments = {
         "motors": motors,
-        "scale": str(rng.choice(["standard", "robust", "min_max"])),
+        "scale": str(rng.choice(["standard", "robust"])),
         "hidden_size": int(rng.choice([3, 8, 20])),
         "pooling": str(rng.choice(["last", "mean", "max", "meanmax"])),
         "bidirectional": bool(rng.random() < 0.5),

@@ -11,7 +11,6 @@ N, T, C, K, M = 40, 9, 3, 4, 3
 OPTIONS = {
     "dropout": [0.0, 0.2, 0.4],
     "recurrent_dropout": [0.3, 0.0, 0.1],
-    "l1": [0.0, 0.01, 0.0],
     "label_smoothing": [0.1, 0.0, 0.2],
     "max_grad_norm": [0.3, 1.0, 5.0],
     "weight_decay": [0.0, 0.01, 0.1],
@@ -91,8 +90,8 @@ def test_how_steps_are_divided_into_calls_changes_no_bit(monkeypatch, device):
     assert_same_bits(state_of(trainers[0]), state_of(trainers[1]))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "lion", "rmsprop"])
-@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "mse"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "meanmax"])
 def test_a_trajectory_is_that_of_the_cpu_in_float64(device, optimizer, loss, pooling):
     network = NetworkLayout(C, 20, K, bidirectional=True, pooling=pooling)

@@ -254,7 +254,7 @@ def test_the_report_names_the_part_whose_statistics_a_scaler_has(kind):
     assert kinds(find_leakage(cut, scaler=foreign), "warning") == {"scaler_unknown"}
 
 
-@pytest.mark.parametrize("kind", ["standard", "robust", "min_max", "max_abs"])
+@pytest.mark.parametrize("kind", SCALES)
 def test_scaled_windows_reveal_the_part_that_the_scaler_was_fitted_on(kind):
     cut = split_in_groups(windows())
     cut.X[cut.split != "train"] *= 2

@@ -64,7 +64,7 @@ inline Problem MakeProblem(uint32_t seed, int64_t n_models, int64_t lanes) {
   s.n_classes = 2 + draw.Below(3);
   s.pooling = static_cast<Pooling>(1 + draw.Below(4));
   s.head_norm = static_cast<HeadNorm>(draw.Below(3));
-  p.loss = static_cast<Loss>(draw.Below(3));
+  p.loss = static_cast<Loss>(draw.Below(2));
   p.has_lengths = draw.Below(2) == 0;
   p.has_weight = draw.Below(2) == 0;
   p.width = s.n_directions * s.hidden_size * (s.pooling == Pooling::kMeanMax ? 2 : 1);
@@ -95,7 +95,7 @@ inline Problem MakeProblem(uint32_t seed, int64_t n_models, int64_t lanes) {
   p.hyper = Array(n_models * kHyperColumns, 0.0);
   for (int64_t m = 0; m < n_models; ++m) {
     double* hyper = &p.hyper[m * kHyperColumns];
-    hyper[kMaxGradNorm] = hyper[kMaxGradValue] = kNone;
+    hyper[kMaxGradNorm] = kNone;
     hyper[kBeta1] = 0.9;
     hyper[kBeta2] = 0.99;
     hyper[kAlpha] = 0.9;

@@ -11,41 +11,18 @@ namespace {
 
 using namespace epoch_problem;
 
-// The L1 penalty, which is included in the gradient but not in the reported loss.
-double Penalty(const Problem& p, const Array& parameters) {
-  const TrainShape& s = p.shape;
-  double sum = 0;
-  size_t at = 0;
-  auto Take = [&](int64_t n, bool counts) {
-    for (int64_t i = 0; i < n; ++i, ++at) sum += counts ? std::fabs(parameters[at]) : 0.0;
-  };
-  for (int64_t layer = 0; layer < s.n_layers; ++layer) {
-    const int64_t inputs = layer == 0 ? s.n_channels : s.n_directions * s.hidden_size;
-    for (int64_t d = 0; d < s.n_directions; ++d) {
-      Take(4 * s.hidden_size * (inputs + s.hidden_size), true);
-      Take(8 * s.hidden_size, false);
-    }
-  }
-  if (s.head_norm != HeadNorm::kNone) Take(2 * p.width, false);
-  Take(s.n_classes * p.width, true);
-  Take(s.n_classes, false);
-  Check(at == parameters.size(), "the parameters are those the header lists");
-  return p.hyper[kL1] * sum;
-}
-
 double Objective(const Problem& p, int64_t step, const Array& parameters) {
   Problem moved = p;
   moved.parameters = parameters;
   Written<double> out(moved);
   Check(Train(moved, step, 1, 1, Parallel{}, out) == Status::kOk, "status");
-  return out.statistics.data()[step * kStatisticColumns + kLoss] + Penalty(p, parameters);
+  return out.statistics.data()[step * kStatisticColumns + kLoss];
 }
 
 // A step of plain descent at rate 1 moves the parameters by the gradient, which must equal finite
 // differences.
 void CheckSlope(uint32_t seed, int64_t lanes, const std::string& isa) {
   Problem p = MakeProblem(seed, 1, lanes);
-  p.hyper[kL1] = seed % 2 == 0 ? 0.01 : 0.0;
   const int64_t step = seed % 3;
   Written<double> out(p);
   Check(Train(p, step, 1, 1, Parallel{}, out) == Status::kOk, "status");

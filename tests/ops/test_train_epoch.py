@@ -36,7 +36,6 @@ HYPER = {
     "beta1": [0.9, 0.5, 0.7],
     "dropout": [0.0, 0.2, 0.4],
     "recurrent_dropout": [0.3, 0.0, 0.1],
-    "l1": [0.0, 0.01, 0.0],
     "label_smoothing": [0.1, 0.0, 0.2],
     "ema_decay": [0.9, 0.5, 0.99],
 }

@@ -43,7 +43,7 @@ def same(ours, theirs):
             "pooling": st.sampled_from(["last", "mean", "max", "meanmax"]),
             "head_norm": st.sampled_from(["none", "batch", "layer"]),
             "dtype": st.sampled_from(["float32", "float64"]),
-            "scale": st.sampled_from(["standard", "robust", "min_max", None]),
+            "scale": st.sampled_from(["standard", "robust", None]),
             "n_models": st.sampled_from([1, 2]),
             "max_timesteps": st.sampled_from([None, 12]),
             "patch": st.sampled_from([None, 3]),

@@ -43,7 +43,7 @@ WAYS = [
     {"window_s": 3, "scale": "robust", "split": [0.5, 0.5, 0.0], "balance": "oversample"},
     {"window_s": 2, "steps": STEPS},
     {"window_s": 2, "train_hop_s": 0.5, "random_state": 3},
-    {"window_s": 1, "split_by": "time", "embargo_s": 2.0, "scale": "min_max"},
+    {"window_s": 1, "split_by": "time", "embargo_s": 2.0, "scale": "robust"},
     {"window_s": 17, "short": "pad", "scale": "standard"},
     {"window_s": 2, "normalize": "recording"},
     {"window_s": 2, "scale": "physical", "rated": {"current": 20.0, "speed": 3.0}},

@@ -30,24 +30,12 @@ def test_focal_loss_of_a_certain_answer_is_zero_and_has_a_finite_gradient():
     assert logits.grad.isfinite().all()
 
 
-def test_mse_is_the_mean_squared_distance_of_softmax_and_one_hot():
-    one_hot = torch.eye(4, dtype=torch.float64)[TARGET]
-    expected = ((functional.softmax(LOGITS, 1) - one_hot) ** 2).mean(1)
-    torch.testing.assert_close(make_loss("mse")(LOGITS, TARGET), expected)
-
-
-@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "mse"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
 def test_every_loss_falls_as_the_true_logit_rises(loss):
     logits = torch.zeros(9, 3)
     logits[:, 1] = torch.linspace(-4, 4, 9)
     values = make_loss(loss)(logits, torch.ones(9, dtype=torch.int64))
     assert (values.diff() < 0).all()
-
-
-def test_smoothing_moves_the_minimum_of_mse_away_from_certainty():
-    sure = torch.tensor([[50.0, 0.0]])
-    smoothed = make_loss("mse", label_smoothing=0.2)(sure, torch.tensor([0]))
-    assert smoothed.item() == pytest.approx(0.1**2)
 
 
 def test_a_callable_that_returns_a_wrong_shape_is_refused():

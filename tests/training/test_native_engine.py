@@ -41,12 +41,6 @@ OPTIMIZERS = {
         "optimizer_params": {"betas": (0.4, 0.9), "amsgrad": True},
         "weight_decay": 0.1,
     },
-    "lion": {"optimizer": "lion", "learning_rate": 0.003, "weight_decay": 0.1},
-    "lion with its parameters": {
-        "optimizer": "lion",
-        "learning_rate": 0.003,
-        "optimizer_params": {"betas": (0.5, 0.8)},
-    },
     # the first step of RMSprop is ten times the learning rate
     "rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.002},
     "rmsprop centered with momentum": {
@@ -58,17 +52,14 @@ OPTIMIZERS = {
 }
 LOSSES = {
     f"{loss}, smoothing {smoothing}": {"loss": loss, "label_smoothing": smoothing}
-    for loss in ("cross_entropy", "focal", "mse")
+    for loss in ("cross_entropy", "focal")
     for smoothing in (0.0, 0.2)
 }
 OPTIONS = {
     "no clipping": {"max_grad_norm": None},
-    "clipping by norm": {"max_grad_norm": 0.1},
-    "clipping by value": {"max_grad_norm": 0.01, "clip_by": "value"},
-    "l1": {"l1": 0.01},
+    "clipping": {"max_grad_norm": 0.1},
     "average of the weights": {"ema_decay": 0.9},
     "constant rate": {"lr_schedule": "constant", "warmup_epochs": 2},
-    "one cycle": {"lr_schedule": "one_cycle"},
     "plateau": {"lr_schedule": "plateau", "patience": 1, "tol": 0.5},
     "share of warm-up": {"warmup_epochs": 0.1},
     "root of the counts": {"sampler": "sqrt"},

@@ -85,15 +85,14 @@ SETTINGS = {
     "as it comes": {},
     "lengths": {"lengths": True},
     "weights": {"weight": True, "label_smoothing": 0.1},
-    "focal": {"loss": "focal"},
-    "mse": {"loss": "mse", "label_smoothing": 0.2},
+    "focal": {"loss": "focal", "label_smoothing": 0.2},
     "balanced": {"sampler": "balanced"},
     "many steps": {"batch_size": 9, "max_epochs": 14},
     "full batch": {"batch_size": None, "max_epochs": 10},
     "random crops": {"max_timesteps": 6, "crop": "random", "lengths": True},
     "average of the weights": {"ema_decay": 0.9, "network": {"dropout": 0.3}},
     "batch norm": {"network": {"head_norm": "batch", "recurrent_dropout": 0.3}},
-    "no validation": {"validation": False, "lr_schedule": "constant", "l1": 0.01},
+    "no validation": {"validation": False, "lr_schedule": "constant", "weight_decay": 0.01},
 }
 COMPARED = (
     "epoch_steps", "class_counts", "fixed_rows", "fixed_loss", "fixed_accuracy", "averaged_loss",

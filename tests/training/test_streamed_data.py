@@ -145,12 +145,12 @@ def test_streamed_windows_give_the_bits_of_windows_in_memory_in_the_same_order(
 
 @pytest.mark.parametrize("stored", [True, False], ids=["stored", "streamed"])
 def test_scaling_is_the_same_stored_or_learned_from_the_stream(stored, tmp_path, streamed_orders):
-    configuration = {"scale": {"kind": "min_max"}, "split": {"by": "recording"}}
+    configuration = {"scale": {"kind": "robust"}, "split": {"by": "recording"}}
     windows = make_windows(configuration=configuration)
-    scaler = fit_scaler(windows.part("train").X, None, "min_max")
+    scaler = fit_scaler(windows.part("train").X, None, "robust")
     extra = {"scaler": scaler.to_dict()} if stored else {}
     path = write(tmp_path / "windows.h5", windows, **extra)
-    streamed, held = fit_both_ways(path, scale="min_max")
+    streamed, held = fit_both_ways(path, scale="robust")
     assert outcome(streamed) == outcome(held)
     with buffer_of(SMALL):
         predicted = streamed.predict_proba(path)
@@ -264,7 +264,7 @@ def peak_beyond(call):
 
 small, large = sys.argv[1:]
 classifier = SensorLSTMClassifier(
-    hidden_size=1, max_epochs=1, scale="max_abs", pooling="last", monitor="loss", device="cpu",
+    hidden_size=1, max_epochs=1, scale="standard", pooling="last", monitor="loss", device="cpu",
     features=None, refit=None,
 )
 classifier.fit(small).predict(small)  # loads what libraries load once

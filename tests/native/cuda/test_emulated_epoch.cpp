@@ -57,7 +57,7 @@ Problem Draw(uint32_t seed, int64_t n_models) {
   s.n_directions = 1 + (seed / 2) % 2;
   s.n_classes = 2 + draw.Below(3);
   s.pooling = static_cast<Pooling>(1 + (seed / 3) % 4);
-  p.loss = static_cast<Loss>((seed / 4) % 3);
+  p.loss = static_cast<Loss>((seed / 4) % 2);
   p.optimizer = static_cast<Optimizer>((seed / 2) % 4);
   p.has_lengths = seed % 3 != 0;
   p.has_weight = seed % 4 == 2 || draw.Below(2) == 0;
@@ -113,9 +113,7 @@ Problem Draw(uint32_t seed, int64_t n_models) {
     hyper[kAlpha] = 0.9;
     hyper[kEps] = 1e-2;  // large, so that a gradient's last bit does not decide a step's sign
     hyper[kWeightDecay] = 0.1 * static_cast<double>(draw.Below(2));
-    hyper[kL1] = 0.01 * static_cast<double>(draw.Below(2));
     hyper[kMaxGradNorm] = draw.Below(2) == 0 ? kNone : 0.2;
-    hyper[kMaxGradValue] = draw.Below(2) == 0 ? kNone : 0.05;
     hyper[kLabelSmoothing] = 0.1 * static_cast<double>(draw.Below(3));
     hyper[kDropout] = p.has_seeds ? 0.3 * static_cast<double>((seed + m) % 2) : 0.0;
     hyper[kRecurrentDropout] = p.has_seeds ? 0.3 * static_cast<double>((seed / 2 + m) % 2) : 0.0;
