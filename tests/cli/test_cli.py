@@ -154,19 +154,6 @@ def test_evaluate_scores_drives_over_time(logs, model, tmp_path):
     assert "--smooth" in refused(2, *asked[:3], "--smooth", "much")
 
 
-def test_predict_cuts_the_same_windows_as_prepare(logs, prepared, model):
-    """The windows of a raw recording get exactly the same probabilities as the prepared windows."""
-    windows = read_windows(prepared)
-    own = windows.take(windows.recording_id == "rough/run_1")
-    expected = SensorLSTMClassifier.load(model).predict_proba(own)
-    (found,) = answer("predict", model, logs / "rough" / "run_1.csv")["recordings"]
-    np.testing.assert_allclose([w["start_s"] for w in found["windows"]], own.start_s)
-    np.testing.assert_array_equal(
-        [[w["probability"][name] for name in ("calm", "rough")] for w in found["windows"]], expected
-    )
-    assert found["seen_in_training"] == (own.split[0] != "test")
-
-
 def test_scores_of_the_command_are_those_of_the_model(prepared, model):
     found = answer("evaluate", model, prepared, "--no-baselines")
     test = read_windows(prepared).part("test")
@@ -250,18 +237,6 @@ def test_info_lists_which_implementation_serves_each_case(
     assert max(map(len, text.splitlines())) <= 80
     for row in rows:
         assert any(all(str(v) in line for v in row.values()) for line in text.splitlines())
-
-
-def test_the_same_command_writes_the_same_file(logs, prepared, tmp_path):
-    again = tmp_path / "again.h5"
-    succeed("prepare", logs, "--window-s", "1", "-o", again, "--jobs", "1")
-    assert again.read_bytes() == prepared.read_bytes()
-    models = []
-    for name in ("one", "two"):
-        succeed("train", again, "-o", tmp_path / name, *ALONE, "--max-epochs", "3")
-        models.append(SensorLSTMClassifier.load(tmp_path / name))
-    windows = read_windows(again)
-    np.testing.assert_array_equal(*(one.predict_proba(windows) for one in models))
 
 
 def test_training_never_reads_the_test_part(prepared, tmp_path):
@@ -663,14 +638,6 @@ def test_a_full_disk_leaves_nothing_half_written(command, logs, prepared, model,
     assert not out.exists()
     left = [path.name for path in tmp_path.iterdir()]
     assert left == (["neue Datei.parts"] if command == "prepare" and left else [])
-
-
-def test_an_existing_file_survives_a_failed_run(prepared, tmp_path):
-    out = tmp_path / "m"
-    out.write_bytes(b"an older model")
-    refused(3, "train", tmp_path / "missing.h5", "-o", out, "-q")
-    assert out.read_bytes() == b"an older model"
-    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_inspect_lists_unreadable_files(tmp_path):
