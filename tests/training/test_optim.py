@@ -161,16 +161,6 @@ def steps_of(gradients, start=0.0, **arguments):
     return torch.stack(steps)
 
 
-def test_the_decay_of_adamw_is_decoupled_from_the_size_of_the_loss_and_that_of_adam_is_not():
-    gradients = torch.tensor([[-0.5], [-50.0]], dtype=torch.float64)
-    settings = {"start": 10.0, "learning_rate": 0.01, "weight_decay": 0.3}
-    for gradient, of_adam in zip(gradients, (-0.01, 0.01), strict=True):
-        (step,) = steps_of(gradient[None], optimizer="adamw", **settings)
-        assert step.item() == pytest.approx(0.01 - 0.01 * 0.3 * 10)
-        (step,) = steps_of(gradient[None], optimizer="adam", **settings)  # gradient + 0.3 * 10
-        assert step.item() == pytest.approx(of_adam)
-
-
 @pytest.mark.parametrize(
     ("params", "size", "low", "high"),
     [
