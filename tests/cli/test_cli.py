@@ -323,35 +323,6 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
     }
 
 
-def test_two_sensors_of_one_recording_are_prepared_trained_and_predicted(tmp_path):
-    """Files of a motor at 20 Hz and an IMU at 50 Hz form one recording, including in `predict`."""
-    rng = np.random.default_rng(0)
-    root = tmp_path / "logs"
-    for number, label in enumerate(("calm", "rough")):
-        (root / label).mkdir(parents=True)
-        for i in range(3):
-            for sensor, rate, name in (("pro", 20, "current"), ("imu", 50, "shake")):
-                t = np.arange(0, 6, 1 / rate)
-                values = np.sin(t * (2 + 9 * number)) + 0.05 * rng.normal(size=len(t))
-                rows = [f"{a:.3f},{b:.4f}" for a, b in zip(t, values, strict=True)]
-                text = "\n".join([f"time,{name}", *rows]) + "\n"
-                (root / label / f"{sensor}_{i}.csv").write_text(text)
-    windows, model = tmp_path / "w.h5", tmp_path / "m"
-    how = ["--files", "pro_*.csv", "--files", "imu_*.csv", "--pair", "{sensor}_{recording}.*"]
-    succeed("prepare", root, *how, "--window-s", "1", "-o", windows)
-    succeed("train", windows, "-o", model, *ALONE)
-    one = answer("predict", model, root / "rough" / "pro_1.csv")["recordings"]
-    other = answer("predict", model, root / "rough" / "imu_1.csv")["recordings"]
-    assert one == other
-    assert len(one) == 1
-    assert [Path(path).name for path in one[0]["paths"]] == ["pro_1.csv", "imu_1.csv"]
-    stored = read_windows(windows)
-    own = stored.take(stored.recording_id == "rough/1")
-    expected = SensorLSTMClassifier.load(model).predict_proba(own)
-    got = [[w["probability"][c] for c in ("calm", "rough")] for w in one[0]["windows"]]
-    np.testing.assert_array_equal(got, expected)
-
-
 def test_the_page_is_written(prepared, model, plain, tmp_path):
     page = tmp_path / "page.html"
     for command, text in (
