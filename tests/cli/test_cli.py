@@ -154,19 +154,6 @@ def test_evaluate_scores_drives_over_time(logs, model, tmp_path):
     assert "--smooth" in refused(2, *asked[:3], "--smooth", "much")
 
 
-def test_predict_cuts_the_same_windows_as_prepare(logs, prepared, model):
-    """The windows of a raw recording get exactly the same probabilities as the prepared windows."""
-    windows = read_windows(prepared)
-    own = windows.take(windows.recording_id == "rough/run_1")
-    expected = SensorLSTMClassifier.load(model).predict_proba(own)
-    (found,) = answer("predict", model, logs / "rough" / "run_1.csv")["recordings"]
-    np.testing.assert_allclose([w["start_s"] for w in found["windows"]], own.start_s)
-    np.testing.assert_array_equal(
-        [[w["probability"][name] for name in ("calm", "rough")] for w in found["windows"]], expected
-    )
-    assert found["seen_in_training"] == (own.split[0] != "test")
-
-
 def test_scores_of_the_command_are_those_of_the_model(prepared, model):
     found = answer("evaluate", model, prepared, "--no-baselines")
     test = read_windows(prepared).part("test")
@@ -254,18 +241,6 @@ def test_info_lists_which_implementation_serves_each_case(
         assert any(all(str(v) in line for v in row.values()) for line in text.splitlines())
 
 
-def test_the_same_command_writes_the_same_file(logs, prepared, tmp_path):
-    again = tmp_path / "again.h5"
-    succeed("prepare", logs, "--window-s", "1", "-o", again, "--jobs", "1")
-    assert again.read_bytes() == prepared.read_bytes()
-    models = []
-    for name in ("one", "two"):
-        succeed("train", again, "-o", tmp_path / name, *ALONE, "--max-epochs", "3")
-        models.append(SensorLSTMClassifier.load(tmp_path / name))
-    windows = read_windows(again)
-    np.testing.assert_array_equal(*(one.predict_proba(windows) for one in models))
-
-
 def test_training_never_reads_the_test_part(prepared, tmp_path):
     windows = read_windows(prepared)
     X = windows.X.copy()
@@ -347,35 +322,6 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
         "split_by": "recording",
         "normalize": "recording",
     }
-
-
-def test_two_sensors_of_one_recording_are_prepared_trained_and_predicted(tmp_path):
-    """Files of a motor at 20 Hz and an IMU at 50 Hz form one recording, including in `predict`."""
-    rng = np.random.default_rng(0)
-    root = tmp_path / "logs"
-    for number, label in enumerate(("calm", "rough")):
-        (root / label).mkdir(parents=True)
-        for i in range(3):
-            for sensor, rate, name in (("pro", 20, "current"), ("imu", 50, "shake")):
-                t = np.arange(0, 6, 1 / rate)
-                values = np.sin(t * (2 + 9 * number)) + 0.05 * rng.normal(size=len(t))
-                rows = [f"{a:.3f},{b:.4f}" for a, b in zip(t, values, strict=True)]
-                text = "\n".join([f"time,{name}", *rows]) + "\n"
-                (root / label / f"{sensor}_{i}.csv").write_text(text)
-    windows, model = tmp_path / "w.h5", tmp_path / "m"
-    how = ["--files", "pro_*.csv", "--files", "imu_*.csv", "--pair", "{sensor}_{recording}.*"]
-    succeed("prepare", root, *how, "--window-s", "1", "-o", windows)
-    succeed("train", windows, "-o", model, *ALONE)
-    one = answer("predict", model, root / "rough" / "pro_1.csv")["recordings"]
-    other = answer("predict", model, root / "rough" / "imu_1.csv")["recordings"]
-    assert one == other
-    assert len(one) == 1
-    assert [Path(path).name for path in one[0]["paths"]] == ["pro_1.csv", "imu_1.csv"]
-    stored = read_windows(windows)
-    own = stored.take(stored.recording_id == "rough/1")
-    expected = SensorLSTMClassifier.load(model).predict_proba(own)
-    got = [[w["probability"][c] for c in ("calm", "rough")] for w in one[0]["windows"]]
-    np.testing.assert_array_equal(got, expected)
 
 
 def test_the_page_is_written(prepared, model, plain, tmp_path):
@@ -515,11 +461,6 @@ def test_a_file_that_cannot_be_read_is_named(which, damage, prepared, model, tmp
     ("text", "message"),
     [
         ("time,current,speed\n0,1,2\n0.05,oops,2\n", "oops"),
-        ("time,current,speed\n0,1,2\n0.05,1,2\n0.05,1,2\n", "repeats"),
-        ("time,current,speed\n0,1,2\n0.05,1,2\n0.01,1,2\n", "goes back"),
-        ("time,current,speed\n", "no sample"),
-        ("", "empty"),
-        ("clock,current,speed\n0,1,2\n", "time"),
         ("time,current\n0,1\n0.05,1\n", "'speed'"),
         ("time,current,speed\n0,1,2\n0.05,1,2\n0.1,1,2\n", "needs windows of 1 s, and none fits"),
         ("time,current,speed\n0,,2\n0.05,,2\n0.1,,2\n", "current"),
@@ -664,14 +605,6 @@ def test_a_full_disk_leaves_nothing_half_written(command, logs, prepared, model,
     assert not out.exists()
     left = [path.name for path in tmp_path.iterdir()]
     assert left == (["neue Datei.parts"] if command == "prepare" and left else [])
-
-
-def test_an_existing_file_survives_a_failed_run(prepared, tmp_path):
-    out = tmp_path / "m"
-    out.write_bytes(b"an older model")
-    refused(3, "train", tmp_path / "missing.h5", "-o", out, "-q")
-    assert out.read_bytes() == b"an older model"
-    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_inspect_lists_unreadable_files(tmp_path):

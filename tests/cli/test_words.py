@@ -145,12 +145,6 @@ def test_an_option_that_is_invalid_for_any_data_is_an_error_of_the_command_line(
     assert said(*line.format(place=place).split())[0] == 2
 
 
-def test_the_help_of_all_commands_has_lines():
-    code, out, err = said()
-    assert code == 2
-    assert "\n  prepare " in out + err
-
-
 def test_a_zero_on_the_command_line_is_a_value_that_overrides_the_file(place, tmp_path):
     (tmp_path / "seed.toml").write_text("[window]\nwindow_s = 1\n[split]\nrandom_state = 7\n")
     made = []

@@ -50,7 +50,7 @@ def test_no_kernel_spills_or_warns(outputs):
 
 def test_registers_and_shared_memory_of_every_kernel_are_those_of_the_table(outputs):
     table = json.loads(ptxas.TABLE.read_text())
-    kernels = {name: output.kernels for name, output in outputs.items() if output.kernels}
+    kernels = ptxas.kernels_of(outputs)
     missing = {name: sorted(rows) for name, rows in table["kernels"].items() if name not in kernels}
     assert missing == {}
     if FACTS["nvcc"] != table["nvcc"]:

@@ -1,7 +1,5 @@
 """Bad input to either estimator gives one clear error, or a warning, before any training."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -153,9 +151,7 @@ def test_a_class_with_one_member_is_named(groups):
 
 def test_two_members_are_enough():
     y = np.where(np.isin(np.arange(N), (5, 8)), 2, Y)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        classifier().fit(X, y)
+    classifier().fit(X, y)
 
 
 HALF_ONE_HOT = {

@@ -1063,14 +1063,6 @@ def test_an_edited_part_of_features_is_refused(damage, model, tmp_path):
         SensorLSTMClassifier.load(tmp_path / "edited")
 
 
-def test_a_truncated_file_is_refused(model, tmp_path):
-    whole = model.read_bytes()
-    for size in (len(whole) // 2, len(whole) - 1):
-        (tmp_path / "cut").write_bytes(whole[:size])
-        with pytest.raises(ModelFileError):
-            SensorLSTMClassifier.load(tmp_path / "cut")
-
-
 def test_the_choice_survives_conversion_to_json():
     clf = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
     text = json.dumps(clf.features_.to_dict())

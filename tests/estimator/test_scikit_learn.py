@@ -4,7 +4,6 @@ import copy
 import pickle
 import pickletools
 import re
-import warnings
 from functools import cache
 from typing import ClassVar
 
@@ -205,14 +204,6 @@ def test_a_pipeline_passes_lengths_to_every_prediction(routing):
         assert arrived(method) == {"lengths"}
         direct = getattr(pipeline[-1], method)(X, LENGTHS)
         np.testing.assert_array_equal(values, direct)
-
-
-def test_a_search_scores_with_lengths_and_its_best_predicts_with_them(routing):
-    search = GridSearchCV(classifier(), ONE, cv=GroupKFold(2), error_score="raise")
-    search.fit(X, Y, groups=GROUPS, lengths=LENGTHS)
-    best = search.best_estimator_
-    assert search.score(X, Y, lengths=LENGTHS) == best.score(X, Y, lengths=LENGTHS)
-    np.testing.assert_array_equal(search.predict(LISTED), best.predict(X, LENGTHS))
 
 
 def test_a_search_equals_that_on_lists_bit_for_bit(routing):
@@ -436,9 +427,3 @@ def test_skops_needs_to_trust_the_estimator_alone(make):
     np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
     assert again.history_ == fitted.history_
     assert again.get_params() == fitted.get_params()
-
-
-def test_nothing_here_gives_a_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        GridSearchCV(plain(), ONE, **SEARCH).fit(X, Y)

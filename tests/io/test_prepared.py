@@ -168,20 +168,6 @@ def test_a_file_truncated_anywhere_is_an_error_that_names_it(tmp_path, kept):
         read_windows(path)
 
 
-@pytest.mark.parametrize("at", [0.2, 0.4, 0.6, 0.8, 0.95])
-def test_a_file_damaged_in_its_samples_is_an_error_that_names_it(tmp_path, at):
-    path = tmp_path / "w.h5"
-    write_windows(path, make_windows(2000))
-    with h5py.File(path) as file:
-        starts = [file["X"].id.get_chunk_info(i) for i in range(file["X"].id.get_num_chunks())]
-    chunk = starts[int(at * len(starts))]
-    with path.open("r+b") as raw:
-        raw.seek(chunk.byte_offset + int(at * chunk.size))
-        raw.write(b"\xff\x00\xff\x01")
-    with pytest.raises(PreparedFileError, match=r"w\.h5: is truncated or damaged"):
-        read_windows(path)
-
-
 def foreign(path):
     with h5py.File(path, "w") as file:
         file["X"] = np.ones((3, 4, 2))

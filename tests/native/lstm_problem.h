@@ -4,7 +4,9 @@
 
 #include <atomic>
 #include <cmath>
+#include <numeric>
 #include <random>
+#include <vector>
 
 #include "cpu/dispatch.h"
 #include "harness.h"
@@ -17,6 +19,55 @@ using namespace harness;
 using reference::Array;
 using reference::Problem;
 using reference::Result;
+
+using Ints = std::vector<int64_t>;
+
+inline Ints Range(int64_t begin, int64_t end) {
+  Ints range(end - begin);
+  std::iota(range.begin(), range.end(), begin);
+  return range;
+}
+
+// Returns the given entries along the middle axis of an (n_outer, n, ...) array.
+inline Array Take(const Array& from, int64_t n_outer, int64_t n, const Ints& entries) {
+  Array taken;
+  if (from.empty()) return taken;
+  const int64_t inner = static_cast<int64_t>(from.size()) / (n_outer * n);
+  for (int64_t outer = 0; outer < n_outer; ++outer) {
+    for (int64_t entry : entries) {
+      const auto at = from.begin() + (outer * n + entry) * inner;
+      taken.insert(taken.end(), at, at + inner);
+    }
+  }
+  return taken;
+}
+
+// The same problem with only some models and some windows, in the given order.
+inline Problem Part(const Problem& p, const Ints& models, const Ints& windows) {
+  const LstmShape& s = p.shape;
+  const auto n_models = static_cast<int64_t>(models.size());
+  const bool is_shared = s.n_x_models == 1;
+  Problem part = p;
+  part.shape.n_models = n_models;
+  part.shape.n_x_models = is_shared ? 1 : n_models;
+  part.shape.n_windows = static_cast<int64_t>(windows.size());
+  part.x = Take(is_shared ? p.x : Take(p.x, 1, s.n_models, models), part.shape.n_x_models,
+                s.n_windows, windows);
+  for (Array Problem::* array :
+       {&Problem::h_0, &Problem::c_0, &Problem::mask, &Problem::grad_hidden, &Problem::grad_h_n,
+        &Problem::grad_c_n, &Problem::grad_logits, &Problem::grad_pooled}) {
+    part.*array = Take(Take(p.*array, 1, s.n_models, models), n_models, s.n_windows, windows);
+  }
+  for (Array Problem::* array : {&Problem::weight_ih, &Problem::weight_hh, &Problem::bias,
+                                 &Problem::weight_out, &Problem::bias_out}) {
+    part.*array = Take(p.*array, 1, s.n_models, models);
+  }
+  part.lengths.clear();
+  for (int64_t window : windows) {
+    if (p.has_lengths) part.lengths.push_back(p.lengths[window]);
+  }
+  return part;
+}
 
 // Which optional outputs a caller requests, whether both passes run as one fused step without the
 // head, and whether the forward pass gets only packed weights.

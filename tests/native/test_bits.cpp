@@ -3,63 +3,15 @@
 // checked here.
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 #include "lstm_problem.h"
 
 namespace {
 
 using namespace lstm_problem;
-using Ints = std::vector<int64_t>;
-
-Ints Range(int64_t begin, int64_t end) {
-  Ints range(end - begin);
-  std::iota(range.begin(), range.end(), begin);
-  return range;
-}
-
-// Returns the given entries along the middle axis of an (n_outer, n, ...) array.
-Array Take(const Array& from, int64_t n_outer, int64_t n, const Ints& entries) {
-  Array taken;
-  if (from.empty()) return taken;
-  const int64_t inner = static_cast<int64_t>(from.size()) / (n_outer * n);
-  for (int64_t outer = 0; outer < n_outer; ++outer) {
-    for (int64_t entry : entries) {
-      const auto at = from.begin() + (outer * n + entry) * inner;
-      taken.insert(taken.end(), at, at + inner);
-    }
-  }
-  return taken;
-}
 
 Problem SomeRows(const Problem& p, const Ints& rows) {
-  Problem some = p;
-  const LstmShape& s = p.shape;
-  some.shape.n_windows = static_cast<int64_t>(rows.size());
-  some.x = Take(p.x, s.n_x_models, s.n_windows, rows);
-  for (Array Problem::* array :
-       {&Problem::h_0, &Problem::c_0, &Problem::mask, &Problem::grad_hidden, &Problem::grad_h_n,
-        &Problem::grad_c_n, &Problem::grad_logits, &Problem::grad_pooled}) {
-    some.*array = Take(p.*array, s.n_models, s.n_windows, rows);
-  }
-  if (p.has_lengths) {
-    some.lengths.clear();
-    for (int64_t row : rows) some.lengths.push_back(p.lengths[row]);
-  }
-  return some;
-}
-
-Problem OneModel(const Problem& p, int64_t model) {
-  Problem single = p;
-  single.shape.n_models = single.shape.n_x_models = 1;
-  if (p.shape.n_x_models > 1) single.x = Take(p.x, 1, p.shape.n_models, {model});
-  for (Array Problem::* array :
-       {&Problem::weight_ih, &Problem::weight_hh, &Problem::bias, &Problem::h_0, &Problem::c_0,
-        &Problem::mask, &Problem::weight_out, &Problem::bias_out, &Problem::grad_hidden,
-        &Problem::grad_h_n, &Problem::grad_c_n, &Problem::grad_logits, &Problem::grad_pooled}) {
-    single.*array = Take(p.*array, 1, p.shape.n_models, {model});
-  }
-  return single;
+  return Part(p, Range(0, p.shape.n_models), rows);
 }
 
 Problem SomeSteps(const Problem& p, int64_t begin, int64_t end) {
@@ -168,7 +120,7 @@ void CheckModels(const std::string& name, const Problem& p) {
   const Result whole = Run<Real>(p);
   for (int64_t model = 0; model < p.shape.n_models; ++model) {
     SameModels(name + ": a model alone", p.shape.n_models, whole, {model},
-               Run<Real>(OneModel(p, model)));
+               Run<Real>(Part(p, {model}, Range(0, p.shape.n_windows))));
   }
 }
 

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from commands import said
+from commands import succeed
 from tables import write_table
 
 from sensorseq.errors import RecordingError
@@ -242,15 +242,13 @@ def test_spans_of_a_prediction_return_from_label_studio_with_the_same_times(tmp_
             "--absolute-time",
         ),
     ):
-        code, _, err = said(*step)
-        assert code == 0, err
+        succeed(*step)
     tasks = json.loads(out.read_text())
     assert len(tasks) == 8
     for task in tasks:
         task["annotations"] = task.pop("predictions")
     out.write_text(json.dumps(tasks))
-    code, text, _ = said("inspect", tmp_path / "logs", "--manifest", out)
-    assert code == 0, text
+    succeed("inspect", tmp_path / "logs", "--manifest", out)
     rows = [row.split(",") for row in (tmp_path / "spans.csv").read_text().splitlines()[1:]]
     written = [(row[0].split("/")[-1], float(row[1]), float(row[2]), row[3]) for row in rows]
     found = read_recordings(tmp_path / "logs", manifest=out)

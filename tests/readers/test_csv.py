@@ -40,11 +40,6 @@ def test_numbers_written_with_all_their_digits_are_read_back_to_the_last(tmp_pat
     np.testing.assert_array_equal(read_csv(path).values[:, 0], values)
 
 
-def test_an_empty_field_is_a_missing_sample(tmp_path):
-    path = write(tmp_path, "time_s,a,b\n0,1,\n1,,2\n")
-    np.testing.assert_array_equal(read_csv(path).values, [[1, np.nan], [np.nan, 2]])
-
-
 def test_a_column_without_numbers_is_not_a_channel_but_named_in_the_recording(tmp_path):
     path = write(tmp_path, "time_s,note,a,empty\n0,start,1,\n1,,2,\n2,end,3,\n")
     recording = read_csv(path)
@@ -53,7 +48,7 @@ def test_a_column_without_numbers_is_not_a_channel_but_named_in_the_recording(tm
     np.testing.assert_array_equal(recording.values[:, 0], [1, 2, 3])
 
 
-@pytest.mark.parametrize("word", ["NA", "nan", "NaN", "-nan", "null", "#N/A", " ", "  nan"])
+@pytest.mark.parametrize("word", ["", "NA", "nan", "NaN", "-nan", "null", "#N/A", " ", "  nan"])
 def test_words_for_a_missing_sample_are_missing_samples(tmp_path, word):
     path = write(tmp_path, f"time_s,a,b\n0,1,{word}\n1,{word},{word}\n2,3,{word}\n")
     recording = read_csv(path)
@@ -74,11 +69,6 @@ def test_a_fraction_after_a_megabyte_of_whole_numbers_is_read(tmp_path):
     assert recording.values[-1, 0] == 7.5
 
 
-def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
-    path = write(tmp_path, b"\xef\xbb\xbftime_s,a\n0,1\n")
-    assert read_csv(path).channel_names == ("a",)
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -89,8 +79,14 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
         ("time_s,a\n0,1\n1,oops\n2,3\n", "row 2, column 'a': 'oops'"),
         ("time_s,a\n0,1\n1,1_000\n", "row 2, column 'a': '1_000'"),
         ("time_s,a\n0,1\nnoon,2\n", "row 2, column 'time_s': 'noon'"),
-        ("time_s,a\n0,1\n,2\n", "row 2: no timestamp"),
-        ("time_s,a\nx,1\ny,2\n", "'time_s' has no numbers"),
+        (
+            "time_s,a\n0,1\n,2\n",
+            "row 2: no timestamp in time column 'time_s'; fill it in, or remove",
+        ),
+        (
+            "time_s,a\nx,1\ny,2\n",
+            "'time_s' has no numbers; timestamps must be numbers, such as seconds since",
+        ),
         ("time_s,a\n0,x\n1,y\n", "no column of numbers besides"),
         ("time_s\n0\n1\n", "no column of numbers besides"),
         ("time_s,a,a,a[1]\n0,1,2,3\n", "'a[1]' appears more than once"),
@@ -117,8 +113,14 @@ def test_a_unit_for_an_unknown_channel_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("stamps", "said"),
     [
-        ((0, 1, 1, 2), r"row 3: time repeats in .*'time_s', 1 s from the start \(1 such"),
-        ((0, 5, 1, 2), r"row 3: time goes back 4 s in .*'time_s', 5 s from the start \(1 such"),
+        (
+            (0, 1, 1, 2),
+            r"row 3: time repeats in .*'time_s', 1 s from the start \(1 such.*Keep one row",
+        ),
+        (
+            (0, 5, 1, 2),
+            r"row 3: time goes back 4 s in .*'time_s', 5 s from the start \(1 such.*Sort",
+        ),
         ((0, "inf", 1, 2), "row 2: inf in time column"),
     ],
 )
@@ -127,12 +129,6 @@ def test_a_clock_that_stops_or_runs_backwards_is_named_with_its_row(tmp_path, st
     with pytest.raises(RecordingError, match=said) as caught:
         read_csv(path)
     assert str(path) in str(caught.value)
-
-
-def test_a_value_that_is_not_a_measurement_is_named_with_its_row(tmp_path):
-    path = write(tmp_path, "time_s,a\n0,1\n1,inf\n")
-    with pytest.raises(RecordingError, match=r"drive\.csv, row 2, column 'a': inf"):
-        read_csv(path)
 
 
 def test_usual_names_of_time_are_found_and_two_of_them_are_refused(tmp_path):
@@ -315,8 +311,3 @@ def test_a_file_of_nul_bytes_is_empty(tmp_path, text):
         read_csv(write(tmp_path, text))
     with pytest.raises(RecordingError, match="has a header but no samples"):
         read_csv(write(tmp_path, HEADER + text))
-
-
-def test_a_text_of_utf_16_has_no_nul_bytes(tmp_path):
-    path = write(tmp_path, (HEADER + ROWS).encode("utf-16"))
-    assert read_csv(path).n_samples == 40

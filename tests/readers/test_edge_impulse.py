@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from commands import said
+from commands import succeed
 from tables import write_table
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError
@@ -71,8 +71,7 @@ def test_labels_of_an_export_are_those_listed_not_the_parts_of_its_split(tmp_pat
         ("train", windows, "-o", model, *fast),
         ("predict", model, tmp_path / "testing" / "wave.4.json"),
     ):
-        code, _, err = said(*step)
-        assert code == 0, err
+        succeed(*step)
     ((_, *others), path) = listed, tmp_path / "info.labels"
     part = find_recordings(tmp_path / "training")
     assert [source.label for source in part] == ["idle", "idle", "wave", "wave"]

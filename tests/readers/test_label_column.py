@@ -43,13 +43,6 @@ def test_runs_of_equal_labels_become_label_spans(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_labels_may_be_numbers_and_are_not_a_channel(name, tmp_path):
-    made = read_labels(tmp_path / name, [1, 1, 2, 2, 2, 1])
-    assert [span.label for span in made.label_spans] == ["1", "2", "1"]
-    assert made.channel_names == ("a",)
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_words_and_numbers_may_be_mixed_as_labels(name, tmp_path):
     made = read_labels(tmp_path / name, ["1", "1", "ice", "ice", "ice", "2"])
     assert [span.label for span in made.label_spans] == ["1", "ice", "2"]
@@ -74,13 +67,6 @@ def test_a_column_of_a_table_in_hdf5_may_be_the_labels(tmp_path):
     made = read_hdf5(tmp_path / "run.h5", ReadOptions(label_column="label"))
     assert [span.label for span in made.label_spans] == ["1", "2"]
     assert made.channel_names == ("a",)
-
-
-def test_folders_of_files_are_read_with_the_labels_of_their_samples(tmp_path):
-    write(tmp_path / "one.csv")
-    write(tmp_path / "two.parquet")
-    one, two = read_recordings(tmp_path, label_column="label")
-    assert one.labels == two.labels == ("ice", "mud")
 
 
 def test_labels_of_samples_are_only_for_recordings_of_one_file(tmp_path):

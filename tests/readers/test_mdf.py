@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from commands import said
+from commands import succeed
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError
 from sensorseq.options import ReadOptions
@@ -94,8 +94,7 @@ def test_logs_can_be_used_from_their_folder_to_a_prediction(tmp_path):
         ("prepare", logs, "--native-rates", *cut, tmp_path / "native.h5"),
     ]
     for step in steps:
-        code, out, err = said(*step)
-        assert code == 0, err
+        out = succeed(*step)
         assert step[0] != "inspect" or "Wheel[1]" in out
 
 

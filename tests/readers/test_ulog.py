@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from commands import said
+from commands import succeed
 from ulogs import START_US, flight, message, write_ulog
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError
@@ -64,9 +64,7 @@ def test_logs_can_be_used_from_their_folder_to_a_prediction(tmp_path):
         for seed in range(5):
             flight(tmp_path / "logs" / label / f"{seed}.ulg", seed=seed, amplitude=amplitude)
     logs, windows, model = tmp_path / "logs", tmp_path / "w.h5", tmp_path / "m.safetensors"
-    code, out, _ = said("inspect", logs)
-    assert code == 0
-    assert "sensor_accel_0" in out
+    assert "sensor_accel_0" in succeed("inspect", logs)
     channels = ("--channels", "sensor_accel_0.x", "--channels", "battery_status_0.current_a")
     cut = ("--window-s", 0.5, "--hop-s", 0.25, "-o")
     steps = [
@@ -76,8 +74,7 @@ def test_logs_can_be_used_from_their_folder_to_a_prediction(tmp_path):
         ("prepare", logs, *channels, "--native-rates", *cut, tmp_path / "native.h5"),
     ]
     for step in steps:
-        code, out, err = said(*step)
-        assert code == 0, err
+        succeed(*step)
 
 
 def test_a_truncated_log_is_named_with_the_byte_or_used_up_to_it(tmp_path):

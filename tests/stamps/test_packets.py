@@ -189,16 +189,6 @@ def test_smooth_signals_are_spread_by_default_and_signals_with_pauses_never(
     np.testing.assert_array_equal(paused.timestamps_s, paused_s)
 
 
-def test_rows_of_unnamed_sensors_with_shared_time_stamps_are_refused(tmp_path):
-    """All packets have the same size, and the k-th rows of all packets have similar values."""
-    at = np.arange(600)
-    signal = at % 3 * 5.0 + np.sin(at // 3 / 10)
-    table(tmp_path, {"time": at // 3 * 0.07, "a": signal})
-    with pytest.raises(RecordingError, match=r"About 3 rows .*'packets'.*'merge'"):
-        read_recordings(tmp_path)
-    assert read_recordings(tmp_path, stamps="merge")[0].n_samples == 200
-
-
 def test_merging_takes_the_mean_of_each_stamp_and_keeping_refuses(tmp_path):
     at = np.arange(300)
     table(tmp_path, {"time": at // 3 * 0.07, "a": np.sin(at / 20)})
@@ -207,8 +197,6 @@ def test_merging_takes_the_mean_of_each_stamp_and_keeping_refuses(tmp_path):
     assert merged.attributes["repaired_stamps"]["n_duplicates"] == 200
     with pytest.raises(RecordingError, match="row 2: time repeats"):
         read_recordings(tmp_path, stamps="keep")
-    with pytest.raises(ArgumentError, match=r"stamps='spread' is not known\. .*packets"):
-        read_recordings(tmp_path, stamps="spread")
 
 
 @pytest.mark.parametrize("kind", ["even", "jitter", "gaps", "log", "uneven"])

@@ -93,6 +93,17 @@ def of_build(build_cuda):
     }
 
 
+def kernels_of(outputs):
+    """Return [registers, bytes of shared memory] of each source's kernels, by architecture."""
+    table = {}
+    for source, output in outputs.items():
+        for function, used in sorted(output.kernels.items()):
+            name, arch = function.rsplit(" ", 1)
+            archs = table.setdefault(source, {}).setdefault(name, {})
+            archs[arch] = [used["registers"], used["shared_bytes"]]
+    return table
+
+
 def main(arguments):
     if arguments != ["--update"]:
         sys.exit("usage: python tests/support/ptxas.py --update")
@@ -101,11 +112,14 @@ def main(arguments):
     if toolkit is None:
         sys.exit(1)
     build_cuda.compile_changed(toolkit)
-    kernels = {
-        name: output.kernels for name, output in of_build(build_cuda).items() if output.kernels
-    }
-    table = {"nvcc": toolkit.version, "kernels": kernels}
-    TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
+    sources = (
+        f"  {json.dumps(source)}: {{\n"
+        + ",\n".join(f"   {json.dumps(name)}: {json.dumps(rows[name])}" for name in sorted(rows))
+        + "\n  }"
+        for source, rows in sorted(kernels_of(of_build(build_cuda)).items())
+    )
+    head = f'{{\n "nvcc": {json.dumps(toolkit.version)},\n "kernels": {{\n'
+    TABLE.write_text(head + ",\n".join(sources) + "\n }\n}\n")
 
 
 if __name__ == "__main__":

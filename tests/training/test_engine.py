@@ -235,12 +235,6 @@ def test_callbacks_see_begin_each_epoch_and_end():
     assert watcher.seen == ["begin", 1, 2, 3, "end"]
 
 
-def test_a_callback_ends_training_by_returning_true():
-    watcher = Watcher(lambda history: len(history) == 2)
-    result = train(make_module(), callbacks=[watcher])
-    assert (result.ended_by, len(result.history)) == ("callback", 2)
-
-
 def test_an_interrupt_keeps_the_best_weights_so_far():
     def interrupt(history):
         if len(history) == 3:

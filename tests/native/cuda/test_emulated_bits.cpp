@@ -33,50 +33,10 @@ void CheckSame(const std::string& what, CallOutputs& a, CallOutputs& b) {
   });
 }
 
-// Some rows of `array`, (M, N, width).
-Array Pick(const Array& array, int64_t n_models, int64_t n_windows,
-           const std::vector<int64_t>& models, const std::vector<int64_t>& windows) {
-  Array picked;
-  const int64_t width = array.empty() ? 0 : array.size() / (n_models * n_windows);
-  for (int64_t m : models) {
-    for (int64_t n : windows) {
-      const auto from = array.begin() + (m * n_windows + n) * width;
-      picked.insert(picked.end(), from, from + width);
-    }
-  }
-  return picked;
-}
-
-// The same problem with only some models and some windows, in the given order.
-Problem Part(const Problem& p, const std::vector<int64_t>& models,
-             const std::vector<int64_t>& windows) {
-  Problem q = p;
-  const int64_t M = p.shape.n_models, N = p.shape.n_windows;
-  q.shape.n_models = static_cast<int64_t>(models.size());
-  q.shape.n_windows = static_cast<int64_t>(windows.size());
-  const bool is_shared = p.shape.n_x_models == 1;
-  q.shape.n_x_models = is_shared ? 1 : q.shape.n_models;
-  q.x = Pick(p.x, p.shape.n_x_models, N, is_shared ? std::vector<int64_t>{0} : models, windows);
-  for (Array Problem::* array :
-       {&Problem::h_0, &Problem::c_0, &Problem::mask, &Problem::grad_hidden, &Problem::grad_h_n,
-        &Problem::grad_c_n, &Problem::grad_logits, &Problem::grad_pooled}) {
-    q.*array = Pick(p.*array, M, N, models, windows);
-  }
-  for (Array Problem::* array : {&Problem::weight_ih, &Problem::weight_hh, &Problem::bias,
-                                 &Problem::weight_out, &Problem::bias_out}) {
-    q.*array = Pick(p.*array, M, 1, models, {0});
-  }
-  q.lengths.clear();
-  for (int64_t n : windows) {
-    if (p.has_lengths) q.lengths.push_back(p.lengths[n]);
-  }
-  return q;
-}
-
 // Checks that rows have the same bits in a part of the problem as in the complete problem, at any
 // position in the tile.
 void CheckRows(const std::string& what, const Problem& p, Precision precision, CallOutputs& whole,
-               const std::vector<int64_t>& models, const std::vector<int64_t>& windows) {
+               const Ints& models, const Ints& windows) {
   CallOutputs part = Run(Part(p, models, windows), precision);
   const int64_t N = p.shape.n_windows;
   auto Compare = [&](const char* name, Device& of_part, Device& of_whole) {
@@ -125,11 +85,7 @@ void CheckChunks(const std::string& what, Problem p, Precision precision, int64_
     const int64_t begin = i == 0 ? 0 : cut, end = i == 0 ? cut : T;
     Problem& part = parts[i];
     part.shape.n_timesteps = end - begin;
-    part.x.clear();
-    for (int64_t row = 0; row < s.n_x_models * N; ++row) {
-      const auto from = p.x.begin() + row * T * s.n_channels;
-      part.x.insert(part.x.end(), from + begin * s.n_channels, from + end * s.n_channels);
-    }
+    part.x = Take(p.x, s.n_x_models * N, T, Range(begin, end));
     for (int64_t& length : part.lengths) {
       length = std::min(std::max(length - begin, int64_t{0}), end - begin);
     }
@@ -284,8 +240,7 @@ int main(int argc, char** argv) {
         CheckSame(name + " again", again, whole);
       }
       if (g_failures > 0) return Finish();
-      std::vector<int64_t> all(s.n_windows);
-      for (int64_t n = 0; n < s.n_windows; ++n) all[n] = n;
+      const Ints all = Range(0, s.n_windows);
       CheckRows(name + " one model", p, precision, whole, {1}, all);
       CheckRows(name + " models exchanged", p, precision, whole, {1, 0}, all);
       CheckRows(name + " few rows elsewhere", p, precision, whole, {0, 1}, {8, 2, 5});

@@ -1,6 +1,6 @@
 // Tests of the CUDA emulator itself: small programs with undefined behavior must fault under every
-// schedule, and must run without a fault after the missing synchronization is added. Instructions
-// are compared with the tables of the PTX manual, which are repeated here.
+// schedule, and must run without a fault after the missing synchronization is added. The bridge
+// test of benchmarks/cuda compares the instructions with the PTX manual.
 #include <algorithm>
 
 #include "emulator.h"
@@ -452,88 +452,6 @@ void Globals() {
          {"a read of global memory races"});
 }
 
-// Checks the tables of the PTX manual, one element of one matrix at a time.
-void Instructions() {
-  auto Half = [](const U& x, int lane, int half) {
-    return HalfValue(static_cast<uint16_t>(x[lane] >> (16 * half)));
-  };
-  // mma.m16n8k16: row and column of element i of lane l in A, in B and in C
-  int n_wrong = 0;
-  for (int row = 0; row < 16; ++row) {
-    for (int k = 0; k < 16; ++k) {
-      const int column = (row + 3 * k) % 8;
-      U a[4] = {}, b[2] = {};
-      for (int l = 0; l < 32; ++l) {
-        for (int i = 0; i < 8; ++i) {
-          const int r = (i < 2 || (i >= 4 && i < 6)) ? l / 4 : l / 4 + 8;
-          const int c = i < 4 ? l % 4 * 2 + (i & 1) : l % 4 * 2 + (i & 1) + 8;
-          if (r == row && c == k) a[i / 2][l] |= uint32_t{HalfOfFloat(3)} << (16 * (i % 2));
-        }
-        for (int i = 0; i < 4; ++i) {
-          const int r = i < 2 ? l % 4 * 2 + (i & 1) : l % 4 * 2 + (i & 1) + 8;
-          if (r == k && l / 4 == column) {
-            b[i / 2][l] |= uint32_t{HalfOfFloat(5)} << (16 * (i % 2));
-          }
-        }
-      }
-      F d[4] = {F(1), F(1), F(1), F(1)};
-      Machine::Mma(d, a, b[0], b[1]);
-      for (int l = 0; l < 32; ++l) {
-        for (int i = 0; i < 4; ++i) {
-          const int r = i < 2 ? l / 4 : l / 4 + 8, c = l % 4 * 2 + (i & 1);
-          n_wrong += d[i][l] != (r == row && c == column ? 16.0f : 1.0f);
-        }
-      }
-    }
-  }
-  Check(n_wrong == 0, "mma.m16n8k16");
-  // movmatrix.trans, ldmatrix.x4 and stmatrix.trans: lane l has row l / 4 and columns 2 (l % 4) and
-  // 2 (l % 4) + 1
-  U x;
-  for (int l = 0; l < 32; ++l) {
-    const auto row = static_cast<uint32_t>(l / 4), column = static_cast<uint32_t>(l % 4 * 2);
-    x[l] = (100 * row + column) | ((100 * row + column + 1) << 16);
-  }
-  const U transposed = Machine::TransposeMatrix(x);
-  Runs("ldmatrix and stmatrix", 1, 1, [&](Machine& m) {
-    U quad[4] = {x, x + U(0x70007), x, x};
-    m.StoreMatrices(kData, quad);
-    m.StoreMatrix(kData + 512, x);
-    m.SyncWarp();
-    U back[4];
-    m.LoadMatrices(kData, back);
-    for (uint32_t r = 0; r < 8; ++r) {
-      for (uint32_t c = 0; c < 8; ++c) {
-        const auto lane = static_cast<int>(r * 4 + c / 2);
-        const auto half = 16 * (c % 2);
-        const uint32_t expected = 100 * c + r;
-        Check(((back[0][lane] >> half) & 0xffff) == expected, "stmatrix.trans, ldmatrix");
-        Check(((back[1][lane] >> half) & 0xffff) == expected + 7, "of the second matrix");
-        Check(((transposed[lane] >> half) & 0xffff) == expected, "movmatrix.trans");
-      }
-    }
-    // consecutive rows of 16 bytes
-    const F words = m.LoadSharedFloat(kLane * 4 + (kData + 512));
-    Check(m.AsUnsigned(words)[4] == (1u | (101u << 16)), "row 1 contains the former column 1");
-  });
-  Check(Half(U(0x3c004000u), 0, 0) == 2 && Half(U(0x3c004000u), 0, 1) == 1, "low half first");
-  // cvt.rn: to nearest, ties to even, with subnormals, infinity and NaN
-  const std::pair<float, uint16_t> halves[] = {
-      {1, 0x3c00},        {1 + 1.0f / 2048, 0x3c00}, {1 + 3.0f / 2048, 0x3c02}, {65504, 0x7bff},
-      {65519, 0x7bff},    {65520, 0x7c00},           {-70000, 0xfc00},          {5.9604645e-8f, 1},
-      {2.9802322e-8f, 0}, {6.1035156e-5f, 1024},     {2047.5f, 0x6800},         {-0.0f, 0x8000}};
-  for (const auto& [value, half] : halves) Check(HalfOfFloat(value) == half, "cvt.rn.f16");
-  Check(std::isnan(HalfValue(HalfOfFloat(NAN))), "NaN stays NaN");
-  for (uint32_t h = 0; h < 0x7c00; ++h) {
-    const auto half = static_cast<uint16_t>(h);
-    Check(HalfOfFloat(HalfValue(half)) == half, "a half is its own nearest");
-  }
-  Check(Truncated(1 + std::ldexp(1.9, -23)) == 1 + std::ldexp(1.0f, -23), "truncated upwards");
-  Check(Truncated(-1 - std::ldexp(1.9, -23)) == -1 - std::ldexp(1.0f, -23), "and downwards");
-  Check(std::isnan(Machine::MinOrNan(F(NAN), F(1))[3]), "min.NaN");
-  Check(Machine::Max(F(NAN), F(1))[3] == 1, "fmaxf");
-}
-
 }  // namespace
 
 int main() {
@@ -541,7 +459,8 @@ int main() {
   Copies();
   Messages();
   Globals();
-  Instructions();
+  Check(Truncated(1 + std::ldexp(1.9, -23)) == 1 + std::ldexp(1.0f, -23), "truncated upwards");
+  Check(Truncated(-1 - std::ldexp(1.9, -23)) == -1 - std::ldexp(1.0f, -23), "and downwards");
   std::printf("%d programs, %d schedules each\n", g_programs, kSeeds);
   return harness::Finish();
 }
