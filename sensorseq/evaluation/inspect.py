@@ -27,7 +27,7 @@ from sensorseq.evaluation.text import format_channels, format_counts, table, wra
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.leakage import LeakageReport, find_leakage
-from sensorseq.inspection.odd_recordings import first_to_look_at, rank_recordings
+from sensorseq.inspection.odd_recordings import first_to_look_at
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, take_field
@@ -238,12 +238,12 @@ def _windows_of(file: PreparedFile, sensor: str | None) -> WindowSet:
 
 
 def _irregularities(facts: Sequence[RecordingFacts]) -> dict[str, Any]:
-    ranked = rank_recordings(facts)
-    findings = [finding.to_dict() for finding in check_recordings(facts, ranked)]
+    findings, ranked = check_recordings(facts)
+    odd = [finding.to_dict() for finding in findings]
     everywhere: dict[str, Any] = {"recordings": [], "channels": []}
     return {
-        "ranked": [odd.to_dict() for odd in ranked],
-        "odd": [{**odd, "values": everywhere | odd["values"]} for odd in findings],
+        "ranked": [each.to_dict() for each in ranked],
+        "odd": [{**each, "values": everywhere | each["values"]} for each in odd],
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.inspection.copies import LEAST_SHARE, shared_samples
+from sensorseq.inspection.copies import LEAST_SHARE
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.motion import FIGURES
@@ -66,8 +66,10 @@ class _Measure(NamedTuple):
     plus: float | None = None  # if given, the log10 of (values + plus) is compared
 
 
-def rank_recordings(facts: Sequence[RecordingFacts]) -> list[OddRecording]:
-    """Return all recordings, the most unusual first.
+def rank_recordings(
+    facts: Sequence[RecordingFacts], copies: Sequence[tuple[int, int, float]]
+) -> list[OddRecording]:
+    """Return all recordings, the most unusual first; `copies` are from `shared_samples`.
 
     In each measure, the distance of a recording from the median of its class is divided by the
     distance that 95 % of all recordings do not exceed, and by more if there are few recordings.
@@ -90,7 +92,7 @@ def rank_recordings(facts: Sequence[RecordingFacts]) -> list[OddRecording]:
                     usual=other,
                     text=text,
                 )
-    for first, second, share in shared_samples([recording.hashes for recording in facts]):
+    for first, second, share in copies:
         for i, other in ((first, second), (second, first)):
             if odd[i].score < (times := MARKED * share / LEAST_SHARE):
                 kind = "contains" if facts[i].duration_s > facts[other].duration_s else "copy"
@@ -115,7 +117,8 @@ def check_odd_recordings(
     if marked:
         places = [f"{odd.recording_id} ({odd.text})" for odd in marked]
         ids = [odd.recording_id for odd in marked]
-        yield Finding("stands_out", where={"recordings": ids, "places": places})
+        where = {"recordings": ids, "places": places}
+        yield Finding("stands_out", where=where, answer={"exclude": ids})
 
 
 def _words(kind: str, names: Sequence[str], unit: str, value: float, usual: float) -> str:

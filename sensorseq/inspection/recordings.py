@@ -1,7 +1,6 @@
 """Find irregularities in recordings before windows are cut, by comparing channels."""
 
 import re
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -47,10 +46,11 @@ Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, details, severit
 
 
 def check_recordings(
-    facts: Sequence[RecordingFacts], ranked: Sequence[OddRecording] | None = None
-) -> list[Finding]:
-    """Return irregularities, most important first; `where` names the recordings and channels."""
-    ranked = rank_recordings(facts) if ranked is None else ranked
+    facts: Sequence[RecordingFacts],
+) -> tuple[list[Finding], list[OddRecording]]:
+    """Return irregularities, most important first, and all recordings, the oddest first."""
+    copies = [*shared_samples([recording.hashes for recording in facts])]
+    ranked = rank_recordings(facts, copies)
     by_channel: dict[str, list[tuple[RecordingFacts, ChannelFacts]]] = defaultdict(list)
     for recording in facts:
         for channel in recording.channels.values():
@@ -69,7 +69,7 @@ def check_recordings(
             for kind, i, words, weight in check(rows):
                 if kind not in _CAUSED_BY_MARKS or (i, name) not in marked:
                     of_kind[kind].setdefault(name, []).append((i, words, weight))
-    findings = [*odd_values, *_copies(facts), *_channel_sets(facts)]
+    findings = [*odd_values, *_copies(facts, copies), *_channel_sets(facts)]
     for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
@@ -84,9 +84,12 @@ def check_recordings(
                 "channels": names,
                 "places": ["every recording"] if everywhere else places,
             }
-            findings.append(Finding(kind, {"everywhere": everywhere}, where))
+            answer: dict[str, Any] = {} if everywhere else {"exclude": where["recordings"]}
+            if everywhere and kind == "time_unit":
+                answer = {"time_unit": "UNIT"}
+            findings.append(Finding(kind, {"everywhere": everywhere}, where, answer))
     named = {name for each in findings for name in each.where.get("recordings", ())}
-    return [*check_odd_recordings(ranked, named), *findings, *_classes(facts)]
+    return [*check_odd_recordings(ranked, named), *findings, *_classes(facts)], ranked
 
 
 def median_finite(values: Sequence[float]) -> float:
@@ -167,10 +170,12 @@ def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         yield Finding(kind, {"everywhere": everywhere, "example": example}, where)
 
 
-def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
+def _copies(
+    facts: Sequence[RecordingFacts], copies: Sequence[tuple[int, int, float]]
+) -> Iterator[Finding]:
     """Find recordings that contain the same samples; the second of each pair is not longer."""
     found = []
-    for first, second, share in shared_samples([recording.hashes for recording in facts]):
+    for first, second, share in copies:
         a, b = facts[first], facts[second]
         found.append((share, b, a) if a.duration_s < b.duration_s else (share, a, b))
     if not found:
@@ -180,12 +185,9 @@ def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         "recordings": [name for _, a, b in found for name in (a.recording_id, b.recording_id)],
         "pairs": [f"{a.recording_id} and {b.recording_id} ({share:.0%})" for share, a, b in found],
     }
-    yield Finding.of(
-        "copies",
-        where,
-        n_labels=sum(a.label != b.label for _, a, b in found),
-        exclude=shlex.quote(found[0][2].recording_id),
-    )
+    n_labels = sum(a.label != b.label for _, a, b in found)
+    answer = {"exclude": [*dict.fromkeys(b.recording_id for _, _, b in found)]}
+    yield Finding("copies", {"n_labels": n_labels}, where, answer)
 
 
 def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
@@ -198,7 +200,8 @@ def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         for name in names:
             ids = [r.recording_id for r in members if name not in r.channels]
             if 0 < len(ids) < len(members) / 2:
-                yield Finding("missing_channel", where={"recordings": ids, "channels": [name]})
+                where = {"recordings": ids, "channels": [name]}
+                yield Finding("missing_channel", where=where, answer={"exclude": ids})
 
 
 def sets_of_channels(

@@ -55,7 +55,7 @@ def test_recordings_are_left_out_by_name_unless_none_would_remain():
     where = {"channels": ["x"], "recordings": ["a b", "c", "d", "e"], "places": ["a b"]}
     advice = "Choose other channels with --channels, or leave them out with --exclude"
     advice += " 'a b,c,d',...."
-    assert Finding("empty", {}, where).advice == advice
+    assert Finding("empty", {}, where, {"exclude": where["recordings"]}).advice == advice
     everywhere = Finding("empty", {"everywhere": True}, where)
     assert everywhere.advice == "Choose other channels with --channels."
     assert everywhere.to_dict()["values"]["recordings"] == where["recordings"]

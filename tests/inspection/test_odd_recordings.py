@@ -11,7 +11,7 @@ from small_recordings import write_each
 
 from sensorseq.inspection.facts import measure
 from sensorseq.inspection.motion import FIGURES, measure_motion
-from sensorseq.inspection.odd_recordings import MARKED, first_to_look_at, rank_recordings
+from sensorseq.inspection.odd_recordings import MARKED, first_to_look_at
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.recording import Channel, Recording
 
@@ -97,7 +97,7 @@ PLANTED = {  # the fault, the measure that finds it, and the value or difference
 def test_a_planted_fault_comes_first_with_its_size(fault, healthy, facts):
     plant, kind, size = PLANTED[fault]
     planted = measure(plant(healthy[FAULTY]))
-    first, second, *_ = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])
+    first, second, *_ = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1]
     assert first.recording_id == healthy[FAULTY].recording_id
     assert first.is_marked
     assert not second.is_marked
@@ -111,10 +111,10 @@ def test_a_planted_fault_comes_first_with_its_size(fault, healthy, facts):
 
 def test_texts_name_channel_unit_and_size(healthy, facts):
     planted = measure(PLANTED["offset"][0](healthy[FAULTY]))
-    first = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[0]
+    first = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1][0]
     assert first.text == "state.knee is 0.297 rad above its usual offset from action.knee"
     planted = measure(kept(healthy[FAULTY], slice(None, -450)))
-    first = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[0]
+    first = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1][0]
     assert first.text.startswith("ends ")
     assert first.text.endswith(" s before the others")
     assert float(first.text.split()[1]) == pytest.approx(9, abs=1.5)
@@ -124,7 +124,7 @@ def test_a_sensor_that_is_upside_down_is_named(healthy):
     knees = [recording.select(["state.knee"]) for recording in healthy]
     facts = [measure(changed(knee, lambda x: x + 9.81, 0)) for knee in knees]
     facts[FAULTY] = measure(changed(knees[FAULTY], lambda x: -9.81 - x, 0))
-    first = rank_recordings(facts)[0]
+    first = check_recordings(facts)[1][0]
     assert first.recording_id == healthy[FAULTY].recording_id
     assert first.is_marked
     assert (first.measure, first.channels) in {(kind, ("state.knee",)) for kind in OF_LEVEL}
@@ -133,17 +133,17 @@ def test_a_sensor_that_is_upside_down_is_named(healthy):
 
 
 def test_healthy_recordings_are_ranked_but_not_marked(facts):
-    ranked = rank_recordings(facts)
+    ranked = check_recordings(facts)[1]
     assert len(ranked) == len(facts)
     assert {odd.recording_id for odd in ranked} == {r.recording_id for r in facts}
     assert not any(odd.is_marked for odd in ranked)
     assert [odd.score for odd in ranked] == sorted((odd.score for odd in ranked), reverse=True)
-    assert "stands_out" not in [finding.kind for finding in check_recordings(facts)]
+    assert "stands_out" not in [finding.kind for finding in check_recordings(facts)[0]]
 
 
 def test_copies_are_both_marked(healthy, facts):
     copy = replace(healthy[3], recording_id="reach/copy")
-    first, second, third, *_ = rank_recordings([*facts, measure(copy)])
+    first, second, third, *_ = check_recordings([*facts, measure(copy)])[1]
     assert {first.recording_id, second.recording_id} == {"reach/copy", healthy[3].recording_id}
     assert first.text == f"100% of its samples are also in {second.recording_id}"
     assert first.is_marked
@@ -156,10 +156,10 @@ def test_a_recording_that_contains_another_is_not_called_its_copy(healthy, facts
         whole, recording_id="a part", values=whole.values[:n], timestamps_s=whole.timestamps_s[:n]
     )
     for of_all in ([measure(part), *facts], [*facts, measure(part)]):
-        texts = {odd.recording_id: odd.text for odd in rank_recordings(of_all)}
+        texts = {odd.recording_id: odd.text for odd in check_recordings(of_all)[1]}
         assert texts["a part"].endswith(f"of its samples are also in {whole.recording_id}")
         assert texts[whole.recording_id].startswith("contains ")
-        (copies,) = (f for f in check_recordings(of_all) if f.kind == "copies")
+        (copies,) = (f for f in check_recordings(of_all)[0] if f.kind == "copies")
         assert "--exclude 'a part'" in copies.advice
 
 
@@ -167,19 +167,19 @@ def test_a_recording_is_compared_with_its_class_alone(facts):
     """A recording of the class "wave" that is labeled "reach" comes first."""
     planted = replace(facts[FAULTY], label="reach")
     assert facts[FAULTY].label == "wave"
-    first = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[0]
+    first = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1][0]
     assert first.recording_id == facts[FAULTY].recording_id
 
 
 @settings(max_examples=15)
 @given(st.permutations(range(40)), st.floats(-2, 2), st.integers(0, 3))
 def test_scores_depend_neither_on_the_order_nor_on_units(facts, healthy, order, decades, channel):
-    expected = {odd.recording_id: odd.score for odd in rank_recordings(facts)}
-    moved = {odd.recording_id: odd.score for odd in rank_recordings([facts[i] for i in order])}
+    expected = {odd.recording_id: odd.score for odd in check_recordings(facts)[1]}
+    moved = {odd.recording_id: odd.score for odd in check_recordings([facts[i] for i in order])[1]}
     assert moved == expected
     scaled = [measure(changed(r, lambda x: x * 10**decades, channel)) for r in healthy[:8]]
-    before = {odd.recording_id: odd.score for odd in rank_recordings(facts[:8])}
-    for odd in rank_recordings(scaled):
+    before = {odd.recording_id: odd.score for odd in check_recordings(facts[:8])[1]}
+    for odd in check_recordings(scaled)[1]:
         assert odd.score == pytest.approx(before[odd.recording_id], rel=1e-4, abs=1e-6)
 
 
@@ -222,7 +222,7 @@ def same(values, i, label="a"):
     ids=["nan", "constant", "one sample", "two samples", "empty", "constant and nan"],
 )  # fmt: skip
 def test_recordings_without_movement_are_ranked_without_a_reason(values):
-    ranked = rank_recordings([same(values, i) for i in range(7)])
+    ranked = check_recordings([same(values, i) for i in range(7)])[1]
     assert [odd.score for odd in ranked] == [0.0] * 7
     assert first_to_look_at([odd.to_dict() for odd in ranked]) == []
 
@@ -231,12 +231,12 @@ def test_recordings_without_movement_are_ranked_without_a_reason(values):
 def test_few_recordings_and_other_channels():
     rng = np.random.default_rng(0)
     facts = [same(rng.normal(size=(500, 3)), i) for i in range(12)]
-    assert rank_recordings([]) == []
+    assert check_recordings([])[1] == []
     for n in (1, 4):
-        assert {odd.score for odd in rank_recordings(facts[:n])} == {0.0}
+        assert {odd.score for odd in check_recordings(facts[:n])[1]} == {0.0}
     other = [same(rng.normal(size=(500, 2)), i, None) for i in (20, 21)]
     mute = same(np.full((500, 3), np.nan), 30)
-    ranked = rank_recordings([*facts, *other, mute])
+    ranked = check_recordings([*facts, *other, mute])[1]
     assert len(ranked) == 15
     assert not any(odd.is_marked for odd in ranked)
 
@@ -251,7 +251,7 @@ def test_five_thousand_recordings(facts):
         hashes = rng.integers(0, 2**63, 20, np.uint64)
         many.append(replace(one, recording_id=f"r{i}", motion=motion, hashes=np.sort(hashes)))
     many[17] = replace(many[17], duration_s=5.0)
-    ranked = rank_recordings(many)
+    ranked = check_recordings(many)[1]
     assert ranked[0].recording_id == "r17"
     assert len(ranked) == 5000
 

@@ -222,7 +222,7 @@ def test_inspection_reports_a_finding_once_for_all_channels_and_nothing_else():
                 label=recording.label,
             )
         )
-    findings = check_recordings([measure(recording) for recording in both])
+    findings = check_recordings([measure(recording) for recording in both])[0]
     assert [finding.kind for finding in findings] == ["marks"]
     assert findings[0].where["channels"] == ["a", "b"]
     assert findings[0].text.startswith(
@@ -238,7 +238,7 @@ def test_a_unit_that_changes_in_one_recording_is_found_by_inspection_too():
     made[7] = Recording(values, made[7].timestamps_s, ("a",), "drill/2", label="drill")
     kinds = {
         recording.kind: recording
-        for recording in check_recordings([measure(recording) for recording in made])
+        for recording in check_recordings([measure(recording) for recording in made])[0]
     }
     assert list(kinds) == ["rescaled", "unit"]
     assert all(recording.where["recordings"] == ["drill/2"] for recording in kinds.values())
