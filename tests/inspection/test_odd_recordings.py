@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from small_recordings import write_each
 
 from sensorseq.inspection.facts import measure
-from sensorseq.inspection.motion import FIGURES, measure_motion
 from sensorseq.inspection.odd_recordings import MARKED, first_to_look_at
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.recording import Channel, Recording
@@ -189,11 +188,11 @@ def test_delay_and_sign_of_a_shifted_channel(seed, shift, gain):
     x = np.convolve(np.random.default_rng(seed).normal(size=2100), np.hanning(9), "same")
     first, second = x[50:2050], gain * x[50 - shift : 2050 - shift]
     values = np.stack([first, second], axis=1)
-    motion = measure_motion(Recording(values, np.arange(2000) / RATE, ("a", "b"), "r"))
-    assert motion.delay_s[0, 1] == pytest.approx(shift / RATE, abs=0.003)
-    assert motion.delay_s[1, 0] == pytest.approx(-shift / RATE, abs=0.003)
-    assert motion.agreement[0, 1] * np.sign(gain) > 0.9
-    sizes = motion.figures[FIGURES.index("size")]
+    facts = measure(Recording(values, np.arange(2000) / RATE, ("a", "b"), "r"))
+    assert facts.delay_s[0, 1] == pytest.approx(shift / RATE, abs=0.003)
+    assert facts.delay_s[1, 0] == pytest.approx(-shift / RATE, abs=0.003)
+    assert facts.agreement[0, 1] * np.sign(gain) > 0.9
+    sizes = [channel.size for channel in facts.channels.values()]
     assert sizes[1] / sizes[0] == pytest.approx(abs(gain), rel=0.05)
 
 
@@ -201,11 +200,11 @@ def test_times_at_rest_and_ends_have_their_known_values():
     t = np.arange(0, 20, 1 / RATE)
     x = np.interp(t, [0, 2, 5, 11, 15, 20], [1.0, 1.0, 4.0, 4.0, -2.0, -2.0])
     noise = 0.001 * np.random.default_rng(0).normal(size=len(t))
-    motion = measure_motion(Recording(np.stack([x, x + noise], axis=1), t, ("a", "b"), "r"))
-    assert motion.idle_s == pytest.approx(6, abs=0.6)
-    assert motion.held_s == pytest.approx(1 / RATE, abs=1e-9)
-    assert motion.figures[0] == pytest.approx([1, 1], abs=0.001)
-    assert motion.figures[1] == pytest.approx([-2, -2], abs=0.001)
+    facts = measure(Recording(np.stack([x, x + noise], axis=1), t, ("a", "b"), "r"))
+    assert facts.idle_s == pytest.approx(6, abs=0.6)
+    assert facts.held_s == pytest.approx(1 / RATE, abs=1e-9)
+    assert [c.first for c in facts.channels.values()] == pytest.approx([1, 1], abs=0.001)
+    assert [c.last for c in facts.channels.values()] == pytest.approx([-2, -2], abs=0.001)
 
 
 def same(values, i, label="a"):
@@ -246,10 +245,12 @@ def test_five_thousand_recordings(facts):
     many = []
     for i in range(5000):
         one = facts[i % len(facts)]
-        figures = one.motion.figures * rng.normal(1, 0.01, one.motion.figures.shape)
-        motion = replace(one.motion, figures=figures)
-        hashes = rng.integers(0, 2**63, 20, np.uint64)
-        many.append(replace(one, recording_id=f"r{i}", motion=motion, hashes=np.sort(hashes)))
+        channels = {
+            name: replace(c, speed=c.speed * rng.normal(1, 0.01), size=c.size * rng.normal(1, 0.01))
+            for name, c in one.channels.items()
+        }
+        hashes = np.sort(rng.integers(0, 2**63, 20, np.uint64))
+        many.append(replace(one, recording_id=f"r{i}", channels=channels, hashes=hashes))
     many[17] = replace(many[17], duration_s=5.0)
     ranked = check_recordings(many)[1]
     assert ranked[0].recording_id == "r17"
