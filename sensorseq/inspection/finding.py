@@ -25,13 +25,6 @@ class Finding:
     where: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     answer: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of(
-        cls, kind: str, where: Mapping[str, Sequence[Any]] | None = None, /, **values: Any
-    ) -> "Finding":
-        """Return a finding whose values are given as keyword arguments."""
-        return cls(kind, values, where or {})
-
     @property
     def text(self) -> str:
         """The text of the message, with the values filled in."""

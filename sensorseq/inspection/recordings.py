@@ -20,7 +20,7 @@ from sensorseq.inspection.odd_recordings import (
 )
 from sensorseq.messages import MESSAGES
 from sensorseq.prediction.outside import Floats
-from sensorseq.preprocessing.odd_scales import odd_sizes
+from sensorseq.preprocessing.odd_scales import odd_units
 from sensorseq.preprocessing.odd_values import OddValues, find_odd_values
 from sensorseq.readers.columns import as_label
 from sensorseq.stamps.read import odd_rates
@@ -65,12 +65,15 @@ def check_recordings(
         for name in finding.where["channels"]
     }
     for name, rows in by_channel.items():
-        for check in (_check_each, _check_units):
-            for kind, i, words, weight in check(rows):
-                if kind not in _CAUSED_BY_MARKS or (i, name) not in marked:
-                    of_kind[kind].setdefault(name, []).append((i, words, weight))
+        for kind, i, words, weight in _check_each(rows):
+            if kind not in _CAUSED_BY_MARKS or (i, name) not in marked:
+                of_kind[kind].setdefault(name, []).append((i, words, weight))
+    labels, scales = [r.label for r in facts], [r.scales for r in facts]
+    for at, name, ratio in odd_units(labels, scales):
+        odd_unit = f"{ratio:.3g} times the usual range", max(ratio, 1 / ratio)
+        of_kind["unit"].setdefault(name, []).append((facts[at].recording_id, *odd_unit))
     findings = [*odd_values, *_copies(facts, copies), *_channel_sets(facts)]
-    for kind in MESSAGES:
+    for kind, message in MESSAGES.items():
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
         for name, odd in odd_of.items():  # channels with equal details share a finding
@@ -84,8 +87,10 @@ def check_recordings(
                 "channels": names,
                 "places": ["every recording"] if everywhere else places,
             }
-            answer: dict[str, Any] = {} if everywhere else {"exclude": where["recordings"]}
-            if everywhere and kind == "time_unit":
+            answer: dict[str, Any] = {}
+            if "{or_leave_out}" in message.advice and not everywhere:
+                answer = {"exclude": where["recordings"]}
+            elif kind == "time_unit":
                 answer = {"time_unit": "UNIT"}
             findings.append(Finding(kind, {"everywhere": everywhere}, where, answer))
     named = {name for each in findings for name in each.where.get("recordings", ())}
@@ -138,17 +143,6 @@ def _check_each(rows: Rows) -> Odd:
             more = " or more" * (n == len(c.far) < c.n_known)
             farthest = max(c.low.value, c.high.value, key=lambda v: abs(v - c.quantiles[2]))
             yield "outliers", i, f"{n}{more}, up to {farthest:.4g}", float(c.far[0])
-
-
-def _check_units(rows: Rows) -> Odd:
-    """Yield recordings whose spread is unusual for their class, although their spectrum is not."""
-    measured = [recording for recording, c in rows if c.name in recording.scales]
-    if measured:
-        sizes = np.array([recording.scales[rows[0][1].name] for recording in measured])
-        odd = odd_sizes([recording.label for recording in measured], sizes[:, 0], sizes[:, 1:])
-        for i, ratio in odd.items():
-            words = f"{ratio:.3g} times the usual range"
-            yield "unit", measured[i].recording_id, words, max(ratio, 1 / ratio)
 
 
 def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:

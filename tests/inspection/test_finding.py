@@ -10,7 +10,7 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.messages import MESSAGES, Message
 
 PACKAGE = Path(sensorseq.__file__).parent
-MAKERS = "Finding|finding|Finding.of|_add|_add_pairs|_add_each|_alike"
+MAKERS = "Finding|finding|_in_both|_add|_add_pairs|_add_each|_alike"
 MADE = re.compile(rf'(?:{MAKERS})\(\s*"(\w+)"')
 
 
