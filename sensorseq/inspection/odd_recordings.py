@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import LEAST_SHARE
 from sensorseq.inspection.facts import ChannelFacts, RecordingFacts
-from sensorseq.inspection.finding import Finding
 from sensorseq.messages import ODD_MEASURES, fill
 from sensorseq.prediction.outside import Floats
 
@@ -108,18 +107,6 @@ def first_to_look_at(ranked: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
     return [odd for odd in ranked[:n_shown] if odd["score"] > 0]
 
 
-def check_odd_recordings(
-    ranked: Sequence[OddRecording], named: Collection[str]
-) -> Iterator[Finding]:
-    """Yield a finding about the marked recordings that are not `named` by other findings."""
-    marked = [odd for odd in ranked if odd.is_marked and odd.recording_id not in named]
-    if marked:
-        places = [f"{odd.recording_id} ({odd.text})" for odd in marked]
-        ids = [odd.recording_id for odd in marked]
-        where = {"recordings": ids, "places": places}
-        yield Finding("stands_out", where=where, answer={"exclude": ids})
-
-
 def _words(kind: str, names: Sequence[str], unit: str, value: float, usual: float) -> str:
     values = {
         "name": names[-1] if names else "",
@@ -131,15 +118,10 @@ def _words(kind: str, names: Sequence[str], unit: str, value: float, usual: floa
         "unit": f" {unit}" if unit else "",
         "is_more": value > usual,
     }
-    if value * usual < 0:  # a level near zero has no sign
-        is_reversed = abs(value + usual) < abs(usual) / 2
-        kind = (
-            "sign"
-            if kind == "agreement"
-            else "reversed"
-            if kind == "level" and is_reversed
-            else kind
-        )
+    if kind == "agreement" and value * usual < 0:
+        kind = "sign"
+    elif kind == "level" and value * usual < 0 and abs(value + usual) < abs(usual) / 2:
+        kind = "reversed"  # a level near zero has no sign
     return fill(ODD_MEASURES[kind], values)
 
 

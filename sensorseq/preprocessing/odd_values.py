@@ -128,16 +128,14 @@ def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
                 rows_of[kind, name] += [(at, row) for row in rows]
     odd_values = []
     for (kind, name), measured_rows in rows_of.items():
-        figures: dict[int, str] = {}
-        for at, row in sorted(
-            _frequent_figures(kind, measured_rows), key=lambda entry: -_size(kind, entry[1])
-        ):
-            text = _format_figures(kind, row)
-            figures[at] = f"{figures[at]} and {text}" if at in figures else text
-        if figures:
+        texts: dict[int, list[str]] = defaultdict(list)
+        frequent = _frequent_figures(kind, measured_rows)
+        for at, row in sorted(frequent, key=lambda entry: -_size(kind, entry[1])):
+            texts[at].append(_format_figures(kind, row))
+        if texts:
+            figures = {at: " and ".join(of_one) for at, of_one in texts.items()}
             odd_values.append(OddValues(kind, name, figures))
-    order = list(ODD_VALUES)
-    return sorted(odd_values, key=lambda odd: order.index(odd.kind))
+    return sorted(odd_values, key=lambda odd: list(ODD_VALUES).index(odd.kind))
 
 
 def _frequent_figures(
