@@ -30,8 +30,9 @@ from common.results_file import write_results
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, shift
 
-from sensorseq.inspection.facts import measure
-from sensorseq.inspection.odd_recordings import rank_recordings
+from sensorseq.inspection.copies import shared_samples
+from sensorseq.inspection.facts import RecordingFacts, measure
+from sensorseq.inspection.odd_recordings import OddRecording, rank_recordings
 from sensorseq.options import ReadOptions
 from sensorseq.readers import find_recordings, read_source
 from sensorseq.recording import Channel, Recording
@@ -260,6 +261,11 @@ def simple_features(recording: Recording) -> Floats:
     return np.concatenate([[recording.duration_s], *figures])
 
 
+def rank(facts: Sequence[RecordingFacts]) -> list[OddRecording]:
+    """Return the ranked list, with the recordings that share samples."""
+    return rank_recordings(facts, [*shared_samples([recording.hashes for recording in facts])])
+
+
 def run(name: str, part: str, recordings: list[Recording], show: bool) -> list[dict[str, Any]]:
     """Rank a set as it is, and with each fault in each recording in turn."""
     began = time.perf_counter()
@@ -267,7 +273,7 @@ def run(name: str, part: str, recordings: list[Recording], show: bool) -> list[d
     measured_s = time.perf_counter() - began
     simple = [simple_features(recording) for recording in recordings]
     labels = [recording.label or "" for recording in recordings]
-    listed = rank_recordings(facts)
+    listed = rank(facts)
     first = max(3, int(0.05 * len(recordings)))
     rows = [
         {
@@ -296,7 +302,7 @@ def run(name: str, part: str, recordings: list[Recording], show: bool) -> list[d
                 source = recordings[int(rng.choice(peers))]
                 accepted.add(source.recording_id)
                 planted = replace(source, recording_id=recordings[i].recording_id)
-            listed = rank_recordings([*facts[:i], measure(planted), *facts[i + 1 :]])
+            listed = rank([*facts[:i], measure(planted), *facts[i + 1 :]])
             ids = [odd.recording_id for odd in listed]
             at = min(ids.index(each) for each in accepted)
             theirs = twenty_lines([*simple[:i], simple_features(planted), *simple[i + 1 :]], labels)

@@ -200,7 +200,7 @@ stands_out: Unlike the others of {recordings:its class|their classes}: {places:1
   > Check the sensors and their order in the recording{recordings:|s}{or_leave_out}.
 copies: The same samples are in {pairs:12}.{n_labels:? {n_labels} {n_labels:pair has|pairs have}
   different classes, so one of the two labels is wrong.}
-  > Keep one recording of each pair: --exclude {exclude}.
+  > Keep one recording of each pair: {leave_out}.
 channel_sets: The recordings have {n_sets} different sets of channels: {sets} recordings.
   > Join the files that belong to one recording with --pair, or select some files with --files.
 missing_channel: Channel {channels} is missing in {recordings:12}.

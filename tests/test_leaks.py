@@ -227,7 +227,7 @@ def _write_logs(folder):
 def _prepare_until_something_leaks(folder):
     for seed in range(20):  # with one of the seeds, two recordings end up in different parts
         prepare(folder, folder / "w.h5", window_s=WINDOW_S, random_state=seed)
-        report = inspect_leakage(folder / "w.h5")
+        report = inspect_leakage(folder / "w.h5")[0]
         if report:
             break
     return report

@@ -120,10 +120,10 @@ def inspect(
 
 
 def _inspect_leakage(path: Path, sensor: str | None, as_json: bool) -> None:
-    from sensorseq.evaluation.inspect import inspect_data, inspect_leakage
+    from sensorseq.evaluation.inspect import inspect_leakage
     from sensorseq.evaluation.text import wrapped
 
-    report, data = inspect_leakage(path, sensor), inspect_data(path, sensor)
+    report, data = inspect_leakage(path, sensor)
     shown = "\n".join([str(report), *(wrapped(f"data: {finding}") for finding in data)])
     print_result(
         {**report.to_dict(), "data": [finding.to_dict() for finding in data]}, shown, as_json

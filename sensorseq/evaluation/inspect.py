@@ -27,7 +27,7 @@ from sensorseq.evaluation.text import format_channels, format_counts, table, wra
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.leakage import LeakageReport, find_leakage
-from sensorseq.inspection.odd_recordings import first_to_look_at, rank_recordings
+from sensorseq.inspection.odd_recordings import first_to_look_at
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, take_field
@@ -47,7 +47,7 @@ from sensorseq.sensor_windows import have_numbers
 from sensorseq.stamps.period import GAP_PERIODS, sample_period
 from sensorseq.stamps.read import describe_clock
 from sensorseq.text import listed
-from sensorseq.windows import PARTS, WindowSet
+from sensorseq.windows import PARTS
 
 _MANY_RECORDINGS = 60
 
@@ -231,19 +231,13 @@ def _open_sensor(path: str | os.PathLike[str], sensor: str | None) -> PreparedFi
     return PreparedFile(path, sensor=sensor)
 
 
-def _windows_of(file: PreparedFile, sensor: str | None) -> WindowSet:
-    """Return the windows of a file; if a sensor is given, only windows that have its data."""
-    windows = file.windows()
-    return windows if sensor is None else windows.take(have_numbers(windows))
-
-
 def _irregularities(facts: Sequence[RecordingFacts]) -> dict[str, Any]:
-    ranked = rank_recordings(facts)
-    findings = [finding.to_dict() for finding in check_recordings(facts, ranked)]
+    findings, ranked = check_recordings(facts)
+    odd = [finding.to_dict() for finding in findings]
     everywhere: dict[str, Any] = {"recordings": [], "channels": []}
     return {
-        "ranked": [odd.to_dict() for odd in ranked],
-        "odd": [{**odd, "values": everywhere | odd["values"]} for odd in findings],
+        "ranked": [each.to_dict() for each in ranked],
+        "odd": [{**each, "values": everywhere | each["values"]} for each in odd],
     }
 
 
@@ -410,17 +404,18 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def inspect_leakage(path: str | os.PathLike[str], sensor: str | None = None) -> LeakageReport:
-    """Find leaks between the parts of a prepared file: in its windows, scaling or balancing."""
-    with _open_sensor(path, sensor) as file:
-        windows = _windows_of(file, sensor)
-        return find_leakage(windows, sample_indices=file.sample_indices, scaler=file.scaler)
+def inspect_leakage(
+    path: str | os.PathLike[str], sensor: str | None = None
+) -> tuple[LeakageReport, list[Finding]]:
+    """Find leaks between the parts of a prepared file: in its windows, scaling or balancing.
 
-
-def inspect_data(path: str | os.PathLike[str], sensor: str | None = None) -> list[Finding]:
-    """Check the unscaled training and validation windows of a prepared file."""
+    Also return findings about the unscaled training and validation windows.
+    """
     with _open_sensor(path, sensor) as file:
-        windows = _windows_of(file, sensor)
+        windows = file.windows()
+        # of one of several sensors, only windows that have its data
+        windows = windows if sensor is None else windows.take(have_numbers(windows))
+        report = find_leakage(windows, sample_indices=file.sample_indices, scaler=file.scaler)
     names = np.full(len(windows), "") if windows.y is None else np.asarray(windows.y)
     classes, codes = np.unique(names, return_inverse=True)
     split = np.full(len(windows), "train") if windows.split is None else np.asarray(windows.split)
@@ -438,7 +433,7 @@ def inspect_data(path: str | os.PathLike[str], sensor: str | None = None) -> lis
     )
     shares = check_shares(codes, classes.tolist(), windows.groups)
     findings = [*shares, *check_windows(train, validation)]
-    return [finding for finding in findings if finding.kind != "not_scaled"]
+    return report, [finding for finding in findings if finding.kind != "not_scaled"]
 
 
 def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -5,15 +5,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from itertools import takewhile
 from typing import Any
 
 from sensorseq.errors import OpenQuestionsError, RecordingError
 from sensorseq.inspection.facts import RecordingFacts
+from sensorseq.messages import fill
 from sensorseq.options import ReadOptions
-from sensorseq.preprocessing.options import OPTIONS
+from sensorseq.preprocessing.options import as_words
 from sensorseq.readers import RecordingSource, find_recordings, read_source
-from sensorseq.text import listed, plural
+from sensorseq.text import listed
 
 _FORMS: tuple[dict[str, Any], ...] = (
     {},
@@ -25,6 +27,14 @@ _FORMS: tuple[dict[str, Any], ...] = (
 _TIMES = {"1": "first column", "-1": "last column"}
 _LABELS = ("label", "class", "target", "terrain", "surface", "activity", "state")
 _FIRST = 3  # number of recordings that are tried
+# Findings of `inspect` that preparation refuses, or that put training samples into the test part.
+_ASKED = {
+    "unit": "leave these recordings out?",
+    "time_unit": (
+        "{is_one:in which UNIT (s, ms, us or ns) are the timestamps|leave these recordings out}?"
+    ),
+    "copies": "leave out {n:#recording} that {n:shares|share} samples with others?",
+}
 _PARTS = 3  # each class needs a group in the training, the validation and the test part
 
 
@@ -79,30 +89,25 @@ def questions_of_data(
 ) -> Iterator[Question]:
     """Yield the questions about labels, rates, channels and recordings that cannot be used."""
     rows = described["recordings"]
-    excluded = list(options.exclude or ())
     bad = [row["recording_id"] for row in rows if "error" in row]
     if bad:
         first = next(row["error"] for row in rows if "error" in row)
         text = f"{len(bad)} of {len(rows)} recordings cannot be read; leave them out? {first}"
-        yield Question(text, {"exclude": excluded + bad})
+        yield Question(text, {"exclude": bad})
     for odd in described["odd"]:
-        if odd["kind"] == "time_unit" and len(odd["values"]["recordings"]) == len(rows):
-            text = f"in which UNIT (s, ms, us or ns) are the timestamps? {odd['text']}"
-            yield Question(text, {"time_unit": "UNIT"})
-        elif odd["kind"] in ("unit", "time_unit"):  # preparation refuses these recordings
-            text = f"leave these recordings out? {odd['text']}"
-            yield Question(text, {"exclude": excluded + odd["values"]["recordings"]})
-        elif odd["kind"] == "copies":  # the test part would contain training windows
-            copies = list(dict.fromkeys(odd["values"]["recordings"][1::2]))
-            text = f"leave out {plural(len(copies), 'recording')} that others contain?"
-            text += f" The same samples are in {listed(odd['values']['pairs'], 3)}."
-            yield Question(text, {"exclude": excluded + copies})
+        if odd["kind"] in _ASKED:
+            n = len(odd["answer"].get("exclude", ()))
+            text = fill(_ASKED[odd["kind"]], {"n": n, "is_one": not n})
+            yield Question(f"{text} {odd['text']}", odd["answer"])
     sets = Counter(tuple(fact.channels) for fact in facts).most_common()
     if len(sets) > 1:
         shown = "; ".join(f"{listed(names, 6)} in {n} recordings" for names, n in sets[:3])
         text = f"which files should the model use? Their channels differ: {shown}."
+        others = [fact.recording_id for fact in facts if tuple(fact.channels) != sets[0][0]]
         facts = [fact for fact in facts if tuple(fact.channels) == sets[0][0]]
-        yield Question(text, {"files": [_pattern([fact.recording_id for fact in facts])]})
+        pattern = _pattern([fact.recording_id for fact in facts])
+        is_common = any(fnmatch(name.rpartition("/")[2], pattern) for name in others)
+        yield Question(text, {"exclude": others} if is_common else {"files": [pattern]})
     names = list(facts[0].channels)
     still = [n for n in names if all(f.channels[n].is_constant for f in facts if n in f.channels)]
     if options.channels is None and 0 < len(still) < len(names):
@@ -120,7 +125,7 @@ def questions_of_data(
         yield Question(text, {"label_column": columns[0]})
     else:
         try:
-            yield from _questions_of_groups(excluded + bad, facts)
+            yield from _questions_of_groups(facts)
         except RecordingError as error:
             if not bad:
                 raise
@@ -139,9 +144,7 @@ def questions_of_data(
         yield Question(text, {"sample_rate_hz": low})
 
 
-def _questions_of_groups(
-    excluded: list[str], facts: Sequence[RecordingFacts]
-) -> Iterator[Question]:
+def _questions_of_groups(facts: Sequence[RecordingFacts]) -> Iterator[Question]:
     groups: dict[str, set[str]] = defaultdict(set)
     for fact in facts:
         if fact.label is not None:
@@ -160,7 +163,7 @@ def _questions_of_groups(
         )
     if short:
         text = f"leave out {few}? Each class needs at least {_PARTS} recordings or groups."
-        yield Question(text, {"exclude": [*excluded, *short]})
+        yield Question(text, {"exclude": [*short]})
 
 
 def _pattern(ids: Sequence[str]) -> str:
@@ -176,17 +179,7 @@ def _rounded(rate_hz: float) -> float:
 
 def as_command(name: str, logs: str, given: Mapping[str, Any]) -> str:
     """Return a command line with these options."""
-    words = ["sensorseq", name, logs]
-    for option, value in given.items():
-        flag = OPTIONS[option].flag
-        if option == "files":
-            words += [word for pattern in value for word in (flag, pattern)]
-        elif isinstance(value, bool):
-            words.append(flag if value else OPTIONS[option].off or flag)
-        elif value is not None:
-            listed_value = ",".join(value) if isinstance(value, list | tuple) else value
-            words += [flag, f"{listed_value:g}" if isinstance(value, float) else str(listed_value)]
-    return shlex.join(words)
+    return shlex.join(["sensorseq", name, logs, *as_words(given)])
 
 
 def ask(questions: Sequence[Question], logs: str, given: Mapping[str, Any], output: str) -> None:
@@ -196,8 +189,9 @@ def ask(questions: Sequence[Question], logs: str, given: Mapping[str, Any], outp
     answered = dict(given)
     for question in questions:
         for name, value in question.answer.items():
-            both = name == "exclude" and isinstance(answered.get(name), list)
-            answered[name] = list(dict.fromkeys([*answered[name], *value])) if both else value
+            if name == "exclude":
+                value = [*dict.fromkeys([*(answered.get(name) or ()), *value])]
+            answered[name] = value
     count = "one question is" if len(questions) == 1 else f"{len(questions)} questions are"
     lines = [f"{count} open:"]
     lines += [f"  {number}. {question.text}" for number, question in enumerate(questions, 1)]

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
-from sensorseq.inspection.motion import Motion, measure_motion
-from sensorseq.prediction.outside import Floats
-from sensorseq.preprocessing.held import HELD, kind_of_slow
+from sensorseq.inspection.motion import measure_motion
+from sensorseq.prediction.outside import Floats, Ints
+from sensorseq.preprocessing.held import HELD, kinds_of_slow
 from sensorseq.preprocessing.odd_scales import mean_spectrum, measure_scales
 from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
 from sensorseq.recording import Channel, Recording
@@ -62,6 +62,13 @@ class ChannelFacts:
     spectrum: Floats  # log10 of the power density, evenly spaced from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time
     is_held: bool  # whether a value is held until the next one, so that its rate means nothing
+    first: float  # mean of the first values
+    last: float  # mean of the last values
+    late: float  # seconds from the start of the recording to the first value
+    early: float  # seconds from the last value to the end of the recording
+    size: float  # standard deviation
+    speed: float  # largest mean speed over a second, in standard deviations per second
+    jerk: float  # mean change of the speed, relative to the mean speed
 
     @property
     def spread(self) -> float:
@@ -97,7 +104,12 @@ class RecordingFacts:
     channels: dict[str, ChannelFacts]
     scales: dict[str, list[float]]  # from `measure_scales`
     odd_values: OddFacts  # from `measure_odd_values`
-    motion: Motion
+    idle_s: float  # longest time in which no channel moves
+    held_s: float  # longest time in which no value changes
+    # (c, c) for the first channels: correlation of their changes at the best delay, and this delay
+    # of the second channel in seconds
+    agreement: NDArray[np.float32]
+    delay_s: NDArray[np.float32]
     # Lowest hashes of the recording's segments; see `stretch_hashes`.
     hashes: NDArray[np.uint64] = field(repr=False)
 
@@ -107,9 +119,16 @@ def measure(recording: Recording) -> RecordingFacts:
     columns = [_Column.of(recording, number) for number in range(recording.n_channels)]
     # joined sensors may start and end at different times
     is_whole = "sensor_rates_hz" not in recording.attributes
+    slow = kinds_of_slow(recording)
+    rows = [(column.rows, column.values) for column in columns]
+    moves, figures = measure_motion(recording.timestamps_s, rows)
     facts = {
-        channel.name: _measure_channel(channel, column, columns, is_whole)
-        for channel, column in zip(recording.channels, columns, strict=True)
+        channel.name: _measure_channel(
+            channel, column, columns, is_whole, slow.get(channel.name) in HELD, of_channel
+        )
+        for channel, column, of_channel in zip(
+            recording.channels, columns, figures.T.tolist(), strict=True
+        )
     }
     rates = [channel.rate_hz for channel in facts.values() if np.isfinite(channel.rate_hz)]
     return RecordingFacts(
@@ -121,16 +140,17 @@ def measure(recording: Recording) -> RecordingFacts:
         max(rates, default=np.nan),
         facts,
         measure_scales(recording),
-        measure_odd_values(recording),
-        measure_motion(recording),
+        measure_odd_values(recording, slow),
+        *moves,
         stretch_hashes(recording.values),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """The finite values of a channel, with their times."""
+    """The finite values of a channel, with their rows and times."""
 
+    rows: Ints
     times: Floats
     values: Floats
     span: tuple[float, float]  # first and last time of the recording, in seconds
@@ -138,11 +158,11 @@ class _Column:
     @classmethod
     def of(cls, recording: Recording, number: int) -> "_Column":
         t, values = recording.timestamps_s, recording.values[:, number]
-        is_finite = np.isfinite(values)
+        rows = np.flatnonzero(np.isfinite(values))
         span = (float(t[0]), float(t[-1])) if len(t) else (0.0, 0.0)
-        if not is_finite.all():
-            t, values = t[is_finite], values[is_finite]
-        return cls(t, values.astype(np.float64, copy=False), span)
+        if len(rows) < len(t):
+            t, values = t[rows], values[rows]
+        return cls(rows, t, values.astype(np.float64, copy=False), span)
 
     @cached_property
     def spread(self) -> float:
@@ -156,15 +176,19 @@ class _Column:
 
 
 def _measure_channel(
-    channel: Channel, column: _Column, columns: list[_Column], is_whole: bool
+    channel: Channel,
+    column: _Column,
+    columns: list[_Column],
+    is_whole: bool,
+    is_held: bool,
+    moves: list[float],
 ) -> ChannelFacts:
     values, times = column.values, column.times
     n = len(values)
     steps = np.diff(times)
     period = sample_period(times) if n > 1 else np.nan
     is_even = n > 1 and abs(period / float(np.median(steps)) - 1) < 0.25
-    held = kind_of_slow(values, max(len(other.values) for other in columns)) in HELD
-    gaps = np.empty((0, 2)) if held else _gaps(column, period, is_whole)
+    gaps = np.empty((0, 2)) if is_held else _gaps(column, period, is_whole)
     duration = column.span[1] - column.span[0]
     short = steps[steps <= GAP_PERIODS * period]
     ordered = np.sort(values)
@@ -205,7 +229,8 @@ def _measure_channel(
         np.sort(ends)[::-1][: min(n, MOST_FAR)],
         _spectrum(values, steps, period),
         _envelope(column),
-        held,
+        is_held,
+        *moves,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sensorseq.messages import MESSAGES, fill
+from sensorseq.preprocessing.options import as_words
 
 
 @dataclass(frozen=True)
@@ -14,20 +15,15 @@ class Finding:
     """One fact found by a check of the data.
 
     `kind` is a key of `sensorseq.messages.MESSAGES`, `values` contains the numbers and words of the
-    message, and `where` names the affected channels, rows, recordings, classes or groups. `text`
-    and `advice` are derived from these fields.
+    message, and `where` names the affected channels, rows, recordings, classes or groups. `answer`
+    contains the options that answer the finding, and their values. `text` and `advice` are derived
+    from these fields.
     """
 
     kind: str
     values: Mapping[str, Any] = field(default_factory=dict)
     where: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, kind: str, where: Mapping[str, Sequence[Any]] | None = None, /, **values: Any
-    ) -> "Finding":
-        """Return a finding whose values are given as keyword arguments."""
-        return cls(kind, values, where or {})
+    answer: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -53,14 +49,15 @@ class Finding:
         return f"{self.text} {self.advice}".rstrip()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values: kind, values (including `where`), text and advice."""
+        """Return plain values: kind, values (including `where`), answer, text and advice."""
         values = {**{name: list(names) for name, names in self.where.items()}, **self.values}
-        return {"kind": self.kind, "values": values, "text": self.text, "advice": self.advice}
+        words = {"text": self.text, "advice": self.advice}
+        return {"kind": self.kind, "values": values, "answer": dict(self.answer), **words}
 
     def _fill(self, template: str) -> str:
         values = defaultdict(str, {**self.values, **self.where})  # missing values are empty strings
-        if (recordings := self.where.get("recordings")) and not self.values.get("everywhere"):
-            pronoun = "it" if len(recordings) == 1 else "them"
-            names = shlex.quote(",".join(recordings[:3])) + ",..." * (len(recordings) > 3)
-            values["or_leave_out"] = f", or leave {pronoun} out with --exclude {names}"
+        if excluded := self.answer.get("exclude"):
+            words = shlex.join(as_words({"exclude": excluded[:3]})) + ",..." * (len(excluded) > 3)
+            pronoun = "it" if len(excluded) == 1 else "them"
+            values |= {"leave_out": words, "or_leave_out": f", or leave {pronoun} out with {words}"}
         return fill(template, values).strip()

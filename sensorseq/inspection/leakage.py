@@ -545,7 +545,8 @@ class _Checks:
     ) -> None:
         if count:
             where = {"examples": examples[:_N_EXAMPLES]}
-            self.findings.append(Finding.of(kind, where, is_leak=is_leak, count=count, **values))
+            values_of = {"is_leak": is_leak, "count": count, **values}
+            self.findings.append(Finding(kind, values_of, where))
 
     def _add_each(
         self, kind: str, what: str, parts_of: Mapping[Any, list[str]], intended: Set[Any]

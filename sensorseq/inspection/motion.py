@@ -1,14 +1,13 @@
 """Measure how a recording moves: idle time, speed, first and last values, channels that agree."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from sensorseq.prediction.outside import Floats
-from sensorseq.recording import Recording
+from sensorseq.prediction.outside import Floats, Ints
 
 STEP_S = 0.02  # smallest step of the grid on which channels are compared
 MOST_STEPS, PIECE = 2048, 256  # a longer recording is compared in pieces
@@ -19,48 +18,32 @@ FAST_S = 1.0  # duration over which the speed is averaged
 END_S = 0.5  # duration over which the first and the last values are averaged
 
 
-FIGURES = ("first", "last", "late", "early", "size", "speed", "jerk")
-"""What `Motion.figures` has of each channel: mean of the first and the last values; seconds from
-the start of the recording to the first value, and from the last value to the end; standard
-deviation; largest mean speed over `FAST_S`, in standard deviations per second; mean change of the
-speed, relative to the mean speed."""
+def measure_motion(
+    t: Floats, columns: Sequence[tuple[Ints, Floats]]
+) -> tuple[tuple[float, float, NDArray[np.float32], NDArray[np.float32]], Floats]:
+    """Measure how a recording moves, from its timestamps and each channel's known rows and values.
 
-
-@dataclass(frozen=True, eq=False)
-class Motion:
-    """How a recording moves; NaN stands for what is unknown."""
-
-    idle_s: float  # longest time in which no channel moves
-    held_s: float  # longest time in which no value changes
-    figures: Floats  # (7, n_channels): a row for each of `FIGURES`
-    # (c, c) for the first `MOST_COMPARED` channels: correlation of their changes at the best delay,
-    # and this delay of the second channel in seconds
-    agreement: NDArray[np.float32]
-    delay_s: NDArray[np.float32]
-
-
-def measure_motion(recording: Recording) -> Motion:
-    """Measure how a recording moves."""
-    t, (n, n_channels) = recording.timestamps_s, recording.values.shape
+    Return ``idle_s``, ``held_s``, ``agreement`` and ``delay_s`` of `RecordingFacts`, and the
+    figures from ``first`` to ``jerk`` of `ChannelFacts`, shape (7, n_channels).
+    """
+    n, n_channels = len(t), len(columns)
     figures, step = np.full((7, n_channels), np.nan), STEP_S
-    columns: dict[int, tuple[Floats, Floats]] = {}
     is_new = np.zeros(n, bool)
-    for k in range(n_channels):
-        known = np.flatnonzero(np.isfinite(recording.values[:, k]))
-        times, x = t[known], recording.values[known, k].astype(np.float64)
-        if len(x) > 2:
-            columns[k] = times, x
-            is_new[known[1:][x[1:] != x[:-1]]] = True
-            step = max(step, float(np.median(np.diff(times))))
-            first, last = x[times <= times[0] + END_S], x[times >= times[-1] - END_S]
-            figures[:4, k] = first.mean(), last.mean(), times[0] - t[0], t[-1] - times[-1]
-    grid = np.arange(t[0], t[-1], step) if columns else np.empty(0)
+    usable = [k for k, (known, _) in enumerate(columns) if len(known) > 2]
+    for k in usable:
+        known, values = columns[k]
+        times = t[known]
+        is_new[known[1:][values[1:] != values[:-1]]] = True
+        step = max(step, float(np.median(np.diff(times))))
+        first, last = values[times <= times[0] + END_S], values[times >= times[-1] - END_S]
+        figures[:4, k] = first.mean(), last.mean(), times[0] - t[0], t[-1] - times[-1]
+    grid = np.arange(t[0], t[-1], step) if usable else np.empty(0)
     if len(grid) < 5:
         nothing = np.full((2, *2 * [min(n_channels, MOST_COMPARED)]), np.nan, np.float32)
-        return Motion(0.0, 0.0, figures, *nothing)
+        return (0.0, 0.0, nothing[0], nothing[1]), figures
     x = np.full((n_channels, len(grid) - 1), np.nan)
-    for k, column in columns.items():
-        x[k] = _means(*column, grid)
+    for k in usable:
+        x[k] = _means(t[columns[k][0]], columns[k][1], grid)
     for k, row in enumerate(x):
         known_row = row[np.isfinite(row)]
         size = known_row.std() if len(known_row) else np.nan
@@ -75,12 +58,8 @@ def measure_motion(recording: Recording) -> Motion:
     figures[5, moving] = (total[:, width:] - total[:, :-width]).max(axis=1) / (width * step)
     figures[6, moving] = np.nansum(np.abs(np.diff(change[moving])), axis=1) / known / mean
     changes = np.concatenate([[0], np.flatnonzero(is_new), [n - 1]])
-    return Motion(
-        _idle_s(x[moving], step),
-        float(np.diff(t[changes]).max()),
-        figures,
-        *_agreement(change[:MOST_COMPARED], step),
-    )
+    held_s = float(np.diff(t[changes]).max())
+    return (_idle_s(x[moving], step), held_s, *_agreement(change[:MOST_COMPARED], step)), figures
 
 
 def _means(times: Floats, values: Floats, grid: Floats) -> Floats:

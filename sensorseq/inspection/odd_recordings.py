@@ -2,16 +2,14 @@
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.inspection.copies import LEAST_SHARE, shared_samples
-from sensorseq.inspection.facts import RecordingFacts
-from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.motion import FIGURES
+from sensorseq.inspection.copies import LEAST_SHARE
+from sensorseq.inspection.facts import ChannelFacts, RecordingFacts
 from sensorseq.messages import ODD_MEASURES, fill
 from sensorseq.prediction.outside import Floats
 
@@ -66,8 +64,10 @@ class _Measure(NamedTuple):
     plus: float | None = None  # if given, the log10 of (values + plus) is compared
 
 
-def rank_recordings(facts: Sequence[RecordingFacts]) -> list[OddRecording]:
-    """Return all recordings, the most unusual first.
+def rank_recordings(
+    facts: Sequence[RecordingFacts], copies: Sequence[tuple[int, int, float]]
+) -> list[OddRecording]:
+    """Return all recordings, the most unusual first; `copies` are from `shared_samples`.
 
     In each measure, the distance of a recording from the median of its class is divided by the
     distance that 95 % of all recordings do not exceed, and by more if there are few recordings.
@@ -90,7 +90,7 @@ def rank_recordings(facts: Sequence[RecordingFacts]) -> list[OddRecording]:
                     usual=other,
                     text=text,
                 )
-    for first, second, share in shared_samples([recording.hashes for recording in facts]):
+    for first, second, share in copies:
         for i, other in ((first, second), (second, first)):
             if odd[i].score < (times := MARKED * share / LEAST_SHARE):
                 kind = "contains" if facts[i].duration_s > facts[other].duration_s else "copy"
@@ -107,17 +107,6 @@ def first_to_look_at(ranked: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
     return [odd for odd in ranked[:n_shown] if odd["score"] > 0]
 
 
-def check_odd_recordings(
-    ranked: Sequence[OddRecording], named: Collection[str]
-) -> Iterator[Finding]:
-    """Yield a finding about the marked recordings that are not `named` by other findings."""
-    marked = [odd for odd in ranked if odd.is_marked and odd.recording_id not in named]
-    if marked:
-        places = [f"{odd.recording_id} ({odd.text})" for odd in marked]
-        ids = [odd.recording_id for odd in marked]
-        yield Finding("stands_out", where={"recordings": ids, "places": places})
-
-
 def _words(kind: str, names: Sequence[str], unit: str, value: float, usual: float) -> str:
     values = {
         "name": names[-1] if names else "",
@@ -129,15 +118,10 @@ def _words(kind: str, names: Sequence[str], unit: str, value: float, usual: floa
         "unit": f" {unit}" if unit else "",
         "is_more": value > usual,
     }
-    if value * usual < 0:  # a level near zero has no sign
-        is_reversed = abs(value + usual) < abs(usual) / 2
-        kind = (
-            "sign"
-            if kind == "agreement"
-            else "reversed"
-            if kind == "level" and is_reversed
-            else kind
-        )
+    if kind == "agreement" and value * usual < 0:
+        kind = "sign"
+    elif kind == "level" and value * usual < 0 and abs(value + usual) < abs(usual) / 2:
+        kind = "reversed"  # a level near zero has no sign
     return fill(ODD_MEASURES[kind], values)
 
 
@@ -172,43 +156,41 @@ def _log(x: Floats) -> Floats:
 def _measures(facts: Sequence[RecordingFacts]) -> Iterator[_Measure]:
     """Yield the measures of all recordings."""
     classes = np.array([recording.label or "" for recording in facts])
-    for kind, of_one, plus, least in (
-        ("duration", [r.duration_s for r in facts], 0.0, 0.01),
-        ("idle", [r.motion.idle_s for r in facts], 0.5, 0.15),
-        ("held", [r.motion.held_s for r in facts], 0.1, 0.15),
+    for kind, of_one, least, shift in (
+        ("duration", [r.duration_s for r in facts], 0.01, 0.0),
+        ("idle", [r.idle_s for r in facts], 0.15, 0.5),
+        ("held", [r.held_s for r in facts], 0.15, 0.1),
     ):
-        yield _Measure(kind, np.array(of_one)[:, None], least, [()], classes, plus)
+        yield _Measure(kind, np.array(of_one)[:, None], least, [()], classes, shift)
     names = list(dict.fromkeys(name for recording in facts for name in recording.channels))
     place = {name: k for k, name in enumerate(names)}
     places = [np.array([place[name] for name in r.channels], np.int64) for r in facts]
 
-    def table(rows: Sequence[Sequence[float] | Floats]) -> Floats:
+    def table(of_channel: Callable[[ChannelFacts], float]) -> Floats:
         values = np.full((len(facts), len(names)), np.nan)
-        for i, row in enumerate(rows):
-            values[i, places[i]] = row
+        for i, recording in enumerate(facts):
+            values[i, places[i]] = [of_channel(c) for c in recording.channels.values()]
         return values
 
-    every = [recording.channels.values() for recording in facts]
-    moved = {k: table([r.motion.figures[i] for r in facts]) for i, k in enumerate(FIGURES)}
-    level, spread = (table([[getattr(c, k) for c in e] for e in every]) for k in ("mean", "spread"))
+    level, spread = table(lambda c: c.mean), table(lambda c: c.spread)
     room = np.maximum(np.nan_to_num(0.05 * _ranked(spread, 0.5)), np.finfo(np.float64).tiny)
     of = [(name,) for name in names]
-    yield _Measure("level", level, room, of, classes)
-    for kind in ("low", "high"):
-        extreme = table([[getattr(c, kind).value for c in each] for each in every])
-        yield _Measure(kind, extreme, 2 * room, of, classes)
-    for kind in ("first", "last"):
-        yield _Measure(kind, moved[kind], 2 * room, of, classes)
-    for kind in ("late", "early"):
-        yield _Measure(kind, moved[kind], 0.3, of, classes)
-    missing = table([[c.gap_share + c.lost_share for c in each] for each in every])
-    yield _Measure("missing", missing, 0.02, of, classes)
-    stuck = table([[c.still_s * c.others_move for c in each] for each in every])
-    yield _Measure("stuck", stuck, 0.15, of, classes, 0.5)
-    for kind, least in (("speed", 0.05), ("jerk", 0.1)):
-        yield _Measure(kind, moved[kind], least, of, classes, 0.0)
-    yield _Measure("spread", spread, 0.04, of, classes, 0.0)
-    yield from _pairs(facts, names, places, level, moved["size"])
+    for kind, values, floor, plus in (
+        ("level", level, room, None),
+        ("low", table(lambda c: c.low.value), 2 * room, None),
+        ("high", table(lambda c: c.high.value), 2 * room, None),
+        ("first", table(lambda c: c.first), 2 * room, None),
+        ("last", table(lambda c: c.last), 2 * room, None),
+        ("late", table(lambda c: c.late), 0.3, None),
+        ("early", table(lambda c: c.early), 0.3, None),
+        ("missing", table(lambda c: c.gap_share + c.lost_share), 0.02, None),
+        ("stuck", table(lambda c: c.still_s * c.others_move), 0.15, 0.5),
+        ("speed", table(lambda c: c.speed), 0.05, 0.0),
+        ("jerk", table(lambda c: c.jerk), 0.1, 0.0),
+        ("spread", spread, 0.04, 0.0),
+    ):
+        yield _Measure(kind, values, floor, of, classes, plus)
+    yield from _pairs(facts, names, places, level, table(lambda c: c.size))
 
 
 def _pairs(
@@ -233,11 +215,11 @@ def _pairs(
     for a, b in np.array_split(upper, upper.shape[1] * len(facts) // MOST_CELLS + 1, axis=1):
         r, lag = np.full((2, len(facts), len(a)), np.nan)
         for i, recording in enumerate(facts):
-            at, n_compared = np.full(len(names), -1), len(recording.motion.agreement)
+            at, n_compared = np.full(len(names), -1), len(recording.agreement)
             at[places[i][:n_compared]] = np.arange(n_compared)
             known = (at[a] >= 0) & (at[b] >= 0)
-            r[i, known] = recording.motion.agreement[at[a[known]], at[b[known]]]
-            lag[i, known] = recording.motion.delay_s[at[a[known]], at[b[known]]]
+            r[i, known] = recording.agreement[at[a[known]], at[b[known]]]
+            lag[i, known] = recording.delay_s[at[a[known]], at[b[known]]]
         sign, agree = np.zeros(r.shape), np.zeros(r.shape, bool)
         is_named = np.array([what[j] == what[k] for j, k in zip(a, b, strict=True)], bool)
         enough = np.where(is_named, ALIKE, AGREE)

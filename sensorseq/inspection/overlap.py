@@ -38,30 +38,34 @@ def check_duplicates(train: Measures, validation: Measures | None) -> Iterator[F
     same = first_equal(_distinctive_keys(validation), keys)
     twice = np.flatnonzero(same >= 0)
     if len(twice):
-        groups = _shared_groups(train.windows.groups, validation.windows.groups, same[twice], twice)
-        yield Finding.of(
-            "windows_in_both_parts",
-            {**groups, "rows": validation.row_names(twice)},
-            n_windows=len(twice),
-            n_validation=len(validation),
-            drawn=not groups and validation.windows.rows is not None,
-            chosen=not groups and validation.windows.rows is None,
-            severe=len(twice) > MANY * len(validation),
-        )
+        severe = len(twice) > MANY * len(validation)
+        where: dict[str, list[Any]] = {"rows": validation.row_names(twice)}
+        parts = train.windows, validation.windows
+        yield _in_both("windows_in_both_parts", *parts, same[twice], twice, where, severe=severe)
 
 
-def _shared_groups(
-    groups: NDArray[Any] | None, theirs: NDArray[Any] | None, rows: Ints, their_rows: Ints
-) -> dict[str, list[Any]]:
-    """Return groups in both parts, and pairs of groups whose windows share samples across parts."""
-    if groups is None or theirs is None:
-        return {}
-    pairs = dict.fromkeys(zip(groups[rows].tolist(), theirs[their_rows].tolist(), strict=True))
-    torn = [repr(group) for group, their_group in pairs if group == their_group]
-    shared = [
-        f"{group!r} and {their_group!r}" for group, their_group in pairs if group != their_group
-    ]
-    return {"torn": torn, "shared": shared}
+def _in_both(
+    kind: str,
+    train: Windows,
+    validation: Windows,
+    holders: Ints,
+    rows: Ints,
+    where: dict[str, list[Any]],
+    **values: Any,
+) -> Finding:
+    """Return a finding about validation `rows` that share samples with the training `holders`.
+
+    It names groups that are in both parts, and pairs of groups whose windows share samples.
+    """
+    values |= {"n_windows": len(rows), "n_validation": len(validation)}
+    if train.groups is not None and validation.groups is not None:
+        groups = train.groups[holders].tolist(), validation.groups[rows].tolist()
+        pairs = dict.fromkeys(zip(*groups, strict=True))
+        shared = [f"{a!r} and {b!r}" for a, b in pairs if a != b]
+        where |= {"torn": [repr(a) for a, b in pairs if a == b], "shared": shared}
+    else:
+        values |= {"drawn": validation.rows is not None, "chosen": validation.rows is None}
+    return Finding(kind, {"drawn": False, "chosen": False, **values}, where)
 
 
 def _distinctive_keys(part: Measures) -> NDArray[np.uint64]:
@@ -104,22 +108,11 @@ def _contradictions(train: Measures, keys: NDArray[np.uint64]) -> Iterator[Findi
 def check_overlap(train: Windows, validation: Windows) -> Finding | None:
     """Return a finding if validation windows overlap training windows, else None."""
     rows, holders, n_compared = _find_shared(train, validation)
-    n_overlapping = len(rows)
-    if not n_overlapping:
+    if not len(rows):
         return None
-    where = _shared_groups(train.groups, validation.groups, holders, rows)
-    n_validation = len(validation)
-    return Finding.of(
-        "windows_overlap",
-        where,
-        n_windows=n_overlapping,
-        n_checked=n_compared,
-        n_more=n_validation - n_compared,
-        n_validation=n_validation,
-        drawn=not where and validation.rows is not None,
-        chosen=not where and validation.rows is None,
-        severe=n_overlapping > MANY * n_compared,
-    )
+    n_more, severe = len(validation) - n_compared, len(rows) > MANY * n_compared
+    values = {"n_checked": n_compared, "n_more": n_more, "severe": severe}
+    return _in_both("windows_overlap", train, validation, holders, rows, {}, **values)
 
 
 def count_shared(train: Windows, held_out: Windows) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """Find irregularities in recordings before windows are cut, by comparing channels."""
 
 import re
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,15 +13,11 @@ from numpy.typing import NDArray
 from sensorseq.inspection.copies import shared_samples
 from sensorseq.inspection.facts import ChannelFacts, Edge, RecordingFacts
 from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.odd_recordings import (
-    OddRecording,
-    check_odd_recordings,
-    rank_recordings,
-)
-from sensorseq.messages import MESSAGES
+from sensorseq.inspection.odd_recordings import OddRecording, rank_recordings
+from sensorseq.messages import MESSAGES, ODD_VALUES
 from sensorseq.prediction.outside import Floats
-from sensorseq.preprocessing.odd_scales import odd_sizes
-from sensorseq.preprocessing.odd_values import OddValues, find_odd_values
+from sensorseq.preprocessing.odd_scales import odd_units
+from sensorseq.preprocessing.odd_values import find_odd_values
 from sensorseq.readers.columns import as_label
 from sensorseq.stamps.read import odd_rates
 from sensorseq.text import listed
@@ -47,46 +42,75 @@ Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, details, severit
 
 
 def check_recordings(
-    facts: Sequence[RecordingFacts], ranked: Sequence[OddRecording] | None = None
-) -> list[Finding]:
-    """Return irregularities, most important first; `where` names the recordings and channels."""
-    ranked = rank_recordings(facts) if ranked is None else ranked
+    facts: Sequence[RecordingFacts],
+) -> tuple[list[Finding], list[OddRecording]]:
+    """Return irregularities, most important first, and all recordings, the oddest first."""
+    copies = [*shared_samples([recording.hashes for recording in facts])]
+    ranked = rank_recordings(facts, copies)
+    of_kind = _odd_channels(facts)
+    findings = [finding for kind in ODD_VALUES for finding in of_kind.pop(kind, ())]
+    findings += [*_copies(facts, copies), *_channel_sets(facts)]
+    findings += [finding for kind in MESSAGES for finding in of_kind.get(kind, ())]
+    named = {name for each in findings for name in each.where.get("recordings", ())}
+    odd_ones = [each for each in ranked if each.is_marked and each.recording_id not in named]
+    if odd_ones:
+        ids = [each.recording_id for each in odd_ones]
+        where = {"recordings": ids, "places": [f"{i.recording_id} ({i.text})" for i in odd_ones]}
+        findings.insert(0, Finding("stands_out", where=where, answer={"exclude": ids}))
+    return [*findings, *_classes(facts)], ranked
+
+
+def _odd_channels(facts: Sequence[RecordingFacts]) -> dict[str, list[Finding]]:
+    """Return the findings about single channels, by kind."""
     by_channel: dict[str, list[tuple[RecordingFacts, ChannelFacts]]] = defaultdict(list)
     for recording in facts:
         for channel in recording.channels.values():
             by_channel[channel.name].append((recording, channel))
     of_kind: dict[str, dict[str, list[tuple[str, str, float]]]] = defaultdict(dict)
-    odd_values = [*_odd_values(facts)]
-    marked = {
-        (i, name)
-        for finding in odd_values
-        if finding.kind == "marks"
-        for i in finding.where["recordings"]
-        for name in finding.where["channels"]
-    }
+    examples: dict[tuple[str, str], str] = {}
+    for odd in find_odd_values([recording.odd_values for recording in facts]):
+        ids = [facts[at].recording_id for at in sorted(odd.figures)]
+        of_kind[odd.kind][odd.channel] = [(i, "", 0.0) for i in ids]
+        examples[odd.kind, odd.channel] = odd.example([r.recording_id for r in facts])
+    marked = {(entry[0], name) for name, odd_of in of_kind["marks"].items() for entry in odd_of}
     for name, rows in by_channel.items():
-        for check in (_check_each, _check_units):
-            for kind, i, words, weight in check(rows):
-                if kind not in _CAUSED_BY_MARKS or (i, name) not in marked:
-                    of_kind[kind].setdefault(name, []).append((i, words, weight))
-    findings = [*odd_values, *_copies(facts), *_channel_sets(facts)]
-    for kind in MESSAGES:
-        odd_of = of_kind.get(kind, {})
-        together: dict[tuple[tuple[str, str], ...], list[str]] = {}
-        for name, odd in odd_of.items():  # channels with equal details share a finding
-            odd.sort(key=lambda entry: -entry[2])
-            together.setdefault(tuple((i, words) for i, words, _ in odd), []).append(name)
-        for figures, names in together.items():
-            everywhere = len(figures) == len(by_channel[names[0]]) > 1
-            places = [f"{i} ({words})" if words else i for i, words in figures]
-            where = {
-                "recordings": [i for i, _ in figures],
-                "channels": names,
-                "places": ["every recording"] if everywhere else places,
-            }
-            findings.append(Finding(kind, {"everywhere": everywhere}, where))
-    named = {name for each in findings for name in each.where.get("recordings", ())}
-    return [*check_odd_recordings(ranked, named), *findings, *_classes(facts)]
+        for kind, i, words, weight in _check_each(rows):
+            if kind not in _CAUSED_BY_MARKS or (i, name) not in marked:
+                of_kind[kind].setdefault(name, []).append((i, words, weight))
+    labels, scales = [r.label for r in facts], [r.scales for r in facts]
+    for at, name, ratio in odd_units(labels, scales):
+        odd_unit = f"{ratio:.3g} times the usual range", max(ratio, 1 / ratio)
+        of_kind["unit"].setdefault(name, []).append((facts[at].recording_id, *odd_unit))
+    n_with = {name: len(rows) for name, rows in by_channel.items()}
+    return {kind: [*_joined(kind, odd_of, n_with, examples)] for kind, odd_of in of_kind.items()}
+
+
+def _joined(
+    kind: str,
+    odd_of: Mapping[str, list[tuple[str, str, float]]],
+    n_with: Mapping[str, int],
+    examples: Mapping[tuple[str, str], str],
+) -> Iterator[Finding]:
+    """Yield the findings of a kind; channels with equal details share one."""
+    channels_of: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for name, entries in odd_of.items():
+        entries.sort(key=lambda entry: -entry[2])
+        channels_of.setdefault(tuple(entry[:2] for entry in entries), []).append(name)
+    for figures, names in channels_of.items():
+        everywhere = len(figures) == n_with[names[0]] > 1
+        places = [f"{i} ({words})" if words else i for i, words in figures]
+        where = {
+            "recordings": [i for i, _ in figures],
+            "channels": names,
+            "places": ["every recording"] if everywhere else places,
+        }
+        answer: dict[str, Any] = {}
+        if "{or_leave_out}" in MESSAGES[kind].advice and not everywhere:
+            answer = {"exclude": where["recordings"]}
+        elif kind == "time_unit":
+            answer = {"time_unit": "UNIT"}
+        example = {"example": examples[kind, names[0]]} if kind in ODD_VALUES else {}
+        yield Finding(kind, {"everywhere": everywhere, **example}, where, answer)
 
 
 def median_finite(values: Sequence[float]) -> float:
@@ -137,40 +161,12 @@ def _check_each(rows: Rows) -> Odd:
             yield "outliers", i, f"{n}{more}, up to {farthest:.4g}", float(c.far[0])
 
 
-def _check_units(rows: Rows) -> Odd:
-    """Yield recordings whose spread is unusual for their class, although their spectrum is not."""
-    measured = [recording for recording, c in rows if c.name in recording.scales]
-    if measured:
-        sizes = np.array([recording.scales[rows[0][1].name] for recording in measured])
-        odd = odd_sizes([recording.label for recording in measured], sizes[:, 0], sizes[:, 1:])
-        for i, ratio in odd.items():
-            words = f"{ratio:.3g} times the usual range"
-            yield "unit", measured[i].recording_id, words, max(ratio, 1 / ratio)
-
-
-def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find channels whose values are not all measurements on one scale; group equal findings."""
-    together: dict[tuple[Any, ...], list[OddValues]] = defaultdict(list)
-    for odd in find_odd_values([recording.odd_values for recording in facts]):
-        together[odd.kind, *sorted(odd.figures)].append(odd)
-    for (kind, *places), every in together.items():
-        names = [odd.channel for odd in every]
-        ids = [facts[i].recording_id for i in places]
-        n_with = sum(names[0] in recording.channels for recording in facts)
-        everywhere = len(ids) == n_with > 1
-        where = {
-            "recordings": ids,
-            "channels": names,
-            "places": ["every recording"] if everywhere else ids,
-        }
-        example = every[0].example([recording.recording_id for recording in facts])
-        yield Finding(kind, {"everywhere": everywhere, "example": example}, where)
-
-
-def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
+def _copies(
+    facts: Sequence[RecordingFacts], copies: Sequence[tuple[int, int, float]]
+) -> Iterator[Finding]:
     """Find recordings that contain the same samples; the second of each pair is not longer."""
     found = []
-    for first, second, share in shared_samples([recording.hashes for recording in facts]):
+    for first, second, share in copies:
         a, b = facts[first], facts[second]
         found.append((share, b, a) if a.duration_s < b.duration_s else (share, a, b))
     if not found:
@@ -180,12 +176,9 @@ def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         "recordings": [name for _, a, b in found for name in (a.recording_id, b.recording_id)],
         "pairs": [f"{a.recording_id} and {b.recording_id} ({share:.0%})" for share, a, b in found],
     }
-    yield Finding.of(
-        "copies",
-        where,
-        n_labels=sum(a.label != b.label for _, a, b in found),
-        exclude=shlex.quote(found[0][2].recording_id),
-    )
+    n_labels = sum(a.label != b.label for _, a, b in found)
+    answer = {"exclude": [*dict.fromkeys(b.recording_id for _, _, b in found)]}
+    yield Finding("copies", {"n_labels": n_labels}, where, answer)
 
 
 def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
@@ -198,7 +191,8 @@ def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         for name in names:
             ids = [r.recording_id for r in members if name not in r.channels]
             if 0 < len(ids) < len(members) / 2:
-                yield Finding("missing_channel", where={"recordings": ids, "channels": [name]})
+                where = {"recordings": ids, "channels": [name]}
+                yield Finding("missing_channel", where=where, answer={"exclude": ids})
 
 
 def sets_of_channels(

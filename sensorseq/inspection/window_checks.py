@@ -133,15 +133,14 @@ def _scale(train: Measures, usable: Ints) -> Iterator[Finding]:
     excess = max(offset.max() / MEAN_OVER_SD, sd.max() / SD_RANGE[1], ratio / SD_RATIO)
     ends = np.sort(sd[off])[[0, -1][: off.sum()]]
     names = (train.channel_names(usable[which]) for which in (far, off))
-    yield Finding.of(
-        "not_scaled",
-        dict(zip(("far", "off"), names, strict=True)),
-        ratio=ratio,
-        offset=float(offset.max()),
-        sd=" to ".join(f"{end:.3g}" for end in ends),
-        differ=ratio > SD_RATIO,
-        severe=bool(excess > SEVERE),
-    )
+    values = {
+        "ratio": ratio,
+        "offset": float(offset.max()),
+        "sd": " to ".join(f"{end:.3g}" for end in ends),
+        "differ": ratio > SD_RATIO,
+        "severe": bool(excess > SEVERE),
+    }
+    yield Finding("not_scaled", values, dict(zip(("far", "off"), names, strict=True)))
 
 
 def _outliers(train: Measures, usable: Ints) -> Iterator[Finding]:
@@ -164,7 +163,7 @@ def _outliers(train: Measures, usable: Ints) -> Iterator[Finding]:
     if descriptions:
         rows = np.argsort(-worst, kind="stable")[: int((worst > OUTLIER_SDS).sum())]
         where: dict[str, list[Any]] = {"channels": descriptions, "rows": train.row_names(rows)}
-        yield Finding.of("outlier_windows", where, n_windows=len(rows), n_sds=OUTLIER_SDS)
+        yield Finding("outlier_windows", {"n_windows": len(rows), "n_sds": OUTLIER_SDS}, where)
 
 
 LEAST_RUN = 3  # minimum number of equal steps at either end of a window that count as padding
@@ -328,15 +327,8 @@ def check_labels(train: Measures, validation: Measures | None) -> Iterator[Findi
     is_near = unshifted - guess <= NEAR_GUESSING * (other - guess)
     if other - unshifted < max(LEAST_GAIN, GAIN_ERRORS * error) or not is_near:
         return
-    yield Finding.of(
-        "labels_off",
-        distance=plural(abs(best), "row"),
-        offset=best,
-        is_after=best > 0,
-        own=unshifted,
-        other=other,
-        guess=guess,
-    )
+    shift = {"offset": best, "is_after": best > 0, "distance": plural(abs(best), "row")}
+    yield Finding("labels_off", {**shift, "own": unshifted, "other": other, "guess": guess})
 
 
 def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:

@@ -42,7 +42,7 @@ class Facts:
     packets: str | None = None  # a description such as "packets of 3 samples"
     clock: dict[str, Any] | None = None  # facts from `Stamps`
     bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge the gaps
-    slow: dict[str, str]  # kinds of slow channels; see `kind_of_slow`
+    slow: dict[str, str]  # kinds of slow channels; see `kinds_of_slow`
     n_pieces: int
     n_holes_filled: int
     n_windows: int
@@ -114,6 +114,7 @@ def cut_recording(
         names: Any = recording.attributes.get(name, [])
         return list(names)
 
+    cut = describe_cut(recording, pieces)
     facts = Facts(
         recording_id=recording.recording_id,
         group=recording.group,
@@ -125,7 +126,7 @@ def cut_recording(
         input_channels=list(recording.channel_names),
         input_units=[channel.unit for channel in recording.channels],
         duration_s=recording.duration_s,
-        **describe_cut(recording, pieces),
+        **cut,
         n_windows=len(windows),
         n_zero_windows=_n_zero(windows.X),
         dropped_columns=attribute("dropped_columns"),
@@ -134,7 +135,7 @@ def cut_recording(
         sources=sources or [],
         scales=measure_scales(recording),
         left_out_classes=attribute("left_out_classes"),
-        odd_values=measure_odd_values(recording) or None,
+        odd_values=measure_odd_values(recording, cut["slow"]) or None,
     )
     return facts, sets
 

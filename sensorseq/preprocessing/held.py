@@ -21,13 +21,8 @@ MOST_RANGE = 20  # maximum range of codes, which are whole numbers and need not 
 HELD = ("codes", "constant")
 
 
-def kind_of_slow(values: NDArray[np.floating], n_fastest: int) -> str:
-    """Return "codes", "constant", "few levels" or "many levels"; "" if the channel is not slow.
-
-    `values` are the channel's known values, and `n_fastest` their number in the fastest channel.
-    """
-    if not 0 < SLOWER * len(values) <= n_fastest:
-        return ""
+def _kind_of_slow(values: NDArray[np.floating]) -> str:
+    """Return "codes", "constant", "few levels" or "many levels", given the known values."""
     levels = np.unique(values)
     if len(levels) == 1:
         return "constant"
@@ -38,7 +33,7 @@ def kind_of_slow(values: NDArray[np.floating], n_fastest: int) -> str:
 
 
 def kinds_of_slow(recording: Recording) -> dict[str, str]:
-    """Return the kind of each slow channel; see `kind_of_slow`."""
+    """Return the kind of each slow channel: "codes", "constant", "few levels" or "many levels"."""
     x = recording.values
     if recording.is_complete:
         return {}
@@ -46,8 +41,8 @@ def kinds_of_slow(recording: Recording) -> dict[str, str]:
     n_known = [len(x) if of is None else len(of) for of in rows]
     kinds: dict[str, str] = {}
     for column, (name, of) in enumerate(zip(recording.channel_names, rows)):
-        if of is not None and SLOWER * len(of) <= max(n_known):
-            kinds[name] = kind_of_slow(x[of, column], max(n_known))
+        if of is not None and 0 < SLOWER * len(of) <= max(n_known):
+            kinds[name] = _kind_of_slow(x[of, column])
     return kinds
 
 

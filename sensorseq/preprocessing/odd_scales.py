@@ -1,6 +1,6 @@
 """Find recordings whose timestamps or channels are in a different unit from the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -168,26 +168,36 @@ def _odd_rates(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
 
 def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
     texts = []
-    rows: dict[str, list[int]] = {}
-    for at, recording in enumerate(facts):
-        for name in recording.channels:
-            rows.setdefault(name, []).append(at)
-    for name, positions in rows.items():
-        table = np.array([facts[at].channels[name] for at in positions])
-        labels = [facts[at].label for at in positions]
-        for i, ratio in odd_sizes(labels, table[:, 0], table[:, 1:]).items():
-            among = f" of class {labels[i]}" if labels[i] else ""
-            texts.append(
-                (
-                    positions[i],
-                    f"channel {name!r} varies {ratio:.3g} times as much as in most recordings"
-                    f"{among}, with the same spectrum{likely_unit(ratio)}",
-                )
+    labels = [recording.label for recording in facts]
+    for at, name, ratio in odd_units(labels, [recording.channels for recording in facts]):
+        among = f" of class {labels[at]}" if labels[at] else ""
+        texts.append(
+            (
+                at,
+                f"channel {name!r} varies {ratio:.3g} times as much as in most recordings{among},"
+                f" with the same spectrum{likely_unit(ratio)}",
             )
+        )
     return texts
 
 
-def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) -> dict[int, float]:
+def odd_units(
+    labels: Sequence[str | None], scales: Sequence[Mapping[str, Sequence[float]]]
+) -> Iterator[tuple[int, str, float]]:
+    """Yield recordings in which a channel has a different unit, given their `measure_scales`.
+
+    Each is yielded as its position, the channel, and the channel's spread divided by the median
+    spread in the class.
+    """
+    for name in dict.fromkeys(name for channels in scales for name in channels):
+        positions = [at for at, channels in enumerate(scales) if name in channels]
+        table = np.array([scales[at][name] for at in positions])
+        of_rows = [labels[at] for at in positions]
+        for i, ratio in _odd_sizes(of_rows, table[:, 0], table[:, 1:]).items():
+            yield positions[i], name, ratio
+
+
+def _odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) -> dict[int, float]:
     """Return the ratio of spreads for each recording in which a channel has a different unit.
 
     The ratio is the channel's spread divided by the median spread of the class; the keys are

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from sensorseq._signal import may_have_ends_apart
 from sensorseq.io.blocks import release
 from sensorseq.messages import ODD_VALUES
-from sensorseq.preprocessing.held import kinds_of_slow
 from sensorseq.preprocessing.odd_scales import (
     UNIT_RATIO,
     Floats,
@@ -75,17 +74,18 @@ class OddValues(NamedTuple):
         return f"{self.channel} of {names[at]}: {figures}"
 
 
-def measure_odd_values(recording: Recording) -> OddFacts:
+def measure_odd_values(recording: Recording, slow: Mapping[str, str]) -> OddFacts:
     """Measure possible irregularities of each channel, which `find_odd_values` then judges.
 
-    To limit the cost, at most `MOST_PIECES` pieces are read, or fewer if there are many channels.
+    `slow` contains the kinds of slow channels, from `kinds_of_slow`. To limit the cost, at most
+    `MOST_PIECES` pieces are read, or fewer if there are many channels.
     """
     n, odd_of, of_four = recording.n_samples, {}, dict[str, int]()
     most = int(np.clip(MOST_READ // (PIECE * max(recording.n_channels, 1)), 1, MOST_PIECES))
     starts = np.arange(0, n, PIECE)
     if len(starts) > most:
         starts = np.linspace(0, n - PIECE, most).astype(np.int64)
-    slow, is_complete = kinds_of_slow(recording), recording.is_complete
+    is_complete = recording.is_complete
     stamps = [recording.timestamps_s[start : start + PIECE] for start in starts.tolist()]
     for at, name in enumerate(recording.channel_names):
         if slow.get(name) == "codes":
@@ -128,16 +128,14 @@ def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
                 rows_of[kind, name] += [(at, row) for row in rows]
     odd_values = []
     for (kind, name), measured_rows in rows_of.items():
-        figures: dict[int, str] = {}
-        for at, row in sorted(
-            _frequent_figures(kind, measured_rows), key=lambda entry: -_size(kind, entry[1])
-        ):
-            text = _format_figures(kind, row)
-            figures[at] = f"{figures[at]} and {text}" if at in figures else text
-        if figures:
+        texts: dict[int, list[str]] = defaultdict(list)
+        frequent = _frequent_figures(kind, measured_rows)
+        for at, row in sorted(frequent, key=lambda entry: -_size(kind, entry[1])):
+            texts[at].append(_format_figures(kind, row))
+        if texts:
+            figures = {at: " and ".join(of_one) for at, of_one in texts.items()}
             odd_values.append(OddValues(kind, name, figures))
-    order = list(ODD_VALUES)
-    return sorted(odd_values, key=lambda odd: order.index(odd.kind))
+    return sorted(odd_values, key=lambda odd: list(ODD_VALUES).index(odd.kind))
 
 
 def _frequent_figures(

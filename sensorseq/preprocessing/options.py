@@ -241,3 +241,18 @@ READING_OPTIONS = (
     "sample_rate_hz",
 )
 PIPELINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if not option.of_files)
+
+
+def as_words(options: Mapping[str, Any]) -> list[str]:
+    """Return options as words of a command line; None stands for an option that is not given."""
+    words: list[str] = []
+    for name, value in options.items():
+        flag = OPTIONS[name].flag
+        if name == "files":
+            words += [word for pattern in value for word in (flag, pattern)]
+        elif isinstance(value, bool):
+            words.append(flag if value else OPTIONS[name].off or flag)
+        elif value is not None:
+            listed_value = ",".join(value) if isinstance(value, list | tuple) else value
+            words += [flag, f"{listed_value:g}" if isinstance(value, float) else str(listed_value)]
+    return words

@@ -212,7 +212,7 @@ def resample_recording(
     """Resample one recording to an even rate; return its pieces between gaps, in time order.
 
     Each value of the channels `held` is kept until the next one, however long that is. By default,
-    these are slow channels of small whole numbers; see `kind_of_slow`.
+    these are slow channels of small whole numbers; see `kinds_of_slow`.
 
     Each piece keeps the id, group and label of the recording, and its time on the recording's
     clock. If there is no time at which all channels are known, the result is empty.

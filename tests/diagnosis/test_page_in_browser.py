@@ -310,7 +310,7 @@ def test_the_page_of_recordings_can_be_read_and_fits_a_phone(browser, tmp_path):
         for i in range(6)
     ]
     facts = [measure(one) for one in recordings]
-    odd = [finding.to_dict() for finding in check_recordings(facts)]
+    odd = [finding.to_dict() for finding in check_recordings(facts)[0]]
     assert {one["kind"] for one in odd} == {"saturated"}
     seen = {"recordings": [{"error": "x" * 200}], "odd": odd, "ranked": []}
     show(browser, tmp_path, make_look(seen, facts, title="x"))

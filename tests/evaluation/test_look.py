@@ -34,7 +34,7 @@ def make_recordings(n_classes=2, n=4, n_channels=2, seconds=10.0, prefix=""):
 
 def page_of(recordings, errors=()):
     facts = [measure(recording) for recording in recordings]
-    odd = [finding.to_dict() for finding in check_recordings(facts)]
+    odd = [finding.to_dict() for finding in check_recordings(facts)[0]]
     result = {"recordings": [{"error": error} for error in errors], "odd": odd, "ranked": []}
     return make_look(result, facts, title="a folder")
 

@@ -181,11 +181,20 @@ def test_recordings_that_others_contain_are_left_out_before_anything_is_trained(
     (logs / "calm" / "a_part.csv").write_text("".join(lines[: len(lines) * 2 // 3]))
     code, _, error = said("run", logs, "-o", out)
     assert code == 2
-    assert "leave out 2 recordings that others contain?" in error
+    assert "leave out 2 recordings that share samples with others?" in error
     command = shlex.split(error.splitlines()[-1])
     assert sorted(command[4].split(",")) == ["calm/a_part", "calm/run_x"]
     assert not out.exists()
     assert answer(*command[1:], "--window-s", "2")["evaluation"]["n_windows"] > 0
+
+
+def test_recordings_without_a_channel_are_left_out_by_name_if_no_pattern_tells_them(tmp_path):
+    logs = write_logs(tmp_path / "logs")
+    path = sorted((logs / "calm").iterdir())[1]
+    rows = [line.rpartition(",")[0] for line in path.read_text().splitlines()]
+    path.write_text("\n".join(rows))
+    error = said("run", logs, "-o", tmp_path / "out")[2]
+    assert f"--exclude calm/{path.stem} -o" in error.splitlines()[-1]
 
 
 def test_a_rate_that_no_recording_can_have_is_a_question_about_the_unit(tmp_path):

@@ -10,7 +10,7 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.messages import MESSAGES, Message
 
 PACKAGE = Path(sensorseq.__file__).parent
-MAKERS = "Finding|finding|Finding.of|_add|_add_pairs|_add_each|_alike"
+MAKERS = "Finding|finding|_in_both|_add|_add_pairs|_add_each|_alike"
 MADE = re.compile(rf'(?:{MAKERS})\(\s*"(\w+)"')
 
 
@@ -55,7 +55,7 @@ def test_recordings_are_left_out_by_name_unless_none_would_remain():
     where = {"channels": ["x"], "recordings": ["a b", "c", "d", "e"], "places": ["a b"]}
     advice = "Choose other channels with --channels, or leave them out with --exclude"
     advice += " 'a b,c,d',...."
-    assert Finding("empty", {}, where).advice == advice
+    assert Finding("empty", {}, where, {"exclude": where["recordings"]}).advice == advice
     everywhere = Finding("empty", {"everywhere": True}, where)
     assert everywhere.advice == "Choose other channels with --channels."
     assert everywhere.to_dict()["values"]["recordings"] == where["recordings"]

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from small_recordings import write_each
 
 from sensorseq.inspection.facts import measure
-from sensorseq.inspection.motion import FIGURES, measure_motion
-from sensorseq.inspection.odd_recordings import MARKED, first_to_look_at, rank_recordings
+from sensorseq.inspection.odd_recordings import MARKED, first_to_look_at
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.recording import Channel, Recording
 
@@ -97,7 +96,7 @@ PLANTED = {  # the fault, the measure that finds it, and the value or difference
 def test_a_planted_fault_comes_first_with_its_size(fault, healthy, facts):
     plant, kind, size = PLANTED[fault]
     planted = measure(plant(healthy[FAULTY]))
-    first, second, *_ = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])
+    first, second, *_ = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1]
     assert first.recording_id == healthy[FAULTY].recording_id
     assert first.is_marked
     assert not second.is_marked
@@ -111,10 +110,10 @@ def test_a_planted_fault_comes_first_with_its_size(fault, healthy, facts):
 
 def test_texts_name_channel_unit_and_size(healthy, facts):
     planted = measure(PLANTED["offset"][0](healthy[FAULTY]))
-    first = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[0]
+    first = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1][0]
     assert first.text == "state.knee is 0.297 rad above its usual offset from action.knee"
     planted = measure(kept(healthy[FAULTY], slice(None, -450)))
-    first = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[0]
+    first = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1][0]
     assert first.text.startswith("ends ")
     assert first.text.endswith(" s before the others")
     assert float(first.text.split()[1]) == pytest.approx(9, abs=1.5)
@@ -124,7 +123,7 @@ def test_a_sensor_that_is_upside_down_is_named(healthy):
     knees = [recording.select(["state.knee"]) for recording in healthy]
     facts = [measure(changed(knee, lambda x: x + 9.81, 0)) for knee in knees]
     facts[FAULTY] = measure(changed(knees[FAULTY], lambda x: -9.81 - x, 0))
-    first = rank_recordings(facts)[0]
+    first = check_recordings(facts)[1][0]
     assert first.recording_id == healthy[FAULTY].recording_id
     assert first.is_marked
     assert (first.measure, first.channels) in {(kind, ("state.knee",)) for kind in OF_LEVEL}
@@ -133,17 +132,17 @@ def test_a_sensor_that_is_upside_down_is_named(healthy):
 
 
 def test_healthy_recordings_are_ranked_but_not_marked(facts):
-    ranked = rank_recordings(facts)
+    ranked = check_recordings(facts)[1]
     assert len(ranked) == len(facts)
     assert {odd.recording_id for odd in ranked} == {r.recording_id for r in facts}
     assert not any(odd.is_marked for odd in ranked)
     assert [odd.score for odd in ranked] == sorted((odd.score for odd in ranked), reverse=True)
-    assert "stands_out" not in [finding.kind for finding in check_recordings(facts)]
+    assert "stands_out" not in [finding.kind for finding in check_recordings(facts)[0]]
 
 
 def test_copies_are_both_marked(healthy, facts):
     copy = replace(healthy[3], recording_id="reach/copy")
-    first, second, third, *_ = rank_recordings([*facts, measure(copy)])
+    first, second, third, *_ = check_recordings([*facts, measure(copy)])[1]
     assert {first.recording_id, second.recording_id} == {"reach/copy", healthy[3].recording_id}
     assert first.text == f"100% of its samples are also in {second.recording_id}"
     assert first.is_marked
@@ -156,10 +155,10 @@ def test_a_recording_that_contains_another_is_not_called_its_copy(healthy, facts
         whole, recording_id="a part", values=whole.values[:n], timestamps_s=whole.timestamps_s[:n]
     )
     for of_all in ([measure(part), *facts], [*facts, measure(part)]):
-        texts = {odd.recording_id: odd.text for odd in rank_recordings(of_all)}
+        texts = {odd.recording_id: odd.text for odd in check_recordings(of_all)[1]}
         assert texts["a part"].endswith(f"of its samples are also in {whole.recording_id}")
         assert texts[whole.recording_id].startswith("contains ")
-        (copies,) = (f for f in check_recordings(of_all) if f.kind == "copies")
+        (copies,) = (f for f in check_recordings(of_all)[0] if f.kind == "copies")
         assert "--exclude 'a part'" in copies.advice
 
 
@@ -167,19 +166,19 @@ def test_a_recording_is_compared_with_its_class_alone(facts):
     """A recording of the class "wave" that is labeled "reach" comes first."""
     planted = replace(facts[FAULTY], label="reach")
     assert facts[FAULTY].label == "wave"
-    first = rank_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[0]
+    first = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1][0]
     assert first.recording_id == facts[FAULTY].recording_id
 
 
 @settings(max_examples=15)
 @given(st.permutations(range(40)), st.floats(-2, 2), st.integers(0, 3))
 def test_scores_depend_neither_on_the_order_nor_on_units(facts, healthy, order, decades, channel):
-    expected = {odd.recording_id: odd.score for odd in rank_recordings(facts)}
-    moved = {odd.recording_id: odd.score for odd in rank_recordings([facts[i] for i in order])}
+    expected = {odd.recording_id: odd.score for odd in check_recordings(facts)[1]}
+    moved = {odd.recording_id: odd.score for odd in check_recordings([facts[i] for i in order])[1]}
     assert moved == expected
     scaled = [measure(changed(r, lambda x: x * 10**decades, channel)) for r in healthy[:8]]
-    before = {odd.recording_id: odd.score for odd in rank_recordings(facts[:8])}
-    for odd in rank_recordings(scaled):
+    before = {odd.recording_id: odd.score for odd in check_recordings(facts[:8])[1]}
+    for odd in check_recordings(scaled)[1]:
         assert odd.score == pytest.approx(before[odd.recording_id], rel=1e-4, abs=1e-6)
 
 
@@ -189,11 +188,11 @@ def test_delay_and_sign_of_a_shifted_channel(seed, shift, gain):
     x = np.convolve(np.random.default_rng(seed).normal(size=2100), np.hanning(9), "same")
     first, second = x[50:2050], gain * x[50 - shift : 2050 - shift]
     values = np.stack([first, second], axis=1)
-    motion = measure_motion(Recording(values, np.arange(2000) / RATE, ("a", "b"), "r"))
-    assert motion.delay_s[0, 1] == pytest.approx(shift / RATE, abs=0.003)
-    assert motion.delay_s[1, 0] == pytest.approx(-shift / RATE, abs=0.003)
-    assert motion.agreement[0, 1] * np.sign(gain) > 0.9
-    sizes = motion.figures[FIGURES.index("size")]
+    facts = measure(Recording(values, np.arange(2000) / RATE, ("a", "b"), "r"))
+    assert facts.delay_s[0, 1] == pytest.approx(shift / RATE, abs=0.003)
+    assert facts.delay_s[1, 0] == pytest.approx(-shift / RATE, abs=0.003)
+    assert facts.agreement[0, 1] * np.sign(gain) > 0.9
+    sizes = [channel.size for channel in facts.channels.values()]
     assert sizes[1] / sizes[0] == pytest.approx(abs(gain), rel=0.05)
 
 
@@ -201,11 +200,11 @@ def test_times_at_rest_and_ends_have_their_known_values():
     t = np.arange(0, 20, 1 / RATE)
     x = np.interp(t, [0, 2, 5, 11, 15, 20], [1.0, 1.0, 4.0, 4.0, -2.0, -2.0])
     noise = 0.001 * np.random.default_rng(0).normal(size=len(t))
-    motion = measure_motion(Recording(np.stack([x, x + noise], axis=1), t, ("a", "b"), "r"))
-    assert motion.idle_s == pytest.approx(6, abs=0.6)
-    assert motion.held_s == pytest.approx(1 / RATE, abs=1e-9)
-    assert motion.figures[0] == pytest.approx([1, 1], abs=0.001)
-    assert motion.figures[1] == pytest.approx([-2, -2], abs=0.001)
+    facts = measure(Recording(np.stack([x, x + noise], axis=1), t, ("a", "b"), "r"))
+    assert facts.idle_s == pytest.approx(6, abs=0.6)
+    assert facts.held_s == pytest.approx(1 / RATE, abs=1e-9)
+    assert [c.first for c in facts.channels.values()] == pytest.approx([1, 1], abs=0.001)
+    assert [c.last for c in facts.channels.values()] == pytest.approx([-2, -2], abs=0.001)
 
 
 def same(values, i, label="a"):
@@ -222,7 +221,7 @@ def same(values, i, label="a"):
     ids=["nan", "constant", "one sample", "two samples", "empty", "constant and nan"],
 )  # fmt: skip
 def test_recordings_without_movement_are_ranked_without_a_reason(values):
-    ranked = rank_recordings([same(values, i) for i in range(7)])
+    ranked = check_recordings([same(values, i) for i in range(7)])[1]
     assert [odd.score for odd in ranked] == [0.0] * 7
     assert first_to_look_at([odd.to_dict() for odd in ranked]) == []
 
@@ -231,12 +230,12 @@ def test_recordings_without_movement_are_ranked_without_a_reason(values):
 def test_few_recordings_and_other_channels():
     rng = np.random.default_rng(0)
     facts = [same(rng.normal(size=(500, 3)), i) for i in range(12)]
-    assert rank_recordings([]) == []
+    assert check_recordings([])[1] == []
     for n in (1, 4):
-        assert {odd.score for odd in rank_recordings(facts[:n])} == {0.0}
+        assert {odd.score for odd in check_recordings(facts[:n])[1]} == {0.0}
     other = [same(rng.normal(size=(500, 2)), i, None) for i in (20, 21)]
     mute = same(np.full((500, 3), np.nan), 30)
-    ranked = rank_recordings([*facts, *other, mute])
+    ranked = check_recordings([*facts, *other, mute])[1]
     assert len(ranked) == 15
     assert not any(odd.is_marked for odd in ranked)
 
@@ -246,12 +245,14 @@ def test_five_thousand_recordings(facts):
     many = []
     for i in range(5000):
         one = facts[i % len(facts)]
-        figures = one.motion.figures * rng.normal(1, 0.01, one.motion.figures.shape)
-        motion = replace(one.motion, figures=figures)
-        hashes = rng.integers(0, 2**63, 20, np.uint64)
-        many.append(replace(one, recording_id=f"r{i}", motion=motion, hashes=np.sort(hashes)))
+        channels = {
+            name: replace(c, speed=c.speed * rng.normal(1, 0.01), size=c.size * rng.normal(1, 0.01))
+            for name, c in one.channels.items()
+        }
+        hashes = np.sort(rng.integers(0, 2**63, 20, np.uint64))
+        many.append(replace(one, recording_id=f"r{i}", channels=channels, hashes=hashes))
     many[17] = replace(many[17], duration_s=5.0)
-    ranked = rank_recordings(many)
+    ranked = check_recordings(many)[1]
     assert ranked[0].recording_id == "r17"
     assert len(ranked) == 5000
 

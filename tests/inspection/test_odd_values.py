@@ -13,6 +13,7 @@ from sensorseq.inspection.facts import measure
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
+from sensorseq.preprocessing.held import kinds_of_slow
 from sensorseq.preprocessing.odd_values import (
     MARK_SPREADS,
     MOST_PIECES,
@@ -49,7 +50,9 @@ def recordings(make, seconds=30.0):
 
 
 def found_in(made):
-    return find_odd_values([measure_odd_values(recording) for recording in made])
+    return find_odd_values(
+        [measure_odd_values(recording, kinds_of_slow(recording)) for recording in made]
+    )
 
 
 def lost(x, rng, mark, share=0.02):
@@ -203,7 +206,9 @@ def test_only_a_part_of_a_long_recording_is_read():
     t = np.arange(n) / 1000
     x = (90 * t) % 360
     made = [Recording(x[:, None], t, ("a",), "long")]
-    (text,) = describe_odd_values(["long"], [measure_odd_values(recording) for recording in made])
+    (text,) = describe_odd_values(
+        ["long"], [measure_odd_values(recording, kinds_of_slow(recording)) for recording in made]
+    )
     assert text.startswith("a: the values wrap around, in 1 recording (a of long: ")
 
 
@@ -222,7 +227,7 @@ def test_inspection_reports_a_finding_once_for_all_channels_and_nothing_else():
                 label=recording.label,
             )
         )
-    findings = check_recordings([measure(recording) for recording in both])
+    findings = check_recordings([measure(recording) for recording in both])[0]
     assert [finding.kind for finding in findings] == ["marks"]
     assert findings[0].where["channels"] == ["a", "b"]
     assert findings[0].text.startswith(
@@ -238,7 +243,7 @@ def test_a_unit_that_changes_in_one_recording_is_found_by_inspection_too():
     made[7] = Recording(values, made[7].timestamps_s, ("a",), "drill/2", label="drill")
     kinds = {
         recording.kind: recording
-        for recording in check_recordings([measure(recording) for recording in made])
+        for recording in check_recordings([measure(recording) for recording in made])[0]
     }
     assert list(kinds) == ["rescaled", "unit"]
     assert all(recording.where["recordings"] == ["drill/2"] for recording in kinds.values())
