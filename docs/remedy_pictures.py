@@ -152,10 +152,10 @@ def rare(seed: int) -> Data:
     return data._replace(X=data.X[kept], y=data.y[kept])
 
 
-def offset_and_units(seed: int) -> Data:
-    """Return the windows of the surfaces with the current in mA and an offset of 2 A."""
-    data = surfaces(seed)
-    return data._replace(X=1000 * data.X + 2000, X_val=1000 * data.X_val + 2000)
+def with_offset(seed: int) -> Data:
+    """Return tones with an offset of 50."""
+    data = pairs_of(tones)(seed)
+    return data._replace(X=data.X + 50, X_val=data.X_val + 50)
 
 
 # Final measures
@@ -253,13 +253,13 @@ STUDIES: dict[str, Study] = {
         log=True,
     ),
     "scaling_and_padding": Study(
-        offset_and_units,
+        with_offset,
         {
             "scale=None": {"scale": None},
             'scale="standard"': {"scale": "standard"},
         },
         right="val_accuracy",
-        title="motor current on six surfaces (simulated), in mA and with an offset of 2 A",
+        title=f"{TONES} with an offset of 50",
     ),
     "initialization": Study(
         pairs_of(marked, at=1, n_timesteps=60),
