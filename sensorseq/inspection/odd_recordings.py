@@ -22,9 +22,9 @@ FEW = 12  # n recordings show only roughly what is usual, so scores are divided 
 # beyond `ALIKE` if their names differ only in `_ROLES`), in a fraction `OFTEN` of the recordings of
 # a class. Of others beyond `ALIKE`, only the sign is compared, and the delay if beyond `SURE`.
 ALIKE, SURE, AGREE, OFTEN = 0.3, 0.5, 0.8, 0.8
+_COMMAND = re.compile("action|cmd|command|commanded|desired|goal|leader|reference|setpoint|target")
 _ROLES = re.compile(
-    "action|actual|cmd|command|commanded|desired|feedback|follower|goal|leader|measured|observation"
-    "|present|reference|setpoint|state|target"
+    f"{_COMMAND.pattern}|actual|feedback|follower|measured|observation|present|state"
 )
 MOST_CELLS = 2_000_000  # maximum size of a table of pairs
 MOST_SHOWN = 20
@@ -153,6 +153,10 @@ def _log(x: Floats) -> Floats:
         return np.where(x > 0, np.log10(x), np.nan)
 
 
+def _words_in(name: str) -> list[str]:
+    return re.split(r"[\W_]+", name.casefold())
+
+
 def _measures(facts: Sequence[RecordingFacts]) -> Iterator[_Measure]:
     """Yield the measures of all recordings."""
     classes = np.array([recording.label or "" for recording in facts])
@@ -162,7 +166,9 @@ def _measures(facts: Sequence[RecordingFacts]) -> Iterator[_Measure]:
         ("held", [r.held_s for r in facts], 0.15, 0.1),
     ):
         yield _Measure(kind, np.array(of_one)[:, None], least, [()], classes, shift)
-    names = list(dict.fromkeys(name for recording in facts for name in recording.channels))
+    every_name = dict.fromkeys(name for recording in facts for name in recording.channels)
+    # Commands come first, because texts about a pair name its second channel as the odd one.
+    names = sorted(every_name, key=lambda name: not any(map(_COMMAND.fullmatch, _words_in(name))))
     place = {name: k for k, name in enumerate(names)}
     places = [np.array([place[name] for name in r.channels], np.int64) for r in facts]
 
@@ -209,8 +215,7 @@ def _pairs(
     groups = np.array([recording.group for recording in facts])
     is_repeated = np.median(np.unique(groups, return_counts=True)[1]) >= FEWEST
     by_robot = groups if is_repeated else classes
-    words = [re.split(r"[\W_]+", name.casefold()) for name in names]
-    what = [{word for word in of_name if not _ROLES.fullmatch(word)} for of_name in words]
+    what = [{word for word in _words_in(name) if not _ROLES.fullmatch(word)} for name in names]
     upper = np.stack(np.triu_indices(len(names), 1))
     for a, b in np.array_split(upper, upper.shape[1] * len(facts) // MOST_CELLS + 1, axis=1):
         r, lag = np.full((2, len(facts), len(a)), np.nan)

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from commands import answer, succeed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lerobot_datasets import write_dataset
 from small_recordings import write_each
 
+from sensorseq import read_recordings
 from sensorseq.inspection.facts import measure
 from sensorseq.inspection.odd_recordings import MARKED, first_to_look_at
 from sensorseq.inspection.recordings import check_recordings
@@ -106,6 +109,32 @@ def test_a_planted_fault_comes_first_with_its_size(fault, healthy, facts):
         assert abs(found) == pytest.approx(size, rel=0.1, abs=0.01)
     if fault not in ("shaking", "exchanged"):
         assert first.channels == () or "state.knee" in first.channels
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_an_odd_episode_of_a_lerobot_dataset_comes_first(version, healthy, tmp_path):
+    arms = [*healthy[:FAULTY], PLANTED["offset"][0](healthy[FAULTY]), *healthy[FAULTY + 1 :]]
+    episodes = [
+        {
+            "observation.state": pa.array(arm.values[:, 2:].astype("f4").tolist()),
+            "action": pa.array(arm.values[:, :2].astype("f4").tolist()),
+            "timestamp": arm.timestamps_s.astype(np.float32),
+            "episode_index": np.full(arm.n_samples, number),
+            "task_index": np.full(arm.n_samples, number % 2),
+        }
+        for number, arm in enumerate(arms)
+    ]
+    joints = {"dtype": "float32", "shape": [2], "names": ["hip", "knee"]}
+    number = {"dtype": "float32", "shape": [1], "names": None}
+    features = {"observation.state": joints, "action": joints}
+    features |= dict.fromkeys(("timestamp", "episode_index", "task_index"), number)
+    root = write_dataset(tmp_path / "set", version, episodes, features=features, fps=RATE)
+    first, second, *_ = check_recordings([*map(measure, read_recordings(root))])[1]
+    assert first.recording_id == f"episode_{FAULTY:06d}"
+    assert first.is_marked
+    assert not second.is_marked
+    joint = "observation.state.knee is 0.297 above its usual offset from action.knee"
+    assert first.text == joint
 
 
 def test_texts_name_channel_unit_and_size(healthy, facts):
