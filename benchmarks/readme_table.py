@@ -223,7 +223,7 @@ def best_table(results: dict) -> str:
     (own,) = (row for row in ranks if row["method"] == "defaults")
     peer = min((row for row in ranks if row is not own), key=lambda row: row["mean_rank"])
     lines.append(
-        f"| seven small sets of shapes and gestures: mean rank of eight methods |"
+        f"| seven small sets (shapes, gestures, vowels): mean rank of eight methods |"
         f" {own['mean_rank']:.1f} | {METHODS[peer['method']]} {peer['mean_rank']:.1f} | |"
     )
     return "\n".join(lines)
@@ -336,7 +336,7 @@ def _verdict_line(results: dict) -> str:
 
     faulty, healthy, noisy = "made faulty", "plain healthy", "noisy but normal"
     return (
-        "- **Is a jumping curve a fault?** The report of a fit flags"
+        "- **Faults of training:** a report says whether a jumping curve is chance. It flags"
         f" {share(faulty)} of {rows[faulty, 'ours']['runs']} faulty runs.\n  It flags"
         f" {share(healthy)} of {rows[healthy, 'ours']['runs']} healthy runs, and {share(noisy)} of"
         f" {rows[noisy, 'ours']['runs']} that are noisy but normal. The published rules of"

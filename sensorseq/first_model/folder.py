@@ -49,8 +49,8 @@ class RunFolder:
             raise InputError(f"{file}: cannot be read; give a new folder.") from error
         if request != self.state["request"]:
             raise MisplacedOutputError(
-                f"{self.path}: belongs to a run on {request.get('logs')} with other logs or"
-                " options, and is not overwritten; give a new folder."
+                f"{self.path}: belongs to another run (on {request.get('logs')}, perhaps with other"
+                " options), and is not overwritten; give a new folder."
             )
         self.state = state
 

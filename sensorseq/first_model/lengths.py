@@ -105,9 +105,10 @@ def choose_length(
         if gain.mean() > error and window_s > chosen:
             chosen = window_s
         tried.append((window_s, float(accuracy.mean()), error))
+    end = "; no longer one was tried" if chosen == max(values) else ""
     reason = (
-        f"compared on {len(common)} groups that are never in the test part; a longer window must"
-        " gain more than one standard error"
+        "each longer length had to gain more than one standard error, on"
+        f" {len(common)} groups that are never in the test part{end}"
     )
     return LengthChoice(chosen, reason, tuple(tried))
 

@@ -1,6 +1,8 @@
 """The page of a run: sections of the pages of `evaluate`, `predict` and `inspect`."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from sensorseq.evaluation.look import describe_look
 from sensorseq.evaluation.metrics import Evaluation
 from sensorseq.evaluation.page import PagePart, make_page
 from sensorseq.evaluation.predict import draw_drive, predict_recordings
-from sensorseq.evaluation.text import format_interval, percent
+from sensorseq.evaluation.text import NAMES, format_interval, percent
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.inspection.label_errors import judge_labels
 from sensorseq.sequence.page import MOST_SPANS, named_colors
@@ -20,6 +22,7 @@ from sensorseq.text import plural
 from sensorseq.windows import WindowSet
 
 _MOST_SUSPECTS = 5
+_FEW_WRONG = 0.95  # if each class reaches this recall, more test recordings help most
 
 
 def make_first_page(
@@ -33,6 +36,7 @@ def make_first_page(
     decisions: Sequence[str],
     suspects: Sequence[str],
     on_the_robot: str,
+    folder: Path,
 ) -> str:
     """Return the page: the model's worth, decisions, what would help, scores, and recordings."""
     return make_page(
@@ -44,7 +48,7 @@ def make_first_page(
         template="first_model.html",
         worth=describe_worth(comparison),
         decisions=decisions,
-        help=[*what_would_help(comparison.model, windows), *suspects, *_motors(described)],
+        help=[*what_would_help(comparison.model, windows), *suspects, *_motors(described, folder)],
         on_the_robot=on_the_robot,
         drive=_drive(model, comparison.model, described),
         look=describe_look(described, facts),
@@ -58,7 +62,7 @@ def describe_worth(comparison: Comparison) -> str:
     interval = format_interval(evaluation.intervals["accuracy"])
     known = interval if interval == "no interval" else f"95 % interval {interval}"
     others = ", ".join(
-        f"{name} {percent(baseline.scores['accuracy'])}"
+        f"{NAMES.get(name, name)} {percent(baseline.scores['accuracy'])}"
         for name, baseline in comparison.baselines.items()
     )
     return (
@@ -77,15 +81,18 @@ def what_would_help(evaluation: Evaluation, windows: WindowSet) -> list[str]:
     recall = np.where(true > 0, right / np.maximum(true, 1), 1.0)
     worst = min(range(len(names)), key=lambda i: (recall[i], n_groups[i]))
     wrong = (matrix - np.diag(right))[worst]
-    if not wrong.any():
+    if recall[worst] >= _FEW_WRONG:
+        in_test = np.asarray(windows.split) == "test"
         return [
-            f"No test window is wrong. To test harder, record more of {names[worst]}, which has the"
-            f" fewest groups ({n_groups[worst]})."
+            f"Wrong test windows: {int((true - right).sum())} of {int(true.sum())}. To test harder,"
+            f" record more: the test part has"
+            f" {plural(len(np.unique(groups[in_test])), 'group')} of recordings."
         ]
+    taken_for = int(wrong.argmax())
     return [
-        f"Record more of {names[worst]}: only {percent(recall[worst])} of its test windows are"
-        f" right, mostly taken for {names[int(wrong.argmax())]}, and it has"
-        f" {plural(n_groups[worst], 'group')} of recordings."
+        f"{names[worst]} is recognized worst: {int(wrong.sum())} of its {true[worst]} test windows"
+        f" are wrong, {int(wrong[taken_for])} of them taken for {names[taken_for]}. Record more of"
+        f" both (now {n_groups[worst]} and {plural(n_groups[taken_for], 'group')})."
     ]
 
 
@@ -105,11 +112,14 @@ def suspicious_labels(model: SensorLSTMClassifier, windows: WindowSet) -> list[s
     ]
 
 
-def _motors(described: Mapping[str, Any]) -> list[str]:
+def _motors(described: Mapping[str, Any], folder: Path) -> list[str]:
     pairs = ",".join(":".join(pair) for pair in described.get("motors") or ())
     if not pairs:
         return []
-    return [f"Channels look like motors; try sensorseq train with --motors {pairs}."]
+    return [
+        f"Channels look like motors. Try: sensorseq train {shlex.quote(str(folder / 'windows.h5'))}"
+        f" --motors {pairs} -o {shlex.quote(str(folder / 'motors.safetensors'))}"
+    ]
 
 
 def _drive(

@@ -150,7 +150,7 @@ def _questions_of_groups(facts: Sequence[RecordingFacts]) -> Iterator[Question]:
         if fact.label is not None:
             groups[fact.label].add(fact.group)
     short = {label: len(names) for label, names in groups.items() if len(names) < _PARTS}
-    few = listed([f"{label} ({count})" for label, count in short.items()])
+    few = listed([f"{label} (has {count})" for label, count in short.items()])
     if len(groups) < 2:
         raise RecordingError(
             f"all recordings have the label {listed(groups)}; a classifier needs recordings of at"
@@ -162,7 +162,7 @@ def _questions_of_groups(facts: Sequence[RecordingFacts]) -> Iterator[Question]:
             f" needs at least {_PARTS}, for training, validation and test. Record more."
         )
     if short:
-        text = f"leave out {few}? Each class needs at least {_PARTS} recordings or groups."
+        text = f"leave out class {few}? Each class needs at least {_PARTS} recordings or groups."
         yield Question(text, {"exclude": [*short]})
 
 

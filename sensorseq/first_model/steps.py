@@ -13,6 +13,7 @@ from typing import Any
 
 from sensorseq.errors import ArgumentError, RecordingError
 from sensorseq.estimator import SensorLSTMClassifier, load_estimator
+from sensorseq.evaluation.baselines import BASELINES
 from sensorseq.evaluation.evaluate import Comparison, evaluate_test
 from sensorseq.evaluation.inspect import inspect_recordings
 from sensorseq.first_model.folder import RunFolder
@@ -37,7 +38,7 @@ from sensorseq.training.engine import was_interrupted_since
 from sensorseq.windows import WindowSet
 
 Progress = Callable[[str, int, int], None]
-BASELINES = ("majority", "ridge")  # the others take minutes
+_MANY_SAMPLES = 1e7  # with more samples in all channels, some baselines would take minutes
 _MOST_ODD = 3
 
 
@@ -56,8 +57,8 @@ class FirstModel:
 
     @property
     def on_the_robot(self) -> str:
-        """The command that classifies samples on the robot."""
-        return f"read_sensor | sensorseq stream {self.folder / 'model.safetensors'}"
+        """The command that classifies samples on the robot, as `YOUR_PROGRAM` prints them."""
+        return f"YOUR_PROGRAM | sensorseq stream {self.folder / 'model.safetensors'}"
 
 
 @takes_options
@@ -193,7 +194,8 @@ def _make(
     windows = read_windows(folder.windows)
     model, suspects = _train(folder, windows, say)
     say("evaluating", 0, 0)
-    comparison = evaluate_test(model, windows, baselines=BASELINES)
+    baselines = BASELINES if windows.X.size <= _MANY_SAMPLES else ("majority", "ridge")
+    comparison = evaluate_test(model, windows, baselines=baselines)
     decisions = tuple(describe_decisions(source, given, choice, summary))
     odd = tuple(f"{each['text']} {each['advice']}" for each in described["odd"][:_MOST_ODD])
     result = FirstModel(folder.path, choice, decisions, summary, model, comparison, odd, is_new)
@@ -207,6 +209,7 @@ def _make(
         decisions=decisions,
         suspects=suspects,
         on_the_robot=result.on_the_robot,
+        folder=folder.path,
     )
     commands = "\n".join(_commands(folder, source, given, choice)) + "\n"
     write_whole(folder.commands, commands.encode())
@@ -241,7 +244,10 @@ def describe_decisions(
     lines = [f"Windows of {choice.window_s:g} s: {choice.reason}."]
     if choice.tried:
         tried = ", ".join(f"{w:g} s {100 * accuracy:.1f} %" for w, accuracy, _ in choice.tried)
-        lines.append(f"Accuracy of ridge regression, averaged over groups: {tried}.")
+        lines.append(
+            f"Ridge regression on these groups, each counted once: {tried}. These figures only"
+            " compare lengths."
+        )
     lines.append(f"A window begins every {choice.window_s / 2:g} s, so that two overlap by half.")
     lines.append(f"{summary.sample_rate_hz:.4g} Hz: {summary.sample_rate_from}.")
     lines.append(f"Channels: {', '.join(summary.channels)}.")

@@ -81,7 +81,9 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     if not file.exists():
         raise FileNotFoundError(f"the model file {file} does not exist.")
     if file.is_dir():
-        raise ModelFileError(f"{file} is a folder, not a model file. {_WAY_OUT}")
+        inside = file / "model.safetensors"
+        way_out = f"Did you mean {inside}?" if inside.exists() else _WAY_OUT
+        raise ModelFileError(f"{file} is a folder, not a model file. {way_out}")
     size = file.stat().st_size
     if size == 0:
         raise ModelFileError(f"{file} is empty. {_WAY_OUT}")

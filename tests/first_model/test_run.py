@@ -84,7 +84,7 @@ def test_a_folder_of_another_run_or_with_other_files_is_not_overwritten(place, m
     folder, _ = place
     monkeypatch.chdir(folder)
     before = contents(folder / "out")
-    assert "other logs or options" in refused(3, "run", "logs", "--window-s", "1", "-o", "out")
+    assert "belongs to another run" in refused(3, "run", "logs", "--window-s", "1", "-o", "out")
     (folder / "mine").mkdir(exist_ok=True)
     (folder / "mine" / "notes.txt").write_text("mine")
     assert "contains files of others" in refused(3, "run", "logs", "-o", "mine")
