@@ -201,7 +201,7 @@ class TabTable(Table):
             '    "adagrad": OptimizerFacts(None, ("eps", "lr_decay"), 1e-2),\n',
         ),
         "training/optim.py": (
-            "_CLASSES: dict[str, type[Optimizer]] = {\n",
+            "_CLASSES: dict[str, type[torch.optim.Optimizer]] = {\n",
             '    "adagrad": torch.optim.Adagrad,\n',
         ),
     },

@@ -52,6 +52,8 @@ def deviations(row: Row) -> dict[tuple[str, str], float]:
     for name, most in (("dropout", 0.3), ("recurrent_dropout", 0.0)):
         distances["regularization", name] = max(settings[name] - most, 0.0) / 0.4
     distances["regularization", "decay"] = times(settings["weight_decay"], 1e-3)[0] / 2
+    # the recorded runs are older than the removal of l1
+    distances["regularization", "l1"] = times(settings.get("l1", 0.0), 1e-4)[0]
     distances["regularization", "none"] = 0.5 * (
         settings["dropout"] == 0 and settings["weight_decay"] == 0
     )
