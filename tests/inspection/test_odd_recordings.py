@@ -113,16 +113,16 @@ def test_a_planted_fault_comes_first_with_its_size(fault, healthy, facts):
 
 @pytest.mark.parametrize("version", ["v2.1", "v3.0"])
 def test_an_odd_episode_of_a_lerobot_dataset_comes_first(version, healthy, tmp_path):
-    arms = [*healthy[:FAULTY], PLANTED["offset"][0](healthy[FAULTY]), *healthy[FAULTY + 1 :]]
+    recordings = [*healthy[:FAULTY], PLANTED["offset"][0](healthy[FAULTY]), *healthy[FAULTY + 1 :]]
     episodes = [
         {
-            "observation.state": pa.array(arm.values[:, 2:].astype("f4").tolist()),
-            "action": pa.array(arm.values[:, :2].astype("f4").tolist()),
-            "timestamp": arm.timestamps_s.astype(np.float32),
-            "episode_index": np.full(arm.n_samples, number),
-            "task_index": np.full(arm.n_samples, number % 2),
+            "observation.state": pa.array(one.values[:, 2:].astype("f4").tolist()),
+            "action": pa.array(one.values[:, :2].astype("f4").tolist()),
+            "timestamp": one.timestamps_s.astype(np.float32),
+            "episode_index": np.full(one.n_samples, at),
+            "task_index": np.full(one.n_samples, at % 2),
         }
-        for number, arm in enumerate(arms)
+        for at, one in enumerate(recordings)
     ]
     joints = {"dtype": "float32", "shape": [2], "names": ["hip", "knee"]}
     number = {"dtype": "float32", "shape": [1], "names": None}
