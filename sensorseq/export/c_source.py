@@ -396,32 +396,31 @@ class _Source:
         n_channels = self.model.n_channels
         names = self.model.channels or [f"channel_{i}" for i in range(n_channels)]
         steps: list[CStep] = []
-        before = model_rate
         if configured and options.steps:
             names = preparation.get("input_channels") or names
             chain = StepChain(read_steps(options.steps))
             all_units = {**(options.units or {}), **units}
-            steps = make_steps(chain, names, float(before or 0), all_units, self.tables)
+            steps = make_steps(chain, names, float(model_rate or 0), all_units, self.tables)
         self.inputs = [str(name) for name in names]
         if sample_rate_hz is not None:
             check_positive("sample_rate_hz", sample_rate_hz)
-            if before is None:
+            if model_rate is None:
                 raise ArgumentError(
                     f"sample_rate_hz={sample_rate_hz!r} needs the rate of training, which the model"
                     " lacks; resample yourself, or train on a prepared file."
                 )
-            if (held := preparation.get("held")) and sample_rate_hz != before:
+            if (held := preparation.get("held")) and sample_rate_hz != model_rate:
                 raise InputError(
                     f"{listed(held)}: held until the next value, which cannot be resampled in C;"
-                    f" give samples at {before:g} Hz."
+                    f" give samples at {model_rate:g} Hz."
                 )
             attenuation = options.attenuation_db
-            self.resampler = CResampler.make(sample_rate_hz, before, attenuation, self.tables)
+            self.resampler = CResampler.make(sample_rate_hz, model_rate, attenuation, self.tables)
         if self.resampler is not None and self.resampler.up > self.resampler.down * length:
             raise ArgumentError(
                 "`hop` is shorter than one sample at sample_rate_hz; use a longer hop."
             )
-        return _Timing(n, length, sample_rate_hz or before, model_rate), steps
+        return _Timing(n, length, sample_rate_hz or model_rate, model_rate), steps
 
     def smoothing(self, timing: _Timing, smoothing: Smoothing) -> FixedLag:
         """Add the constants of the smoothing over time."""

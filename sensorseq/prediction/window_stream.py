@@ -93,7 +93,7 @@ class WindowStream:
         )
         self._is_same_rate = abs(rate / self._rate - 1) < _SAME_RATE
         # the rate of the windows' samples on the clock of the arriving samples
-        self._clock_rate = self._rate * (rate / self._rate if self._is_same_rate else 1.0)
+        self._clock_rate = rate if self._is_same_rate else self._rate
         self._n_window = self._plan.window_samples(self._rate)
         self.window_s = self._n_window / self._rate
         self.slop_s = use.slop_s
