@@ -1,5 +1,6 @@
 """BorealTC is downloaded, checked, and continued after an interruption, from a local server."""
 
+import contextlib
 import hashlib
 import shlex
 import threading
@@ -54,7 +55,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
-        self.wfile.write(body[start : len(body) - server.cut])
+        with contextlib.suppress(ConnectionError):  # a client that refuses the size hangs up
+            self.wfile.write(body[start : len(body) - server.cut])
 
     def log_message(self, *_):
         pass
