@@ -9,7 +9,9 @@ from fnmatch import fnmatch
 from itertools import takewhile
 from typing import Any
 
-from sensorseq.errors import OpenQuestionsError, RecordingError
+import numpy as np
+
+from sensorseq.errors import ArgumentError, OpenQuestionsError, RecordingError
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.messages import fill
 from sensorseq.options import ReadOptions
@@ -27,6 +29,15 @@ _FORMS: tuple[dict[str, Any], ...] = (
 _TIMES = {"1": "first column", "-1": "last column"}
 _LABELS = ("label", "class", "target", "terrain", "surface", "activity", "state")
 _FIRST = 3  # number of recordings that are tried
+_PAIRS = (
+    "{sensor}_{recording}.*",
+    "{recording}_{sensor}.*",
+    "{sensor}-{recording}.*",
+    "{recording}-{sensor}.*",
+    "{recording}/{sensor}.*",
+)
+_MOST_SENSORS = 6
+_USUAL = 0.8  # fraction of the recordings with all sensors, and of the time that sensors share
 # Findings of `inspect` that preparation refuses, or that put training samples into the test part.
 _ASKED = {
     "unit": "leave these recordings out?",
@@ -63,7 +74,7 @@ def questions_of_form(logs: str, options: ReadOptions) -> list[Question]:
             text = f"how are the files written? They can be read with {named}."
             questions.append(Question(text, form))
         if _reads(sources, changed):
-            return questions
+            return [*questions, *_question_of_sensors(logs, sources, changed)]
         if options.time_column is not None or options.sample_rate_hz is not None:
             continue
         for position, words in _TIMES.items():
@@ -82,6 +93,47 @@ def _reads(sources: Sequence[RecordingSource], options: ReadOptions) -> bool:
         with suppress(RecordingError):
             return read_source(source, options).n_samples > 1
     return False
+
+
+def _question_of_sensors(
+    logs: str, sources: Sequence[RecordingSource], options: ReadOptions
+) -> Iterator[Question]:
+    """Yield the question whether files belong to one recording, if their names suggest it.
+
+    Their channels and times are the second source: the channels must differ, and the times agree.
+    """
+    if options.pair is not None or options.files is not None:
+        return
+    for pair in _PAIRS:
+        try:
+            joined = find_recordings(logs, replace(options, pair=pair))
+        except (RecordingError, ArgumentError):
+            continue
+        whole = [source for source in joined if source.label and not source.missing_sensors]
+        if len(whole) < _USUAL * len(joined) or not 1 < len(whole[0].sensors) <= _MOST_SENSORS:
+            continue
+        files = {source.paths[0]: source for source in sources}
+        parts = [[files[path] for path in source.paths] for source in whole[:_FIRST]]
+        if all(_is_one_recording(of_one, options) for of_one in parts):
+            text = (
+                f"join the files of {len(whole[0].sensors)} sensors ({listed(whole[0].sensors)})?"
+                f" {len(whole)} recordings have them all; their channels differ, and their times"
+                " agree. To use one sensor, choose its `files`."
+            )
+            yield Question(text, {"pair": pair})
+            return
+
+
+def _is_one_recording(files: Sequence[RecordingSource], options: ReadOptions) -> bool:
+    """Whether files have different channels and cover about the same time."""
+    try:
+        parts = [read_source(file, options) for file in files]
+    except RecordingError:
+        return False
+    names = [name for part in parts for name in part.channel_names]
+    starts, ends = np.array([part.timestamps_s[[0, -1]] for part in parts]).T
+    is_shared = ends.min() - starts.max() > _USUAL * (ends.max() - starts.min())
+    return bool(is_shared) and len(set(names)) == len(names)
 
 
 def questions_of_data(

@@ -197,6 +197,36 @@ def test_recordings_without_a_channel_are_left_out_by_name_if_no_pattern_tells_t
     assert f"--exclude calm/{path.stem} -o" in error.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("names", "first_s", "is_asked"),
+    [
+        ({"current": "motor_{}", "speed": "wheel_{}"}, 0, True),
+        ({"current": "{}-motor", "speed": "{}-wheel"}, 0, True),
+        ({"current": "{}/motor", "speed": "{}/wheel"}, 0, True),
+        ({"current": "motor_{}", "speed": "wheel_{}"}, 9, False),  # other times
+        ({"current": "north_{}", "current ": "south_{}"}, 0, False),  # the same channel
+    ],
+)
+def test_files_of_several_sensors_are_joined(tmp_path, names, first_s, is_asked):
+    logs = write_logs(tmp_path / "logs")
+    for path in logs.glob("*/*.csv"):
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        for column, (channel, name) in enumerate(names.items(), 1):
+            later = (column - 1) * first_s
+            lines = [f"{float(row[0]) + later:.3f},{column}{row[1][-5:]}" for row in rows[1:]]
+            file = path.parent / (name.format(path.stem) + ".csv")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("\n".join([f"time,{channel.strip()}", *lines]))
+        path.unlink()
+    code, _, error = said("run", logs, "-o", tmp_path / "out", "--window-s", "2")
+    assert ("join the files of 2 sensors" in error) == is_asked
+    if is_asked:
+        assert code == 2
+        command = shlex.split(error.splitlines()[-1])[2:-1]
+        prepared = answer("prepare", *command, tmp_path / "windows.h5")
+        assert sorted(prepared["channels"]) == ["current", "speed"]
+
+
 def test_a_rate_that_no_recording_can_have_is_a_question_about_the_unit(tmp_path):
     logs = write_logs(tmp_path / "logs")
     for path in logs.glob("*/*.csv"):
