@@ -51,7 +51,7 @@ def run(
             window_s=window_s,
             progress=lambda stage, done, total: advance(done, total, stage),
         )
-    worth = describe_worth(made.comparison)
+    worth = describe_worth(made.comparison, made.model)
     result = {
         "folder": str(output),
         "window_s": made.length.window_s,
@@ -63,6 +63,8 @@ def run(
     }
     lines = [] if made.is_new else [f"{output} is up to date; nothing was trained."]
     lines += [*map(wrapped, made.irregularities), "", *map(wrapped, made.decisions), ""]
-    lines += [wrapped(worth), f"page: {output / 'page.html'}", f"on the robot: {made.on_the_robot}"]
+    lines += [*map(wrapped, worth), ""]
+    lines += [f"to test on every recording: {made.on_every_recording}"]
+    lines += [f"page: {output / 'page.html'}", f"on the robot: {made.on_the_robot}"]
     text = in_options("\n".join(lines), context.command.params, (), ())
     print_result(result, text, as_json)

@@ -12,6 +12,7 @@ from sensorseq.training.labels import nearest_label
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
 N_FLIPS = 10_000
+LEAST_GROUPS = 5  # with fewer, an interval would only be the range of the groups' scores
 _FEWEST = 20  # minimum number of windows per bin, which limits the number of bins
 
 
@@ -84,10 +85,14 @@ def sign_flips(n_groups: int, seed: int) -> NDArray[np.bool_]:
     return flips
 
 
-def percentile_interval(values: NDArray[np.float64]) -> Interval:
-    """Return the interval of resampled scores, ignoring NaN."""
+def percentile_interval(values: NDArray[np.float64], n_groups: int) -> Interval:
+    """Return the interval of scores from resampling groups, ignoring NaN.
+
+    With fewer than `LEAST_GROUPS` groups, it is NaN: resamples would repeat the few scores of whole
+    groups.
+    """
     values = values[~np.isnan(values)]
-    if not len(values) or (np.ptp(values) == 0 and len(values) > 1):
+    if n_groups < LEAST_GROUPS or not len(values) or (np.ptp(values) == 0 and len(values) > 1):
         # With one group, or identical groups, all resamples agree, but the score is uncertain.
         return Interval(float("nan"), float("nan"))
     tail = 50 * (1 - CONFIDENCE)
@@ -203,7 +208,7 @@ def calibration_error(
     counts = np.bincount(bin_index, minlength=n_used)
     return CalibrationError(
         float(np.sqrt(max(squared, 0.0))) if np.isfinite(squared) else float("nan"),
-        percentile_interval(np.sqrt(np.maximum(drawn, 0.0))),
+        percentile_interval(np.sqrt(np.maximum(drawn, 0.0)), n_groups),
         float(squared),
         tuple(
             CalibrationBin(int(count), float(p), float(a))

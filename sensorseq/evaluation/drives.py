@@ -155,7 +155,7 @@ def score_spans(
     drawn = drive_scores(resampling_weights(len(every), N_RESAMPLES, seed) @ every)
     return DriveScores(
         {name: float(value) for name, value in drive_scores(every.sum(axis=0)).items()},
-        {name: percentile_interval(drawn[name]) for name in DRIVE_SCORES},
+        {name: percentile_interval(drawn[name], len(every)) for name in DRIVE_SCORES},
     )
 
 

@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import AnyClassifier, classifiers_of
 from sensorseq.estimator.uncertainty import seen_by
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
-from sensorseq.evaluation.calibration import check_known_labels, plain_interval
+from sensorseq.evaluation.calibration import LEAST_GROUPS, check_known_labels, plain_interval
 from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, evaluate_drives
 from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compare, score_predictions
 from sensorseq.prediction.outside import OutsideWindows, join_outside
@@ -501,9 +501,11 @@ def _dominant(windows: AnyWindows) -> tuple[DominantRecording, ...]:
 def _notes(evaluation: Evaluation, windows: AnyWindows) -> list[str]:
     notes = []
     if evaluation.n_groups < FEW_GROUPS:
+        has_none = evaluation.n_groups < LEAST_GROUPS
+        so = "too few for intervals" if has_none else "so the intervals are too narrow"
         notes.append(
-            f"these scores come from only {plural(evaluation.n_groups, 'group')}, so the intervals"
-            " are too narrow. Use --folds 5 to test on every recording."
+            f"these scores come from only {plural(evaluation.n_groups, 'group')}, {so}. Use"
+            " --folds 5 to test on every recording."
         )
     counts = {row.recording_id: row.n_windows for row in evaluation.recordings}
     largest = max(counts, key=lambda name: counts[name])

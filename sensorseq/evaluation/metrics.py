@@ -124,7 +124,7 @@ def score_predictions(
     Windows of one recording are similar, so intervals come from resampling whole groups with
     replacement [1]_. The intervals extend from the 2.5 % to the 97.5 % quantile of the score over
     `n_resamples` resamples. With fewer than about ten groups, the intervals are too narrow; with
-    one group, they are NaN.
+    fewer than five groups, they are NaN.
 
     Parameters
     ----------
@@ -170,7 +170,10 @@ def score_predictions(
             labels, scores, names, groups=group, n_resamples=n_resamples, seed=seed
         )
     point, drawn = scores_of(total), scores_of(_resampled(group_confusion, weights))
-    results = {name: (float(point[name]), percentile_interval(drawn[name])) for name in METRICS}
+    results = {
+        name: (float(point[name]), percentile_interval(drawn[name], len(groups_named)))
+        for name in METRICS
+    }
     results |= _score_decisions(recordings, group, weights)
     results["calibration_error"] = (calibration, interval)
     return Evaluation(
@@ -220,7 +223,7 @@ def compare(
     return {
         name: ScoreDifference(
             first.scores[name] - second.scores[name],
-            percentile_interval(drawn_a[name] - drawn_b[name]),
+            percentile_interval(drawn_a[name] - drawn_b[name], len(a)),
             p_values[name],
         )
         for name in METRICS
@@ -324,7 +327,7 @@ def _score_decisions(
         return {
             name: (
                 float(right.sum() / judged.sum()),
-                percentile_interval((weights @ right) / (weights @ judged)),
+                percentile_interval((weights @ right) / (weights @ judged), len(judged)),
             )
             for name, right in (("recording_vote", vote), ("recording_mean", mean))
         }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sensorseq.estimator import AnyClassifier, SensorLSTMClassifier
 
 WIDTH = 80
+NO_INTERVAL = "no interval"
 NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -53,7 +54,7 @@ def percent(value: float) -> str:
 def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
     """Format an interval of fractions in percent, or of differences of fractions in points."""
     if not np.isfinite(interval).all():
-        return "no interval"
+        return NO_INTERVAL
     low, high = (100 * value for value in interval)
     return f"[{low:+.1f}, {high:+.1f}]" if signed else f"{low:.1f} to {high:.1f}"
 

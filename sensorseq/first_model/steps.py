@@ -28,6 +28,7 @@ from sensorseq.first_model.questions import as_command, ask, questions_of_data, 
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.prepared import read_windows, refuse_prepared
+from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prepare import prepare
 from sensorseq.prepare.request import PreparedSummary
@@ -54,6 +55,12 @@ class FirstModel:
     comparison: Comparison
     irregularities: tuple[str, ...] = ()  # the most important ones in the recordings
     is_new: bool = True  # False if the model was there and nothing had changed
+
+    @property
+    def on_every_recording(self) -> str:
+        """The command that trains and tests on folds, so that every recording is tested."""
+        files = shlex.join(str(self.folder / name) for name in ("model.safetensors", "windows.h5"))
+        return f"sensorseq evaluate {files} --folds 5"
 
     @property
     def on_the_robot(self) -> str:
@@ -208,6 +215,7 @@ def _make(
         title=Path(source).resolve().name,
         decisions=decisions,
         suspects=suspects,
+        on_every_recording=result.on_every_recording,
         on_the_robot=result.on_the_robot,
         folder=folder.path,
     )
@@ -228,7 +236,9 @@ def _train(
     started_s = time.monotonic()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*was interrupted")  # an incomplete model is not kept
-        model = SensorLSTMClassifier(random_state=0).fit(folder.windows)
+        # rows of windows in memory are known, so that their labels can be checked
+        is_large = windows.X.nbytes > buffer_bytes()
+        model = SensorLSTMClassifier(random_state=0).fit(folder.windows if is_large else windows)
     if was_interrupted_since(started_s):
         raise KeyboardInterrupt
     model.save(folder.model)

@@ -93,6 +93,14 @@ def test_one_group_gives_no_interval_and_plain_json():
     json.dumps(plain, allow_nan=False)
 
 
+def test_fewer_than_five_groups_give_no_interval():
+    probability = one_hot([0, 1, 0, 1, 1], [0, 1])
+    for n_groups in (4, 5):
+        ids = np.arange(5) % n_groups
+        scored = score_predictions([0, 1, 1, 1, 0], probability, [0, 1], recording_id=ids)
+        assert np.isfinite(scored.intervals["accuracy"]).all() == (n_groups == 5)
+
+
 def test_paired_differences_are_narrower_than_those_of_unpaired_scores():
     rng = np.random.default_rng(1)
     rate = rng.beta(2, 1, 20)

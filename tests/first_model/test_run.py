@@ -227,6 +227,18 @@ def test_files_of_several_sensors_are_joined(tmp_path, names, first_s, is_asked)
         assert sorted(prepared["channels"]) == ["current", "speed"]
 
 
+@pytest.mark.trains
+def test_a_wrong_label_is_named(tmp_path):
+    logs, out = write_logs(tmp_path / "logs", n=10), tmp_path / "out"
+    (logs / "calm" / "run_3.csv").rename(logs / "rough" / "wrong.csv")
+    made = answer("run", logs, "--window-s", "2", "-o", out)
+    assert made["evaluation"]["accuracy"] > 0.8
+    page = (out / "page.html").read_text()
+    assert "Check the label of rough/wrong" in page
+    assert "windows left out of training are right" in page
+    assert f"sensorseq evaluate {out}/model.safetensors {out}/windows.h5 --folds 5" in page
+
+
 def test_a_rate_that_no_recording_can_have_is_a_question_about_the_unit(tmp_path):
     logs = write_logs(tmp_path / "logs")
     for path in logs.glob("*/*.csv"):
