@@ -7,15 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sensorseq.errors import ArgumentError, OpenQuestionsError, RecordingError
+from sensorseq.errors import OpenQuestionsError, RecordingError
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.messages import fill
 from sensorseq.options import ReadOptions
 from sensorseq.preprocessing.options import as_words
+from sensorseq.preprocessing.simultaneous import Covered, sets_by_name
 from sensorseq.readers import RecordingSource, find_recordings, read_source
 from sensorseq.text import listed
 
@@ -29,15 +29,7 @@ _FORMS: tuple[dict[str, Any], ...] = (
 _TIMES = {"1": "first column", "-1": "last column"}
 _LABELS = ("label", "class", "target", "terrain", "surface", "activity", "state")
 _FIRST = 3  # number of recordings that are tried
-_PAIRS = (
-    "{sensor}_{recording}.*",
-    "{recording}_{sensor}.*",
-    "{sensor}-{recording}.*",
-    "{recording}-{sensor}.*",
-    "{recording}/{sensor}.*",
-)
-_MOST_SENSORS = 6
-_USUAL = 0.8  # fraction of the recordings with all sensors, and of the time that sensors share
+_SHARED = 0.8  # minimum fraction of the time of a recording that its sensors share
 # Findings of `inspect` that preparation refuses, or that put training samples into the test part.
 _ASKED = {
     "unit": "leave these recordings out?",
@@ -74,7 +66,7 @@ def questions_of_form(logs: str, options: ReadOptions) -> list[Question]:
             text = f"how are the files written? They can be read with {named}."
             questions.append(Question(text, form))
         if _reads(sources, changed):
-            return [*questions, *_question_of_sensors(logs, sources, changed)]
+            return questions
         if options.time_column is not None or options.sample_rate_hz is not None:
             continue
         for position, words in _TIMES.items():
@@ -95,49 +87,63 @@ def _reads(sources: Sequence[RecordingSource], options: ReadOptions) -> bool:
     return False
 
 
-def _question_of_sensors(
-    logs: str, sources: Sequence[RecordingSource], options: ReadOptions
+def question_of_sensors(
+    facts: Sequence[RecordingFacts], options: ReadOptions
 ) -> Iterator[Question]:
-    """Yield the question whether files belong to one recording, if their names suggest it.
+    """Yield the question whether files are the sensors of one recording.
 
-    Their channels and times are the second source: the channels must differ, and the times agree.
+    Their names and times must agree, and their channels must differ.
     """
-    if options.pair is not None or options.files is not None:
+    of_id = {fact.recording_id: fact for fact in facts}
+    is_labeled = all(fact.label is not None for fact in facts)  # by folder, or in a manifest
+    if options.pair is not None or not is_labeled or len(of_id) < len(facts):
         return
-    for pair in _PAIRS:
-        try:
-            joined = find_recordings(logs, replace(options, pair=pair))
-        except (RecordingError, ArgumentError):
-            continue
-        whole = [source for source in joined if source.label and not source.missing_sensors]
-        if len(whole) < _USUAL * len(joined) or not 1 < len(whole[0].sensors) <= _MOST_SENSORS:
-            continue
-        files = {source.paths[0]: source for source in sources}
-        parts = [[files[path] for path in source.paths] for source in whole[:_FIRST]]
-        if all(_is_one_recording(of_one, options) for of_one in parts):
+    covered = [
+        Covered(f.recording_id, f.group, (f.label,), f.start_s, f.start_s + f.duration_s, 0.0)
+        for f in facts
+    ]
+    for found in sets_by_name(covered):
+        if found.pair is not None and all(
+            _are_sensors([of_id[name] for name in names]) for names in found.groups.values()
+        ):
+            first = listed(next(iter(found.groups.values())))
             text = (
-                f"join the files of {len(whole[0].sensors)} sensors ({listed(whole[0].sensors)})?"
-                f" {len(whole)} recordings have them all; their channels differ, and their times"
-                " agree. To use one sensor, choose its `files`."
+                f"join the files of several sensors, such as {first}? Their channels differ, and"
+                f" they cover the same time, in {len(found.groups)} recordings. To use one sensor,"
+                " choose its `files`."
             )
-            yield Question(text, {"pair": pair})
+            yield Question(text, {"pair": found.pair})
             return
 
 
-def _is_one_recording(files: Sequence[RecordingSource], options: ReadOptions) -> bool:
+def _are_sensors(files: Sequence[RecordingFacts]) -> bool:
     """Whether files have different channels and cover about the same time."""
-    try:
-        parts = [read_source(file, options) for file in files]
-    except RecordingError:
-        return False
-    names = [name for part in parts for name in part.channel_names]
-    starts, ends = np.array([part.timestamps_s[[0, -1]] for part in parts]).T
-    is_shared = ends.min() - starts.max() > _USUAL * (ends.max() - starts.min())
-    return bool(is_shared) and len(set(names)) == len(names)
+    channels = [channel for file in files for channel in file.channels]
+    starts, ends = zip(*((f.start_s, f.start_s + f.duration_s) for f in files), strict=True)
+    is_shared = min(ends) - max(starts) > _SHARED * (max(ends) - min(starts))
+    return is_shared and len(set(channels)) == len(channels)
+
+
+def _other_folder(logs: str) -> str:
+    """Return "Did you mean ...?" if the folder below or above has a folder for each class."""
+    root = Path(logs).absolute()
+    if not root.is_dir():
+        return ""
+    below, kinds = _folders(root), {path.suffix for path in root.iterdir() if path.is_file()}
+    if len(below) == 1:
+        near, n_classes = below[0], len(_folders(below[0]))
+    else:
+        near, beside = root.parent, [] if below else _folders(root.parent)
+        n_classes = sum(any(p.suffix in kinds for p in folder.iterdir()) for folder in beside)
+    return f" Did you mean {near}? It has {n_classes} folders." if n_classes > 1 else ""
+
+
+def _folders(root: Path) -> list[Path]:
+    return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
 def questions_of_data(
-    options: ReadOptions, described: Mapping[str, Any], facts: Sequence[RecordingFacts]
+    logs: str, options: ReadOptions, described: Mapping[str, Any], facts: Sequence[RecordingFacts]
 ) -> Iterator[Question]:
     """Yield the questions about labels, rates, channels and recordings that cannot be used."""
     rows = described["recordings"]
@@ -172,12 +178,13 @@ def questions_of_data(
             raise RecordingError(
                 "the recordings have no labels. Put the files of each class into a folder with its"
                 " name, list path and label in a manifest.csv, or name the `label_column`."
+                + _other_folder(logs)
             )
         text = f"which column has the label of each sample? {listed(dict.fromkeys(columns))} may."
         yield Question(text, {"label_column": columns[0]})
     else:
         try:
-            yield from _questions_of_groups(facts)
+            yield from _questions_of_groups(logs, facts)
         except RecordingError as error:
             if not bad:
                 raise
@@ -196,7 +203,7 @@ def questions_of_data(
         yield Question(text, {"sample_rate_hz": low})
 
 
-def _questions_of_groups(facts: Sequence[RecordingFacts]) -> Iterator[Question]:
+def _questions_of_groups(logs: str, facts: Sequence[RecordingFacts]) -> Iterator[Question]:
     groups: dict[str, set[str]] = defaultdict(set)
     for fact in facts:
         if fact.label is not None:
@@ -206,7 +213,7 @@ def _questions_of_groups(facts: Sequence[RecordingFacts]) -> Iterator[Question]:
     if len(groups) < 2:
         raise RecordingError(
             f"all recordings have the label {listed(groups)}; a classifier needs recordings of at"
-            " least two classes."
+            f" least two classes.{_other_folder(logs)}"
         )
     if len(groups) - len(short) < 2:
         raise RecordingError(

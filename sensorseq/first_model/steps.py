@@ -24,7 +24,13 @@ from sensorseq.first_model.lengths import (
     choose_length,
 )
 from sensorseq.first_model.page import make_first_page, suspicious_labels
-from sensorseq.first_model.questions import as_command, ask, questions_of_data, questions_of_form
+from sensorseq.first_model.questions import (
+    as_command,
+    ask,
+    question_of_sensors,
+    questions_of_data,
+    questions_of_form,
+)
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.prepared import read_windows, refuse_prepared
@@ -122,20 +128,30 @@ def run(
             if "sample_rate_hz" in question.answer:
                 ask(questions, source, given, str(output))
             reading = replace(reading, **question.answer)
-        described, facts = inspect_recordings(
-            source,
-            reading,
-            read_logs=True,
-            progress=lambda done, total: say("reading", done, total),
-        )
+        described, facts = _inspect(source, reading, say)
+        if joined := [*question_of_sensors(facts, reading)]:
+            questions += joined
+            reading = replace(reading, **joined[0].answer)
+            described, facts = _inspect(source, reading, say)
         if not facts:
             raise RecordingError(next(r["error"] for r in described["recordings"] if "error" in r))
-        questions += questions_of_data(reading, described, facts)
+        questions += questions_of_data(source, reading, described, facts)
         ask(questions, source, given, str(output))
         lengths = [window_s] if window_s else candidate_lengths(facts, reading.sample_rate_hz)
         check_enough_windows(facts, lengths[0])
         folder.begin(_digest(source, reading))
         return _make(folder, source, given, lengths, described, facts, say)
+
+
+def _inspect(
+    source: str, reading: ReadOptions, say: Progress
+) -> tuple[dict[str, Any], list[RecordingFacts]]:
+    return inspect_recordings(
+        source,
+        reading,
+        read_logs=True,
+        progress=lambda done, total: say("reading", done, total),
+    )
 
 
 def _digest(source: str, reading: ReadOptions) -> str:

@@ -20,7 +20,7 @@ from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_
 from sensorseq.preprocessing.odd_values import describe_odd_values
 from sensorseq.preprocessing.parts import Part, windows_in
 from sensorseq.preprocessing.plan import Learned, PreparationPlan
-from sensorseq.preprocessing.simultaneous import Simultaneous, find_simultaneous, pair_of
+from sensorseq.preprocessing.simultaneous import Simultaneous, find_simultaneous, sets_by_name
 from sensorseq.preprocessing.windows.label_rules import MIN_PURITY, check_class_fates
 from sensorseq.recording import Channel
 
@@ -110,8 +110,8 @@ class CutRecordings:
             dropped, counters = recording.dropped_columns, recording.counters
             way_out = ""
             if recording.sources:
-                pair = pair_of(fact.covered for fact in facts)
-                joining = "`pair`" if pair is None else f"pair={pair!r}"
+                named = next(sets_by_name(fact.covered for fact in facts), None)
+                joining = f"pair={named.pair!r}" if named and named.pair else "`pair`"
                 way_out = (
                     ", leave this recording out with `exclude`, or, if the files are from several"
                     f" sensors of one recording, join them with {joining}"

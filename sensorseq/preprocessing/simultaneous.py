@@ -97,12 +97,10 @@ def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
     return None if fits is None else _with_group_names(fits.several, fits)
 
 
-def pair_of(recordings: Iterable[Covered]) -> str | None:
-    """Return a pattern that separates recording and sensor in file names, regardless of times.
-
-    The result is None if no pattern separates them.
-    """
-    return next((layout.pair for layout in _layouts([*recordings])), None)
+def sets_by_name(recordings: Iterable[Covered]) -> Iterator[Simultaneous]:
+    """Yield the sets of recordings that patterns of file names join, regardless of times."""
+    for layout in _layouts([*recordings]):
+        yield _with_group_names(layout.several, layout)
 
 
 def _with_group_names(sets: Iterable[Sequence[str]], layout: "_Layout | None") -> Simultaneous:

@@ -227,7 +227,8 @@ def find_recordings(
             )
         sources = [_source_of_file(root)]
     else:
-        raise RecordingError(f"{root}: no such folder or file.")
+        beside = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
+        raise RecordingError(f"{root}: no such folder or file.{did_you_mean(root.name, beside)}")
     are_listed = table is not None or is_listed
     exclusion = _Exclusion(excluded, root)
     matching = _matching(sources, patterns, root, table)

@@ -219,7 +219,7 @@ def test_files_of_several_sensors_are_joined(tmp_path, names, first_s, is_asked)
             file.write_text("\n".join([f"time,{channel.strip()}", *lines]))
         path.unlink()
     code, _, error = said("run", logs, "-o", tmp_path / "out", "--window-s", "2")
-    assert ("join the files of 2 sensors" in error) == is_asked
+    assert ("join the files of several sensors" in error) == is_asked
     if is_asked:
         assert code == 2
         command = shlex.split(error.splitlines()[-1])[2:-1]
@@ -306,6 +306,15 @@ def test_recordings_that_cannot_be_used_are_one_sentence(tmp_path, spoil, said):
     spoil(logs)
     assert said in refused(3, "run", logs, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", ["data", "data/logs/calm"])
+def test_a_folder_above_or_below_the_classes_is_answered_with_the_right_one(tmp_path, given):
+    logs = write_logs(tmp_path / "data" / "logs")
+    error = refused(3, "run", tmp_path / given, "-o", tmp_path / "out")
+    assert f"Did you mean {logs}? It has 2 folders." in error
+    missing = refused(3, "run", tmp_path / "data" / "log", "-o", tmp_path / "out")
+    assert "no such folder or file. Did you mean 'logs'?" in missing
 
 
 def test_three_windows_in_all_are_too_few(tmp_path):
