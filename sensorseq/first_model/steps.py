@@ -271,7 +271,7 @@ def describe_decisions(
     if choice.tried:
         tried = ", ".join(f"{w:g} s {100 * accuracy:.1f} %" for w, accuracy, _ in choice.tried)
         lines.append(
-            f"Ridge regression on these groups, each counted once: {tried}. These figures only"
+            f"Extra trees on these groups, each counted once: {tried}. These figures only"
             " compare lengths."
         )
     lines.append(f"A window begins every {choice.window_s / 2:g} s, so that two overlap by half.")
