@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from string import Formatter, Template
 from typing import Any, NamedTuple
 
-from sensorseq.text import listed, plural
+from sensorseq.text import listed, percent, plural
 
 
 class Message(NamedTuple):
@@ -24,7 +24,6 @@ _SERIES = {
 _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "points": lambda value: f"{100 * value:.1f}",
     "in_points": lambda value: f"{100 * value:.2g} point{'' if value == 0.01 else 's'}",
-    "percent": lambda value: f"{100 * value:.0f}",
     "epochs": lambda value: f"epoch{'s' * (len(value) != 1)} {listed(value, 8)}",
     "series": lambda value: _SERIES.get(value, str(value)),
 }
@@ -47,6 +46,8 @@ class _MessageFormatter(Formatter):
             return "?"
         if format_spec in _FORMATS:
             return _FORMATS[format_spec](value)
+        if format_spec.endswith("%"):
+            return percent(value, int(format_spec[1:-1]))
         if is_list:
             return listed(value, int(format_spec or _MOST_LISTED))
         return str(format(value, format_spec))
@@ -64,8 +65,9 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
     - ``{x:?text}``: the text, unless x is empty, zero or None;
     - ``{n:#window}``: a count with its noun, as in "2 windows";
     - ``{rows:12}``: a comma-separated list of at most 12 items; ``{rows}``: at most 5;
-    - ``points``: a fraction times 100, with one decimal; ``percent``: with no decimals;
-      ``in_points``: with two significant digits and the unit;
+    - ``{x:.1%}``: a fraction in percent, as in "97.0 %";
+    - ``points``: a fraction times 100, with one decimal; ``in_points``: with two significant
+      digits and the unit;
     - ``epochs``: a list of epochs, as in "epochs 2, 5"; ``series``: a column of a history as a
       noun phrase.
 
@@ -155,7 +157,7 @@ _PHRASES = {
     "of_groups": "R_g = {group_ratio:.1f}, p = {group_p:.3f}",
     "kept_epoch": "The weights kept are those of epoch {epoch} of {n_epochs}",
     "picked_score": (
-        "The best epoch scores {accuracy:points} % (standard error {error:points}) on windows that"
+        "The best epoch scores {accuracy:.1%} (standard error {error:points}) on windows that"
         " were not used to pick it"
     ),
 }
@@ -392,27 +394,27 @@ loss_calm: The loss is calm.
 overfits: The network overfits: the validation loss rises from epoch {epoch} on.
 got_worse: The network got worse: validation accuracy ends {fall:points} points below its best,
   which is more than chance explains.
-not_carried_over: The network does not generalize: validation accuracy ends at {level:points} %,
-  where guessing gives {chance:points} %; training accuracy is {train:points} %.
-parts_apart: The network does not generalize: training accuracy ends at {train:points} %, validation
-  accuracy at {level:points} %.
+not_carried_over: The network does not generalize: validation accuracy ends at {level:.1%},
+  where guessing gives {chance:.1%}; training accuracy is {train:.1%}.
+parts_apart: The network does not generalize: training accuracy ends at {train:.1%}, validation
+  accuracy at {level:.1%}.
 not_carried_over_loss: The network does not generalize: validation accuracy ends at
-  {level:points} %, where guessing gives {chance:points} %; the training loss fell from
+  {level:.1%}, where guessing gives {chance:.1%}; the training loss fell from
   {first:.3g} to {last:.3g}.
-not_beyond_guessing: Validation accuracy, {level:points} %, is no better than guessing
-  ({chance:points} %).
-not_beyond_guessing_sized: Validation accuracy, {level:points} %, is no better than what guessing
-  can reach with {n_val} windows ({chance:points} %).
+not_beyond_guessing: Validation accuracy, {level:.1%}, is no better than guessing
+  ({chance:.1%}).
+not_beyond_guessing_sized: Validation accuracy, {level:.1%}, is no better than what guessing
+  can reach with {n_val} windows ({chance:.1%}).
 one_class: Validation accuracy cannot be judged: all validation windows belong to one class. Hold
   out recordings of every class.
 no_overfitting: The validation loss did not rise by more than chance explains.
 val_loss_guesses: The network does not generalize: the validation loss, {level:.3g} nats, is no
   better than that of guessing, {guess:.3g} nats; the training loss is {last:.2g} nats.
 [level]
-below_data: Your network gets {network:percent} % of the validation windows right; {rival} gets
-  {accuracy:percent} %.
+below_data: Your network gets {network:.0%} of the validation windows right; {rival} gets
+  {accuracy:.0%}.
 [gain]
-gain_of_defaults: About {points:percent} points of accuracy: the default settings include {rival}.
+gain_of_defaults: About {points:in_points} of accuracy: the default settings include {rival}.
 [recovery]
 recovered: The {part} loss was not finite in {epochs:epochs}; the run recovered.
 [unit]
@@ -422,7 +424,7 @@ loss_has_penalty: Both losses begin at {first:.3g}, far above the loss of guessi
   each other: they probably contain more than the cross-entropy, such as an L1 or L2 penalty. Their
   noise was not judged. Log the cross-entropy alone, and name it with --column loss=NAME --column
   val_loss=NAME. If they are sums over batches, divide them by the number of batches.
-loss_too_small: {column:series} is as low as {loss:.2g} while {wrong:points} % of the windows are
+loss_too_small: {column:series} is as low as {loss:.2g} while {wrong:.1%} of the windows are
   predicted wrongly, which costs at least {least:.2g} nats: either this is not a mean cross-entropy
   in nats, or the accuracy belongs to other windows or means nothing, as in a regression. The noise
   of this loss was not judged.
@@ -437,7 +439,7 @@ broken_validation: The training loss stayed finite, so first look for NaN or ext
   validation windows.
 exploded: The {part} loss is above ten times its first value ({first:.3g} nats) for three epochs
   from epoch {epoch} on; it is {value:.3g} nats in that epoch.
-collapsed: {part} accuracy had reached {once:points} % and ended at {last:points} %, no better than
+collapsed: {part} accuracy had reached {once:.1%} and ended at {last:.1%}, no better than
   guessing: the model has collapsed.
 broke_down: From epoch {epoch} on, all columns are far worse than before: the training loss rose
   from {before:.3g} to {last:.3g} nats.
@@ -445,16 +447,16 @@ too_short: Of {n_epochs:#recorded epoch}, {n_left} come after the initial descen
   are needed to distinguish noise from progress.
 one_answer: The model gives all {n_windows} validation windows the same answer: it has learned
   nothing that tells them apart, so a calm curve means nothing.
-nothing_learned: Training accuracy ends at {level:points} %; guessing gives {chance:points} %. The
+nothing_learned: Training accuracy ends at {level:.1%}; guessing gives {chance:.1%}. The
   model has learned nothing so far, so a calm curve means nothing.
-validation_guesses: Validation accuracy ends at {level:points} %; guessing gives {chance:points} %.
-guessing_limit: With {n_val} windows, guessing alone can reach {limit:points} %.
+validation_guesses: Validation accuracy ends at {level:.1%}; guessing gives {chance:.1%}.
+guessing_limit: With {n_val} windows, guessing alone can reach {limit:.1%}.
 no_descent: The training loss has not fallen: {first:.3g} nats in the first epoch, {last:.3g} at the
   end. Nothing is being learned, or everything was learned before this history began.
 no_descent_of_validation: The validation loss has not fallen: {first:.3g} nats in the first epoch,
   {last:.3g} at the end. Nothing is being learned, or everything was learned before this history
   began.
-one_accuracy: {part} accuracy stays at exactly {level:points} %{level:?, and the loss is flat}: the
+one_accuracy: {part} accuracy stays at exactly {level:.1%}{level:?, and the loss is flat}: the
   model seems to give all windows the same answer, so a calm curve means nothing.
 no_history: There is no history: the network was trained elsewhere.
 """
@@ -482,10 +484,10 @@ overfitting_figures: Validation loss was lowest in epoch {epoch} ({lowest:.2f} n
   {end:.2f}, while training loss went from {train_then:.2f} to {train_end:.2f}.
 lucky_best: The last epoch is {fall:points} points of accuracy below the best one; picking the best
   of so many noisy epochs explains about {luck:points}. This is not evidence that accuracy declined.
-training_near_guessing: Training accuracy is only {level:points} % so far; guessing gives
-  {chance:points} %.
-training_rises: Training accuracy is only {level:points} % so far, but rising; guessing gives
-  {chance:points} %.
+training_near_guessing: Training accuracy is only {level:.1%} so far; guessing gives
+  {chance:.1%}.
+training_rises: Training accuracy is only {level:.1%} so far, but rising; guessing gives
+  {chance:.1%}.
 """
 
 # Flips of validation windows.
@@ -493,7 +495,7 @@ _OF_FLIPS = """
 [windows]
 windows_independent: The windows flip independently of each other (R = {ratio:.1f}, p = {p:.3f});
   with so few windows, this gives +-{sd:points} points.
-windows_restless: {top:percent} % of the windows account for {share:percent} % of all flips:
+windows_restless: {top:.0%} of the windows account for {share:.0%} of all flips:
   borderline or mislabeled windows make the curve rough.
 windows_ungrouped: $like. Without groups, $whether.
 windows_few_groups: $like. With {n_groups:#group}, $whether; at least {least} groups are needed.
@@ -501,11 +503,11 @@ windows_recordings: $like: each recording flips as a block, independently of the
   ($of_groups).
 windows_model: $like, and different recordings flip together ($of_groups): the model moves as a
   whole.
-shares: Windows that flip independently explain {by_windows:percent} % of the variance of the
+shares: Windows that flip independently explain {by_windows:.0%} of the variance of the
   accuracy; the rest comes from windows that flip together.
 shares_grouped: The variance of the accuracy comes from windows that flip independently
-  ({by_windows:percent} %), recordings that flip as blocks ({by_groups:percent} %) and the model as
-  a whole ({rest:percent} %).
+  ({by_windows:.0%}), recordings that flip as blocks ({by_groups:.0%}) and the model as
+  a whole ({rest:.0%}).
 """
 
 # Would more epochs help?
@@ -532,8 +534,8 @@ _OF_KEPT_WEIGHTS = """
 kept_unknown: The history does not record which epoch's weights were kept.
 kept: $kept_epoch.
 kept_loss: $kept_epoch (validation loss {loss:.3f} nats).
-kept_accuracy: $kept_epoch (accuracy {accuracy:points} %).
-kept_both: $kept_epoch (validation loss {loss:.3f} nats, accuracy {accuracy:points} %).
+kept_accuracy: $kept_epoch (accuracy {accuracy:.1%}).
+kept_both: $kept_epoch (validation loss {loss:.3f} nats, accuracy {accuracy:.1%}).
 [worth]
 picked: $picked_score.
 picked_gains: $picked_score. This is {gain:points} points more than in the last epoch.

@@ -25,6 +25,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """Format a fraction in percent, as in "97.0 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def plain(value: Any) -> Plain:
     """Convert any value to dictionaries, lists, strings, numbers, booleans and None.
 

@@ -17,7 +17,7 @@ from sensorseq.evaluation.raw_recordings import (
     plans_of,
     recordings_of_sensors,
 )
-from sensorseq.evaluation.text import percent, table, wrapped
+from sensorseq.evaluation.text import table, wrapped
 from sensorseq.inspection.facts import ChannelFacts, RecordingFacts, measure
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prediction.decisions import recording_prediction
@@ -36,7 +36,7 @@ from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.smoothing import Smooth
 from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.stamps.read import clock_of, date_of, describe_clock
-from sensorseq.text import plain
+from sensorseq.text import percent, plain
 
 if TYPE_CHECKING:  # so that torch is not imported
     from markupsafe import Markup
@@ -334,7 +334,7 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
     """Format a recording's prediction: overall, and for each window or segment."""
     plain = prediction.to_dict()
     shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
-    listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
+    listed = ", ".join(f"{name} {percent(share)}" for name, share in shares[:4])
     lines = [
         printable(" + ".join(str(path) for path in prediction.paths))
         + (f": {prediction.recording_id}" if prediction.in_table else ""),

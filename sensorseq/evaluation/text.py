@@ -1,4 +1,4 @@
-"""Format tables, percentages, preparations and fits as text of at most 80 columns."""
+"""Format tables, preparations and fits as text of at most 80 columns."""
 
 import textwrap
 from collections import Counter
@@ -24,6 +24,7 @@ NAMES = {
     "rocket_ridge": "MiniRocket ridge",
 }
 _MANY_CHANNELS = 16
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _SLOWER = 0.9  # recordings below this fraction of the common rate lack frequencies
 
 
@@ -43,11 +44,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequenc
         ).rstrip()
         for row in everything
     )
-
-
-def percent(value: float) -> str:
-    """Format a fraction in percent."""
-    return f"{100 * value:.1f} %"
 
 
 def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
@@ -99,14 +95,15 @@ def describe_sensors(model: "AnyClassifier") -> list[str]:
 
 def wrapped(text: str, indent: str = "") -> str:
     """Wrap text to 80 columns; lines after the first are indented further."""
+    whole = printable(text).replace(" %", f"{_NO_BREAK}%")
     return textwrap.fill(
-        printable(text),
+        whole,
         WIDTH,
         initial_indent=indent,
         subsequent_indent=indent + "  ",
         break_long_words=False,
         break_on_hyphens=False,
-    )
+    ).replace(_NO_BREAK, " ")
 
 
 def format_channels(channels: Sequence[str]) -> str:

@@ -173,7 +173,7 @@ def test_copies_are_both_marked(healthy, facts):
     copy = replace(healthy[3], recording_id="reach/copy")
     first, second, third, *_ = check_recordings([*facts, measure(copy)])[1]
     assert {first.recording_id, second.recording_id} == {"reach/copy", healthy[3].recording_id}
-    assert first.text == f"100% of its samples are also in {second.recording_id}"
+    assert first.text == f"100 % of its samples are also in {second.recording_id}"
     assert first.is_marked
     assert not third.is_marked
 
