@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from string import Formatter, Template
 from typing import Any, NamedTuple
 
-from sensorseq.text import listed, percent, plural
+from sensorseq.text import listed, percent, plural, times
 
 
 class Message(NamedTuple):
@@ -46,6 +46,8 @@ class _MessageFormatter(Formatter):
             return "?"
         if format_spec in _FORMATS:
             return _FORMATS[format_spec](value)
+        if format_spec.startswith("times "):
+            return times(value, *format_spec[6:].split("/"))
         if format_spec.endswith("%"):
             return percent(value, int(format_spec[1:-1]))
         if is_list:
@@ -65,6 +67,8 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
     - ``{x:?text}``: the text, unless x is empty, zero or None;
     - ``{n:#window}``: a count with its noun, as in "2 windows";
     - ``{rows:12}``: a comma-separated list of at most 12 items; ``{rows}``: at most 5;
+    - ``{x:times as much as/less than}``: a ratio, as in "3 times as much as", and below a half with
+      the second words, as in "2 times less than";
     - ``{x:.1%}``: a fraction in percent, as in "97.0 %";
     - ``points``: a fraction times 100, with one decimal; ``in_points``: with two significant
       digits and the unit;
@@ -92,13 +96,13 @@ ODD_MEASURES = {
     "early": "{name} ends {value:.3g} s before the recording",
     "missing": "{value:.1%} of {name} is missing",
     "stuck": "{name} keeps one value for {value:.3g} s while others move",
-    "spread": "{name} varies {times:.3g} times as much as usual",
-    "speed": "{name} moves {times:.3g} times as fast as usual for a second",
-    "jerk": "{name} jerks {times:.3g} times as much as usual",
+    "spread": "{name} varies {times:times as much as/less than} usual",
+    "speed": "{name} moves {times:times as fast as/slower than} usual for a second",
+    "jerk": "{name} jerks {times:times as much as/less than} usual",
     "agreement": "{name} follows {other} with a correlation of {value:.2f}, usually {usual:.2f}",
     "sign": "{name} has the opposite sign to usual, compared with {other}",
     "delay": "{name} follows {other} after {value:.2f} s, usually after {usual:.2f} s",
-    "gain": "{name} is {times:.3g} times as large as usual, compared with {other}",
+    "gain": "{name} is {times:times as large as/smaller than} usual, compared with {other}",
     "offset": "{name} is {apart:.3g}{unit} {is_more:above|below} its usual offset from {other}",
     "copy": "{share:.0%} of its samples are also in {other}",
     "contains": "contains {share:.0%} of the samples of {other}",
@@ -188,8 +192,9 @@ constant: {channels:12}: constant in {places:12}; the sensor may not have been c
   > Choose other channels with --channels{or_leave_out}.
 stuck: {channels:12}: stuck at one value in {places:12} while other channels move.
   > The sensor or its driver may have hung: cut that part out{or_leave_out}.
-saturated: {channels:12}: clipped at the limits in {places:12}.
-  > The clipped values are lost; choose a larger measuring range if you can.
+saturated: {channels:12}: at the limits in {places:12}: a sensor at the end of its range, or a robot
+  at its top speed.
+  > If it is the sensor, the values beyond are lost: choose a larger measuring range.
 gaps: Samples of {channels:12} are missing in {places:12}.
   > Preparation cuts at gaps longer than --max-gap-s and fills shorter ones.
 outliers: {channels:12}: values whose distance from the median exceeds 10 times the usual range, in
@@ -200,9 +205,10 @@ rates: The sample rate of {channels:12} in {places:12} differs from that of most
   slowest recording lacks.
 stands_out: Unlike the others of {recordings:its class|their classes}: {places:12}.
   > Check the sensors and their order in the recording{recordings:|s}{or_leave_out}.
-copies: The same samples are in {pairs:12}.{n_labels:? {n_labels} {n_labels:pair has|pairs have}
-  different classes, so one of the two labels is wrong.}
-  > Keep one recording of each pair: {leave_out}.
+copies: The same samples are in {pairs:12}; {pairs:the second|the second of each pair} can be left
+  out.{n_labels:? {n_labels} {n_labels:pair has|pairs have} different classes, so one of the two
+  labels is wrong.}
+  > Use {leave_out}.
 channel_sets: The recordings have {n_sets} different sets of channels: {sets} recordings.
   > Join the files that belong to one recording with --pair, or select some files with --files.
 missing_channel: Channel {channels} is missing in {recordings:12}.
@@ -239,8 +245,8 @@ still_windows: In {n_windows} of {n_train} training windows (rows {rows}), no ch
   sensors had stopped.
   > Remove windows that were cut after the sensors had stopped.
 clipped: {channels}: many values are exactly the maximum or the minimum ({share:.0%} of channel
-  {worst}), so the sensor or its amplifier has reached its limit.
-  > Lower the gain or use a larger measuring range, and record again.
+  {worst}): a sensor or amplifier at the end of its range, or a robot at its top speed.
+  > If it is the sensor, lower the gain or use a larger measuring range, and record again.
 not_scaled: The inputs of the network are far from unit scale.{far:? {far}: the mean is up to
   {offset:.3g} standard deviations from zero.}{off:? {off}: the standard deviation is {sd} where 1
   is expected.}{differ:? Standard deviations of the channels differ by a factor of {ratio:.3g}.}
@@ -253,8 +259,8 @@ padding_as_signal: {share:.0%} of {n_train} training windows have the same const
   at their {side}, for at least a tenth of their steps. This is padding, but without lengths= it is
   read as signal.{is_other:? The validation windows are padded at the other end.}
   > {is_leading:?Pad at the end instead. }Give lengths=, or give the windows as a list of arrays.
-mixed_units: {channels}: in some groups the values vary {ratio:.2g} times as much as in other groups
-  of the same class, and no group lies in between: the units of these groups may differ.
+mixed_units: {channels}: in some groups the values vary {ratio:times as much as/less than} in
+  other groups of the same class, and no group lies in between: the units of these groups may differ.
   > Convert all recordings to the same units before they are cut into windows.
 level_shift: {channels} {channels:is|are} at a different level in validation: {shift:+.2f} standard
   deviations for {channels[0]} (standard error {error:.2f}, from {n_train} training and
@@ -310,40 +316,41 @@ windows_in_a_row: each window continues the one before it, so the windows come f
 # Findings of `find_leakage`: leaks, and warnings about overlaps that may be intended.
 _OF_LEAKS = """
 [leaks]
-rows_in_two_parts: {count} row(s) are used for both training and testing
+rows_in_two_parts: {count:#row} {count:is|are} used for both training and testing
   > Make folds whose training and test rows do not overlap.
-overlapping_windows: {count} held-out window(s) overlap a window of another part
+overlapping_windows: {count:#held-out window} {count:overlaps|overlap} a window of another part
   > Keep each recording in one part (split_by_group, GroupBalancedKFold), or split by time and leave
   out windows between the parts (split_by_time, BlockedTimeSplit).
-simultaneous_windows: {count} held-out window(s) cover the same time as a window of another
-  recording in another part
+simultaneous_windows: {count:#held-out window} {count:covers|cover} the same time as a window of
+  another recording in another part
   > Give recordings made at the same time the same group; join the sensors of one recording with
   --pair.
-shared_recordings: {count} recording(s) have windows in more than one part{is_leak:|, at least one
-  window length apart, so the scores apply only to known recordings}
+shared_recordings: {count:#recording} {count:has|have} windows in more than one part{is_leak:|, at
+  least one window length apart, so the scores apply only to known recordings}
   > Keep each recording in one part, or leave out the windows within one window length of another
   part (embargo_s of split_by_time and BlockedTimeSplit).
-shared_groups: {count} group(s) have windows in more than one part{is_leak:|, so the scores apply
-  only to known groups}
+shared_groups: {count:#group} {count:has|have} windows in more than one part{is_leak:|, so the
+  scores apply only to known groups}
   > Split by group: split_by_group, GroupBalancedKFold.
-same_source: {count} file(s) appear under two names{is_leak:, in more than one part| and count
-  twice}
+same_source: {count:#file} {count:appears|appear} under two names{is_leak:, in more than one part|,
+  counted twice}
   > Leave out all but one of the copies, or give them the same group.
-identical_windows: {count} held-out window(s) are identical to a window of another part
+identical_windows: {count:#held-out window} {count:is|are} identical to a window of another part
   > Leave out one of the recordings, or give both the same group.
-shared_stretches: {count} held-out window(s) begin or end with half a window of samples that also
-  occurs in another part
+shared_stretches: {count:#held-out window} {count:begins or ends|begin or end} with half a window of
+  samples that also occurs in another part
   > Leave out one of the recordings, or give both the same group.
-near_duplicates: {count} held-out window(s) are copies, with added noise or a different gain, of a
-  window of another part
+near_duplicates: {count:#held-out window} {count:is a copy|are copies}, with added noise or a
+  different gain, of a window of another part
   > Check the named recordings; leave one out, or give both the same group. Augment only training
   windows, after the split.
-held_out_copies: {count} held-out window(s) are copies of another window in the same part (same
-  recording and start); the copies were made before the split, so a score counts a window twice
+held_out_copies: {count:#held-out window} {count:is a copy|are copies} of another window in the
+  same part (same recording and start); the copies were made before the split, so a score
+  counts a window twice
   > Split first; then balance and augment only the training part.
 balanced_before_split: the windows were {made} before the split (see their provenance)
   > Split first; then balance and augment only the training part.
-samples_outside_train: {count} window(s) chosen for training are not in the training part
+samples_outside_train: {count:#window} chosen for training {count:is|are} not in the training part
   > Balance after the split: sample_indices may contain only training windows.
 scaler_fit_beyond_train: the scaler's statistics match {whose}, not the training part
   > Fit the scaler only on training windows.

@@ -441,7 +441,7 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
         n_groups = len(np.unique(groups[labels == label]))
         if n_groups < n_folds:
             raise SplitError(
-                f"class {label!r} has {n_groups} group(s), too few for {n_folds} folds; use --folds"
+                f"class {label!r} has {n_groups} groups, too few for {n_folds} folds; use --folds"
                 f" {n_groups} or record more groups."
                 if n_groups > 1
                 else f"class {label!r} has one group, which cannot be used for both training and"

@@ -46,7 +46,7 @@ from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.sensor_windows import have_numbers
 from sensorseq.stamps.period import GAP_PERIODS, sample_period
 from sensorseq.stamps.read import describe_clock
-from sensorseq.text import listed
+from sensorseq.text import listed, plural
 from sensorseq.windows import PARTS
 
 _MANY_RECORDINGS = 60
@@ -289,12 +289,12 @@ def _describe(recording: Recording, facts: RecordingFacts) -> dict[str, Any]:
 def format_recordings(result: dict[str, Any]) -> str:
     """Format the result of `inspect_recordings` as text."""
     readable = [row for row in result["recordings"] if "channels" in row]
-    lines = [f"{len(result['recordings'])} recording(s)"]
+    lines = [plural(len(result["recordings"]), "recording")]
     if readable:
         rates = sorted(row["sample_rate_hz"] for row in readable if row["sample_rate_hz"])
         total = sum(row["duration_s"] for row in readable)
-        spread = f"{rates[0]:.4g} to {rates[-1]:.4g}" if rates else "unknown"
-        lines[0] += f", {total:.0f} s in total, {spread} Hz"
+        ends = list(dict.fromkeys(f"{rate:.4g}" for rate in (rates[:1] + rates[-1:])))
+        lines[0] += f", {total:.0f} s in total, {' to '.join(ends) or 'unknown'} Hz"
         labels = sorted({str(row["label"]) for row in readable if row["label"] is not None})
         if labels:
             lines.append(f"classes: {', '.join(labels)}")
@@ -308,7 +308,8 @@ def format_recordings(result: dict[str, Any]) -> str:
         packets = Counter(row["packets"] for row in readable if row.get("packets"))
         lines += map(wrapped, describe_packets(packets))
         clocks = Counter(row["clock"] for row in readable if row.get("clock"))
-        lines += [wrapped(f"{clock} in {count} recording(s)") for clock, count in clocks.items()]
+        for clock, count in clocks.items():
+            lines.append(wrapped(f"{clock} in {plural(count, 'recording')}"))
         counters = Counter(name for row in readable for name in row.get("counters", ()))
         dropped = Counter(name for row in readable for name in row.get("dropped_columns", ()))
         lines += map(wrapped, [*describe_counters(counters), *describe_dropped(dropped)])

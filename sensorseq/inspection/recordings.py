@@ -20,7 +20,7 @@ from sensorseq.preprocessing.odd_scales import odd_units
 from sensorseq.preprocessing.odd_values import find_odd_values
 from sensorseq.readers.columns import as_label
 from sensorseq.stamps.read import odd_rates
-from sensorseq.text import listed, percent
+from sensorseq.text import listed, percent, plural, times
 
 # The limits were chosen on borealtc and simulated recordings, both with and without planted faults.
 RATE_RATIO = 1.1
@@ -79,7 +79,8 @@ def _odd_channels(facts: Sequence[RecordingFacts]) -> dict[str, list[Finding]]:
                 of_kind[kind].setdefault(name, []).append((i, words, weight))
     labels, scales = [r.label for r in facts], [r.scales for r in facts]
     for at, name, ratio in odd_units(labels, scales):
-        odd_unit = f"{ratio:.3g} times the usual range", max(ratio, 1 / ratio)
+        words = times(ratio, "the usual range", "smaller than the usual range")
+        odd_unit = words, max(ratio, 1 / ratio)
         of_kind["unit"].setdefault(name, []).append((facts[at].recording_id, *odd_unit))
     n_with = {name: len(rows) for name, rows in by_channel.items()}
     return {kind: [*_joined(kind, odd_of, n_with, examples)] for kind, odd_of in of_kind.items()}
@@ -149,7 +150,7 @@ def _check_each(rows: Rows) -> Odd:
         if edges := clipped_edges(c, limits):
             share = sum(e.n_samples for e in edges) / c.n_known
             at = " and ".join(f"{e.value:.4g}" for e in edges)
-            yield "saturated", i, f"{percent(share)} at {at}", share
+            yield "saturated", i, f"{percent(share)} of the samples at {at}", share
         missing = [f"gaps in {percent(c.gap_share)} of the time"] * (c.gap_share > LEAST_MISSING)
         missing += [f"{percent(c.lost_share)} of the samples lost"] * (c.lost_share > LEAST_MISSING)
         if missing:
@@ -288,7 +289,7 @@ def similar_names(n_recordings: Mapping[str, int]) -> Iterator[Finding]:
         is_same = "".join(first) == "".join(second) and _numbers(pair[0]) == _numbers(pair[1])
         is_same |= as_label(pair[0]) == as_label(pair[1])  # such as folders 1 and 1.0
         if is_typo or is_same:
-            named = [f"{n!r} ({n_recordings[n]} recording(s))" for n in pair]
+            named = [f"{n!r} ({plural(n_recordings[n], 'recording')})" for n in pair]
             yield Finding("similar_classes", {"names": list(pair)}, {"classes": named})
 
 

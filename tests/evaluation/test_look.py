@@ -72,7 +72,7 @@ def test_irregularities_are_also_shown_at_their_recording():
     row = page[page.index('<th scope="row">class 0/run 3') :].split("</tr>")[0]
     assert row.count('class="gap"') == 2
     assert row.count("▲ gaps") == 1  # the gaps are in all channels, so the mark is next to the name
-    assert row.count('class="cut"') == row.count("▲ cut off") == 1
+    assert row.count('class="cut"') == row.count("▲ at its limit") == 1
     assert page.count('class="cut"') == 1
 
 

@@ -305,4 +305,4 @@ def test_inspect_lists_the_first_recordings_and_run_is_told(healthy, tmp_path):
     assert f"* {faulty.recording_id}: state.knee is 0.297 above its usual offset" in shown
     html = page.read_text("utf-8")
     assert "stands out" in html
-    assert f"<code>--exclude {faulty.recording_id}</code>" in html
+    assert html.count(f"<code>--exclude {faulty.recording_id}</code>") == 2
