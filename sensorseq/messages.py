@@ -260,7 +260,8 @@ padding_as_signal: {share:.0%} of {n_train} training windows have the same const
   read as signal.{is_other:? The validation windows are padded at the other end.}
   > {is_leading:?Pad at the end instead. }Give lengths=, or give the windows as a list of arrays.
 mixed_units: {channels}: in some groups the values vary {ratio:times as much as/less than} in
-  other groups of the same class, and no group lies in between: the units of these groups may differ.
+  other groups of the same class, and no group lies in between: the units of these groups may
+  differ.
   > Convert all recordings to the same units before they are cut into windows.
 level_shift: {channels} {channels:is|are} at a different level in validation: {shift:+.2f} standard
   deviations for {channels[0]} (standard error {error:.2f}, from {n_train} training and
