@@ -660,12 +660,17 @@ def labels_in_order(path: Path, coded: CodedLabels, plan: StampRepair) -> CodedL
     return CodedLabels.of(kept)
 
 
-def check_names(path: Path, names: Iterable[str], columns: list[str]) -> None:
+def check_names(
+    path: Path,
+    names: Iterable[str],
+    columns: list[str],
+    kind: type[RecordingError] = RecordingError,
+) -> None:
     """Raise an error for a name that is not a column of a table."""
     for name in names:
         if name not in columns:
             hint = did_you_mean(name, columns)
-            raise RecordingError(f"{path}: no column {name!r}; it has {listed(columns)}.{hint}")
+            raise kind(f"{path}: no column {name!r}; it has {listed(columns)}.{hint}")
 
 
 def check_label_column(
