@@ -295,10 +295,12 @@ def _windows(
         return first, model.cut(whole, plan.options.hop_s)
     except SensorseqError as error:
         if not model.names_sensors and isinstance(error, WindowError):
-            seconds = plan.options.window_s
+            seconds, length_s = plan.options.window_s, first.duration_s
+            why = f" recording ({error})"
+            if length_s < seconds:
+                why = f" recording of {length_s:g} s. Record longer, or train on shorter windows."
             raise WindowError(
-                f"{listed}: the model needs windows of {seconds:g} s, and none fits in this"
-                f" recording ({error})"
+                f"{listed}: the model needs windows of {seconds:g} s, and none fits in this{why}"
             ) from error
         if not model.names_sensors and printable(listed) not in str(error):
             error.add_note(f"while reading {listed}")

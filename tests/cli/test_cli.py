@@ -471,7 +471,10 @@ def test_a_file_that_cannot_be_read_is_named(which, damage, prepared, model, tmp
     [
         ("time,current,speed\n0,1,2\n0.05,oops,2\n", "oops"),
         ("time,current\n0,1\n0.05,1\n", "the model needs current, speed; if other"),
-        ("time,current,speed\n0,1,2\n0.05,1,2\n0.1,1,2\n", "needs windows of 1 s, and none fits"),
+        (
+            "time,current,speed\n0,1,2\n0.05,1,2\n0.1,1,2\n",
+            "needs windows of 1 s, and none fits in this recording of 0.1 s. Record",
+        ),
         ("time,current,speed\n0,,2\n0.05,,2\n0.1,,2\n", "current"),
     ],
 )

@@ -152,7 +152,7 @@ def test_windows_that_cannot_be_evaluated_are_reported(honest):
     ):
         with pytest.raises(InputError, match=message):
             evaluate_test(model, windows)
-    with pytest.raises(SplitError, match=r"class 'calm' has 20 group\(s\).*--folds 20"):
+    with pytest.raises(SplitError, match=r"class 'calm' has 20 groups.*--folds 20"):
         evaluate_folds(model, honest, 21)
     with pytest.raises(ArgumentError, match="at least 2"):
         evaluate_folds(model, honest, 1)
