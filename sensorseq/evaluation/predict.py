@@ -404,7 +404,9 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
 
 def format_agreement(agreements: Sequence[Agreement], *, is_smoothed: bool) -> str:
     """State how many windows of one or several recordings agree with the labels."""
-    right, alone, n_windows = (sum(each[at] for each in agreements) for at in range(3))
+    right = sum(each.n_right for each in agreements)
+    alone = sum(each.n_right_alone for each in agreements)
+    n_windows = sum(each.n_windows for each in agreements)
     if not n_windows:
         return "no window has a label in its middle"
     text = f"{right} of {plural(n_windows, 'window')} agree with the labels"

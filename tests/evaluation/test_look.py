@@ -128,7 +128,9 @@ def test_inspect_writes_the_page_and_lists_irregularities(tmp_path):
     page = tmp_path / "look.html"
     shown = succeed("inspect", root, "--html", page, "-q")
     assert "unit of the timestamps with --time-unit" in " ".join(shown.split())
-    assert max(map(len, shown.splitlines())) <= 80
+    *lines, last = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert last == f"page written to {page}"
     text = Reader(page.read_text("utf-8")).text
     assert "class 0/run 2 (5e+04 Hz)" in text
     result = answer("inspect", root, "--channels", "channel 1")
