@@ -84,6 +84,10 @@ class RecordingError(InputError):
     """A recording contradicts itself or cannot be read."""
 
 
+class MissingChannelError(RecordingError):
+    """A recording lacks a channel that was asked for."""
+
+
 class SignalError(InputError):
     """Samples cannot be processed because of NaN, a clock that goes back, or an impossible rate."""
 
@@ -262,9 +266,13 @@ def repeated(names: Iterable[str]) -> str | None:
 
 
 def nearest_known(value: object, known: Iterable[str]) -> str | None:
-    """Return the known name that is most similar to `value`; None if none is similar."""
-    by_lower = {name.lower(): name for name in known}
-    matches = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
+    """Return the known name that is most similar to `value`; None if none is similar.
+
+    A name is similar if two thirds of the letters match, or if it begins with `value`.
+    """
+    by_lower, wanted = {name.lower(): name for name in known}, str(value).lower()
+    matches = difflib.get_close_matches(wanted, by_lower, n=1, cutoff=0.65)
+    matches += [name for name in by_lower if wanted and name.startswith(wanted)]
     return by_lower[matches[0]] if matches else None
 
 

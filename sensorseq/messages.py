@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from string import Formatter, Template
 from typing import Any, NamedTuple
 
-from sensorseq.text import listed, plural
+from sensorseq.text import listed, percent, plural, times
 
 
 class Message(NamedTuple):
@@ -24,7 +24,6 @@ _SERIES = {
 _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "points": lambda value: f"{100 * value:.1f}",
     "in_points": lambda value: f"{100 * value:.2g} point{'' if value == 0.01 else 's'}",
-    "percent": lambda value: f"{100 * value:.0f}",
     "epochs": lambda value: f"epoch{'s' * (len(value) != 1)} {listed(value, 8)}",
     "series": lambda value: _SERIES.get(value, str(value)),
 }
@@ -47,6 +46,10 @@ class _MessageFormatter(Formatter):
             return "?"
         if format_spec in _FORMATS:
             return _FORMATS[format_spec](value)
+        if format_spec.startswith("times "):
+            return times(value, *format_spec[6:].split("/"))
+        if format_spec.endswith("%"):
+            return percent(value, int(format_spec[1:-1]))
         if is_list:
             return listed(value, int(format_spec or _MOST_LISTED))
         return str(format(value, format_spec))
@@ -64,8 +67,11 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
     - ``{x:?text}``: the text, unless x is empty, zero or None;
     - ``{n:#window}``: a count with its noun, as in "2 windows";
     - ``{rows:12}``: a comma-separated list of at most 12 items; ``{rows}``: at most 5;
-    - ``points``: a fraction times 100, with one decimal; ``percent``: with no decimals;
-      ``in_points``: with two significant digits and the unit;
+    - ``{x:times as much as/less than}``: a ratio, as in "3 times as much as", and below a half with
+      the second words, as in "2 times less than";
+    - ``{x:.1%}``: a fraction in percent, as in "97.0 %";
+    - ``points``: a fraction times 100, with one decimal; ``in_points``: with two significant
+      digits and the unit;
     - ``epochs``: a list of epochs, as in "epochs 2, 5"; ``series``: a column of a history as a
       noun phrase.
 
@@ -90,13 +96,13 @@ ODD_MEASURES = {
     "early": "{name} ends {value:.3g} s before the recording",
     "missing": "{value:.1%} of {name} is missing",
     "stuck": "{name} keeps one value for {value:.3g} s while others move",
-    "spread": "{name} varies {times:.3g} times as much as usual",
-    "speed": "{name} moves {times:.3g} times as fast as usual for a second",
-    "jerk": "{name} jerks {times:.3g} times as much as usual",
+    "spread": "{name} varies {times:times as much as/less than} usual",
+    "speed": "{name} moves {times:times as fast as/slower than} usual for a second",
+    "jerk": "{name} jerks {times:times as much as/less than} usual",
     "agreement": "{name} follows {other} with a correlation of {value:.2f}, usually {usual:.2f}",
     "sign": "{name} has the opposite sign to usual, compared with {other}",
     "delay": "{name} follows {other} after {value:.2f} s, usually after {usual:.2f} s",
-    "gain": "{name} is {times:.3g} times as large as usual, compared with {other}",
+    "gain": "{name} is {times:times as large as/smaller than} usual, compared with {other}",
     "offset": "{name} is {apart:.3g}{unit} {is_more:above|below} its usual offset from {other}",
     "copy": "{share:.0%} of its samples are also in {other}",
     "contains": "contains {share:.0%} of the samples of {other}",
@@ -155,7 +161,7 @@ _PHRASES = {
     "of_groups": "R_g = {group_ratio:.1f}, p = {group_p:.3f}",
     "kept_epoch": "The weights kept are those of epoch {epoch} of {n_epochs}",
     "picked_score": (
-        "The best epoch scores {accuracy:points} % (standard error {error:points}) on windows that"
+        "The best epoch scores {accuracy:.1%} (standard error {error:points}) on windows that"
         " were not used to pick it"
     ),
 }
@@ -186,8 +192,9 @@ constant: {channels:12}: constant in {places:12}; the sensor may not have been c
   > Choose other channels with --channels{or_leave_out}.
 stuck: {channels:12}: stuck at one value in {places:12} while other channels move.
   > The sensor or its driver may have hung: cut that part out{or_leave_out}.
-saturated: {channels:12}: clipped at the limits in {places:12}.
-  > The clipped values are lost; choose a larger measuring range if you can.
+saturated: {channels:12}: at the limits in {places:12}: a sensor at the end of its range, or a robot
+  at its top speed.
+  > If it is the sensor, the values beyond are lost: choose a larger measuring range.
 gaps: Samples of {channels:12} are missing in {places:12}.
   > Preparation cuts at gaps longer than --max-gap-s and fills shorter ones.
 outliers: {channels:12}: values whose distance from the median exceeds 10 times the usual range, in
@@ -198,9 +205,10 @@ rates: The sample rate of {channels:12} in {places:12} differs from that of most
   slowest recording lacks.
 stands_out: Unlike the others of {recordings:its class|their classes}: {places:12}.
   > Check the sensors and their order in the recording{recordings:|s}{or_leave_out}.
-copies: The same samples are in {pairs:12}.{n_labels:? {n_labels} {n_labels:pair has|pairs have}
-  different classes, so one of the two labels is wrong.}
-  > Keep one recording of each pair: {leave_out}.
+copies: The same samples are in {pairs:12}; {pairs:the second|the second of each pair} can be left
+  out.{n_labels:? {n_labels} {n_labels:pair has|pairs have} different classes, so one of the two
+  labels is wrong.}
+  > Use {leave_out}.
 channel_sets: The recordings have {n_sets} different sets of channels: {sets} recordings.
   > Join the files that belong to one recording with --pair, or select some files with --files.
 missing_channel: Channel {channels} is missing in {recordings:12}.
@@ -237,8 +245,8 @@ still_windows: In {n_windows} of {n_train} training windows (rows {rows}), no ch
   sensors had stopped.
   > Remove windows that were cut after the sensors had stopped.
 clipped: {channels}: many values are exactly the maximum or the minimum ({share:.0%} of channel
-  {worst}), so the sensor or its amplifier has reached its limit.
-  > Lower the gain or use a larger measuring range, and record again.
+  {worst}): a sensor or amplifier at the end of its range, or a robot at its top speed.
+  > If it is the sensor, lower the gain or use a larger measuring range, and record again.
 not_scaled: The inputs of the network are far from unit scale.{far:? {far}: the mean is up to
   {offset:.3g} standard deviations from zero.}{off:? {off}: the standard deviation is {sd} where 1
   is expected.}{differ:? Standard deviations of the channels differ by a factor of {ratio:.3g}.}
@@ -251,8 +259,9 @@ padding_as_signal: {share:.0%} of {n_train} training windows have the same const
   at their {side}, for at least a tenth of their steps. This is padding, but without lengths= it is
   read as signal.{is_other:? The validation windows are padded at the other end.}
   > {is_leading:?Pad at the end instead. }Give lengths=, or give the windows as a list of arrays.
-mixed_units: {channels}: in some groups the values vary {ratio:.2g} times as much as in other groups
-  of the same class, and no group lies in between: the units of these groups may differ.
+mixed_units: {channels}: in some groups the values vary {ratio:times as much as/less than} in
+  other groups of the same class, and no group lies in between: the units of these groups may
+  differ.
   > Convert all recordings to the same units before they are cut into windows.
 level_shift: {channels} {channels:is|are} at a different level in validation: {shift:+.2f} standard
   deviations for {channels[0]} (standard error {error:.2f}, from {n_train} training and
@@ -308,40 +317,41 @@ windows_in_a_row: each window continues the one before it, so the windows come f
 # Findings of `find_leakage`: leaks, and warnings about overlaps that may be intended.
 _OF_LEAKS = """
 [leaks]
-rows_in_two_parts: {count} row(s) are used for both training and testing
+rows_in_two_parts: {count:#row} {count:is|are} used for both training and testing
   > Make folds whose training and test rows do not overlap.
-overlapping_windows: {count} held-out window(s) overlap a window of another part
+overlapping_windows: {count:#held-out window} {count:overlaps|overlap} a window of another part
   > Keep each recording in one part (split_by_group, GroupBalancedKFold), or split by time and leave
   out windows between the parts (split_by_time, BlockedTimeSplit).
-simultaneous_windows: {count} held-out window(s) cover the same time as a window of another
-  recording in another part
+simultaneous_windows: {count:#held-out window} {count:covers|cover} the same time as a window of
+  another recording in another part
   > Give recordings made at the same time the same group; join the sensors of one recording with
   --pair.
-shared_recordings: {count} recording(s) have windows in more than one part{is_leak:|, at least one
-  window length apart, so the scores apply only to known recordings}
+shared_recordings: {count:#recording} {count:has|have} windows in more than one part{is_leak:|, at
+  least one window length apart, so the scores apply only to known recordings}
   > Keep each recording in one part, or leave out the windows within one window length of another
   part (embargo_s of split_by_time and BlockedTimeSplit).
-shared_groups: {count} group(s) have windows in more than one part{is_leak:|, so the scores apply
-  only to known groups}
+shared_groups: {count:#group} {count:has|have} windows in more than one part{is_leak:|, so the
+  scores apply only to known groups}
   > Split by group: split_by_group, GroupBalancedKFold.
-same_source: {count} file(s) appear under two names{is_leak:, in more than one part| and count
-  twice}
+same_source: {count:#file} {count:appears|appear} under two names{is_leak:, in more than one part|,
+  counted twice}
   > Leave out all but one of the copies, or give them the same group.
-identical_windows: {count} held-out window(s) are identical to a window of another part
+identical_windows: {count:#held-out window} {count:is|are} identical to a window of another part
   > Leave out one of the recordings, or give both the same group.
-shared_stretches: {count} held-out window(s) begin or end with half a window of samples that also
-  occurs in another part
+shared_stretches: {count:#held-out window} {count:begins or ends|begin or end} with half a window of
+  samples that also occurs in another part
   > Leave out one of the recordings, or give both the same group.
-near_duplicates: {count} held-out window(s) are copies, with added noise or a different gain, of a
-  window of another part
+near_duplicates: {count:#held-out window} {count:is a copy|are copies}, with added noise or a
+  different gain, of a window of another part
   > Check the named recordings; leave one out, or give both the same group. Augment only training
   windows, after the split.
-held_out_copies: {count} held-out window(s) are copies of another window in the same part (same
-  recording and start); the copies were made before the split, so a score counts a window twice
+held_out_copies: {count:#held-out window} {count:is a copy|are copies} of another window in the
+  same part (same recording and start); the copies were made before the split, so a score
+  counts a window twice
   > Split first; then balance and augment only the training part.
 balanced_before_split: the windows were {made} before the split (see their provenance)
   > Split first; then balance and augment only the training part.
-samples_outside_train: {count} window(s) chosen for training are not in the training part
+samples_outside_train: {count:#window} chosen for training {count:is|are} not in the training part
   > Balance after the split: sample_indices may contain only training windows.
 scaler_fit_beyond_train: the scaler's statistics match {whose}, not the training part
   > Fit the scaler only on training windows.
@@ -392,27 +402,27 @@ loss_calm: The loss is calm.
 overfits: The network overfits: the validation loss rises from epoch {epoch} on.
 got_worse: The network got worse: validation accuracy ends {fall:points} points below its best,
   which is more than chance explains.
-not_carried_over: The network does not generalize: validation accuracy ends at {level:points} %,
-  where guessing gives {chance:points} %; training accuracy is {train:points} %.
-parts_apart: The network does not generalize: training accuracy ends at {train:points} %, validation
-  accuracy at {level:points} %.
+not_carried_over: The network does not generalize: validation accuracy ends at {level:.1%},
+  where guessing gives {chance:.1%}; training accuracy is {train:.1%}.
+parts_apart: The network does not generalize: training accuracy ends at {train:.1%}, validation
+  accuracy at {level:.1%}.
 not_carried_over_loss: The network does not generalize: validation accuracy ends at
-  {level:points} %, where guessing gives {chance:points} %; the training loss fell from
+  {level:.1%}, where guessing gives {chance:.1%}; the training loss fell from
   {first:.3g} to {last:.3g}.
-not_beyond_guessing: Validation accuracy, {level:points} %, is no better than guessing
-  ({chance:points} %).
-not_beyond_guessing_sized: Validation accuracy, {level:points} %, is no better than what guessing
-  can reach with {n_val} windows ({chance:points} %).
+not_beyond_guessing: Validation accuracy, {level:.1%}, is no better than guessing
+  ({chance:.1%}).
+not_beyond_guessing_sized: Validation accuracy, {level:.1%}, is no better than what guessing
+  can reach with {n_val} windows ({chance:.1%}).
 one_class: Validation accuracy cannot be judged: all validation windows belong to one class. Hold
   out recordings of every class.
 no_overfitting: The validation loss did not rise by more than chance explains.
 val_loss_guesses: The network does not generalize: the validation loss, {level:.3g} nats, is no
   better than that of guessing, {guess:.3g} nats; the training loss is {last:.2g} nats.
 [level]
-below_data: Your network gets {network:percent} % of the validation windows right; {rival} gets
-  {accuracy:percent} %.
+below_data: Your network gets {network:.0%} of the validation windows right; {rival} gets
+  {accuracy:.0%}.
 [gain]
-gain_of_defaults: About {points:percent} points of accuracy: the default settings include {rival}.
+gain_of_defaults: About {points:in_points} of accuracy: the default settings include {rival}.
 [recovery]
 recovered: The {part} loss was not finite in {epochs:epochs}; the run recovered.
 [unit]
@@ -422,7 +432,7 @@ loss_has_penalty: Both losses begin at {first:.3g}, far above the loss of guessi
   each other: they probably contain more than the cross-entropy, such as an L1 or L2 penalty. Their
   noise was not judged. Log the cross-entropy alone, and name it with --column loss=NAME --column
   val_loss=NAME. If they are sums over batches, divide them by the number of batches.
-loss_too_small: {column:series} is as low as {loss:.2g} while {wrong:points} % of the windows are
+loss_too_small: {column:series} is as low as {loss:.2g} while {wrong:.1%} of the windows are
   predicted wrongly, which costs at least {least:.2g} nats: either this is not a mean cross-entropy
   in nats, or the accuracy belongs to other windows or means nothing, as in a regression. The noise
   of this loss was not judged.
@@ -437,7 +447,7 @@ broken_validation: The training loss stayed finite, so first look for NaN or ext
   validation windows.
 exploded: The {part} loss is above ten times its first value ({first:.3g} nats) for three epochs
   from epoch {epoch} on; it is {value:.3g} nats in that epoch.
-collapsed: {part} accuracy had reached {once:points} % and ended at {last:points} %, no better than
+collapsed: {part} accuracy had reached {once:.1%} and ended at {last:.1%}, no better than
   guessing: the model has collapsed.
 broke_down: From epoch {epoch} on, all columns are far worse than before: the training loss rose
   from {before:.3g} to {last:.3g} nats.
@@ -445,16 +455,16 @@ too_short: Of {n_epochs:#recorded epoch}, {n_left} come after the initial descen
   are needed to distinguish noise from progress.
 one_answer: The model gives all {n_windows} validation windows the same answer: it has learned
   nothing that tells them apart, so a calm curve means nothing.
-nothing_learned: Training accuracy ends at {level:points} %; guessing gives {chance:points} %. The
+nothing_learned: Training accuracy ends at {level:.1%}; guessing gives {chance:.1%}. The
   model has learned nothing so far, so a calm curve means nothing.
-validation_guesses: Validation accuracy ends at {level:points} %; guessing gives {chance:points} %.
-guessing_limit: With {n_val} windows, guessing alone can reach {limit:points} %.
+validation_guesses: Validation accuracy ends at {level:.1%}; guessing gives {chance:.1%}.
+guessing_limit: With {n_val} windows, guessing alone can reach {limit:.1%}.
 no_descent: The training loss has not fallen: {first:.3g} nats in the first epoch, {last:.3g} at the
   end. Nothing is being learned, or everything was learned before this history began.
 no_descent_of_validation: The validation loss has not fallen: {first:.3g} nats in the first epoch,
   {last:.3g} at the end. Nothing is being learned, or everything was learned before this history
   began.
-one_accuracy: {part} accuracy stays at exactly {level:points} %{level:?, and the loss is flat}: the
+one_accuracy: {part} accuracy stays at exactly {level:.1%}{level:?, and the loss is flat}: the
   model seems to give all windows the same answer, so a calm curve means nothing.
 no_history: There is no history: the network was trained elsewhere.
 """
@@ -482,10 +492,10 @@ overfitting_figures: Validation loss was lowest in epoch {epoch} ({lowest:.2f} n
   {end:.2f}, while training loss went from {train_then:.2f} to {train_end:.2f}.
 lucky_best: The last epoch is {fall:points} points of accuracy below the best one; picking the best
   of so many noisy epochs explains about {luck:points}. This is not evidence that accuracy declined.
-training_near_guessing: Training accuracy is only {level:points} % so far; guessing gives
-  {chance:points} %.
-training_rises: Training accuracy is only {level:points} % so far, but rising; guessing gives
-  {chance:points} %.
+training_near_guessing: Training accuracy is only {level:.1%} so far; guessing gives
+  {chance:.1%}.
+training_rises: Training accuracy is only {level:.1%} so far, but rising; guessing gives
+  {chance:.1%}.
 """
 
 # Flips of validation windows.
@@ -493,7 +503,7 @@ _OF_FLIPS = """
 [windows]
 windows_independent: The windows flip independently of each other (R = {ratio:.1f}, p = {p:.3f});
   with so few windows, this gives +-{sd:points} points.
-windows_restless: {top:percent} % of the windows account for {share:percent} % of all flips:
+windows_restless: {top:.0%} of the windows account for {share:.0%} of all flips:
   borderline or mislabeled windows make the curve rough.
 windows_ungrouped: $like. Without groups, $whether.
 windows_few_groups: $like. With {n_groups:#group}, $whether; at least {least} groups are needed.
@@ -501,11 +511,11 @@ windows_recordings: $like: each recording flips as a block, independently of the
   ($of_groups).
 windows_model: $like, and different recordings flip together ($of_groups): the model moves as a
   whole.
-shares: Windows that flip independently explain {by_windows:percent} % of the variance of the
+shares: Windows that flip independently explain {by_windows:.0%} of the variance of the
   accuracy; the rest comes from windows that flip together.
 shares_grouped: The variance of the accuracy comes from windows that flip independently
-  ({by_windows:percent} %), recordings that flip as blocks ({by_groups:percent} %) and the model as
-  a whole ({rest:percent} %).
+  ({by_windows:.0%}), recordings that flip as blocks ({by_groups:.0%}) and the model as
+  a whole ({rest:.0%}).
 """
 
 # Would more epochs help?
@@ -532,8 +542,8 @@ _OF_KEPT_WEIGHTS = """
 kept_unknown: The history does not record which epoch's weights were kept.
 kept: $kept_epoch.
 kept_loss: $kept_epoch (validation loss {loss:.3f} nats).
-kept_accuracy: $kept_epoch (accuracy {accuracy:points} %).
-kept_both: $kept_epoch (validation loss {loss:.3f} nats, accuracy {accuracy:points} %).
+kept_accuracy: $kept_epoch (accuracy {accuracy:.1%}).
+kept_both: $kept_epoch (validation loss {loss:.3f} nats, accuracy {accuracy:.1%}).
 [worth]
 picked: $picked_score.
 picked_gains: $picked_score. This is {gain:points} points more than in the last epoch.

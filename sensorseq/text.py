@@ -25,6 +25,18 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """Format a fraction in percent, as in "97.0 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def times(ratio: float, more: str, less: str) -> str:
+    """Compare two sizes, as in "1,220 times as much as" or, below a half, "13 times less than"."""
+    size, words = (1 / ratio, less) if 0 < ratio <= 0.5 else (ratio, more)
+    size = float(f"{size:.3g}")
+    return f"{size:,.0f} times {words}" if abs(size) >= 10 else f"{size:g} times {words}"
+
+
 def plain(value: Any) -> Plain:
     """Convert any value to dictionaries, lists, strings, numbers, booleans and None.
 

@@ -15,7 +15,9 @@ from sensorseq.errors import (
 def test_the_nearest_name_is_found_whatever_the_case():
     assert nearest_known("curl", ["curL", "curR", "velL"]) == "curL"
     assert nearest_known("MIXD", ["ICE", "MIXED"]) == "MIXED"
+    assert nearest_known("cur", ["speed", "cur [A]"]) == "cur [A]"
     assert nearest_known("zzz", ["ICE", "MIXED"]) is None
+    assert nearest_known("current_a", ["c", "curL", "curR", "velL"]) is None
 
 
 def test_an_unknown_choice_names_argument_value_nearest_and_all():

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import BAD_INPUT, GATE, command, is_given
-from sensorseq.cli.output import check_output, print_result, progress
+from sensorseq.cli.output import check_output, print_part, print_result, progress
 from sensorseq.cli.words import in_options
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
@@ -100,7 +100,7 @@ def inspect(
             raise ArgumentError("--html does not show leakage; use one option at a time.")
         _inspect_leakage(path, sensor, as_json)
         return
-    check_output(html, path)
+    was_there = check_output(html, path)
     with progress("reading", quiet=quiet) as advance:
         if has_windows:
             description, facts = described.inspect_windows(path, sensor=sensor, progress=advance)
@@ -115,6 +115,8 @@ def inspect(
         write_whole(html, make_look(description, facts, title=path.resolve().name).encode())
     text = in_options(described.format_recordings(description), context.command.params, (), ())
     print_result(description, text, as_json)
+    if html is not None:
+        print_part(f"page written to {html}{was_there}", as_json)
     if description["n_errors"]:
         raise typer.Exit(BAD_INPUT)
 

@@ -11,11 +11,12 @@ from typer import Argument, Option
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import command
 from sensorseq.cli.models import load_to_predict
-from sensorseq.cli.output import check_output, print_result, progress, warn
+from sensorseq.cli.output import check_output, print_part, print_result, progress, warn
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
 from sensorseq.options import ReadOptions
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING
+from sensorseq.text import plural
 
 
 @command(
@@ -69,18 +70,19 @@ def predict(
     neighbors. --smooth none classifies each window independently.
     """
     from sensorseq.evaluation.predict import (
+        format_agreement,
         format_prediction,
         label_studio_tasks,
         make_drive_page,
         predict_recordings,
         table_of_spans,
     )
+    from sensorseq.evaluation.text import wrapped
     from sensorseq.prediction.outside import join_outside, report_outside
     from sensorseq.sequence.smoothing import Smoothing
 
-    check_output(html, model_file, *recordings)
-    check_output(table, model_file, *recordings)
-    check_output(label_studio, model_file, *recordings)
+    outputs = {"page": html, "segments": table, "tasks": label_studio}
+    was_there = [check_output(path, model_file, *recordings) for path in outputs.values()]
     if absolute_time and table is None:
         raise ArgumentError("--absolute-time applies only to the table of --csv; also give --csv.")
     model = load_to_predict(model_file, strict=strict)
@@ -103,7 +105,9 @@ def predict(
         title = recordings[0].name if len(recordings) == 1 else f"{len(predictions)} recordings"
         write_whole(html, make_drive_page(predictions, title=title).encode())
     outside = [prediction.outside for prediction in predictions if prediction.outside is not None]
-    report_outside(join_outside(outside) if outside else None, warn, strict=strict)
+    # The text has a note for each recording.
+    say = warn if as_json else (lambda _: None)
+    report_outside(join_outside(outside) if outside else None, say, strict=strict)
     result = {
         "model": str(model_file),
         "classes": model.classes.tolist(),
@@ -112,7 +116,14 @@ def predict(
     text = "\n\n".join(
         format_prediction(prediction, every_window=every_window) for prediction in predictions
     )
+    labeled = [made for each in predictions if (made := each.agreement()) is not None]
+    if len(labeled) > 1:
+        of_all = format_agreement(labeled, is_smoothed=smooth != "none")
+        text += "\n\n" + wrapped(f"{plural(len(labeled), 'recording')} with labels: {of_all}")
     print_result(result, text, as_json)
+    for (what, path), note in zip(outputs.items(), was_there, strict=True):
+        if path is not None:
+            print_part(f"{what} written to {path}{note}", as_json)
 
 
 @command(

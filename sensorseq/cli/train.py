@@ -219,7 +219,7 @@ def evaluate(
     from sensorseq.prediction.outside import report_outside
     from sensorseq.sequence.smoothing import Smoothing, as_smoothing
 
-    check_output(report, windows, model_file)
+    was_there = check_output(report, windows, model_file)
     if report is not None and sensors_in(windows):
         raise ArgumentError("--report is for one sensor; evaluate without it.")
     model = load_model(model_file, strict=strict)
@@ -249,3 +249,5 @@ def evaluate(
         )
     result = {"model": str(model_file), "windows": str(windows), **comparison.to_dict()}
     print_result(result, format_comparison(comparison), as_json)
+    if report is not None:
+        print_part(f"report written to {report}{was_there}", as_json)

@@ -34,7 +34,7 @@ from sensorseq.diagnosis.report_text import (
 from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel
-from sensorseq.text import plural
+from sensorseq.text import percent, plural
 
 _MOST_CROSSES = 60
 
@@ -321,8 +321,8 @@ def _describe_model(report: ReportContents) -> dict[str, Any]:
     rows = [
         (
             member_name(each),
-            "" if each.share is None else f"{100 * each.share:.0f} %",
-            f"{100 * each.accuracy:.1f} %",
+            "" if each.share is None else percent(each.share, 0),
+            percent(each.accuracy),
             f"{each.log_loss:.3f}",
         )
         for each in by_share(report.model)

@@ -21,7 +21,7 @@ from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, 
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
 from sensorseq.prediction.members.choice import LSTM, Candidate, FeatureChoice
-from sensorseq.text import plural
+from sensorseq.text import percent, plural
 
 # returns the command line of a fit with changed arguments; None stands for the default settings
 Command = Callable[[Mapping[str, Any] | None], str]
@@ -236,13 +236,13 @@ def headline(report: ReportContents) -> str:
     """Return the first words of a report: the accuracy of the model, or else the verdict."""
     if report.model is None:
         return banner_words(report)
-    return f"{100 * report.model.candidates[-1].accuracy:.1f} % right on new windows"
+    return f"{percent(report.model.candidates[-1].accuracy)} right on new windows"
 
 
 def describe_accuracy(model: FeatureChoice) -> str:
     """State the accuracy of the model on windows that its members had not seen."""
     accuracy, n_windows = model.candidates[-1].accuracy, plural(model.n_windows, "window")
-    words = f"{100 * accuracy:.1f} % of {n_windows} left out of training are right"
+    words = f"{percent(accuracy)} of {n_windows} left out of training are right"
     if model.interval is None:
         return f"{words}."
     of_groups = "" if model.n_groups is None else f"{plural(model.n_groups, 'group')}; "
@@ -254,9 +254,9 @@ def describe_members(model: FeatureChoice) -> str:
     """Name the members of the model with their weights, and the accuracy of each alone."""
     parts, members = [], by_share(model)
     for each in members:
-        share = "" if each.share is None else f"{100 * each.share:.0f} % of the weight, "
+        share = "" if each.share is None else f"{percent(each.share, 0)} of the weight, "
         if each.weight:
-            alone = f"alone {100 * each.accuracy:.0f} % right"
+            alone = f"alone {percent(each.accuracy, 0)} right"
             parts.append(f"{member_name(each)} ({share}{alone})")
     unused = [member_name(each) for each in members if not each.weight]
     return f"{', '.join(parts)}." + (f" Without weight: {', '.join(unused)}." if unused else "")
@@ -281,7 +281,7 @@ def describe_network(report: ReportContents) -> str:
         return "The LSTM has no weight, so its curve means nothing for the model."
     is_troubled = report.verdict in TROUBLED or report.generalization is not None
     harmless = ", so the model loses little by it" * (is_troubled and report.network_is_minor)
-    return f"The LSTM has {100 * share:.0f} % of the weight{harmless}."
+    return f"The LSTM has {percent(share, 0)} of the weight{harmless}."
 
 
 def describe_sizes(report: ReportContents) -> str:

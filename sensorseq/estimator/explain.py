@@ -13,7 +13,7 @@ from sensorseq.errors import ArgumentError
 from sensorseq.prediction.members.sensors import SensorSum
 from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.model import TrainedModel
-from sensorseq.text import html_table
+from sensorseq.text import html_table, percent
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Explanation:
         ends = zip(self.edges[:-1].tolist(), self.edges[1:].tolist(), strict=True)
         heads = ["channel", *(f"steps {first} to {last - 1}" for first, last in ends)]
         rows = [
-            [str(c), *(f"{100 * share:.0f} %" for share in shares)]
+            [str(c), *(percent(share, 0) for share in shares)]
             for c, shares in enumerate(self.shares.mean(axis=0).T)
         ]
         return html_table(repr(self)[1:-1], heads, rows)

@@ -22,7 +22,7 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.sensor_windows import AnyWindows
 from sensorseq.sequence.smoothing import Smoothing
-from sensorseq.text import plural
+from sensorseq.text import percent, plural
 from sensorseq.windows import WindowSet
 
 _WHOLE = 1e-9  # tolerance within which a quotient of seconds counts as an integer
@@ -317,7 +317,7 @@ def _test_notes(
     notes = [
         *_notes(evaluation, test),
         *(
-            f"{row.recording_id} has {row.share:.0%} of the test windows of {row.label} and"
+            f"{row.recording_id} has {percent(row.share, 0)} of the test windows of {row.label} and"
             f" dominates the recall of {row.label}."
             for row in dominant
         ),
@@ -416,8 +416,8 @@ def evaluate_folds(
     dominant = _dominant(tested)
     notes = [*_notes(evaluation, tested), *testable.notes]
     notes += [
-        f"{row.recording_id} has {row.share:.0%} of the windows of {row.label}, so the fold that"
-        f" is tested on this recording is trained on few windows of {row.label}."
+        f"{row.recording_id} has {percent(row.share, 0)} of the windows of {row.label}, so the fold"
+        f" that is tested on this recording is trained on few windows of {row.label}."
         for row in dominant
     ]
     return Comparison(
@@ -441,7 +441,7 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
         n_groups = len(np.unique(groups[labels == label]))
         if n_groups < n_folds:
             raise SplitError(
-                f"class {label!r} has {n_groups} group(s), too few for {n_folds} folds; use --folds"
+                f"class {label!r} has {n_groups} groups, too few for {n_folds} folds; use --folds"
                 f" {n_groups} or record more groups."
                 if n_groups > 1
                 else f"class {label!r} has one group, which cannot be used for both training and"
@@ -511,8 +511,8 @@ def _notes(evaluation: Evaluation, windows: AnyWindows) -> list[str]:
     largest = max(counts, key=lambda name: counts[name])
     if len(counts) > 2 and counts[largest] > 0.4 * evaluation.n_windows:
         notes.append(
-            f"recording {largest} alone has {counts[largest] / evaluation.n_windows:.0%} of the"
-            " windows and dominates the accuracy."
+            f"recording {largest} alone has {percent(counts[largest] / evaluation.n_windows, 0)} of"
+            " the windows and dominates the accuracy."
         )
     labels = _labels(windows)
     groups = np.asarray(windows.groups)

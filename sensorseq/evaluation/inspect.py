@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.diagnosis.report_text import by_share, member_name
 from sensorseq.errors import (
     ArgumentError,
     ModelFileError,
@@ -34,6 +35,7 @@ from sensorseq.io.model_file import SAVE_AGAIN, read_model, take_field
 from sensorseq.io.prepared import PreparedFile, is_hdf5, refuse_prepared, sensors_in
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prediction.loading import sensors_of
+from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.motor_pairs import motor_pairs
 from sensorseq.readers import find_recordings, list_arrays, read_source
@@ -46,7 +48,7 @@ from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.sensor_windows import have_numbers
 from sensorseq.stamps.period import GAP_PERIODS, sample_period
 from sensorseq.stamps.read import describe_clock
-from sensorseq.text import listed
+from sensorseq.text import listed, percent, plural
 from sensorseq.windows import PARTS
 
 _MANY_RECORDINGS = 60
@@ -289,12 +291,12 @@ def _describe(recording: Recording, facts: RecordingFacts) -> dict[str, Any]:
 def format_recordings(result: dict[str, Any]) -> str:
     """Format the result of `inspect_recordings` as text."""
     readable = [row for row in result["recordings"] if "channels" in row]
-    lines = [f"{len(result['recordings'])} recording(s)"]
+    lines = [plural(len(result["recordings"]), "recording")]
     if readable:
         rates = sorted(row["sample_rate_hz"] for row in readable if row["sample_rate_hz"])
         total = sum(row["duration_s"] for row in readable)
-        spread = f"{rates[0]:.4g} to {rates[-1]:.4g}" if rates else "unknown"
-        lines[0] += f", {total:.0f} s in total, {spread} Hz"
+        ends = list(dict.fromkeys(f"{rate:.4g}" for rate in (rates[:1] + rates[-1:])))
+        lines[0] += f", {total:.0f} s in total, {' to '.join(ends) or 'unknown'} Hz"
         labels = sorted({str(row["label"]) for row in readable if row["label"] is not None})
         if labels:
             lines.append(f"classes: {', '.join(labels)}")
@@ -308,7 +310,8 @@ def format_recordings(result: dict[str, Any]) -> str:
         packets = Counter(row["packets"] for row in readable if row.get("packets"))
         lines += map(wrapped, describe_packets(packets))
         clocks = Counter(row["clock"] for row in readable if row.get("clock"))
-        lines += [wrapped(f"{clock} in {count} recording(s)") for clock, count in clocks.items()]
+        for clock, count in clocks.items():
+            lines.append(wrapped(f"{clock} in {plural(count, 'recording')}"))
         counters = Counter(name for row in readable for name in row.get("counters", ()))
         dropped = Counter(name for row in readable for name in row.get("dropped_columns", ()))
         lines += map(wrapped, [*describe_counters(counters), *describe_dropped(dropped)])
@@ -460,6 +463,7 @@ def _describe_model(
 ) -> dict[str, Any]:
     with refusing(ModelFileError, f"{file} is inconsistent", SAVE_AGAIN, but=ModelFileError):
         preparation = description.get("preparation") or {}
+        features = FeatureChoice.from_dict(description["features"])
         history = description.get("history") or []
         described = {
             "kind": "model",
@@ -478,7 +482,8 @@ def _describe_model(
             "best_score": description["best_score"],
             "adaptation": description.get("adaptation"),
             "weights": dict(description["sum"]["weights"]),
-            "reason": description["features"]["reason"],
+            "shares": {member_name(each): each.share for each in by_share(features) if each.weight},
+            "reason": features.reason,
             "parameters": {k: v for k, v in description["parameters"].items() if v is not None},
             "versions": dict(description["versions"]),
         }
@@ -528,10 +533,15 @@ def format_file(described: dict[str, Any]) -> str:
         )
     size, n_models = described["architecture"], described["n_models"]
     sensorseq, n_timesteps = described["versions"].get("sensorseq", "?"), described["n_timesteps"]
-    weights = [f"{name} {weight:.3g}" for name, weight in described["weights"].items()]
-    notes = [wrapped(f"members and their weights: {', '.join(weights)}")]
-    if len(weights) == 1:
+    shares = described["shares"] or dict.fromkeys(described["weights"])
+    members = [n if share is None else f"{n} {percent(share, 0)}" for n, share in shares.items()]
+    notes = [wrapped(f"members: {', '.join(members)}")]
+    if len(described["weights"]) == 1:
         notes = [f"the LSTM alone ({described['reason']})"]
+    elif described["shares"]:
+        notes.append(
+            "  (parts of the spread of weighted logits over the classes, held-out windows)"
+        )
     if made := described["adaptation"]:
         notes.append(f"adapted from {made['source'][:16]} on {made['n_windows']} windows")
     of_each = "network" if n_models == 1 else f"{n_models} networks, each"
@@ -541,9 +551,9 @@ def format_file(described: dict[str, Any]) -> str:
             f"classes: {', '.join(str(name) for name in described['classes'])}",
             channels,
             *([f"windows: {n_timesteps} samples{at}"] if n_timesteps else []),
-            f"{of_each}: {size['num_layers']} LSTM layer(s) of {size['hidden_size']} units,"
+            f"{of_each}: {plural(size['num_layers'], 'LSTM layer')} of {size['hidden_size']} units,"
             f" {described['n_parameters']} parameters",
-            f"trained: {described['epochs']} epochs (best: {described['best_epoch']}), on"
+            f"trained: {plural(described['epochs'], 'epoch')} (best: {described['best_epoch']}), on"
             f" {described['n_recordings_seen'] or 'unknown'} recordings",
             *notes,
         ]

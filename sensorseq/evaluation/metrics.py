@@ -21,9 +21,9 @@ from sensorseq.evaluation.calibration import (
     resampling_weights,
     sign_flips,
 )
-from sensorseq.evaluation.text import NAMES, WIDTH, format_interval, percent, table
+from sensorseq.evaluation.text import NAMES, WIDTH, format_interval, table
 from sensorseq.prediction.decisions import recording_prediction
-from sensorseq.text import html_table
+from sensorseq.text import html_table, percent
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 _CELLS_AT_ONCE = 2_000_000  # number of cells of permuted confusion matrices in memory at a time

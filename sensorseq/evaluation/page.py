@@ -22,12 +22,13 @@ from sensorseq.evaluation.comparison_text import (
 from sensorseq.evaluation.drives import DriveEvaluation
 from sensorseq.evaluation.evaluate import Comparison, scorer
 from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
-from sensorseq.evaluation.text import NAMES, format_interval, format_p_value, percent
+from sensorseq.evaluation.text import NAMES, format_interval, format_p_value
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
 from sensorseq.prediction.members.motors import MOTORS, MotorsMember
 from sensorseq.sequence.page import MOST_SPANS, named_colors, strip_of
 from sensorseq.sequence.timeline import spans_by_recording
+from sensorseq.text import percent
 from sensorseq.windows import WindowSet
 
 _MAX_CLASSES = 20  # more rows of the matrix and more examples would be unreadable
@@ -356,14 +357,16 @@ def _choose(
     if right.size:
         order = right[np.argsort(part.probability[right, index], kind="stable")]
         clear, close = int(order[-1]), int(order[0])
-        chosen.append((clear, f"correct, {part.probability[clear, index]:.0%} confident"))
+        chosen.append((clear, f"correct, {percent(part.probability[clear, index], 0)} confident"))
         if close != clear:
-            chosen.append((close, f"correct, {part.probability[close, index]:.0%} confident"))
+            chosen.append(
+                (close, f"correct, {percent(part.probability[close, index], 0)} confident")
+            )
     if wrong.size:
         at = np.argmin(np.where(predicted[members] != label, confidence, np.inf))
         row = int(members[at])
         highest = part.probability[row].max()
-        chosen.append((row, f"predicted {predicted[row]}, {highest:.0%} confident"))
+        chosen.append((row, f"predicted {predicted[row]}, {percent(highest, 0)} confident"))
     ids, starts = part.windows.recording_id, part.windows.start_s
     captions = []
     for row, words in chosen:
@@ -376,7 +379,7 @@ def _choose(
 def _main_channel(shares: NDArray[np.float64], channels: Sequence[str]) -> str:
     of_channel = shares.sum(axis=0)
     best = int(of_channel.argmax())
-    return f"{channels[best]} counts most ({of_channel[best]:.0%})"
+    return f"{channels[best]} counts most ({percent(of_channel[best], 0)})"
 
 
 def _spark(

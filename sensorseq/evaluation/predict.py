@@ -3,10 +3,10 @@
 import json
 import os
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from sensorseq.evaluation.raw_recordings import (
     plans_of,
     recordings_of_sensors,
 )
-from sensorseq.evaluation.text import percent, table, wrapped
+from sensorseq.evaluation.text import table, wrapped
 from sensorseq.inspection.facts import ChannelFacts, RecordingFacts, measure
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prediction.decisions import recording_prediction
@@ -36,7 +36,7 @@ from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.smoothing import Smooth
 from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.stamps.read import clock_of, date_of, describe_clock
-from sensorseq.text import plain
+from sensorseq.text import listed, percent, plain, plural
 
 if TYPE_CHECKING:  # so that torch is not imported
     from markupsafe import Markup
@@ -45,6 +45,15 @@ if TYPE_CHECKING:  # so that torch is not imported
 
 _SLOW = 0.9  # below this fraction of the model's rate, recordings lack frequencies seen in training
 _MOST_CHANNELS = 8  # maximum number of channels that a page draws
+
+
+class Agreement(NamedTuple):
+    """How many windows have the class that the recording's labels give to their middle."""
+
+    n_right: int
+    n_right_alone: int  # without smoothing
+    n_windows: int  # windows with a label
+    unknown: Set[str]  # labels that are not classes of the model
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +93,23 @@ class RecordingPrediction:
     def vote(self) -> Any:
         """The majority vote of the windows."""
         return self.classes.tolist()[recording_prediction(self.probability)[0]]
+
+    def agreement(self) -> Agreement | None:
+        """Compare the windows with the labels in the recording; None if it has no labels."""
+        if self.timeline is None or not self.truth:
+            return None
+        middles_s = (self.timeline.start_s + self.timeline.end_s) / 2 + self.begins_s
+        at = np.searchsorted([span.start_s for span in self.truth], middles_s, "right") - 1
+        ends_s = np.array([span.end_s for span in self.truth])
+        rows = np.flatnonzero((at >= 0) & (middles_s < ends_s[at]))
+        true = np.array([str(self.truth[place].label) for place in at[rows].tolist()], object)
+        in_order = self.probability[np.argsort(self.start_s, kind="stable")]
+        alone = self.classes[in_order.argmax(axis=1)]
+        right, right_alone = (
+            int((true == decided[rows].astype(str)).sum())
+            for decided in (self.timeline.labels, alone)
+        )
+        return Agreement(right, right_alone, len(rows), set(true) - set(self.classes.astype(str)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -269,10 +295,12 @@ def _windows(
         return first, model.cut(whole, plan.options.hop_s)
     except SensorseqError as error:
         if not model.names_sensors and isinstance(error, WindowError):
-            seconds = plan.options.window_s
+            seconds, length_s = plan.options.window_s, first.duration_s
+            why = f" recording ({error})"
+            if length_s < seconds:
+                why = f" recording of {length_s:g} s. Record longer, or train on shorter windows."
             raise WindowError(
-                f"{listed}: the model needs windows of {seconds:g} s, and none fits in this"
-                f" recording ({error})"
+                f"{listed}: the model needs windows of {seconds:g} s, and none fits in this{why}"
             ) from error
         if not model.names_sensors and printable(listed) not in str(error):
             error.add_note(f"while reading {listed}")
@@ -334,7 +362,7 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
     """Format a recording's prediction: overall, and for each window or segment."""
     plain = prediction.to_dict()
     shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
-    listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
+    is_smoothed = plain["smooth"] not in (None, "none")
     lines = [
         printable(" + ".join(str(path) for path in prediction.paths))
         + (f": {prediction.recording_id}" if prediction.in_table else ""),
@@ -343,10 +371,13 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
     if len({span["label"] for span in spans}) > 1:
         lines.append(wrapped(f"{_shares_of_time(spans)}, in {len(spans)} segments", "  "))
     else:
-        words = f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})"
-        lines.append(wrapped(words, "  "))
+        means = ", ".join(f"{name} {percent(share)}" for name, share in shares[:4])
+        of = f"mean of {plural(plain['n_windows'], 'window')}{', not smoothed' * is_smoothed}"
+        lines.append(wrapped(f"{plain['label']}  ({of}: {means})", "  "))
     if len(spans) == 1 and str(plain["vote"]) != str(plain["label"]):
         lines.append(f"  the majority vote of the windows is {plain['vote']}")
+    if (agreement := prediction.agreement()) is not None:
+        lines.append(wrapped(format_agreement([agreement], is_smoothed=is_smoothed), "  "))
     lines += [wrapped(f"note: {note}", "  ") for note in prediction.notes]
     windows = [
         {**window, "start_s": window["start_s"] - plain["begins_s"]} for window in plain["windows"]
@@ -358,16 +389,32 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
             [f"{w['start_s']:.2f}", str(w["label"]), percent(w["probability"][str(w["label"])])]
             for w in windows
         ]
-        lines.append(textwrap.indent(table(["start (s)", "label", "probability"], rows), "  "))
+        heads = ["start (s)", "label", "probability" + " (not smoothed)" * is_smoothed]
+        lines.append(textwrap.indent(table(heads, rows), "  "))
     else:
         rows = []
         for span in spans:
             when = f"{span['start_s']:.1f} to {span['end_s']:.1f}"
             probability = percent(span["probability"])
             rows.append([when, str(span["n_windows"]), str(span["label"]), probability])
-        heads = ["time (s)", "windows", "label", "mean probability"]
+        heads = ["time (s)", "windows", "label", "mean probability" + " (smoothed)" * is_smoothed]
         lines.append(textwrap.indent(table(heads, rows, right=(1, 3)), "  "))
     return "\n".join(lines)
+
+
+def format_agreement(agreements: Sequence[Agreement], *, is_smoothed: bool) -> str:
+    """State how many windows of one or several recordings agree with the labels."""
+    right = sum(each.n_right for each in agreements)
+    alone = sum(each.n_right_alone for each in agreements)
+    n_windows = sum(each.n_windows for each in agreements)
+    if not n_windows:
+        return "no window has a label in its middle"
+    text = f"{right} of {plural(n_windows, 'window')} agree with the labels"
+    text += f" ({percent(right / n_windows)})"
+    if is_smoothed:
+        text += f"; {alone} without smoothing"
+    unknown = sorted(set().union(*(each.unknown for each in agreements)))
+    return text + (f"; the model does not know {listed(map(repr, unknown))}" if unknown else "")
 
 
 def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
@@ -404,6 +451,8 @@ def draw_drive(prediction: RecordingPrediction, classes: list[Any]) -> dict[str,
     assert timeline is not None
     length_s = max(facts.duration_s, timeline.spans[-1].end_s)
     drawn = [c for c in facts.channels.values() if c.n_known]
+    agreement, is_smoothed = prediction.agreement(), timeline.smooth != "none"
+    agrees = [] if agreement is None else [format_agreement([agreement], is_smoothed=is_smoothed)]
     return strip_of(
         prediction.recording_id,
         timeline.spans,
@@ -416,7 +465,7 @@ def draw_drive(prediction: RecordingPrediction, classes: list[Any]) -> dict[str,
             for c in drawn[:_MOST_CHANNELS]
         ],
         n_more=max(len(drawn) - _MOST_CHANNELS, 0),
-        notes=prediction.notes,
+        notes=[*agrees, *prediction.notes],
     )
 
 

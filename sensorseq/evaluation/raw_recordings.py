@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.errors import ArgumentError, InputError, RecordingError, noting
+from sensorseq.errors import ArgumentError, InputError, MissingChannelError, RecordingError, noting
 from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.io.prepared import refuse_prepared
 from sensorseq.options import CSV_FORM, ReadOptions
@@ -121,6 +121,15 @@ def read_recording(
     source: RecordingSource, pipeline: RecordingPlan, reading: PreparationOptions
 ) -> Recording:
     """Read a recording with only the channels that the model's preparation uses."""
+    used = pipeline.options.channels or ()
+    needed = f"the model needs {', '.join(used)}; if other columns mean the same, rename them"
+    with noting(needed, MissingChannelError):
+        return _read_channels(source, pipeline, reading)
+
+
+def _read_channels(
+    source: RecordingSource, pipeline: RecordingPlan, reading: PreparationOptions
+) -> Recording:
     used = pipeline.options.channels or ()
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
     options = replace(reading, units=units, channels=pipeline.options.channels)

@@ -1,4 +1,4 @@
-"""Format tables, percentages, preparations and fits as text of at most 80 columns."""
+"""Format tables, preparations and fits as text of at most 80 columns."""
 
 import textwrap
 from collections import Counter
@@ -9,7 +9,7 @@ import numpy as np
 
 from sensorseq.errors import printable
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
-from sensorseq.text import listed
+from sensorseq.text import listed, plural
 
 if TYPE_CHECKING:
     from sensorseq.estimator import AnyClassifier, SensorLSTMClassifier
@@ -25,6 +25,7 @@ NAMES = {
     "rocket_ridge": "MiniRocket ridge",
 }
 _MANY_CHANNELS = 16
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _SLOWER = 0.9  # recordings below this fraction of the common rate lack frequencies
 
 
@@ -44,11 +45,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequenc
         ).rstrip()
         for row in everything
     )
-
-
-def percent(value: float) -> str:
-    """Format a fraction in percent."""
-    return f"{100 * value:.1f} %"
 
 
 def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
@@ -100,14 +96,15 @@ def describe_sensors(model: "AnyClassifier") -> list[str]:
 
 def wrapped(text: str, indent: str = "") -> str:
     """Wrap text to 80 columns; lines after the first are indented further."""
+    whole = printable(text).replace(" %", f"{_NO_BREAK}%")
     return textwrap.fill(
-        printable(text),
+        whole,
         WIDTH,
         initial_indent=indent,
         subsequent_indent=indent + "  ",
         break_long_words=False,
         break_on_hyphens=False,
-    )
+    ).replace(_NO_BREAK, " ")
 
 
 def format_channels(channels: Sequence[str]) -> str:
@@ -174,7 +171,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
             lines.append(wrapped(f"repaired {count} timestamps: {words}"))
     lines += map(wrapped, describe_packets(summary.get("packets", {})))
     for clock, count in summary.get("clocks", {}).items():
-        lines.append(wrapped(f"{clock} in {count} recording(s)"))
+        lines.append(wrapped(f"{clock} in {plural(count, 'recording')}"))
     if held := summary.get("held"):
         lines.append(wrapped(f"held until the next value: {listed(map(repr, held), 6)}"))
     if summary["n_holes_filled"]:
@@ -200,8 +197,8 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
     for pair in summary["copies"]:
         (name, other), (part, other_part) = pair["recordings"], pair["parts"]
         yield (
-            f"LEAK: {pair['n_windows']} window(s) of {other} ({other_part}) are exact copies of"
-            f" windows of {name} ({part}). Leave one of the recordings out with --exclude, or"
+            f"LEAK: {plural(pair['n_windows'], 'window')} of {other} ({other_part}) and of {name}"
+            f" ({part}) are the same. Leave one of the recordings out with --exclude, or"
             " put both in one group in a manifest."
         )
     if simultaneous := summary.get("simultaneous"):
@@ -212,13 +209,15 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
     yield from summary.get("odd_values", ())
     if zeros := summary.get("zero_windows", {}):
         yield (
-            f"All samples are zero in {sum(zeros.values())} window(s), {max(zeros.values())} of"
-            f" them in {max(zeros, key=lambda name: zeros[name])}: was the sensor connected?"
+            f"All samples are zero in {plural(sum(zeros.values()), 'window')},"
+            f" {max(zeros.values())} of them in {max(zeros, key=lambda name: zeros[name])}:"
+            " was the sensor connected?"
         )
     if gaps_s := summary.get("bridging_gaps_s", {}):
         yield (
-            f"Because of gaps, windows cover less than half of {len(gaps_s)} recording(s), such as"
-            f" {next(iter(gaps_s))}. --max-gap-s {max(gaps_s.values()):g} bridges most gaps."
+            f"Because of gaps, windows cover less than half of"
+            f" {plural(len(gaps_s), 'recording')}, such as {next(iter(gaps_s))}."
+            f" --max-gap-s {max(gaps_s.values()):g} bridges most gaps."
         )
     yield from format_odd_rates(summary.get("odd_rates_hz", {}))
     lowest, highest = summary.get("own_rates_hz", (0.0, 0.0))
@@ -236,7 +235,7 @@ def format_odd_rates(rates_hz: Mapping[str, float]) -> Iterator[str]:
     if rates_hz:
         name, rate = next(iter(rates_hz.items()))
         yield (
-            f"{len(rates_hz)} recording(s) have an unusual sample rate, such as {name} with"
+            f"The sample rate of {plural(len(rates_hz), 'recording')} is unusual: {name} has"
             f" {rate:.4g} Hz. Check the unit of their timestamps; set it with --time-unit."
         )
 

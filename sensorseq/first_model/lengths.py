@@ -14,6 +14,7 @@ from sensorseq.features.summary import summary_features
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.preprocessing.splitters import split_folds
+from sensorseq.text import plural
 from sensorseq.windows import WindowSet
 
 LENGTHS_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
@@ -69,8 +70,10 @@ def check_enough_windows(facts: Sequence[RecordingFacts], window_s: float) -> No
     least = _LEAST_WINDOWS * len({fact.label for fact in facts} - {None})
     if n_windows < least:
         raise WindowError(
-            f"the recordings give only {n_windows} windows of {window_s:g} s, too few to train and"
-            f" test a model; at least {least} are needed. Record more, or use a shorter `window_s`."
+            f"the recordings give only {plural(n_windows, 'window')} of {window_s:g} s, too few to"
+            f" train and test a model; at least {least} are needed, and the longest recording lasts"
+            f" {max(fact.duration_s for fact in facts):g} s. Record more, or use a shorter"
+            " `window_s`."
         )
 
 

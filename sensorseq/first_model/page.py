@@ -15,11 +15,11 @@ from sensorseq.evaluation.look import describe_look
 from sensorseq.evaluation.metrics import Evaluation
 from sensorseq.evaluation.page import PagePart, make_page
 from sensorseq.evaluation.predict import draw_drive, predict_recordings
-from sensorseq.evaluation.text import NAMES, NO_INTERVAL, format_interval, percent
+from sensorseq.evaluation.text import NAMES, NO_INTERVAL, format_interval
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.inspection.label_errors import judge_labels
 from sensorseq.sequence.page import MOST_SPANS, named_colors
-from sensorseq.text import plural
+from sensorseq.text import percent, plural
 from sensorseq.windows import WindowSet
 
 _MOST_SUSPECTS = 3
@@ -122,8 +122,8 @@ def suspicious_labels(model: SensorLSTMClassifier, windows: WindowSet) -> list[s
     target = np.searchsorted(model.classes_, np.asarray(fitted.y))
     found = judge_labels(probability, target, model.classes_, np.asarray(fitted.groups))
     return [
-        f"Check the label of {suspect.group}: {suspect.share:.0%} of its {suspect.n_windows}"
-        f" windows labeled {suspect.given} look like {suspect.likelier}."
+        f"Check the label of {suspect.group}: {percent(suspect.share, 0)} of its"
+        f" {suspect.n_windows} windows labeled {suspect.given} look like {suspect.likelier}."
         for suspect in found.recordings[:_MOST_SUSPECTS]
     ]
 

@@ -8,9 +8,14 @@ from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from sensorseq.errors import printable
+
+# A value ends before the mark that ends a sentence or a clause.
+_OPTION = re.compile(
+    r"(--(?:exclude|label-column) (?:'[^']*'|[^\s'])+?(?=[.;,]?(?:\s|$))|--[a-z][a-z-]*)"
+)
 
 
 def render(template: str, **values: Any) -> str:
@@ -47,8 +52,10 @@ def _read(name: str) -> str:
 
 
 def _options(text: str) -> Markup:
-    """Mark up command-line options as code."""
-    return Markup(re.sub(r"(--[a-z][a-z-]*)", r"<code>\1</code>", str(escape(text))))
+    """Mark up command-line options as code, with their values if they name recordings."""
+    parts = _OPTION.split(text)  # options are at odd positions
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def _printable(value: Any) -> Any:

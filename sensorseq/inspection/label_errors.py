@@ -17,7 +17,7 @@ from sensorseq.features.stack import fit_stack
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.prediction.windows import Windows, windows_of
 from sensorseq.preprocessing.splitters import split_folds
-from sensorseq.text import plain
+from sensorseq.text import percent, plain, plural
 from sensorseq.training.labels import draw_entropy, read_labels
 from sensorseq.windows import WindowSet
 
@@ -123,10 +123,11 @@ class LabelErrors:
                 f"  {self.probability[i]:8.3f}  {self.score[i]:5.2f}"
             )
         if self.recordings:
-            yield f"{len(self.recordings)} recording(s) may be mislabeled as a whole:"
+            yield f"{plural(len(self.recordings), 'recording')} may be mislabeled as a whole:"
         for suspect in self.recordings[:_SHOWN_RECORDINGS]:
+            share = percent(suspect.share, 0)
             yield (
-                f"  {_cut(suspect.group, 18)}  {_cut(suspect.given, 14)}  {suspect.share:4.0%} of"
+                f"  {_cut(suspect.group, 18)}  {_cut(suspect.given, 14)}  {share:>5} of"
                 f" {suspect.n_windows} windows look like {_cut(suspect.likelier, 14).rstrip()}"
             )
 

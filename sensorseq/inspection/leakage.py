@@ -19,7 +19,7 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
 from sensorseq.preprocessing.simultaneous import Covered, find_simultaneous
-from sensorseq.text import number
+from sensorseq.text import number, plural
 from sensorseq.windows import PARTS, WindowSet, rows_of
 
 if TYPE_CHECKING:  # so that scikit-learn is not imported
@@ -80,7 +80,7 @@ class LeakageReport:
     def __str__(self) -> str:
         parts = ", ".join(f"{count} {name}" for name, count in self.n_of_part.items())
         checked = f"{self.n_windows} windows" + (f" ({parts})" if parts else "")
-        head = f"{len(self.leaks)} leak(s)" if self else "no leak"
+        head = plural(len(self.leaks), "leak") if self else "no leak"
         lines = [_filled(f"{head} found in {checked}", "")]
         for finding in self.findings:
             lines += ["", _filled(f"{finding.severity}: {finding.text}", "")]
@@ -222,7 +222,7 @@ class _Checks:
         self.is_finite: NDArray[np.bool_] = np.asarray(is_finite.all(axis=1))
         if n_bad := int((~self.is_finite).sum()):
             self.not_checked.append(
-                f"the samples of {n_bad} window(s), which contain NaN or infinity."
+                f"the samples of {plural(n_bad, 'window')}, which contain NaN or infinity."
             )
 
     def check_provenance(self) -> None:

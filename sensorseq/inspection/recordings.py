@@ -20,7 +20,7 @@ from sensorseq.preprocessing.odd_scales import odd_units
 from sensorseq.preprocessing.odd_values import find_odd_values
 from sensorseq.readers.columns import as_label
 from sensorseq.stamps.read import odd_rates
-from sensorseq.text import listed
+from sensorseq.text import listed, percent, plural, times
 
 # The limits were chosen on borealtc and simulated recordings, both with and without planted faults.
 RATE_RATIO = 1.1
@@ -79,7 +79,8 @@ def _odd_channels(facts: Sequence[RecordingFacts]) -> dict[str, list[Finding]]:
                 of_kind[kind].setdefault(name, []).append((i, words, weight))
     labels, scales = [r.label for r in facts], [r.scales for r in facts]
     for at, name, ratio in odd_units(labels, scales):
-        odd_unit = f"{ratio:.3g} times the usual range", max(ratio, 1 / ratio)
+        words = times(ratio, "the usual range", "smaller than the usual range")
+        odd_unit = words, max(ratio, 1 / ratio)
         of_kind["unit"].setdefault(name, []).append((facts[at].recording_id, *odd_unit))
     n_with = {name: len(rows) for name, rows in by_channel.items()}
     return {kind: [*_joined(kind, odd_of, n_with, examples)] for kind, odd_of in of_kind.items()}
@@ -149,9 +150,9 @@ def _check_each(rows: Rows) -> Odd:
         if edges := clipped_edges(c, limits):
             share = sum(e.n_samples for e in edges) / c.n_known
             at = " and ".join(f"{e.value:.4g}" for e in edges)
-            yield "saturated", i, f"{share:.1%} at {at}", share
-        missing = [f"gaps in {c.gap_share:.1%} of the time"] * (c.gap_share > LEAST_MISSING)
-        missing += [f"{c.lost_share:.1%} of the samples lost"] * (c.lost_share > LEAST_MISSING)
+            yield "saturated", i, f"{percent(share)} of the samples at {at}", share
+        missing = [f"gaps in {percent(c.gap_share)} of the time"] * (c.gap_share > LEAST_MISSING)
+        missing += [f"{percent(c.lost_share)} of the samples lost"] * (c.lost_share > LEAST_MISSING)
         if missing:
             yield "gaps", i, ", ".join(missing), c.gap_share + c.lost_share
         n = int((c.far > FAR_SPREADS * max(usual, c.spread)).sum())
@@ -174,7 +175,9 @@ def _copies(
     found.sort(key=lambda pair: (pair[1].label == pair[2].label, -pair[0]))
     where = {
         "recordings": [name for _, a, b in found for name in (a.recording_id, b.recording_id)],
-        "pairs": [f"{a.recording_id} and {b.recording_id} ({share:.0%})" for share, a, b in found],
+        "pairs": [
+            f"{a.recording_id} and {b.recording_id} ({percent(share, 0)})" for share, a, b in found
+        ],
     }
     n_labels = sum(a.label != b.label for _, a, b in found)
     answer = {"exclude": [*dict.fromkeys(b.recording_id for _, _, b in found)]}
@@ -286,7 +289,7 @@ def similar_names(n_recordings: Mapping[str, int]) -> Iterator[Finding]:
         is_same = "".join(first) == "".join(second) and _numbers(pair[0]) == _numbers(pair[1])
         is_same |= as_label(pair[0]) == as_label(pair[1])  # such as folders 1 and 1.0
         if is_typo or is_same:
-            named = [f"{n!r} ({n_recordings[n]} recording(s))" for n in pair]
+            named = [f"{n!r} ({plural(n_recordings[n], 'recording')})" for n in pair]
             yield Finding("similar_classes", {"names": list(pair)}, {"classes": named})
 
 

@@ -12,7 +12,7 @@ from sensorseq.inspection.overlap import check_duplicates
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.windows.label_channels import Blocks, find_label_channels
-from sensorseq.text import plural
+from sensorseq.text import percent, plural
 
 # A standardized channel has mean 0 and standard deviation 1, far inside these limits.
 MEAN_OVER_SD = 3.0
@@ -159,7 +159,7 @@ def _outliers(train: Measures, usable: Ints) -> Iterator[Finding]:
         if is_rare and is_out.sum() >= LEAST_OUTLIERS and n_windows >= LEAST_OUTLIER_WINDOWS:
             worst = np.maximum(worst, far)
             (name,) = train.channel_names([channel])
-            descriptions.append(f"{share:.1%} of {name} (largest {far.max():.0f} times)")
+            descriptions.append(f"{percent(share)} of {name} (largest {far.max():.0f} times)")
     if descriptions:
         rows = np.argsort(-worst, kind="stable")[: int((worst > OUTLIER_SDS).sum())]
         where: dict[str, list[Any]] = {"channels": descriptions, "rows": train.row_names(rows)}

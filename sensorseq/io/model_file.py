@@ -33,7 +33,7 @@ _LABEL = (str, bool, int, float)
 _FORMAT, _VERSION = "sensorseq.model", 8
 _OLDEST = 7
 SAVE_AGAIN = " Save the model again where it was trained."
-_WAY_OUT = "Give a file written by save(), or copy it again from its source."
+_WAY_OUT = "Give a model that `sensorseq run`, `sensorseq train` or `save` wrote, or copy it again."
 # Types in the order in which their arrays are stored in a file: the widest first.
 _DTYPES = {
     "U64": "<u8",
@@ -87,11 +87,13 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     size = file.stat().st_size
     if size == 0:
         raise ModelFileError(f"{file} is empty. {_WAY_OUT}")
+    if not is_model(file):
+        raise ModelFileError(f"{file} is not a model of sensorseq. {_WAY_OUT}")
     try:
         arrays, metadata = read_tensors(file)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(
-            f"{file} ({size} bytes) is truncated, damaged or not a model file: {error}. {_WAY_OUT}"
+            f"{file} ({size} bytes) is truncated or damaged: {error}. {_WAY_OUT}"
         ) from error
     if metadata.get("format") != _FORMAT:
         raise ModelFileError(

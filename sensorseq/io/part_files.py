@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sensorseq.io.atomic import locking, permissions_of, replacing
 from sensorseq.io.blocks import blocks
 from sensorseq.io.hdf5_file import cannot_write
+from sensorseq.text import plural
 
 _SUFFIX = ".part"
 _BLOCK_BYTES = 1 << 20  # number of bytes read at a time to verify a part
@@ -57,8 +58,8 @@ class PartFolder:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is not None and (n_parts := self._count_parts()):
             error.add_note(
-                f"{n_parts} finished recording(s) are kept in {self.path}; resume=True continues"
-                " with these recordings, and a run without resume removes them"
+                f"{self.path} keeps {plural(n_parts, 'finished recording')}; resume=True continues"
+                " from there, and a run without resume removes them"
             )
         with suppress(OSError):  # a folder that is not empty is kept for the next run
             if self._is_done:  # also removes files that an abandoned worker wrote after `discard`

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
 from sensorseq.preprocessing.odd_scales import likely_unit
-from sensorseq.text import html_table, plural
+from sensorseq.text import html_table, plural, times
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -70,7 +70,7 @@ class OutsideWindows:
         order = [c for c in np.argsort(-counts, kind="stable").tolist() if counts[c]]
         parts = [self._describe_channel(c) for c in order[:2]]
         if more := len(order) - len(parts):
-            parts.append(f"and {more} more channel(s)")
+            parts.append(f"and {plural(more, 'more channel')}")
         which = f"{self.n_outside} of {n} windows" if n > 1 else "The window"
         lie = "lies" if self.n_outside == 1 else "lie"
         return f"{which} {lie} outside what the model was trained on: {'; '.join(parts)}."
@@ -103,7 +103,7 @@ class OutsideWindows:
         if kind == "share" and ratio < 1.01 * 10**_STILL:
             change = "is constant while others vary, which never happened in training"
         elif kind in ("spread", "values", "share") and max(ratio, 1 / ratio) > 10:
-            change = f"varies {float(f'{ratio:.2g}'):,g} times as much as in training"
+            change = f"varies {times(float(f'{ratio:.2g}'), 'as much as', 'less than')} in training"
             unit = likely_unit(ratio, "training had")
         n = int(counts.sum())
         return f"channel {self.channels[c]!r} {change} ({plural(n, 'window')}){unit}"

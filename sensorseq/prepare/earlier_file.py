@@ -15,7 +15,7 @@ from sensorseq.io.checksums import DamagedFileError
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.parts import Part
-from sensorseq.text import listed
+from sensorseq.text import listed, plural
 
 SELECTING = ("files", "pair", "labels", "exclude", "manifest")
 """Options that only choose recordings, so that a recording's windows do not depend on them."""
@@ -104,7 +104,7 @@ class EarlierFile:
             "removed": [name for name in old if name not in inputs],
         }
         changes = [
-            f"{len(names)} {kind} recording(s): {listed(names, _N_NAMED)}"
+            f"{plural(len(names), f'{kind} recording')}: {listed(names, _N_NAMED)}"
             for kind, names in kinds.items()
             if names
         ]

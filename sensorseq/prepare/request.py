@@ -16,6 +16,7 @@ from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.stamps.repair import STAMPS
+from sensorseq.text import plural
 
 # Fields that describe the run instead of the file.
 _RUN_FIELDS = ("path", "n_reused", "size_bytes", "action", "changes")
@@ -155,7 +156,7 @@ class PreparedSummary:
         lines = [self.headline] if self.headline else []
         lines += [
             f"{self.n_windows} windows of {self.window_samples} samples at {self.sample_rate_hz:g}"
-            f" Hz ({self.sample_rate_from}), {len(self.channels)} channel(s)"
+            f" Hz ({self.sample_rate_from}), {plural(len(self.channels), 'channel')}"
             f" ({', '.join(self.channels)}), from {self.n_recordings} recordings"
         ]
         for part, by_class in self.counts.items():
@@ -164,7 +165,8 @@ class PreparedSummary:
         reasons = Counter(entry["reason"] for entry in self.dropped)
         lines += [f"  dropped {count}: {reason}" for reason, count in reasons.items()]
         lines += [f"  {line}" for line in describe_packets(self.packets)]
-        lines += [f"  {clock} in {count} recording(s)" for clock, count in self.clocks.items()]
+        for clock, count in self.clocks.items():
+            lines.append(f"  {clock} in {plural(count, 'recording')}")
         left_out = [*describe_dropped(self.dropped_columns), *describe_counters(self.counters)]
         lines += [f"  {text}" for text in left_out]
         lines += [f"  {text}" for text in (self.simultaneous, self.subjects) if text]

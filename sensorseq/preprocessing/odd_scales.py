@@ -12,6 +12,7 @@ from sensorseq.io.blocks import release
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.stamps.names import UNITS
 from sensorseq.stamps.period import PLAUSIBLE_HZ
+from sensorseq.text import times
 
 Floats = NDArray[np.float64]
 
@@ -174,8 +175,8 @@ def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
         texts.append(
             (
                 at,
-                f"channel {name!r} varies {ratio:.3g} times as much as in most recordings{among},"
-                f" with the same spectrum{likely_unit(ratio)}",
+                f"channel {name!r} varies {times(ratio, 'as much as', 'less than')} in most"
+                f" recordings{among}, with the same spectrum{likely_unit(ratio)}",
             )
         )
     return texts

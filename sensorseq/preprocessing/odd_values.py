@@ -18,7 +18,7 @@ from sensorseq.preprocessing.odd_scales import (
     mean_spectrum,
 )
 from sensorseq.recording import Recording
-from sensorseq.text import listed, plural
+from sensorseq.text import listed, plural, times
 
 # The limits were chosen on borealtc and on simulated recordings, with and without planted faults.
 PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read
@@ -186,7 +186,7 @@ def _format_figures(kind: str, row: Sequence[float]) -> str:
     if kind == "rescaled":
         ratio, after_s = row
         unit = likely_unit(ratio, "it was")
-        return f"{ratio:.3g} times as large after about {after_s:.3g} s{unit}"
+        return f"{times(ratio, 'as large', 'smaller')} after about {after_s:.3g} s{unit}"
     period, n = row
     jumps = plural(int(n), "jump")
     if kind == "unsigned":

@@ -15,6 +15,7 @@ from sensorseq.checks import (
     check_real,
 )
 from sensorseq.errors import ArgumentError, SplitError
+from sensorseq.text import percent
 from sensorseq.windows import PARTS, rows_of
 
 _KICKS = 30  # how often the best assignment is randomly perturbed and then improved
@@ -508,8 +509,8 @@ def describe_split(
     part, class_name = max(off, key=lambda key: off[key])
     of = "the windows" if class_name == "" else f"class {class_name}"
     imbalance = (
-        f"Largest imbalance: {100 * share[part, class_name]:.0f} % of {of} are in {part}"
-        f" ({100 * wanted[part]:.0f} % requested)."
+        f"Largest imbalance: {percent(share[part, class_name], 0)} of {of} are in {part}"
+        f" ({percent(wanted[part], 0)} requested)."
     )
     if off[part, class_name] < 0.005:
         whole = "the windows" if class_name == "" else "every class"

@@ -13,7 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_unpacked
-from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
+from sensorseq.errors import (
+    EnvironmentProblemError,
+    MissingChannelError,
+    RecordingError,
+    did_you_mean,
+)
 from sensorseq.io import foreign
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.columns import (
@@ -109,7 +114,7 @@ class ArraysTable(Table):
         for name in (names and channels) or ():
             if name not in columns:
                 names_of_channels = [c for array in list_arrays(path) for c in array.channels]
-                raise RecordingError(
+                raise MissingChannelError(
                     f"{path}: no channel {name!r}; it has {', '.join(names_of_channels[:12])}."
                     + did_you_mean(name, names_of_channels)
                 )

@@ -48,7 +48,7 @@ from sensorseq.stamps.names import (
 from sensorseq.stamps.period import even_stamps, sample_period
 from sensorseq.stamps.read import TIME_OF_DAY, Stamps, add_dates, days_in, join_parts
 from sensorseq.stamps.repair import StampRepair, plan_repair
-from sensorseq.text import listed
+from sensorseq.text import listed, plural
 
 NumberColumns = dict[str, NDArray[np.float64] | None]  # None for a column without numbers
 
@@ -184,7 +184,7 @@ def check_timestamps(
         if n_untimed:
             raise RecordingError(
                 f"{path}, row {row + 1}: no timestamp {where}; fill it in, or remove the"
-                f" {n_untimed} row(s) without one."
+                f" {plural(n_untimed, 'row')} without one."
             )
         _, row = count_where(lambda at, stop: np.isinf(t[at:stop]), n, t)
         raise RecordingError(f"{path}, row {row + 1}: {t[row]} {where}; timestamps must be finite.")
@@ -541,7 +541,7 @@ def describe_counters(counters: Mapping[str, int]) -> list[str]:
     named = "left out column {!r}, which counts rows or time (index, counter or stamp), in {}"
     nameless = "left out {!r}, a column without a name, in {}"
     return [
-        (nameless if _NAMELESS.fullmatch(name) else named).format(name, f"{count} recording(s)")
+        (nameless if _NAMELESS.fullmatch(name) else named).format(name, plural(count, "recording"))
         + "; --channels can keep it"
         for name, count in counters.items()
     ]
@@ -549,7 +549,9 @@ def describe_counters(counters: Mapping[str, int]) -> list[str]:
 
 def describe_packets(packets: Mapping[str, int]) -> list[str]:
     """Return a sentence for each kind of packet, with the number of recordings that contain it."""
-    return [f"{kind}, spread evenly, in {count} recording(s)" for kind, count in packets.items()]
+    return [
+        f"{kind}, spread evenly, in {plural(count, 'recording')}" for kind, count in packets.items()
+    ]
 
 
 def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) -> list[str]:
@@ -561,8 +563,8 @@ def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) 
         label = f"; if it is the label, use --label-column {shlex.quote(names[0])}"
         hint = label if may_be_label else ""
         lines.append(
-            f"left out {noun} {listed(map(repr, names), 6)} of {count} recording(s), because not"
-            f" every sample has a number{hint}"
+            f"left out {noun} {listed(map(repr, names), 6)} of {plural(count, 'recording')},"
+            f" because not every sample has a number{hint}"
         )
     return lines
 
@@ -658,12 +660,17 @@ def labels_in_order(path: Path, coded: CodedLabels, plan: StampRepair) -> CodedL
     return CodedLabels.of(kept)
 
 
-def check_names(path: Path, names: Iterable[str], columns: list[str]) -> None:
+def check_names(
+    path: Path,
+    names: Iterable[str],
+    columns: list[str],
+    kind: type[RecordingError] = RecordingError,
+) -> None:
     """Raise an error for a name that is not a column of a table."""
     for name in names:
         if name not in columns:
             hint = did_you_mean(name, columns)
-            raise RecordingError(f"{path}: no column {name!r}; it has {listed(columns)}.{hint}")
+            raise kind(f"{path}: no column {name!r}; it has {listed(columns)}.{hint}")
 
 
 def check_label_column(

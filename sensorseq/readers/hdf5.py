@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
-from sensorseq.errors import RecordingError
+from sensorseq.errors import MissingChannelError, RecordingError
 from sensorseq.io import foreign
 from sensorseq.io.blocks import Rows, blocks
 from sensorseq.options import ReadOptions, as_options, takes_options
@@ -180,7 +180,7 @@ class _Hdf5Table(Table):
     ) -> tuple[NumberColumns, Stamps]:
         """Return the columns and the timestamps; read each dataset only once."""
         wanted = [name for name in names if options.channels is None or name in options.channels]
-        check_names(self.path, options.channels or (), self.names)
+        check_names(self.path, options.channels or (), self.names, MissingChannelError)
         if time_name in ("", RATE):
             columns = self._numbers(wanted or self.names, None)
             n_samples = max((len(v) for v in columns.values() if v is not None), default=0)

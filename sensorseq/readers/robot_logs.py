@@ -23,7 +23,12 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
+from sensorseq.errors import (
+    EnvironmentProblemError,
+    MissingChannelError,
+    RecordingError,
+    did_you_mean,
+)
 from sensorseq.io.blocks import count_where
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.columns import (
@@ -476,7 +481,7 @@ def _frame(message: Any, path: str) -> str:
 
 def _no_such(paths: list[Path], name: str) -> RecordingError:
     numbers = [number for topic in list_topics(paths) for number in topic.channels]
-    return RecordingError(
+    return MissingChannelError(
         f"{paths[0]}: no channel {name!r} in its messages; it has"
         f" {listed(numbers) or 'no numeric channels'}." + did_you_mean(name, numbers)
     )

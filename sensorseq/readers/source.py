@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.errors import ArgumentError, RecordingError, did_you_mean
+from sensorseq.errors import ArgumentError, MissingChannelError, RecordingError, did_you_mean
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.readers.annotations import on_clock
 from sensorseq.readers.columns import (
@@ -117,7 +117,7 @@ def read_source(
             dropped = str(recording.attributes.get("dropped_columns", ""))
             cause = " (the column has no numbers)" if name in dropped else ""
             names = recording.channel_names
-            raise RecordingError(
+            raise MissingChannelError(
                 f"{_named(source)}: no channel {name!r}{cause}; it has {', '.join(names)}."
                 + did_you_mean(name, names)
             )

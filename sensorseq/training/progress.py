@@ -16,6 +16,7 @@ from rich.text import Text
 from torch import nn
 
 from sensorseq.history import History
+from sensorseq.text import percent
 from sensorseq.training.callbacks import Callback, NoProgress
 from sensorseq.training.config import TrainingConfig
 
@@ -196,7 +197,9 @@ def _figures(row: Mapping[str, Any]) -> list[str]:
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         value = row.get(name)
         if value is not None:
-            shown.append(f"{name} {_loss(value) if name.endswith('loss') else f'{value:.1%}'}")
+            digits = 1 if value < 0.9995 else 0  # all figures then fit into 80 columns
+            words = _loss(value) if name.endswith("loss") else percent(value, digits)
+            shown.append(f"{name} {words}")
     if row.get("learning_rate") is not None:
         shown.append(f"rate {row['learning_rate']:.1e}")
     return shown

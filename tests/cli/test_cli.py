@@ -124,7 +124,14 @@ def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_pa
     assert halves["spans"][0]["start_s"] == 0
     assert "--hop-s" in refused(2, *asked[:3], "--hop-s", 0)
     summary = "calm 50.0 % of the time, rough 50.0 % of the time, in 2 segments"
-    assert summary in succeed(*asked, "-q")
+    shown = succeed(*asked, "--label-column", "ground", drive, "-q")
+    assert summary in shown
+    assert "  24 of 24 windows agree with the labels (100.0 %); 24 without smoothing\n" in shown
+    assert "2 recordings with labels: 48 of 48 windows agree" in shown
+    assert shown.endswith(
+        f"page written to {page}, replacing the earlier file\n"
+        f"segments written to {spans}, replacing the earlier file\n"
+    )
     alone = answer("predict", model, drive, "--smooth", "none")["recordings"][0]
     own = [max(window["probability"], key=window["probability"].get) for window in alone["windows"]]
     assert sum(span["n_windows"] for span in alone["spans"]) == len(own) == 24
@@ -331,7 +338,7 @@ def test_the_page_is_written(prepared, model, plain, tmp_path):
         (["evaluate", plain, prepared, "--folds", 2, "--no-baselines"], "2 folds of whole groups"),
         (["evaluate", model, prepared], "gradient boosting"),
     ):
-        succeed(*command, "--report", page, "-q")
+        assert f"report written to {page}" in succeed(*command, "--report", page, "-q")
         assert text in page.read_text("utf-8")
 
 
@@ -454,15 +461,20 @@ def test_a_file_that_cannot_be_read_is_named(which, damage, prepared, model, tmp
     if which == "prepared":
         assert str(bad) in refused(3, "train", bad, "-o", tmp_path / "m", "-q")
         assert not (tmp_path / "m").exists()
-    assert str(bad) in refused(3, "info", bad)
+    error = refused(3, "info", bad)
+    assert str(bad) in error
+    assert ("is not a model of sensorseq. Give a model" in error) == (damage == "foreign")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("time,current,speed\n0,1,2\n0.05,oops,2\n", "oops"),
-        ("time,current\n0,1\n0.05,1\n", "'speed'"),
-        ("time,current,speed\n0,1,2\n0.05,1,2\n0.1,1,2\n", "needs windows of 1 s, and none fits"),
+        ("time,current\n0,1\n0.05,1\n", "the model needs current, speed; if other"),
+        (
+            "time,current,speed\n0,1,2\n0.05,1,2\n0.1,1,2\n",
+            "needs windows of 1 s, and none fits in this recording of 0.1 s. Record",
+        ),
         ("time,current,speed\n0,,2\n0.05,,2\n0.1,,2\n", "current"),
     ],
 )
@@ -525,6 +537,7 @@ def test_windows_outside_the_training_range_are_reported_counted_and_refused(
     inside, outside = json.loads(out)["recordings"]
     assert (inside["n_outside"], outside["n_outside"]) == (0, 12)
     assert outside["notes"][0].startswith("12 of 12 windows lie outside")
+    assert succeed(*command).count("outside what the model was trained on") == 1
     assert message in refused(3, *command, "--strict")
     code, _, err = said(*command[:-1], "--strict")
     assert (code, err) == (0, "")
@@ -675,7 +688,11 @@ def test_the_module_is_the_command_and_stdout_is_one_object(prepared, model, cap
     info = [sys.executable, "-m", "sensorseq", "info"]
     done = run_process(*info, model, "--json")
     assert done.returncode == 0
-    assert json.loads(done.stdout)["kind"] == "model"
+    described = json.loads(done.stdout)
+    assert described["kind"] == "model"
+    assert sum(described["shares"].values()) == pytest.approx(1)
+    for name, share in described["shares"].items():
+        assert f"{name} {100 * share:.0f} %" in flat(succeed("info", model))
     with pytest.raises(SystemExit) as ended:
         main(["info", f"{model}x"])
     assert (ended.value.code, capsys.readouterr().out) == (3, "")

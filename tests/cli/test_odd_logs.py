@@ -244,7 +244,7 @@ def test_a_recording_of_zeros_is_refused_and_windows_of_zeros_are_reported(robot
     logs = tmp_path / "logs"
     path, t, x = write_logs(robot, logs, lambda t, x: [t, x * ((t <= 5) | (t >= 9))[:, None]])
     told = told_by_prepare(logs)
-    assert "zero in 18 window(s), 3 of them" in told
+    assert "zero in 18 windows, 3 of them" in told
     write(path, [t, 0 * x], ["time", *robot["names"]])
     told = told_by_prepare(logs, code=3)
     assert path.name in told

@@ -181,4 +181,4 @@ def test_a_file_is_described_with_its_members_and_what_they_predict(tmp_path):
     small(n_models=2, max_epochs=1).fit(X, Y).save(tmp_path / "model")
     text = format_file(describe_file(tmp_path / "model"))
     assert "classes: 0, 1, 2" in text
-    assert "2 networks, each: 1 LSTM layer(s) of 6 units" in text
+    assert "2 networks, each: 1 LSTM layer of 6 units" in text

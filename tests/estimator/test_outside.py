@@ -83,7 +83,7 @@ def test_new_windows_of_the_same_kind_are_inside(model):
     [
         (0, lambda x: 1000 * x, "spread", "'current' varies 980 times as much as in training (20"),
         (0, lambda x: 1000 * x, "spread", "1000 times smaller, such as mA where training had A"),
-        (0, lambda x: x / 1000, "spread", "A where training had mA"),
+        (0, lambda x: x / 1000, "spread", "times less than in training (20"),
         (2, np.degrees, "spread", "degrees where training had radians"),
         (2, lambda x: x - 9.81, "values", "'tilt' has values far from"),
         (0, lambda x: 0 * x + x[0, 0], "constant", "is constant, which it never was"),

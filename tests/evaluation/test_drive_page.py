@@ -46,6 +46,7 @@ def test_strips_are_aligned_with_the_time():
         ("25.000", "75.000", "var(--line)"),
     ]
     assert page.count('class="signal"') == 2
+    assert "5 of 20 windows agree with the labels (25.0 %); 5 without smoothing; the model" in page
     assert "a note" in page
     assert "2 segments as a table" in page
 

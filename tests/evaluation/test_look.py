@@ -72,7 +72,7 @@ def test_irregularities_are_also_shown_at_their_recording():
     row = page[page.index('<th scope="row">class 0/run 3') :].split("</tr>")[0]
     assert row.count('class="gap"') == 2
     assert row.count("▲ gaps") == 1  # the gaps are in all channels, so the mark is next to the name
-    assert row.count('class="cut"') == row.count("▲ cut off") == 1
+    assert row.count('class="cut"') == row.count("▲ at its limit") == 1
     assert page.count('class="cut"') == 1
 
 
@@ -128,7 +128,9 @@ def test_inspect_writes_the_page_and_lists_irregularities(tmp_path):
     page = tmp_path / "look.html"
     shown = succeed("inspect", root, "--html", page, "-q")
     assert "unit of the timestamps with --time-unit" in " ".join(shown.split())
-    assert max(map(len, shown.splitlines())) <= 80
+    *lines, last = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert last == f"page written to {page}"
     text = Reader(page.read_text("utf-8")).text
     assert "class 0/run 2 (5e+04 Hz)" in text
     result = answer("inspect", root, "--channels", "channel 1")

@@ -132,7 +132,7 @@ def test_an_evaluation_by_folds_shows_their_mean_and_what_dominates(model, windo
     rows = np.concatenate([np.flatnonzero(~of_class | (names == largest)), *first])
     comparison = evaluate_folds(model, windows.take(rows), 2, baselines=())
     text = " ".join(Reader(make_page(model, None, title="x", comparison=comparison)).texts)
-    assert f"{largest} has 67% of the windows of class 0, so the fold" in text
+    assert f"{largest} has 67 % of the windows of class 0, so the fold" in text
     assert f"Mean of the fold accuracies: {100 * comparison.fold_mean:.1f} %" in text
     assert f"sd {100 * comparison.fold_sd:.1f} points" in text
 

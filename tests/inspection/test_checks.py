@@ -240,7 +240,7 @@ def test_a_class_with_nearly_all_windows_or_one_window_or_one_group_is_named():
     few = np.where(np.arange(60) < 57, 0, 1)
     dominant = list(check_shares(few, "ab"))
     assert [finding.kind for finding in dominant] == ["dominant_class"]
-    assert "95% of the windows belong to class 'a'" in dominant[0].text
+    assert "95 % of the windows belong to class 'a'" in dominant[0].text
     (single,) = check_shares(np.where(np.arange(60) == 7, 3, target), "abcd", groups)
     assert single.kind == "single_window"
     assert "class 'd' of y has only one window (1 such class)" in single.text
@@ -280,7 +280,7 @@ def test_a_sensor_at_its_limits_is_clipped_but_a_sensor_at_rest_is_not():
     train = clean(kind="sine")
     limits = np.quantile(train.X[:, :, 0], [0.1, 0.9])
     train.X[:, :, 0] = train.X[:, :, 0].clip(*limits)
-    assert "(20% of channel 0)" in only("clipped", train)
+    assert "(20 % of channel 0)" in only("clipped", train)
     resting = clean(kind="sine")
     resting.X = np.maximum(resting.X, 0)  # a motor at rest repeats a single value
     assert "clipped" not in [finding.kind for finding in findings_of(resting)]

@@ -29,6 +29,7 @@ def test_every_kind_that_is_used_has_a_message():
     assert len(made) > 40
     assert made <= MESSAGES.keys()
     assert all(part.text and "\n" not in part.text + part.advice for part in MESSAGES.values())
+    assert not any("(s)" in part.text for part in MESSAGES.values())
 
 
 def test_singular_and_plural_have_different_words(said):
@@ -43,6 +44,13 @@ def test_empty_and_unknown_values_are_left_out(said):
     words = "So.{far:? {far} {n:.2f} away.}"
     assert said(words, {"n": 0.125}, far=["x"]) == "So. x 0.12 away."
     assert said(words, {"n": 0.125}, far=[]) == said(words, {"n": 0.125}) == "So."
+
+
+def test_ratios_and_fractions_are_easy_to_read(said):
+    ratios = {1219.6: "1,220 times as much as", 0.0774: "13 times less than", 1.5: "1.5 times as"}
+    for ratio, words in ratios.items():
+        assert said("{r:times as much as/less than} usual", {"r": ratio}).startswith(words)
+    assert said("{r:.0%} of it, {r:.1%}", {"r": 0.97}) == "97 % of it, 97.0 %"
 
 
 def test_names_are_never_read_as_templates(said):

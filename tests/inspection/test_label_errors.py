@@ -110,7 +110,7 @@ def test_a_mislabeled_recording_is_named():
     assert run.score > 0
     # each recording has one label, so only the models decide
     assert set(errors.group[:12]) == {"run 4"}
-    assert "run 4               ice             100% of 12 windows look like grass" in str(errors)
+    assert "run 4               ice             100 % of 12 windows look like grass" in str(errors)
 
 
 def test_the_order_of_windows_does_not_matter():

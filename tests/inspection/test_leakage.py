@@ -343,7 +343,7 @@ def test_windows_with_nan_are_left_out_and_reported():
     X[np.flatnonzero(cut.split == "test")[:2]] = np.nan
     report = find_leakage(replace(cut, X=X), scaler=scaler)
     assert not report.findings
-    assert any("2 window(s), which contain NaN" in reason for reason in report.not_checked)
+    assert any("2 windows, which contain NaN" in reason for reason in report.not_checked)
 
 
 def test_arguments_that_do_not_fit_are_refused():

@@ -89,7 +89,7 @@ ODD = {
     ),
     "an encoder": ("wraps", "nearly 4096", lambda t, x, r: np.rint(3000 * t + 9 * x) % 4096),
     "mg after g": ("rescaled", "mA where it was A", lambda t, x, r: (1 + x) * 1000.0 ** (t > 17)),
-    "g after mg": ("rescaled", "0.00", lambda t, x, r: (1 + x) * 1000.0 ** (t <= 17)),
+    "g after mg": ("rescaled", "times smaller", lambda t, x, r: (1 + x) * 1000.0 ** (t <= 17)),
     "deg/s after rad/s": ("rescaled", "degrees where", lambda t, x, r: x * 57.2958 ** (t > 17)),
 }
 

@@ -136,7 +136,7 @@ class TestNames:
     )
     def test_a_slip_is_found_and_both_names_are_given(self, pair):
         (finding,) = similar_names(Counter({pair[0]: 3, pair[1]: 1}))
-        assert f"{pair[1]!r} (1 recording(s)) and {pair[0]!r} (3 recording(s))" in finding.text
+        assert f"{pair[1]!r} (1 recording) and {pair[0]!r} (3 recordings)" in finding.text
 
     @pytest.mark.parametrize(
         "names",

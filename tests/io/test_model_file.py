@@ -143,7 +143,7 @@ def test_an_earlier_file_is_kept_if_writing_fails(tmp_path, monkeypatch):
 def test_a_foreign_file_is_refused_with_its_path(tmp_path, content):
     path = tmp_path / "foreign"
     path.write_bytes(content)
-    assert_refused(path, "is empty" if not content else "not a model file")
+    assert_refused(path, "is empty" if not content else "is not a model of sensorseq. Give a model")
 
 
 def test_a_folder_is_refused_and_a_missing_file_is_not_found(tmp_path):

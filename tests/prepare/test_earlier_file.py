@@ -111,7 +111,7 @@ class TestUpToDate:
         summary = prepare(copy, tmp_path / "w.h5", **PLAIN)
         assert (summary.action, summary.changes) == (
             "replaced",
-            ["1 changed recording(s): sand/pro_00"],
+            ["1 changed recording: sand/pro_00"],
         )
 
     def test_the_file_may_be_in_the_folder_of_its_recordings(self, terrains, tmp_path):
@@ -202,8 +202,8 @@ class TestExtended:
         new += [f"tar/new_{n}" for n in range(4)]
         assert sorted(parsed) == sorted([*new, "Eis/pro_00"])
         assert summary.headline == (
-            f"extended {tmp_path / 'w.h5'}: 10 new recording(s): Eis/new_0, Eis/new_1, great"
-            " snow/new_0 and 7 more; 1 changed recording(s): Eis/pro_00; 1 removed recording(s):"
+            f"extended {tmp_path / 'w.h5'}: 10 new recordings: Eis/new_0, Eis/new_1, great"
+            " snow/new_0 and 7 more; 1 changed recording: Eis/pro_00; 1 removed recording:"
             " sand/pro_02."
         )
         assert stages == {"digests", "recordings", "merge"}
@@ -375,8 +375,8 @@ class TestExtended:
         assert summary.action == "extended"
         assert summary.changes == [
             "exclude was sand/pro_03, now Eis/pro_03",
-            "1 new recording(s): sand/pro_03",
-            "1 removed recording(s): Eis/pro_03",
+            "1 new recording: sand/pro_03",
+            "1 removed recording: Eis/pro_03",
         ]
 
 
@@ -431,7 +431,7 @@ class TestKilled:
         with pytest.raises(KeyboardInterrupt) as raised:
             prepare(terrains, path, window_s=1, progress=stop)
         (note,) = raised.value.__notes__
-        assert note.startswith(f"7 finished recording(s) are kept in {path}.parts; resume")
+        assert note.startswith(f"{path}.parts keeps 7 finished recordings; resume")
         summary = prepare(terrains, path, window_s=1, resume=True)
         assert (summary.action, summary.n_reused) == ("replaced", 7)
         assert digest(path) == digest(tmp_path / "anew.h5")

@@ -265,7 +265,7 @@ class TestProvenance:
         summary = prepare_plainly(terrains, tmp_path / "w.h5")
         assert summary.dropped_columns == {"terrain": 6}
         assert summary.channels == ("current", "speed")
-        assert "left out column 'terrain' of 6 recording(s), because not every" in str(summary)
+        assert "left out column 'terrain' of 6 recordings, because not every" in str(summary)
 
     def test_channels_in_a_different_order_are_the_same_channels(self, terrains, tmp_path):
         path = terrains / "sand" / "pro_02.csv"
@@ -323,7 +323,7 @@ class TestProvenance:
             if parts[0] != parts[1]:
                 apart += 1
                 expected = [{"recordings": names, "parts": parts, "n_windows": 5}]
-                assert "LEAK: 5 window(s) of sand/twin" in format_summary(summary.to_dict())
+                assert "LEAK: 5 windows of sand/twin" in format_summary(summary.to_dict())
             assert summary.copies == expected
         assert 0 < apart < len(shares)
 

@@ -363,7 +363,7 @@ def test_objects_alongside_arrays_are_left_out_and_named(tmp_path, capsys):
     assert recording.channel_names == ("a",)
     assert recording.attributes["dropped_columns"] == ["folds"]
     assert run(["inspect", str(tmp_path / "a.npz")]) == 0
-    assert "left out column 'folds' of 1 recording(s), because not every" in capsys.readouterr().out
+    assert "left out column 'folds' of 1 recording, because not every" in capsys.readouterr().out
     with pytest.raises(RecordingError, match=r"'folds' contains Python objects.*not labels"):
         read_arrays(tmp_path / "a.npz", ReadOptions(label_column="folds"))
 

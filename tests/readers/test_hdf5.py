@@ -181,7 +181,7 @@ def test_datasets_without_a_number_for_each_sample_are_named(tmp_path, capsys):
     assert run(["inspect", str(path)]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "left out columns 'images', " in said
-    assert "'slow/b', 'slow/time' of 1 recording(s), because not every sample has a number" in said
+    assert "'slow/b', 'slow/time' of 1 recording, because not every sample has a number" in said
     np.testing.assert_array_equal(
         read_hdf5(path, ReadOptions(channels=["slow/b"])).timestamps_s, T[::3]
     )

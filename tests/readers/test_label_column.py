@@ -162,6 +162,6 @@ def test_words_that_differ_only_in_case_or_blanks_are_a_warning(tmp_path):
         prepare(tmp_path, tmp_path / "w.h5", label_column="ground", window_s=2, split="none")
     said = sorted(str(one.message).partition(" are nearly")[0] for one in caught)
     assert said == [
-        "The names of the classes 'hill_up' (4 recording(s)) and 'hill up' (4 recording(s))",
-        "The names of the classes 'walk' (4 recording(s)) and 'Walk' (4 recording(s))",
+        "The names of the classes 'hill_up' (4 recordings) and 'hill up' (4 recordings)",
+        "The names of the classes 'walk' (4 recordings) and 'Walk' (4 recordings)",
     ]

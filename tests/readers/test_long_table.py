@@ -207,7 +207,7 @@ def test_commands_accept_a_table(tmp_path, capsys):
     options = ["--recording-column", "run", "--group-column", "robot", "--label-column", "ground"]
     assert run(["inspect", str(table), *options, "--quiet"]) == 0
     said = capsys.readouterr().out
-    assert "12 recording(s), 36 s in total" in said
+    assert "12 recordings, 36 s in total" in said
     assert "classes: ice, mud" in said
     out = str(tmp_path / "out.h5")
     assert run(["prepare", str(table), *options, "--window-s", "1", "-o", out, "--quiet"]) == 0

@@ -241,7 +241,7 @@ def test_the_summary_and_the_file_have_the_packets(tmp_path):
     made = prepare(logs, tmp_path / "w.h5", window_s=1.0, split=None)
     assert made.packets == {"packets of 3 samples": 6}
     assert made.sample_rate_hz == pytest.approx(100, rel=0.01)
-    assert "packets of 3 samples, spread evenly, in 6 recording(s)" in str(made)
+    assert "packets of 3 samples, spread evenly, in 6 recordings" in str(made)
     model = SensorLSTMClassifier(max_epochs=1, features=None, refit=None, random_state=0)
     model.fit(tmp_path / "w.h5")
     stream = model.stream()

@@ -62,7 +62,7 @@ def without_control_codes(shown):
 def test_without_a_terminal_a_fit_writes_about_twenty_lines():
     lines = report(200, 200).splitlines()
     assert lines[0] == (
-        "epoch 1/200  loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%"
+        "epoch 1/200  loss 0.500  accuracy 62.5 %  val_loss 0.250  val_accuracy 75.0 %"
         "  rate 1.0e-03  left 0:01:40"
     )
     assert lines[-2].startswith("epoch 200/200 ")
@@ -85,9 +85,9 @@ def test_eighty_columns_show_every_figure_in_full(max_epochs, figures):
     assert f"3/{max_epochs}" in shown
     assert re.search(r"left \d+:\d\d:\d\d", shown)
     if figures is WIDEST:
-        row = "loss 11.77  accuracy 100.0%  val_loss 1.2e+05  val_accuracy 100.0%  rate 9.9e-04"
+        row = "loss 11.77  accuracy 100 %  val_loss 1.2e+05  val_accuracy 100 %  rate 9.9e-04"
     else:
-        row = "loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%  rate 1.0e-03"
+        row = "loss 0.500  accuracy 62.5 %  val_loss 0.250  val_accuracy 75.0 %  rate 1.0e-03"
     assert row in [line.strip() for line in lines]
 
 
@@ -168,9 +168,9 @@ def test_a_notebook_shows_one_line_that_is_overwritten(ipython, capsys):
     *shown, ending = ipython.shown
     assert shown == [
         "training",
-        "epoch 1/10  loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%"
+        "epoch 1/10  loss 0.500  accuracy 62.5 %  val_loss 0.250  val_accuracy 75.0 %"
         "  rate 1.0e-03  left 0:00:04",
-        "epoch 2/10  loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%"
+        "epoch 2/10  loss 0.500  accuracy 62.5 %  val_loss 0.250  val_accuracy 75.0 %"
         "  rate 1.0e-03  left 0:00:04",
     ]
     assert re.fullmatch(r"2 epochs of 1 network, .* s in all  loss 0.500 .*  rate 1.0e-03", ending)

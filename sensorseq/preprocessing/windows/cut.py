@@ -484,8 +484,8 @@ def _check_not_too_short(
     gap_s = _bridging_gap_s(pieces)
     way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps between pieces" if gap_s else ""
     raise WindowError(
-        f"none of {len(pieces)} recordings or pieces is as long as window_s={grid.window_s:g}; the"
-        f" longest, of {longest.recording_id!r}, lasts {longest.duration_s:g} s. Use a shorter"
+        f"no recording or piece of one is as long as window_s={grid.window_s:g}; the longest, of"
+        f" {longest.recording_id!r}, lasts {longest.duration_s:g} s. Use a shorter"
         f" window_s{way_out}."
     )
 

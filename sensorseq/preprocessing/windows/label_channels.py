@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.text import listed
+from sensorseq.text import listed, percent
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -109,7 +109,7 @@ def describe_label_channels(names: Sequence[str], label_channels: LabelChannels)
     which_windows = (
         "every window"
         if label_channels.share == 1
-        else f"{label_channels.share:.1%} of the windows"
+        else f"{percent(label_channels.share)} of the windows"
     )
     text = (
         f"channel{'' if is_single else 's'} {listed([repr(name) for name in names], 12)}"

@@ -249,7 +249,10 @@ def check_class_fates(
         )
         way = f"Use max_gap_s={gap_s:g}, which bridges the gaps, or a shorter window_s"
     elif share is None or seconds < window_s:
-        why = f"all its recordings are shorter than window_s={window_s:g}"
+        why = (
+            f"all its recordings are shorter than window_s={window_s:g}; the longest lasts"
+            f" {seconds:g} s"
+        )
     else:
         why = "no window contains a sample with this label"
     raise WindowError(f"class {fate['label']!r} has no windows: {why}. {way}, or omit the class.")
