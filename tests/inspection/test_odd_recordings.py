@@ -1,11 +1,13 @@
 """The ranking puts a recording with a planted fault first, and says what was planted."""
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from commands import answer, succeed
+from commands import answer, said, succeed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lerobot_datasets import write_dataset
@@ -13,8 +15,11 @@ from small_recordings import write_each
 
 from sensorseq import read_recordings
 from sensorseq.inspection.facts import measure
+from sensorseq.inspection.joined_windows import join_windows
 from sensorseq.inspection.odd_recordings import MARKED, first_to_look_at
 from sensorseq.inspection.recordings import check_recordings
+from sensorseq.io.prepared import PreparedFile, read_windows, write_windows
+from sensorseq.preprocessing.windows.cut import window_recordings
 from sensorseq.recording import Channel, Recording
 
 RATE, FAULTY = 50, 7
@@ -284,6 +289,47 @@ def test_five_thousand_recordings(facts):
     ranked = check_recordings(many)[1]
     assert ranked[0].recording_id == "r17"
     assert len(ranked) == 5000
+
+
+@settings(max_examples=25)
+@given(st.floats(0.2, 1.5), st.sampled_from(["drop", "pad"]), st.integers(0, 40))
+def test_joined_windows_are_the_samples_that_windows_contain(hop_s, short, n_lost):
+    values = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
+    t = np.arange(400) / RATE
+    one = Recording(values, t, ("a", "b"), "r", "g", "x")
+    pieces = [one] if not n_lost else [kept(one, slice(130)), kept(one, slice(130 + n_lost, None))]
+    windows = window_recordings(pieces, 1.0, hop_s, sample_rate_hz=RATE, short=short)
+    with TemporaryDirectory() as folder:
+        write_windows(path := Path(folder) / "w.h5", windows)
+        with PreparedFile(path) as file:
+            ((name, joined),) = join_windows(file, np.arange(len(file)))
+    at = np.rint(joined.timestamps_s * RATE).astype(int)
+    begin = np.rint(np.asarray(windows.start_s) * RATE).astype(int)
+    inside = [np.arange(first, first + n) for first, n in zip(begin, windows.lengths, strict=True)]
+    np.testing.assert_array_equal(at, np.unique(np.concatenate(inside)))
+    np.testing.assert_allclose(joined.values, values[at], atol=1e-6)
+    assert (name, joined.recording_id, joined.group, joined.label) == ("r", "r", "g", "x")
+
+
+def test_train_names_odd_recordings_outside_the_test_part(healthy, tmp_path):
+    faulty = changed(healthy[FAULTY], lambda x: x + OFFSET)
+    short = kept(healthy[8], slice(None, -450))
+    root = write_each(tmp_path / "logs", [*healthy[:FAULTY], faulty, short, *healthy[9:]])
+    file, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
+    succeed("prepare", root, "--window-s", 1, "--hop-s", 0.5, "-o", file, "-q")
+    windows = read_windows(file)
+    is_odd = np.isin(windows.recording_id, [faulty.recording_id, short.recording_id])
+    said_of = {}
+    for part in ("train", "test"):
+        write_windows(file, replace(windows, split=np.where(is_odd, part, windows.split)))
+        quick = ("--max-epochs", 1, "--set", "features=none", "-q")
+        code, _, said_of[part] = said("train", file, "-o", model, *quick)
+        assert code == 0
+    text = " ".join(said_of["train"].split())
+    assert f"{faulty.recording_id} (state.knee is 0.297 above its usual offset" in text
+    assert f"{short.recording_id} (ends " in text
+    assert f"sensorseq inspect {file} --html look.html" in text
+    assert "usual" not in said_of["test"]
 
 
 def test_inspect_lists_the_first_recordings_and_run_is_told(healthy, tmp_path):
