@@ -282,11 +282,14 @@ def _wraps(
 
 def _sign_changes(recording: Recording, at: int, starts: NDArray[np.int64]) -> int:
     """Return how often a quaternion, whose first column is `at`, changes from q to -q."""
-    n_changes = 0
+    columns, n_changes = recording.values[:, at : at + 4], 0
+    first = np.square(columns[0].astype(np.float64)).sum()
+    if columns.shape[1] < 4 or abs(first - 1) >= UNIT_SLACK:
+        return 0
     for start in starts.tolist():
-        q = recording.values[start : start + PIECE, at : at + 4].astype(np.float64)
+        q = columns[start : start + PIECE].astype(np.float64)
         q = q[np.isfinite(q).all(axis=1)]
-        is_unit = q.shape[1] == 4 and (np.abs(np.square(q).sum(axis=1) - 1) < UNIT_SLACK).all()
+        is_unit = (np.abs(np.square(q).sum(axis=1) - 1) < UNIT_SLACK).all()
         if not is_unit or len(np.unique(np.abs(q))) < FEW_VALUES:
             return 0
         n_changes += int(((q[1:] * q[:-1]).sum(axis=1) < OPPOSITE).sum())
