@@ -182,8 +182,7 @@ def inspect_windows(
     """Describe the recordings in a prepared file, as far as windows contain their samples."""
     rows, facts = [], []
     with _open_sensor(path, sensor) as file:
-        every = np.arange(len(file))
-        for name, recording in join_windows(file, every, has_all=sensor is None, progress=progress):
+        for name, recording in join_windows(file, np.arange(len(file)), progress):
             facts.append(measure(recording))
             row_of = {
                 "recording_id": name,

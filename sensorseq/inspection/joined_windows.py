@@ -18,16 +18,11 @@ from sensorseq.windows import PARTS
 
 
 def join_windows(
-    file: PreparedFile,
-    rows: Ints,
-    *,
-    has_all: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    file: PreparedFile, rows: Ints, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[tuple[str, Recording]]:
     """Yield the id and the samples of each recording, or of each class in it.
 
-    Samples that are in several windows are taken once. Unless `has_all`, windows without data are
-    left out.
+    Samples that are in several windows are taken once. Windows without numbers are left out.
     """
     windows, n = file.stored.take(rows), len(rows)
     ids = np.full(n, "windows") if windows.recording_id is None else windows.recording_id
@@ -41,10 +36,9 @@ def join_windows(
     for number, members in enumerate(np.split(order, np.cumsum(np.bincount(key.ravel()))[:-1])):
         if progress is not None:
             progress(number, keys.shape[1])
-        part, begin = file.take(rows[members]), start[members]
-        if not has_all:
-            known = have_numbers(part)
-            part, begin = part.take(known), begin[known]
+        part = file.take(rows[members])
+        known = have_numbers(part)
+        part, begin = part.take(known), start[members][known]
         if not len(part):
             continue
         lengths = np.asarray(part.lengths)
@@ -78,7 +72,7 @@ def rank_joined(path: str | os.PathLike[str], sensor: str | None = None) -> list
             entry["recording_id"]: entry.get("end_s", np.nan) - entry.get("start_s", np.nan)
             for entry in stored.provenance.get("recordings") or ()
         }
-        for name, recording in join_windows(file, rows, has_all=sensor is None):
+        for name, recording in join_windows(file, rows):
             t = np.arange(recording.n_samples) / (stored.sample_rate_hz or 1.0)
             measured = measure(replace(recording, timestamps_s=t))
             duration_s = length_s.get(recording.recording_id, np.nan)

@@ -11,6 +11,8 @@ from sensorseq._signal import may_have_ends_apart
 from sensorseq.io.blocks import release
 from sensorseq.messages import ODD_VALUES
 from sensorseq.preprocessing.odd_scales import (
+    MOST_PIECES,
+    PIECE,
     UNIT_RATIO,
     Floats,
     likely_unit,
@@ -21,7 +23,6 @@ from sensorseq.recording import Recording
 from sensorseq.text import listed, plural
 
 # The limits were chosen on borealtc and on simulated recordings, with and without planted faults.
-PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read
 MOST_READ = 1 << 22  # largest number of values read over all channels
 FEW_VALUES = 10  # a channel with fewer distinct values is a command or a state
 # Minimum distance of a mark for missing values from the nearest other value, as multiples of the
