@@ -16,6 +16,10 @@ from sensorseq.recording import Channel, Recording
 from sensorseq.sensor_windows import have_numbers
 from sensorseq.windows import PARTS
 
+# A smaller spread, as a fraction of the range or of the level, is ringing of the resampling filter
+# or rounding in a channel that was constant for most of the time.
+RINGING, ROUNDING = 0.01, 1e-6
+
 
 def join_windows(
     file: PreparedFile, rows: Ints, progress: Callable[[int, int], None] | None = None
@@ -62,6 +66,7 @@ def rank_joined(path: str | os.PathLike[str], sensor: str | None = None) -> list
 
     Gaps between windows are closed, because they are no fault. A recording is longer than its
     windows, so its length is the recorded one; it is unknown if the recording has several classes.
+    Spreads that resampling gives to constant channels are not compared.
     """
     facts = []
     with PreparedFile(path, sensor=sensor, whole=False) as file:
@@ -75,6 +80,10 @@ def rank_joined(path: str | os.PathLike[str], sensor: str | None = None) -> list
         for name, recording in join_windows(file, rows):
             t = np.arange(recording.n_samples) / (stored.sample_rate_hz or 1.0)
             measured = measure(replace(recording, timestamps_s=t))
+            for key, c in measured.channels.items():
+                least = max(RINGING * (c.high.value - c.low.value), ROUNDING * abs(c.mean))
+                if c.spread < least:
+                    measured.channels[key] = replace(c, quantiles=c.quantiles[[2] * 5])
             duration_s = length_s.get(recording.recording_id, np.nan)
             facts.append(replace(measured, recording_id=name, duration_s=duration_s))
     return rank_recordings(facts, [*shared_samples([recording.hashes for recording in facts])])

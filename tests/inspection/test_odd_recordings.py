@@ -15,7 +15,7 @@ from small_recordings import write_each
 
 from sensorseq import read_recordings
 from sensorseq.inspection.facts import measure
-from sensorseq.inspection.joined_windows import join_windows
+from sensorseq.inspection.joined_windows import join_windows, rank_joined
 from sensorseq.inspection.odd_recordings import MARKED, first_to_look_at
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.io.prepared import PreparedFile, read_windows, write_windows
@@ -309,6 +309,17 @@ def test_joined_windows_are_the_samples_that_windows_contain(hop_s, short, n_los
     np.testing.assert_array_equal(at, np.unique(np.concatenate(inside)))
     np.testing.assert_allclose(joined.values, values[at], atol=1e-6)
     assert (name, joined.recording_id, joined.group, joined.label) == ("r", "r", "g", "x")
+
+
+def test_the_ringing_of_a_constant_channel_is_not_its_spread(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(12, 500, 1))
+    values[0] = 1e-5 * rng.normal(size=(500, 1))
+    values[0, 70] = 0.1
+    pieces = [Recording.evenly_sampled(x, RATE, ["a"], f"r{i}") for i, x in enumerate(values)]
+    write_windows(tmp_path / "w.h5", window_recordings(pieces, 1.0, sample_rate_hz=RATE))
+    assert rank_joined(tmp_path / "w.h5")[0].measure != "spread"
+    assert check_recordings([*map(measure, pieces)])[1][0].measure == "spread"
 
 
 def test_train_names_odd_recordings_outside_the_test_part(healthy, tmp_path):
