@@ -169,7 +169,8 @@ class _Scale:
             if np.isfinite(c.spectrum).all()
         ]
         # channels of low rate lack the highest bands
-        return np.array([median_finite(band) for band in np.reshape(rows, (-1, N_BANDS)).T])
+        bands = np.array(rows, np.float64).reshape(-1, N_BANDS)
+        return np.array([median_finite(band) for band in bands.T])
 
     def of_classes(self, classes: Mapping[str, Sequence[RecordingFacts]]) -> dict[str, Any]:
         """Return plots of the classes' spectra, the plots' range, and the classes' quantiles."""

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
@@ -117,7 +117,7 @@ def _joined(
         yield Finding(kind, {"everywhere": everywhere, **example}, where, answer)
 
 
-def median_finite(values: Sequence[float]) -> float:
+def median_finite(values: Iterable[float]) -> float:
     """Return the median of the finite values; NaN if there is none."""
     finite = [value for value in values if np.isfinite(value)]
     return float(np.median(finite)) if finite else np.nan
