@@ -1,5 +1,6 @@
 """The ranking puts a recording with a planted fault first, and says what was planted."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -112,6 +113,10 @@ def test_a_planted_fault_comes_first_with_its_size(fault, healthy, facts):
         assert first.measure == kind, first.text
         found = np.log(first.value / first.usual) if kind == "gain" else first.value - first.usual
         assert abs(found) == pytest.approx(size, rel=0.1, abs=0.01)
+    if fault == "offset":
+        assert first.text == "state.knee is 0.297 rad above its usual offset from action.knee"
+    if fault == "early end":
+        assert re.fullmatch(r"ends (8|9)[.\d]* s before the others", first.text)
     if fault not in ("shaking", "exchanged"):
         assert first.channels == () or "state.knee" in first.channels
 
@@ -140,17 +145,6 @@ def test_an_odd_episode_of_a_lerobot_dataset_comes_first(version, healthy, tmp_p
     assert not second.is_marked
     joint = "observation.state.knee is 0.297 above its usual offset from action.knee"
     assert first.text == joint
-
-
-def test_texts_name_channel_unit_and_size(healthy, facts):
-    planted = measure(PLANTED["offset"][0](healthy[FAULTY]))
-    first = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1][0]
-    assert first.text == "state.knee is 0.297 rad above its usual offset from action.knee"
-    planted = measure(kept(healthy[FAULTY], slice(None, -450)))
-    first = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1][0]
-    assert first.text.startswith("ends ")
-    assert first.text.endswith(" s before the others")
-    assert float(first.text.split()[1]) == pytest.approx(9, abs=1.5)
 
 
 def test_a_sensor_that_is_upside_down_is_named(healthy):
