@@ -89,7 +89,7 @@ def train(
     from sensorseq.evaluation.text import describe_fit, describe_sensors
 
     for sensor in sensors or (None,):
-        _name_odd_recordings(windows, sensor)
+        _name_odd_recordings(windows, sensor, quiet)
     model = SensorLSTMClassifier(**arguments)
     if sensors:
         fused = SensorFusionClassifier(model).fit(windows)
@@ -146,13 +146,15 @@ def train(
         print_result(result, "", as_json)
 
 
-def _name_odd_recordings(windows: Path, sensor: str | None) -> None:
+def _name_odd_recordings(windows: Path, sensor: str | None, quiet: bool) -> None:
     """Print the recordings that stand out, with the command that shows them."""
     from sensorseq.evaluation.text import wrapped
     from sensorseq.inspection.joined_windows import rank_joined
     from sensorseq.inspection.recordings import stands_out
 
-    for finding in stands_out(rank_joined(windows, sensor)):
+    with progress("comparing recordings", quiet=quiet) as advance:
+        ranked = rank_joined(windows, sensor, advance)
+    for finding in stands_out(ranked):
         more = "" if sensor is None else f" --sensor {shlex.quote(sensor)}"
         warn(
             wrapped(

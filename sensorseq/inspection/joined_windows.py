@@ -61,7 +61,11 @@ def join_windows(
         yield name, recording
 
 
-def rank_joined(path: str | os.PathLike[str], sensor: str | None = None) -> list[OddRecording]:
+def rank_joined(
+    path: str | os.PathLike[str],
+    sensor: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[OddRecording]:
     """Rank the recordings of a prepared file by `rank_recordings`, without reading the test part.
 
     Gaps between windows are closed, because they are no fault. A recording is longer than its
@@ -77,7 +81,7 @@ def rank_joined(path: str | os.PathLike[str], sensor: str | None = None) -> list
             entry["recording_id"]: entry.get("end_s", np.nan) - entry.get("start_s", np.nan)
             for entry in stored.provenance.get("recordings") or ()
         }
-        for name, recording in join_windows(file, rows):
+        for name, recording in join_windows(file, rows, progress):
             t = np.arange(recording.n_samples) / (stored.sample_rate_hz or 1.0)
             measured = measure(replace(recording, timestamps_s=t))
             for key, c in measured.channels.items():
