@@ -16,8 +16,8 @@ from sensorseq.recording import Channel, Recording
 from sensorseq.sensor_windows import have_numbers
 from sensorseq.windows import PARTS
 
-# A smaller spread, as a fraction of the range or of the level, is ringing of the resampling filter
-# or rounding in a channel that was constant for most of the time.
+# A smaller spread, as a fraction of the distance from the 1st to the 99th percentile or of the level,
+# is ringing of the resampling filter or rounding in a channel that was constant most of the time.
 RINGING, ROUNDING = 0.01, 1e-6
 
 
@@ -85,7 +85,7 @@ def rank_joined(
             t = np.arange(recording.n_samples) / (stored.sample_rate_hz or 1.0)
             measured = measure(replace(recording, timestamps_s=t))
             for key, c in measured.channels.items():
-                least = max(RINGING * (c.high.value - c.low.value), ROUNDING * abs(c.mean))
+                least = max(RINGING * (c.quantiles[-1] - c.quantiles[0]), ROUNDING * abs(c.mean))
                 if c.spread < least:
                     measured.channels[key] = replace(c, quantiles=c.quantiles[[2] * 5])
             duration_s = length_s.get(recording.recording_id, np.nan)

@@ -309,7 +309,7 @@ def test_the_ringing_of_a_constant_channel_is_not_its_spread(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(12, 500, 1))
     values[0] = 1e-5 * rng.normal(size=(500, 1))
-    values[0, 70] = 0.1
+    values[0, 70:90] = 0.1
     pieces = [Recording.evenly_sampled(x, RATE, ["a"], f"r{i}") for i, x in enumerate(values)]
     write_windows(tmp_path / "w.h5", window_recordings(pieces, 1.0, sample_rate_hz=RATE))
     assert rank_joined(tmp_path / "w.h5")[0].measure != "spread"
