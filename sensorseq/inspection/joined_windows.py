@@ -16,8 +16,8 @@ from sensorseq.recording import Channel, Recording
 from sensorseq.sensor_windows import have_numbers
 from sensorseq.windows import PARTS
 
-# A smaller spread, as a fraction of the distance from the 1st to the 99th percentile or of the level,
-# is ringing of the resampling filter or rounding in a channel that was constant most of the time.
+# A smaller spread, as a fraction of the distance from the 1st to the 99th percentile or of the
+# level, is ringing of the resampling filter or rounding in a channel that was mostly constant.
 RINGING, ROUNDING = 0.01, 1e-6
 
 
