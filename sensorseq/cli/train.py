@@ -58,7 +58,8 @@ def train(
 ) -> None:
     """Train a classifier on prepared windows.
 
-    The loss curves and the report use the validation part; afterwards, the model is also trained on
+    Before training, the command names recordings that stand out from the others of their class. The
+    loss curves and the report use the validation part; afterwards, the model is also trained on
     that part. The test part is not read.
     """
     was_there = check_output(output, windows)
@@ -87,6 +88,8 @@ def train(
     arguments |= with_scale(typed, windows)
     from sensorseq.evaluation.text import describe_fit, describe_sensors
 
+    for sensor in sensors or (None,):
+        _name_odd_recordings(windows, sensor, quiet)
     model = SensorLSTMClassifier(**arguments)
     if sensors:
         fused = SensorFusionClassifier(model).fit(windows)
@@ -141,6 +144,24 @@ def train(
         print_part(f"report written to {report}", as_json)
     if as_json:
         print_result(result, "", as_json)
+
+
+def _name_odd_recordings(windows: Path, sensor: str | None, quiet: bool) -> None:
+    """Print the recordings that stand out, with the command that shows them."""
+    from sensorseq.evaluation.text import wrapped
+    from sensorseq.inspection.joined_windows import rank_joined
+    from sensorseq.inspection.recordings import stands_out
+
+    with progress("comparing recordings", quiet=quiet) as advance:
+        ranked = rank_joined(windows, sensor, advance)
+    for finding in stands_out(ranked):
+        more = "" if sensor is None else f" --sensor {shlex.quote(sensor)}"
+        warn(
+            wrapped(
+                f"{finding} --exclude is an option of `sensorseq prepare`. To see all recordings:"
+            )
+        )
+        warn(f"  sensorseq inspect {shlex.quote(str(windows))}{more} --html look.html")
 
 
 @command("sensorseq adapt terrain.safetensors --windows new.h5 -o new.safetensors")

@@ -27,6 +27,7 @@ from sensorseq.errors import (
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.joined_windows import join_windows
 from sensorseq.inspection.leakage import LeakageReport, find_leakage
 from sensorseq.inspection.odd_recordings import first_to_look_at
 from sensorseq.inspection.recordings import check_recordings
@@ -180,44 +181,16 @@ def inspect_windows(
     sensor: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
-    """Describe the recordings in a prepared file, using only windows that do not overlap."""
+    """Describe the recordings in a prepared file, as far as windows contain their samples."""
     rows, facts = [], []
     with _open_sensor(path, sensor) as file:
-        windows, n = file.stored, len(file)
-        ids = np.full(n, "windows") if windows.recording_id is None else windows.recording_id
-        labels = np.full(n, "") if windows.y is None else np.asarray(windows.y)
-        rate = windows.sample_rate_hz or 1.0
-        steps, lengths = np.arange(windows.n_timesteps), np.asarray(windows.lengths)
-        start = np.arange(n) * windows.n_timesteps / rate
-        start = start if windows.start_s is None else np.asarray(windows.start_s)
-        keys, key = np.unique(np.stack([ids, labels.astype(str)]), axis=1, return_inverse=True)
-        order = np.lexsort((start, key.ravel()))
-        several = Counter(keys[0].tolist())
-        for number, members in enumerate(np.split(order, np.cumsum(np.bincount(key.ravel()))[:-1])):
-            if progress is not None:
-                progress(number, keys.shape[1])
-            kept: list[int] = []
-            end = -np.inf
-            if sensor is not None:
-                members = members[have_numbers(file.take(members))]
-                if not len(members):
-                    continue
-            for row in members.tolist():
-                if start[row] >= end - 0.5 / rate and lengths[row]:
-                    kept.append(row)
-                    end = start[row] + lengths[row] / rate
-            name, label = keys[:, number].tolist()
-            inside = steps < lengths[kept, None]
-            recording = Recording(
-                file.take(kept).X[inside],
-                (start[kept, None] + steps / rate)[inside],
-                tuple(map(Channel, windows.channels)),
-                f"{name} ({label})" if several[name] > 1 else name,
-                "" if windows.groups is None else str(windows.groups[members[0]]),
-                label or None,
-            )
+        for name, recording in join_windows(file, np.arange(len(file)), progress):
             facts.append(measure(recording))
-            row_of = {"recording_id": name, "label": label, "group": recording.group}
+            row_of = {
+                "recording_id": name,
+                "label": recording.label or "",
+                "group": recording.group,
+            }
             rows.append({**row_of, **_describe(recording, facts[-1])})
     return {"recordings": rows, "n_errors": 0, **_irregularities(facts)}, facts
 
@@ -412,7 +385,8 @@ def inspect_leakage(
 ) -> tuple[LeakageReport, list[Finding]]:
     """Find leaks between the parts of a prepared file: in its windows, scaling or balancing.
 
-    Also return findings about the unscaled training and validation windows.
+    Also return findings about the unscaled training and validation windows. Windows that are in
+    both parts are such a finding only if the report does not name them.
     """
     with _open_sensor(path, sensor) as file:
         windows = file.windows()
@@ -436,7 +410,10 @@ def inspect_leakage(
     )
     shares = check_shares(codes, classes.tolist(), windows.groups)
     findings = [*shares, *check_windows(train, validation)]
-    return report, [finding for finding in findings if finding.kind != "not_scaled"]
+    said = {"not_scaled"}
+    if any(finding.kind == "identical_windows" for finding in report.findings):
+        said.add("windows_in_both_parts")
+    return report, [finding for finding in findings if finding.kind not in said]
 
 
 def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:

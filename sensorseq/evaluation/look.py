@@ -168,13 +168,9 @@ class _Scale:
             for c in channels
             if np.isfinite(c.spectrum).all()
         ]
-        usual = np.full(N_BANDS, np.nan)
-        if rows:
-            bands = np.stack(rows)
-            is_known = np.isfinite(bands).all(axis=0)  # channels of low rate lack the highest bands
-            usual[is_known] = np.median(bands[:, is_known], axis=0)
-            usual[~is_known] = [median_finite(band) for band in bands[:, ~is_known].T]
-        return usual
+        # channels of low rate lack the highest bands
+        bands = np.array(rows, np.float64).reshape(-1, N_BANDS)
+        return np.array([median_finite(band) for band in bands.T])
 
     def of_classes(self, classes: Mapping[str, Sequence[RecordingFacts]]) -> dict[str, Any]:
         """Return plots of the classes' spectra, the plots' range, and the classes' quantiles."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,15 +117,13 @@ class RecordingFacts:
 
 def measure(recording: Recording) -> RecordingFacts:
     """Measure the facts about a recording."""
-    columns = [_Column.of(recording, number) for number in range(recording.n_channels)]
-    # joined sensors may start and end at different times
-    is_whole = "sensor_rates_hz" not in recording.attributes
+    columns = _columns(recording)
     slow = kinds_of_slow(recording)
-    rows = [(column.rows, column.values) for column in columns]
+    rows = [(column.clock.rows, column.values) for column in columns]
     moves, figures = measure_motion(recording.timestamps_s, rows)
     facts = {
         channel.name: _measure_channel(
-            channel, column, columns, is_whole, slow.get(channel.name) in HELD, of_channel
+            channel, column, columns, slow.get(channel.name) in HELD, of_channel
         )
         for channel, column, of_channel in zip(
             recording.channels, columns, figures.T.tolist(), strict=True
@@ -146,23 +145,58 @@ def measure(recording: Recording) -> RecordingFacts:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Column:
-    """The finite values of a channel, with their rows and times."""
+class _Clock(NamedTuple):
+    """The times of a channel's values; channels without missing values share a clock."""
 
     rows: Ints
     times: Floats
-    values: Floats
-    span: tuple[float, float]  # first and last time of the recording, in seconds
+    period: float
+    n_lost: int
+    gaps: Floats  # (k, 2): start and end of gaps, longest first
+    gap_share: float
+    breaks: Ints  # number of steps before each value that are too long for a spectrum
+    bins: Ints  # time bins of a plot that contain values
+    firsts: Ints  # first value in each of these bins
 
     @classmethod
-    def of(cls, recording: Recording, number: int) -> "_Column":
-        t, values = recording.timestamps_s, recording.values[:, number]
-        rows = np.flatnonzero(np.isfinite(values))
-        span = (float(t[0]), float(t[-1])) if len(t) else (0.0, 0.0)
-        if len(rows) < len(t):
-            t, values = t[rows], values[rows]
-        return cls(rows, t, values.astype(np.float64, copy=False), span)
+    def of(cls, recording: Recording, rows: Ints) -> "_Clock":
+        t = recording.timestamps_s
+        times = t[rows] if len(rows) < len(t) else t
+        steps = np.diff(times)
+        period = sample_period(times) if len(steps) else np.nan
+        # without a regular clock, lost samples cannot be counted
+        is_even = len(steps) and abs(period / float(np.median(steps)) - 1) < 0.25
+        short = steps[steps <= GAP_PERIODS * period] if is_even else steps[:0]
+        n_lost = int(np.maximum(np.rint(short / period) - 1, 0).sum())
+        # A late start or an early end is also a gap, but not of joined sensors.
+        is_joined = "sensor_rates_hz" in recording.attributes
+        around = times if is_joined else np.concatenate([t[:1], times, t[-1:]])
+        at = np.flatnonzero(np.diff(around) > GAP_PERIODS * period)
+        gaps = np.stack([around[at], around[at + 1]], axis=1)
+        gaps = gaps[np.argsort(gaps[:, 0] - gaps[:, 1], kind="stable")]
+        gap_s = float(np.diff(gaps).sum() - period * len(gaps)) if len(gaps) else 0.0
+        place = (times - t[:1]) / (recording.duration_s or 1.0) * N_BINS
+        bins = np.minimum(place.astype(np.int64), N_BINS - 1)
+        firsts = np.flatnonzero(np.diff(bins, prepend=-1))
+        return cls(
+            rows,
+            times,
+            period,
+            n_lost,
+            gaps,
+            gap_s / (recording.duration_s or 1.0),
+            np.concatenate([[0], np.cumsum(steps > 1.5 * period)]),
+            bins[firsts],
+            firsts,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """The finite values of a channel."""
+
+    clock: _Clock
+    values: Floats
 
     @cached_property
     def spread(self) -> float:
@@ -171,26 +205,30 @@ class _Column:
 
     def moves_within(self, start_s: float, end_s: float) -> bool:
         """Whether the channel varies by a large fraction of its spread between two times."""
-        first, last = np.searchsorted(self.times, (start_s, end_s))
+        first, last = np.searchsorted(self.clock.times, (start_s, end_s))
         return bool(last - first > 2 and np.ptp(self.values[first:last]) > 0.3 * self.spread > 0)
+
+
+def _columns(recording: Recording) -> list[_Column]:
+    complete = _Clock.of(recording, np.arange(recording.n_samples))
+    columns = []
+    for values in recording.values.T:
+        rows, clock = np.flatnonzero(np.isfinite(values)), complete
+        if len(rows) < len(values):
+            clock, values = _Clock.of(recording, rows), values[rows]
+        columns.append(_Column(clock, values.astype(np.float64, copy=False)))
+    return columns
 
 
 def _measure_channel(
     channel: Channel,
     column: _Column,
     columns: list[_Column],
-    is_whole: bool,
     is_held: bool,
     moves: list[float],
 ) -> ChannelFacts:
-    values, times = column.values, column.times
-    n = len(values)
-    steps = np.diff(times)
-    period = sample_period(times) if n > 1 else np.nan
-    is_even = n > 1 and abs(period / float(np.median(steps)) - 1) < 0.25
-    gaps = np.empty((0, 2)) if is_held else _gaps(column, period, is_whole)
-    duration = column.span[1] - column.span[0]
-    short = steps[steps <= GAP_PERIODS * period]
+    values, clock = column.values, column.clock
+    n, times, period = len(values), clock.times, clock.period
     ordered = np.sort(values)
     quantiles = ordered[np.rint(np.array(QUANTILES) * (n - 1)).astype(np.int64)] if n else _NONE
     ends = np.abs(np.concatenate([ordered[:MOST_FAR], ordered[-MOST_FAR:]]) - quantiles[2])
@@ -213,37 +251,24 @@ def _measure_channel(
         channel.name,
         channel.unit,
         n,
-        # without a regular clock, lost samples cannot be counted
-        int(np.maximum(np.rint(short / period) - 1, 0).sum()) if is_even else 0,
+        clock.n_lost,
         1 / period,
         quantiles,
         float(values.mean()) if n else np.nan,
         _edge(stretches, length, ordered, quantiles, -1),
         _edge(stretches, length, ordered, quantiles, 1),
-        gaps[:MOST_GAPS],
-        float((np.diff(gaps).sum() - period * len(gaps)) / duration) if len(gaps) else 0.0,
+        clock.gaps[: 0 if is_held else MOST_GAPS],
+        0.0 if is_held else clock.gap_share,
         len(first),
         still,
         value,
         others_move,
         np.sort(ends)[::-1][: min(n, MOST_FAR)],
-        _spectrum(values, steps, period),
+        _spectrum(column),
         _envelope(column),
         is_held,
         *moves,
     )
-
-
-def _gaps(column: _Column, period: float, is_whole: bool) -> Floats:
-    """Return the start and end of gaps, longest first; a late start or early end is also a gap."""
-    if not np.isfinite(period):
-        return np.empty((0, 2))
-    around = column.times
-    if is_whole:
-        around = np.concatenate([column.span[:1], around, column.span[1:]])
-    at = np.flatnonzero(np.diff(around) > GAP_PERIODS * period)
-    gaps = np.stack([around[at], around[at + 1]], axis=1)
-    return gaps[np.argsort(gaps[:, 0] - gaps[:, 1], kind="stable")]
 
 
 def _edge(
@@ -264,14 +289,14 @@ def _edge(
     return Edge(float(value), n_samples, int(is_there.sum()), n_near - n_samples)
 
 
-def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
+def _spectrum(column: _Column) -> Floats:
     """Return the log of the mean spectrum of segments without lost samples.
 
     If samples are lost so often that no long segment is complete, shorter segments are used, and
     the spectrum is coarser.
     """
+    values, breaks = column.values, column.clock.breaks
     size = min(N_SEGMENT, 1 << max(len(values).bit_length() - 1, 0))
-    breaks = np.concatenate([[0], np.cumsum(steps > 1.5 * period)])
     starts, step = np.empty(0, np.int64), size // 2
     while size >= LEAST_SEGMENT:
         starts = np.arange(0, len(values) - size + 1, step)
@@ -283,7 +308,9 @@ def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
         return np.full(N_BANDS, np.nan)
     starts = starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_SEGMENTS)).astype(int)]
     segments = values[starts[:, None] + np.arange(size)]
-    density = mean_spectrum(segments) * 2 * period / (np.hanning(size + 1)[:-1] ** 2).sum()
+    density = (
+        mean_spectrum(segments) * 2 * column.clock.period / (np.hanning(size + 1)[:-1] ** 2).sum()
+    )
     if not density.max() > 0:
         return np.full(N_BANDS, np.nan)
     logs = np.log10(np.maximum(density, density.max() * 1e-12))
@@ -295,10 +322,7 @@ def _envelope(column: _Column) -> NDArray[np.float32]:
     """Return the minimum and maximum in each time bin; NaN in bins without a sample."""
     envelope = np.full((2, N_BINS), np.nan, np.float32)
     if len(column.values):
-        low, high = column.span
-        place = (column.times - low) / ((high - low) or 1.0) * N_BINS
-        bins = np.minimum(place.astype(np.int64), N_BINS - 1)
-        first = np.flatnonzero(np.diff(bins, prepend=-1))
-        envelope[0, bins[first]] = np.minimum.reduceat(column.values, first)
-        envelope[1, bins[first]] = np.maximum.reduceat(column.values, first)
+        clock = column.clock
+        envelope[0, clock.bins] = np.minimum.reduceat(column.values, clock.firsts)
+        envelope[1, clock.bins] = np.maximum.reduceat(column.values, clock.firsts)
     return envelope

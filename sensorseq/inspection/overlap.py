@@ -57,15 +57,15 @@ def _in_both(
 
     It names groups that are in both parts, and pairs of groups whose windows share samples.
     """
-    values |= {"n_windows": len(rows), "n_validation": len(validation)}
+    is_drawn, is_grouped = validation.rows is not None, False
     if train.groups is not None and validation.groups is not None:
+        is_grouped = True
         groups = train.groups[holders].tolist(), validation.groups[rows].tolist()
         pairs = dict.fromkeys(zip(*groups, strict=True))
         shared = [f"{a!r} and {b!r}" for a, b in pairs if a != b]
         where |= {"torn": [repr(a) for a, b in pairs if a == b], "shared": shared}
-    else:
-        values |= {"drawn": validation.rows is not None, "chosen": validation.rows is None}
-    return Finding(kind, {"drawn": False, "chosen": False, **values}, where)
+    values |= {"drawn": is_drawn and not is_grouped, "chosen": not (is_drawn or is_grouped)}
+    return Finding(kind, {"n_windows": len(rows), "n_validation": len(validation), **values}, where)
 
 
 def _distinctive_keys(part: Measures) -> NDArray[np.uint64]:

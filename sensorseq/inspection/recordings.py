@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
@@ -52,12 +52,16 @@ def check_recordings(
     findings += [*_copies(facts, copies), *_channel_sets(facts)]
     findings += [finding for kind in MESSAGES for finding in of_kind.get(kind, ())]
     named = {name for each in findings for name in each.where.get("recordings", ())}
-    odd_ones = [each for each in ranked if each.is_marked and each.recording_id not in named]
-    if odd_ones:
-        ids = [each.recording_id for each in odd_ones]
-        where = {"recordings": ids, "places": [f"{i.recording_id} ({i.text})" for i in odd_ones]}
-        findings.insert(0, Finding("stands_out", where=where, answer={"exclude": ids}))
-    return [*findings, *_classes(facts)], ranked
+    unnamed = stands_out([each for each in ranked if each.recording_id not in named])
+    return [*unnamed, *findings, *_classes(facts)], ranked
+
+
+def stands_out(ranked: Sequence[OddRecording]) -> list[Finding]:
+    """Return the finding about the marked recordings of a ranking, if there are any."""
+    odd_ones = [each for each in ranked if each.is_marked]
+    ids = [each.recording_id for each in odd_ones]
+    where = {"recordings": ids, "places": [f"{i.recording_id} ({i.text})" for i in odd_ones]}
+    return [Finding("stands_out", where=where, answer={"exclude": ids})] if odd_ones else []
 
 
 def _odd_channels(facts: Sequence[RecordingFacts]) -> dict[str, list[Finding]]:
@@ -114,7 +118,7 @@ def _joined(
         yield Finding(kind, {"everywhere": everywhere, **example}, where, answer)
 
 
-def median_finite(values: Sequence[float]) -> float:
+def median_finite(values: Iterable[float]) -> float:
     """Return the median of the finite values; NaN if there is none."""
     finite = [value for value in values if np.isfinite(value)]
     return float(np.median(finite)) if finite else np.nan

@@ -25,7 +25,7 @@ SHAPE_MARGIN = 1.5  # largest RMS difference, as a multiple of the difference am
 FEWEST = 3  # minimum number of recordings of a class that a comparison needs
 N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
 _LEAST_POWER = np.finfo(np.float64).tiny  # whose logarithm exists
-# Rows per piece, and maximum number of pieces, to read from a channel with missing values.
+# Rows per piece, and maximum number of pieces, that are read one at a time.
 PIECE, MOST_PIECES = 1 << 14, 16
 
 _UNITS = (  # range of max(ratio, 1 / ratio); likely unit if ratio > 1; likely unit if ratio < 1

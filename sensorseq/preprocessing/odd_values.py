@@ -11,6 +11,8 @@ from sensorseq._signal import may_have_ends_apart
 from sensorseq.io.blocks import release
 from sensorseq.messages import ODD_VALUES
 from sensorseq.preprocessing.odd_scales import (
+    MOST_PIECES,
+    PIECE,
     UNIT_RATIO,
     Floats,
     likely_unit,
@@ -21,7 +23,6 @@ from sensorseq.recording import Recording
 from sensorseq.text import listed, plural, times
 
 # The limits were chosen on borealtc and on simulated recordings, with and without planted faults.
-PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read
 MOST_READ = 1 << 22  # largest number of values read over all channels
 FEW_VALUES = 10  # a channel with fewer distinct values is a command or a state
 # Minimum distance of a mark for missing values from the nearest other value, as multiples of the
@@ -282,11 +283,14 @@ def _wraps(
 
 def _sign_changes(recording: Recording, at: int, starts: NDArray[np.int64]) -> int:
     """Return how often a quaternion, whose first column is `at`, changes from q to -q."""
-    n_changes = 0
+    columns, n_changes = recording.values[:, at : at + 4], 0
+    first = np.square(columns[0].astype(np.float64)).sum()
+    if columns.shape[1] < 4 or abs(first - 1) >= UNIT_SLACK:
+        return 0
     for start in starts.tolist():
-        q = recording.values[start : start + PIECE, at : at + 4].astype(np.float64)
+        q = columns[start : start + PIECE].astype(np.float64)
         q = q[np.isfinite(q).all(axis=1)]
-        is_unit = q.shape[1] == 4 and (np.abs(np.square(q).sum(axis=1) - 1) < UNIT_SLACK).all()
+        is_unit = (np.abs(np.square(q).sum(axis=1) - 1) < UNIT_SLACK).all()
         if not is_unit or len(np.unique(np.abs(q))) < FEW_VALUES:
             return 0
         n_changes += int(((q[1:] * q[:-1]).sum(axis=1) < OPPOSITE).sum())

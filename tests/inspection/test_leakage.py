@@ -12,7 +12,7 @@ from sensorseq.errors import ArgumentError, WindowError
 from sensorseq.evaluation.inspect import inspect_leakage
 from sensorseq.inspection.copies import near_duplicates, shared_stretches
 from sensorseq.inspection.leakage import find_leakage
-from sensorseq.io.prepared import read_windows
+from sensorseq.io.prepared import read_windows, write_windows
 from sensorseq.messages import MESSAGES
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import ChannelScaler
@@ -116,7 +116,7 @@ def test_an_embargo_in_one_recording_does_not_excuse_a_group_divided_elsewhere()
     assert kinds(report, "warning") == {"shared_recordings", "shared_groups"}
 
 
-def test_identical_windows_are_counted_once_and_constant_ones_are_not():
+def test_identical_windows_are_counted_once_and_constant_ones_are_not(tmp_path):
     cut = split_in_groups(windows())
     X = cut.X.copy()
     train, test = (np.flatnonzero(cut.split == name) for name in ("train", "test"))
@@ -128,6 +128,11 @@ def test_identical_windows_are_counted_once_and_constant_ones_are_not():
     assert (finding.kind, finding.count) == ("identical_windows", 4)
     assert finding.where["examples"][0]["other_row"] == train[0]
     assert finding.where["examples"][0]["part"] == "test"
+    X[np.flatnonzero(cut.split == "validation")[0]] = X[train[0]]
+    write_windows(tmp_path / "w.h5", replace(cut, X=X))
+    report, data = inspect_leakage(tmp_path / "w.h5")
+    assert report.findings[0].count == 5
+    assert "windows_in_both_parts" not in {finding.kind for finding in data}
 
 
 @pytest.mark.parametrize("lengths", [None, 15])

@@ -1,11 +1,14 @@
 """The ranking puts a recording with a planted fault first, and says what was planted."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from commands import answer, succeed
+from commands import answer, said, succeed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lerobot_datasets import write_dataset
@@ -13,8 +16,11 @@ from small_recordings import write_each
 
 from sensorseq import read_recordings
 from sensorseq.inspection.facts import measure
+from sensorseq.inspection.joined_windows import join_windows, rank_joined
 from sensorseq.inspection.odd_recordings import MARKED, first_to_look_at
 from sensorseq.inspection.recordings import check_recordings
+from sensorseq.io.prepared import PreparedFile, read_windows, write_windows
+from sensorseq.preprocessing.windows.cut import window_recordings
 from sensorseq.recording import Channel, Recording
 
 RATE, FAULTY = 50, 7
@@ -107,6 +113,10 @@ def test_a_planted_fault_comes_first_with_its_size(fault, healthy, facts):
         assert first.measure == kind, first.text
         found = np.log(first.value / first.usual) if kind == "gain" else first.value - first.usual
         assert abs(found) == pytest.approx(size, rel=0.1, abs=0.01)
+    if fault == "offset":
+        assert first.text == "state.knee is 0.297 rad above its usual offset from action.knee"
+    if fault == "early end":
+        assert re.fullmatch(r"ends (8|9)[.\d]* s before the others", first.text)
     if fault not in ("shaking", "exchanged"):
         assert first.channels == () or "state.knee" in first.channels
 
@@ -135,17 +145,6 @@ def test_an_odd_episode_of_a_lerobot_dataset_comes_first(version, healthy, tmp_p
     assert not second.is_marked
     joint = "observation.state.knee is 0.297 above its usual offset from action.knee"
     assert first.text == joint
-
-
-def test_texts_name_channel_unit_and_size(healthy, facts):
-    planted = measure(PLANTED["offset"][0](healthy[FAULTY]))
-    first = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1][0]
-    assert first.text == "state.knee is 0.297 rad above its usual offset from action.knee"
-    planted = measure(kept(healthy[FAULTY], slice(None, -450)))
-    first = check_recordings([*facts[:FAULTY], planted, *facts[FAULTY + 1 :]])[1][0]
-    assert first.text.startswith("ends ")
-    assert first.text.endswith(" s before the others")
-    assert float(first.text.split()[1]) == pytest.approx(9, abs=1.5)
 
 
 def test_a_sensor_that_is_upside_down_is_named(healthy):
@@ -284,6 +283,57 @@ def test_five_thousand_recordings(facts):
     ranked = check_recordings(many)[1]
     assert ranked[0].recording_id == "r17"
     assert len(ranked) == 5000
+
+
+@settings(max_examples=25)
+@given(st.floats(0.2, 1.5), st.sampled_from(["drop", "pad"]), st.integers(0, 40))
+def test_joined_windows_are_the_samples_that_windows_contain(hop_s, short, n_lost):
+    values = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
+    t = np.arange(400) / RATE
+    one = Recording(values, t, ("a", "b"), "r", "g", "x")
+    pieces = [one] if not n_lost else [kept(one, slice(130)), kept(one, slice(130 + n_lost, None))]
+    windows = window_recordings(pieces, 1.0, hop_s, sample_rate_hz=RATE, short=short)
+    with TemporaryDirectory() as folder:
+        write_windows(path := Path(folder) / "w.h5", windows)
+        with PreparedFile(path) as file:
+            ((name, joined),) = join_windows(file, np.arange(len(file)))
+    at = np.rint(joined.timestamps_s * RATE).astype(int)
+    begin = np.rint(np.asarray(windows.start_s) * RATE).astype(int)
+    inside = [np.arange(first, first + n) for first, n in zip(begin, windows.lengths, strict=True)]
+    np.testing.assert_array_equal(at, np.unique(np.concatenate(inside)))
+    np.testing.assert_allclose(joined.values, values[at], atol=1e-6)
+    assert (name, joined.recording_id, joined.group, joined.label) == ("r", "r", "g", "x")
+
+
+def test_the_ringing_of_a_constant_channel_is_not_its_spread(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(12, 500, 1))
+    values[0] = 1e-5 * rng.normal(size=(500, 1))
+    values[0, 70:90] = 0.1
+    pieces = [Recording.evenly_sampled(x, RATE, ["a"], f"r{i}") for i, x in enumerate(values)]
+    write_windows(tmp_path / "w.h5", window_recordings(pieces, 1.0, sample_rate_hz=RATE))
+    assert rank_joined(tmp_path / "w.h5")[0].measure != "spread"
+    assert check_recordings([*map(measure, pieces)])[1][0].measure == "spread"
+
+
+def test_train_names_odd_recordings_outside_the_test_part(healthy, tmp_path):
+    faulty = changed(healthy[FAULTY], lambda x: x + OFFSET)
+    short = kept(healthy[8], slice(None, -450))
+    root = write_each(tmp_path / "logs", [*healthy[:FAULTY], faulty, short, *healthy[9:]])
+    file, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
+    succeed("prepare", root, "--window-s", 2, "-o", file, "-q")
+    windows = read_windows(file)
+    is_odd = np.isin(windows.recording_id, [faulty.recording_id, short.recording_id])
+    write_windows(file, replace(windows, split=np.where(is_odd, "test", windows.split)))
+    assert not any(odd.is_marked for odd in rank_joined(file))
+    write_windows(file, replace(windows, split=np.where(is_odd, "train", windows.split)))
+    quick = ("--max-epochs", 1, "--set", "n_models=1", "--set", "features=none", "-q")
+    code, _, err = said("train", file, "-o", model, *quick)
+    assert code == 0
+    text = " ".join(err.split())
+    assert f"{faulty.recording_id} (state.knee is 0.297 above its usual offset" in text
+    assert f"{short.recording_id} (ends " in text
+    assert f"sensorseq inspect {file} --html look.html" in text
 
 
 def test_inspect_lists_the_first_recordings_and_run_is_told(healthy, tmp_path):
