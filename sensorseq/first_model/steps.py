@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sensorseq.errors import ArgumentError, RecordingError
+from sensorseq.errors import ArgumentError, RecordingError, warn_caller
 from sensorseq.estimator import SensorLSTMClassifier, load_estimator
 from sensorseq.evaluation.baselines import BASELINES
 from sensorseq.evaluation.evaluate import Comparison, evaluate_test
@@ -59,7 +59,6 @@ class FirstModel:
     summary: PreparedSummary
     model: SensorLSTMClassifier
     comparison: Comparison
-    irregularities: tuple[str, ...] = ()  # the most important ones in the recordings
     is_new: bool = True  # False if the model was there and nothing had changed
 
     @property
@@ -110,6 +109,12 @@ def run(
         Before anything long begins, if the recordings leave questions open.
     InputError
         If the recordings cannot be used, or `output` belongs to another run.
+
+    Warns
+    -----
+    UserWarning
+        Before anything long begins, for the most important irregularities, such as recordings that
+        stand out from the others of their class.
     """
     reading, source = as_options(options), os.fspath(logs)
     given = {name: value for name in OPTIONS if (value := getattr(reading, name, None)) is not None}
@@ -139,6 +144,8 @@ def run(
         ask(questions, source, given, str(output))
         lengths = [window_s] if window_s else candidate_lengths(facts, reading.sample_rate_hz)
         check_enough_windows(facts, lengths[0])
+        for odd in described["odd"][:_MOST_ODD]:
+            warn_caller(f"{odd['text']} {odd['advice']}")
         folder.begin(_digest(source, reading))
         return _make(folder, source, given, lengths, described, facts, say)
 
@@ -220,8 +227,7 @@ def _make(
     baselines = BASELINES if windows.X.size <= _MANY_SAMPLES else ("majority", "ridge")
     comparison = evaluate_test(model, windows, baselines=baselines)
     decisions = tuple(describe_decisions(source, given, choice, summary))
-    odd = tuple(f"{each['text']} {each['advice']}" for each in described["odd"][:_MOST_ODD])
-    result = FirstModel(folder.path, choice, decisions, summary, model, comparison, odd, is_new)
+    result = FirstModel(folder.path, choice, decisions, summary, model, comparison, is_new)
     page = make_first_page(
         model,
         windows,
