@@ -57,11 +57,12 @@ def run(
         "window_s": made.length.window_s,
         "is_new": made.is_new,
         "decisions": list(made.decisions),
+        "irregularities": list(made.irregularities),
         "evaluation": made.comparison.to_dict(),
         "on_the_robot": made.on_the_robot,
     }
     lines = [] if made.is_new else [f"{output} is up to date; nothing was trained."]
-    lines += [*map(wrapped, made.decisions), ""]
+    lines += [*map(wrapped, made.irregularities), "", *map(wrapped, made.decisions), ""]
     lines += [*map(wrapped, worth), ""]
     lines += [f"to test on every recording: {made.on_every_recording}"]
     lines += [f"page: {output / 'page.html'}", f"on the robot: {made.on_the_robot}"]

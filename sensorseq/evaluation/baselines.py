@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -26,9 +26,13 @@ _BLOCK = 2_048  # number of windows whose random convolutions are in memory at a
 
 
 def make_baseline(name: str, seed: int = 0) -> Any:
-    """Return the unfitted classifier of a baseline in `BASELINES`."""
+    """Return the unfitted classifier of a baseline in `BASELINES`, or ``"extra_trees"``."""
     if name == "majority":
         return DummyClassifier(strategy="most_frequent")
+    if name == "extra_trees":
+        return ExtraTreesClassifier(
+            200, min_samples_leaf=2, class_weight="balanced", random_state=seed
+        )
     if name == "ridge":
         return make_pipeline(
             StandardScaler(),

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier
 
 from sensorseq.errors import WindowError
-from sensorseq.features.summary import summary_features
+from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.preprocessing.splitters import split_folds
@@ -121,15 +120,13 @@ def score_groups(windows: WindowSet) -> dict[str, float]:
     """Return the cross-validated accuracy of each group; empty if folds are not possible."""
     names, groups = np.asarray(windows.y), np.asarray(windows.groups)
     classes, target = np.unique(names, return_inverse=True)
-    features, right = summary_features(windows.X, windows.lengths), np.zeros(len(target))
+    right = np.zeros(len(target))
     tested = np.zeros(len(target), bool)
     for fit, test in split_folds(target.astype(np.int64), groups, _N_FOLDS, 0):
         if len(np.unique(target[fit])) < len(classes):
             continue
-        trees = ExtraTreesClassifier(
-            200, min_samples_leaf=2, class_weight="balanced", random_state=0
-        ).fit(features[fit], target[fit])
-        right[test] = trees.predict(features[test]) == target[test]
+        scores = predict_baseline("extra_trees", windows.take(fit), windows.take(test), classes)
+        right[test] = scores.argmax(axis=1) == target[test]
         tested[test] = True
     return {
         str(group): float(right[tested & (groups == group)].mean())

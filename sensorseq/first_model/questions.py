@@ -29,6 +29,9 @@ _FORMS: tuple[dict[str, Any], ...] = (
 _TIMES = {"1": "first column", "-1": "last column"}
 _LABELS = ("label", "class", "target", "terrain", "surface", "activity", "state")
 _FIRST = 3  # number of recordings that are tried
+_MOST_LABELED = 30  # number of recordings in which columns of labels are looked for
+_MOST_CLASSES = 50
+_LONG = 50  # mean number of samples for which labels stay the same
 _SHARED = 0.8  # minimum fraction of the time of a recording that its sensors share
 # Findings of `inspect` that preparation refuses, or that put training samples into the test part.
 _ASKED = {
@@ -96,7 +99,7 @@ def question_of_sensors(
     """
     of_id = {fact.recording_id: fact for fact in facts}
     is_labeled = all(fact.label is not None for fact in facts)  # by folder, or in a manifest
-    if options.pair is not None or not is_labeled or len(of_id) < len(facts):
+    if not facts or options.pair is not None or not is_labeled or len(of_id) < len(facts):
         return
     covered = [
         Covered(f.recording_id, f.group, (f.label,), f.start_s, f.start_s + f.duration_s, 0.0)
@@ -168,19 +171,22 @@ def questions_of_data(
         yield Question(text, {"exclude": others} if is_common else {"files": [pattern]})
     names = list(facts[0].channels)
     still = [n for n in names if all(f.channels[n].is_constant for f in facts if n in f.channels)]
+    if all(fact.label is None for fact in facts):
+        still = [name for name in still if name.lower() not in _LABELS]
     if options.channels is None and 0 < len(still) < len(names):
         text = f"leave out channels that never change within a recording ({listed(still)})?"
         yield Question(text, {"channels": [name for name in names if name not in still]})
+    if options.channels is None and options.label_column is None:
+        _check_no_channel_is_a_label(facts)
     if all(fact.label is None for fact in facts):
-        columns = [name for row in rows for name in row.get("dropped_columns", ())]
-        columns += [name for name in facts[0].channels if name.lower() in _LABELS]
-        if not columns or options.label_column is not None:
+        columns = [] if options.label_column else _label_columns(logs, options, rows, names)
+        if not columns:
             raise RecordingError(
                 "the recordings have no labels. Put the files of each class into a folder with its"
                 " name, list path and label in a manifest.csv, or name the `label_column`."
                 + _other_folder(logs)
             )
-        text = f"which column has the label of each sample? {listed(dict.fromkeys(columns))} may."
+        text = f"which column has the label of each sample? {listed(columns)} may."
         yield Question(text, {"label_column": columns[0]})
     else:
         try:
@@ -201,6 +207,52 @@ def questions_of_data(
             " the lowest rate keeps only what all of them contain."
         )
         yield Question(text, {"sample_rate_hz": low})
+
+
+def _label_columns(
+    logs: str, options: ReadOptions, rows: Sequence[Mapping[str, Any]], channels: Sequence[str]
+) -> list[str]:
+    """Return columns that may be labels: few values, which several recordings or samples share."""
+    columns = [name for name in channels if name.lower() in _LABELS]
+    columns += [name for row in rows for name in row.get("dropped_columns", ())]
+    columns.sort(key=lambda name: name.lower() not in _LABELS)
+    sources = find_recordings(logs, options)
+    sources = sources[:: max(1, len(sources) // _MOST_LABELED)]
+    found = []
+    for name in dict.fromkeys(columns):
+        labels: list[tuple[str, ...]] = []
+        for source in sources:
+            with suppress(RecordingError):
+                labels.append(read_source(source, replace(options, label_column=name)).labels)
+        n_classes = len(set().union(*labels))
+        is_shared = n_classes <= len(labels) / 2 or any(len(of_one) > 1 for of_one in labels)
+        if 1 < n_classes <= _MOST_CLASSES and is_shared:
+            found.append(name)
+    return found
+
+
+def _check_no_channel_is_a_label(facts: Sequence[RecordingFacts]) -> None:
+    """Raise an error if a channel labels the samples, although each folder is a class.
+
+    Such a channel has at least three different pairs of whole numbers as limits, the same in all
+    folders, and keeps its values for long.
+    """
+    for name in facts[0].channels:
+        limits: dict[str | None, set[tuple[float, float]]] = defaultdict(set)
+        for fact in facts:
+            if (c := fact.channels.get(name)) is None or c.n_known <= _LONG * c.n_stretches:
+                break
+            limits[fact.label].add((c.low.value, c.high.value))
+        else:
+            first, *others = limits.values()
+            are_whole = all(value == int(value) for pair in first for value in pair)
+            if others and len(first) >= _PARTS and are_whole and all(o == first for o in others):
+                raise RecordingError(
+                    f"channel {name!r} looks like the label of the samples: it has whole numbers in"
+                    " long intervals, the same in each folder. If it is, put the files of all"
+                    f" folders into one folder, and use label_column={name!r}; if not, list it in"
+                    " `channels`."
+                )
 
 
 def _questions_of_groups(logs: str, facts: Sequence[RecordingFacts]) -> Iterator[Question]:

@@ -59,6 +59,7 @@ class FirstModel:
     summary: PreparedSummary
     model: SensorLSTMClassifier
     comparison: Comparison
+    irregularities: tuple[str, ...] = ()  # the most important ones in the recordings
     is_new: bool = True  # False if the model was there and nothing had changed
 
     @property
@@ -113,8 +114,7 @@ def run(
     Warns
     -----
     UserWarning
-        Before anything long begins, for the most important irregularities, such as recordings that
-        stand out from the others of their class.
+        Before anything long begins, if recordings stand out from the others of their class.
     """
     reading, source = as_options(options), os.fspath(logs)
     given = {name: value for name in OPTIONS if (value := getattr(reading, name, None)) is not None}
@@ -144,8 +144,9 @@ def run(
         ask(questions, source, given, str(output))
         lengths = [window_s] if window_s else candidate_lengths(facts, reading.sample_rate_hz)
         check_enough_windows(facts, lengths[0])
-        for odd in described["odd"][:_MOST_ODD]:
-            warn_caller(f"{odd['text']} {odd['advice']}")
+        for odd in described["odd"]:
+            if odd["kind"] == "stands_out":
+                warn_caller(f"{odd['text']} {odd['advice']}")
         folder.begin(_digest(source, reading))
         return _make(folder, source, given, lengths, described, facts, say)
 
@@ -227,7 +228,9 @@ def _make(
     baselines = BASELINES if windows.X.size <= _MANY_SAMPLES else ("majority", "ridge")
     comparison = evaluate_test(model, windows, baselines=baselines)
     decisions = tuple(describe_decisions(source, given, choice, summary))
-    result = FirstModel(folder.path, choice, decisions, summary, model, comparison, is_new)
+    others = [odd for odd in described["odd"] if odd["kind"] != "stands_out"]  # warned of these
+    odd = tuple(f"{each['text']} {each['advice']}" for each in others[:_MOST_ODD])
+    result = FirstModel(folder.path, choice, decisions, summary, model, comparison, odd, is_new)
     page = make_first_page(
         model,
         windows,

@@ -210,9 +210,17 @@ def _patterns(names: Sequence[tuple[str, ...]]) -> Iterator[str]:
         if all(mark in stem for stem in stems):
             yield from (f"{{sensor}}{mark}{{recording}}.*", f"{{recording}}{mark}{{sensor}}.*")
     rows = [re.split(rf"([{re.escape(_SEPARATORS)}])", stem) for stem in stems]
-    if len({len(row) for row in rows}) > 1:
-        return
-    columns = list(zip(*rows, strict=True))
+    if len({len(row) for row in rows}) == 1:
+        yield from _patterns_of_words(list(zip(*rows, strict=True)))
+    for mark in _SEPARATORS:
+        words = [stem.split(mark) for stem in stems]
+        for n_behind in range(1, min(map(len, words)) - 1):  # such as the rate of the sensor
+            if _are_sensors({row[-1 - n_behind] for row in words}):
+                yield f"{{recording}}{mark}{{sensor}}{n_behind * f'{mark}*'}.*"
+
+
+def _patterns_of_words(columns: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield patterns for names of equally many words, in which one word names the sensor."""
     varied = [at for at, words in enumerate(columns) if len(set(words)) > 1]
     for sensor in varied:
         of_recording = [at for at in varied if at != sensor]

@@ -58,6 +58,7 @@ _NAMELESS = re.compile(r"\s*|Unnamed: \d+\S*|__index_level_\d+__")  # empty, or 
 # Whole numbers of 16 or more digits do not match, because a float cannot represent them.
 _NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?")
 _FEWEST_ROWS = 30  # minimum number of rows; in fewer rows, values may increase by chance
+_FEWEST_COPIED = 8  # minimum number of rows that repeat the time
 _FEWEST_COLUMNS = 16  # minimum number of samples in a window
 _WINDOW_ROWS = 200  # number of rows in which windows are looked for
 _ALIKE = 0.5  # maximum ratio of differences within one signal to other differences
@@ -514,7 +515,7 @@ def without_counters(recording: Recording) -> Recording:
     """
     t, x, names = recording.timestamps_s, recording.values, recording.channel_names
     clock: Any = recording.attributes.get("clock", {})
-    rising = [name for c, name in enumerate(names) if _rises(x[:, c])]
+    rising = [name for c, name in enumerate(names) if _rises(x[:, c]) or _repeats_time(x[:, c], t)]
     if "sample_rate_hz" in clock:
         for name in rising:
             if (np.diff(x[:_FEWEST_ROWS, names.index(name)]) != 1).any():
@@ -577,6 +578,14 @@ def _rises(values: NDArray[np.floating]) -> bool:
         lambda at, stop: ~(np.diff(values[at : stop + 1]) > 0), len(values) - 1, values
     )
     return not wrong[0]
+
+
+def _repeats_time(values: NDArray[np.floating], t: NDArray[np.float64]) -> bool:
+    """Test whether each of a few rows advances as the time does, in a known unit."""
+    if not _FEWEST_COPIED <= len(values) < _FEWEST_ROWS:
+        return False
+    steps, least = np.diff(t), _SAME_CLOCK * np.diff(t).mean()
+    return any((abs(np.diff(values) / ticks - steps) < least).all() for ticks in UNITS.values())
 
 
 def _counts(values: NDArray[np.floating], t: NDArray[np.float64]) -> bool:

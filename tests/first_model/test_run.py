@@ -228,6 +228,7 @@ def test_files_of_several_sensors_are_joined(tmp_path, names, first_s, is_asked)
 
 
 @pytest.mark.trains
+@pytest.mark.filterwarnings("default")  # the recording also stands out
 def test_a_wrong_label_is_named(tmp_path):
     logs, out = write_logs(tmp_path / "logs", n=10), tmp_path / "out"
     (logs / "calm" / "run_3.csv").rename(logs / "rough" / "wrong.csv")
@@ -237,6 +238,37 @@ def test_a_wrong_label_is_named(tmp_path):
     assert "Check the label of rough/wrong" in page
     assert "windows left out of training are right" in page
     assert f"sensorseq evaluate {out}/model.safetensors {out}/windows.h5 --folds 5" in page
+
+
+def test_recordings_that_stand_out_are_named_before_anything_is_trained(tmp_path, monkeypatch):
+    logs = write_logs(tmp_path / "logs", n=8)
+    path = logs / "calm" / "run_3.csv"
+    head, *rows = (line.split(",") for line in path.read_text().splitlines())
+    moved = [",".join([row[0], f"{float(row[1]) + 5:.4f}", row[2]]) for row in rows]
+    path.write_text("\n".join([",".join(head), *moved]))
+    monkeypatch.setattr(steps, "_make", lambda *_: None)
+    with pytest.warns(UserWarning, match="calm/run_3"):
+        sensorseq.run(logs, tmp_path / "out")
+
+
+def test_a_column_that_repeats_the_time_of_a_short_recording_is_no_channel(tmp_path):
+    logs = write_logs(tmp_path / "logs", seconds=1.25)
+    for path in logs.glob("*/*.csv"):
+        head, *rows = path.read_text().splitlines()
+        rows = [f"{row},{1000 * float(row.split(',')[0]) + 7:g}" for row in rows]
+        path.write_text("\n".join([f"{head},since", *rows]))
+    assert all(row["counters"] == ["since"] for row in answer("inspect", logs)["recordings"])
+
+
+def test_a_channel_that_labels_the_samples_in_every_folder_is_no_channel(tmp_path):
+    logs = write_logs(tmp_path / "logs")
+    for path in logs.glob("*/*.csv"):
+        head, *rows = path.read_text().splitlines()
+        number = path.stem[-1]
+        rows = [f"{row},{number if at > 110 else 0}" for at, row in enumerate(rows)]
+        path.write_text("\n".join([f"{head},motion", *rows]))
+    said = refused(3, "run", logs, "-o", tmp_path / "out")
+    assert "channel 'motion' looks like the label of the samples" in said
 
 
 def test_a_rate_that_no_recording_can_have_is_a_question_about_the_unit(tmp_path):
@@ -256,6 +288,16 @@ def test_short_recordings_are_windows_of_their_own(tmp_path):
     made = answer("run", logs, "-o", tmp_path / "out")
     assert made["window_s"] == pytest.approx(1.2)
     assert made["evaluation"]["n_windows"] == 8
+
+
+def test_a_label_column_has_few_classes(tmp_path):
+    for number in range(9):
+        rows = [f"{i / 20},{i % 7},s{number},{number % 3}" for i in range(200)]
+        text = "\n".join(["time,current,session,label", *rows])
+        (tmp_path / f"run_{number}.csv").write_text(text)
+    error = said("run", tmp_path, "-o", tmp_path / "out")[2]
+    assert "which column has the label of each sample? label may." in error
+    assert "--label-column label" in error.splitlines()[-1]
 
 
 def test_a_label_column_is_asked_for(tmp_path):
