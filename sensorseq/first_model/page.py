@@ -23,6 +23,7 @@ from sensorseq.text import percent, plural
 from sensorseq.windows import WindowSet
 
 _MOST_SUSPECTS = 3
+_MOST_IN_FILE = 20
 _FEW_WRONG = 0.95  # if each class reaches this recall, more test recordings help most
 
 
@@ -144,6 +145,8 @@ def _drive(
     """Draw the timeline of the test recording with the lowest accuracy."""
     worst = min(evaluation.recordings, key=lambda row: row.accuracy).recording_id
     paths = {row["recording_id"]: row["paths"] for row in described["recordings"]}
+    if [*paths.values()].count(paths.get(worst)) > _MOST_IN_FILE:
+        return None  # all recordings of the file would be read
     try:
         predicted = predict_recordings(model, paths[worst][:1], with_facts=True)
     except (KeyError, SensorseqError):

@@ -157,7 +157,9 @@ def questions_of_data(
         yield Question(text, {"exclude": bad})
     for odd in described["odd"]:
         if odd["kind"] in _ASKED:
-            n = len(odd["answer"].get("exclude", ()))
+            out = odd["answer"].get("exclude", ())
+            n = len(out)
+            facts = [fact for fact in facts if fact.recording_id not in out] or facts
             text = fill(_ASKED[odd["kind"]], {"n": n, "is_one": not n})
             yield Question(f"{text} {odd['text']}", odd["answer"])
     sets = Counter(tuple(fact.channels) for fact in facts).most_common()
