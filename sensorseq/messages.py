@@ -23,7 +23,7 @@ _SERIES = {
 }
 _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "points": lambda value: f"{100 * value:.1f}",
-    "in_points": lambda value: f"{100 * value:.2g} point{'' if value == 0.01 else 's'}",
+    "in_points": lambda value: f"{(size := f'{100 * value:.2g}')} point{'s' * (size != '1')}",
     "epochs": lambda value: f"epoch{'s' * (len(value) != 1)} {listed(value, 8)}",
     "series": lambda value: _SERIES.get(value, str(value)),
 }

@@ -409,7 +409,8 @@ def format_agreement(agreements: Sequence[Agreement], *, is_smoothed: bool) -> s
     n_windows = sum(each.n_windows for each in agreements)
     if not n_windows:
         return "no window has a label in its middle"
-    text = f"{right} of {plural(n_windows, 'window')} agree with the labels"
+    agree = "agrees" if n_windows == 1 else "agree"
+    text = f"{right} of {plural(n_windows, 'window')} {agree} with the labels"
     text += f" ({percent(right / n_windows)})"
     if is_smoothed:
         text += f"; {alone} without smoothing"

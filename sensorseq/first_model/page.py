@@ -10,6 +10,7 @@ import numpy as np
 from sensorseq.diagnosis.report_text import describe_accuracy
 from sensorseq.errors import SensorseqError
 from sensorseq.estimator import SensorLSTMClassifier
+from sensorseq.evaluation.calibration import LEAST_GROUPS
 from sensorseq.evaluation.evaluate import Comparison
 from sensorseq.evaluation.look import describe_look
 from sensorseq.evaluation.metrics import Evaluation
@@ -65,8 +66,10 @@ def describe_worth(comparison: Comparison, model: SensorLSTMClassifier) -> list[
     accuracy = percent(evaluation.scores["accuracy"])
     interval = format_interval(evaluation.intervals["accuracy"])
     known = f"95 % interval {interval}"
-    if interval == NO_INTERVAL:
+    if evaluation.n_groups < LEAST_GROUPS:
         known = f"{plural(evaluation.n_groups, 'group')}, too few for an interval"
+    elif interval == NO_INTERVAL:
+        known = f"all {evaluation.n_groups} groups alike"
     others = ", ".join(
         f"{NAMES.get(name, name)} {percent(baseline.scores['accuracy'])}"
         for name, baseline in comparison.baselines.items()

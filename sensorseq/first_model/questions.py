@@ -10,6 +10,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sensorseq.errors import OpenQuestionsError, RecordingError
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.messages import fill
@@ -99,7 +101,9 @@ def question_of_sensors(
     """
     of_id = {fact.recording_id: fact for fact in facts}
     is_labeled = all(fact.label is not None for fact in facts)  # by folder, or in a manifest
-    if not facts or options.pair is not None or not is_labeled or len(of_id) < len(facts):
+    if not facts or not is_labeled or len(of_id) < len(facts):
+        return
+    if options.pair is not None or options.label_column is not None:
         return
     covered = [
         Covered(f.recording_id, f.group, (f.label,), f.start_s, f.start_s + f.duration_s, 0.0)
@@ -112,8 +116,7 @@ def question_of_sensors(
             first = listed(next(iter(found.groups.values())))
             text = (
                 f"join the files of several sensors, such as {first}? Their channels differ, and"
-                f" they cover the same time, in {len(found.groups)} recordings. To use one sensor,"
-                " choose its `files`."
+                " they cover the same time. To use one sensor, choose its `files`."
             )
             yield Question(text, {"pair": found.pair})
             return
@@ -129,20 +132,23 @@ def _are_sensors(files: Sequence[RecordingFacts]) -> bool:
 
 def _other_folder(logs: str) -> str:
     """Return "Did you mean ...?" if the folder below or above has a folder for each class."""
-    root = Path(logs).absolute()
-    if not root.is_dir():
-        return ""
-    below, kinds = _folders(root), {path.suffix for path in root.iterdir() if path.is_file()}
-    if len(below) == 1:
-        near, n_classes = below[0], len(_folders(below[0]))
-    else:
-        near, beside = root.parent, [] if below else _folders(root.parent)
-        n_classes = sum(any(p.suffix in kinds for p in folder.iterdir()) for folder in beside)
+    root, near = Path(logs).absolute(), None
+    with suppress(OSError):  # a folder that nobody asked for may be unreadable
+        below, kinds = _folders(root), _kinds(root)
+        if len(below) == 1 and len(_folders(below[0])) > 1:
+            near = below[0]
+        elif not below and all(kinds & _kinds(folder) for folder in _folders(root.parent)):
+            near = root.parent
+    n_classes = len(_folders(near)) if near else 0
     return f" Did you mean {near}? It has {n_classes} folders." if n_classes > 1 else ""
 
 
 def _folders(root: Path) -> list[Path]:
     return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
+def _kinds(folder: Path) -> set[str]:
+    return {path.suffix for path in folder.iterdir() if path.is_file()} - {""}
 
 
 def questions_of_data(
@@ -173,14 +179,16 @@ def questions_of_data(
         yield Question(text, {"exclude": others} if is_common else {"files": [pattern]})
     names = list(facts[0].channels)
     still = [n for n in names if all(f.channels[n].is_constant for f in facts if n in f.channels)]
-    if all(fact.label is None for fact in facts):
-        still = [name for name in still if name.lower() not in _LABELS]
+    is_unlabeled = all(fact.label is None for fact in facts)
+    of_labels = [name for name in names if is_unlabeled and name.lower() in _LABELS]
+    still = [name for name in still if name not in of_labels]
     if options.channels is None and 0 < len(still) < len(names):
         text = f"leave out channels that never change within a recording ({listed(still)})?"
-        yield Question(text, {"channels": [name for name in names if name not in still]})
+        kept = [name for name in names if name not in (*still, *of_labels)]
+        yield Question(text, {"channels": kept})
     if options.channels is None and options.label_column is None:
-        _check_no_channel_is_a_label(facts)
-    if all(fact.label is None for fact in facts):
+        _check_no_channel_is_a_label(facts, [name for name in names if name not in still])
+    if is_unlabeled:
         columns = [] if options.label_column else _label_columns(logs, options, rows, names)
         if not columns:
             raise RecordingError(
@@ -219,7 +227,9 @@ def _label_columns(
     columns += [name for row in rows for name in row.get("dropped_columns", ())]
     columns.sort(key=lambda name: name.lower() not in _LABELS)
     sources = find_recordings(logs, options)
-    sources = sources[:: max(1, len(sources) // _MOST_LABELED)]
+    n_read = min(len(sources), _MOST_LABELED)
+    drawn = np.random.default_rng(0).choice(len(sources), n_read, replace=False)
+    sources = [sources[at] for at in np.sort(drawn).tolist()]
     found = []
     for name in dict.fromkeys(columns):
         labels: list[tuple[str, ...]] = []
@@ -233,13 +243,13 @@ def _label_columns(
     return found
 
 
-def _check_no_channel_is_a_label(facts: Sequence[RecordingFacts]) -> None:
+def _check_no_channel_is_a_label(facts: Sequence[RecordingFacts], channels: Sequence[str]) -> None:
     """Raise an error if a channel labels the samples, although each folder is a class.
 
     Such a channel has at least three different pairs of whole numbers as limits, the same in all
-    folders, and keeps its values for long.
+    folders, and keeps its values for long. A switch has only two values.
     """
-    for name in facts[0].channels:
+    for name in channels:
         limits: dict[str | None, set[tuple[float, float]]] = defaultdict(set)
         for fact in facts:
             if (c := fact.channels.get(name)) is None or c.n_known <= _LONG * c.n_stretches:
@@ -248,12 +258,14 @@ def _check_no_channel_is_a_label(facts: Sequence[RecordingFacts]) -> None:
         else:
             first, *others = limits.values()
             are_whole = all(value == int(value) for pair in first for value in pair)
-            if others and len(first) >= _PARTS and are_whole and all(o == first for o in others):
+            is_switch = len({value for pair in first for value in pair}) < _PARTS
+            is_same = len(first) >= _PARTS and others and all(each == first for each in others)
+            if is_same and are_whole and not is_switch:
                 raise RecordingError(
                     f"channel {name!r} looks like the label of the samples: it has whole numbers in"
                     " long intervals, the same in each folder. If it is, put the files of all"
-                    f" folders into one folder, and use label_column={name!r}; if not, list it in"
-                    " `channels`."
+                    f" folders into one folder, and use label_column={name!r}; if not, list all"
+                    " channels to use in `channels`."
                 )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sensorseq.errors import ArgumentError, RecordingError, warn_caller
 from sensorseq.estimator import SensorLSTMClassifier, load_estimator
 from sensorseq.evaluation.baselines import BASELINES
@@ -47,6 +49,7 @@ from sensorseq.windows import WindowSet
 Progress = Callable[[str, int, int], None]
 _MANY_SAMPLES = 1e7  # with more samples in all channels, some baselines would take minutes
 _MOST_ODD = 3
+_MOST_FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,7 @@ class FirstModel:
     summary: PreparedSummary
     model: SensorLSTMClassifier
     comparison: Comparison
+    n_folds: int  # with more folds, a class would be missing from some
     irregularities: tuple[str, ...] = ()  # the most important ones in the recordings
     is_new: bool = True  # False if the model was there and nothing had changed
 
@@ -66,7 +70,7 @@ class FirstModel:
     def on_every_recording(self) -> str:
         """The command that trains and tests on folds, so that every recording is tested."""
         files = shlex.join(str(self.folder / name) for name in ("model.safetensors", "windows.h5"))
-        return f"sensorseq evaluate {files} --folds 5"
+        return f"sensorseq evaluate {files} --folds {self.n_folds}"
 
     @property
     def on_the_robot(self) -> str:
@@ -230,7 +234,19 @@ def _make(
     decisions = tuple(describe_decisions(source, given, choice, summary))
     others = [odd for odd in described["odd"] if odd["kind"] != "stands_out"]  # warned of these
     odd = tuple(f"{each['text']} {each['advice']}" for each in others[:_MOST_ODD])
-    result = FirstModel(folder.path, choice, decisions, summary, model, comparison, odd, is_new)
+    labels, groups = np.asarray(windows.y), np.asarray(windows.groups)
+    n_groups = [len(np.unique(groups[labels == label])) for label in np.unique(labels)]
+    result = FirstModel(
+        folder.path,
+        choice,
+        decisions,
+        summary,
+        model,
+        comparison,
+        min(_MOST_FOLDS, *n_groups),
+        odd,
+        is_new,
+    )
     page = make_first_page(
         model,
         windows,

@@ -9,7 +9,7 @@ import numpy as np
 
 from sensorseq.inspection.copies import shared_samples
 from sensorseq.inspection.facts import measure
-from sensorseq.inspection.odd_recordings import OddRecording, rank_recordings
+from sensorseq.inspection.odd_recordings import FEWEST, OddRecording, rank_recordings
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.prediction.outside import Ints
 from sensorseq.recording import Channel, Recording
@@ -75,19 +75,29 @@ def rank_joined(
     facts = []
     with PreparedFile(path, sensor=sensor, whole=False) as file:
         stored = file.stored
-        split = stored.split
+        split, rate = stored.split, stored.sample_rate_hz or 1.0
+        ids = () if stored.recording_id is None else np.unique(stored.recording_id)
+        if len(ids) < FEWEST:
+            return []
         rows = np.arange(len(file)) if split is None else np.flatnonzero(np.isin(split, PARTS[:2]))
         length_s = {
             entry["recording_id"]: entry.get("end_s", np.nan) - entry.get("start_s", np.nan)
             for entry in stored.provenance.get("recordings") or ()
         }
         for name, recording in join_windows(file, rows, progress):
-            t = np.arange(recording.n_samples) / (stored.sample_rate_hz or 1.0)
-            measured = measure(replace(recording, timestamps_s=t))
+            measured = measure(
+                replace(recording, timestamps_s=np.arange(recording.n_samples) / rate)
+            )
+            is_whole = np.diff(recording.timestamps_s).max(initial=0.0) < 1.5 / rate
             for key, c in measured.channels.items():
                 least = max(RINGING * (c.quantiles[-1] - c.quantiles[0]), ROUNDING * abs(c.mean))
                 if c.spread < least:
-                    measured.channels[key] = replace(c, quantiles=c.quantiles[[2] * 5])
+                    c = replace(c, quantiles=c.quantiles[[2] * 5])
+                # at a closed gap, a channel seems to jump
+                measured.channels[key] = c if is_whole else replace(c, speed=np.nan, jerk=np.nan)
             duration_s = length_s.get(recording.recording_id, np.nan)
             facts.append(replace(measured, recording_id=name, duration_s=duration_s))
-    return rank_recordings(facts, [*shared_samples([recording.hashes for recording in facts])])
+    copies = shared_samples([recording.hashes for recording in facts])
+    # windows at a change of class are in two parts of one recording
+    between = [c for c in copies if facts[c[0]].recording_id != facts[c[1]].recording_id]
+    return rank_recordings(facts, between)

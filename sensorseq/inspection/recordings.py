@@ -59,7 +59,7 @@ def check_recordings(
 def stands_out(ranked: Sequence[OddRecording]) -> list[Finding]:
     """Return the finding about the marked recordings of a ranking, if there are any."""
     odd_ones = [each for each in ranked if each.is_marked]
-    ids = [each.recording_id for each in odd_ones]
+    ids = [*dict.fromkeys(each.recording_id for each in odd_ones)]
     where = {"recordings": ids, "places": [f"{i.recording_id} ({i.text})" for i in odd_ones]}
     return [Finding("stands_out", where=where, answer={"exclude": ids})] if odd_ones else []
 

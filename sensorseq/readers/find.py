@@ -5,6 +5,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -227,7 +228,9 @@ def find_recordings(
             )
         sources = [_source_of_file(root)]
     else:
-        beside = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
+        beside: list[str] = []
+        with suppress(OSError):
+            beside = [path.name for path in root.parent.iterdir()]
         raise RecordingError(f"{root}: no such folder or file.{did_you_mean(root.name, beside)}")
     are_listed = table is not None or is_listed
     exclusion = _Exclusion(excluded, root)

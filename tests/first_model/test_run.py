@@ -238,6 +238,7 @@ def test_a_wrong_label_is_named(tmp_path):
     assert "Check the label of rough/wrong" in page
     assert "windows left out of training are right" in page
     assert f"sensorseq evaluate {out}/model.safetensors {out}/windows.h5 --folds 5" in page
+    assert "4 groups, too few for an interval" in page
 
 
 def test_recordings_that_stand_out_are_named_before_anything_is_trained(tmp_path, monkeypatch):
@@ -267,8 +268,18 @@ def test_a_channel_that_labels_the_samples_in_every_folder_is_no_channel(tmp_pat
         number = path.stem[-1]
         rows = [f"{row},{number if at > 110 else 0}" for at, row in enumerate(rows)]
         path.write_text("\n".join([f"{head},motion", *rows]))
-    said = refused(3, "run", logs, "-o", tmp_path / "out")
-    assert "channel 'motion' looks like the label of the samples" in said
+    why = refused(3, "run", logs, "-o", tmp_path / "out")
+    assert "channel 'motion' looks like the label of the samples" in why
+    for path in logs.glob("*/*.csv"):  # a switch, and a setting of each recording
+        head, *rows = path.read_text().splitlines()
+        number = int(path.stem[-1])
+        rows = [
+            f"{row.rpartition(',')[0]},{int(number > at / 30)},{number}"
+            for at, row in enumerate(rows)
+        ]
+        path.write_text("\n".join([f"{head},setting", *rows]))
+    error = said("run", logs, "-o", tmp_path / "out")[2]
+    assert "leave out channels that never change within a recording (setting)?" in error
 
 
 def test_a_rate_that_no_recording_can_have_is_a_question_about_the_unit(tmp_path):
@@ -291,8 +302,8 @@ def test_short_recordings_are_windows_of_their_own(tmp_path):
 
 
 def test_a_label_column_has_few_classes(tmp_path):
-    for number in range(9):
-        rows = [f"{i / 20},{i % 7},s{number},{number % 3}" for i in range(200)]
+    for number in range(60):
+        rows = [f"{i / 20},{i % 7},s{number},{number % 2}" for i in range(100)]
         text = "\n".join(["time,current,session,label", *rows])
         (tmp_path / f"run_{number}.csv").write_text(text)
     error = said("run", tmp_path, "-o", tmp_path / "out")[2]

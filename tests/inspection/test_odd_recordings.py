@@ -316,6 +316,22 @@ def test_the_ringing_of_a_constant_channel_is_not_its_spread(tmp_path):
     assert check_recordings([*map(measure, pieces)])[1][0].measure == "spread"
 
 
+def test_gaps_and_changes_of_class_mark_no_joined_recording(tmp_path):
+    rng = np.random.default_rng(0)
+    t = np.arange(600) / RATE
+    whole = [
+        Recording(np.sin(t + rng.uniform(0, 6))[:, None], t, ("a",), f"r{i}") for i in range(12)
+    ]
+    pieces = [kept(whole[0], slice(150)), kept(whole[0], slice(400, None)), *whole[1:]]
+    write_windows(tmp_path / "w.h5", window_recordings(pieces, 1.0, sample_rate_hz=RATE))
+    assert not any(odd.is_marked for odd in rank_joined(tmp_path / "w.h5"))
+    noise = [replace(each, values=rng.normal(size=each.values.shape)) for each in whole]
+    windows = window_recordings(noise, 1.0, 0.5, sample_rate_hz=RATE)
+    labels = np.where(np.asarray(windows.start_s) < 5.0, "x", "y")
+    write_windows(tmp_path / "v.h5", replace(windows, y=labels))
+    assert not any(odd.is_marked for odd in rank_joined(tmp_path / "v.h5"))
+
+
 def test_train_names_odd_recordings_outside_the_test_part(healthy, tmp_path):
     faulty = changed(healthy[FAULTY], lambda x: x + OFFSET)
     short = kept(healthy[8], slice(None, -450))
