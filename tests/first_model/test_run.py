@@ -203,6 +203,7 @@ def test_recordings_without_a_channel_are_left_out_by_name_if_no_pattern_tells_t
         ({"current": "motor_{}", "speed": "wheel_{}"}, 0, True),
         ({"current": "{}-motor", "speed": "{}-wheel"}, 0, True),
         ({"current": "{}/motor", "speed": "{}/wheel"}, 0, True),
+        ({"current": "{}_motor_10Hz", "speed": "{}_encoder_25Hz"}, 0, True),
         ({"current": "motor_{}", "speed": "wheel_{}"}, 9, False),  # other times
         ({"current": "north_{}", "current ": "south_{}"}, 0, False),  # the same channel
     ],
