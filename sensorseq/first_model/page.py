@@ -92,11 +92,17 @@ def describe_worth(comparison: Comparison, model: SensorLSTMClassifier) -> list[
     ]
 
 
+def count_groups(windows: WindowSet) -> dict[str, int]:
+    """Return the number of groups of each class."""
+    labels, groups = np.asarray(windows.y), np.asarray(windows.groups)
+    return {name: len(np.unique(groups[labels == name])) for name in np.unique(labels).tolist()}
+
+
 def what_would_help(evaluation: Evaluation, windows: WindowSet) -> list[str]:
     """Return a sentence about the class that needs more recordings most."""
     matrix, names = evaluation.confusion_matrix, evaluation.classes.tolist()
-    labels, groups = np.asarray(windows.y), np.asarray(windows.groups)
-    n_groups = [len(np.unique(groups[labels == name])) for name in names]
+    groups, n_of_class = np.asarray(windows.groups), count_groups(windows)
+    n_groups = [n_of_class.get(name, 0) for name in names]
     true, right = matrix.sum(axis=1), np.diag(matrix)
     recall = np.where(true > 0, right / np.maximum(true, 1), 1.0)
     worst = min(range(len(names)), key=lambda i: (recall[i], n_groups[i]))

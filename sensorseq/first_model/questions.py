@@ -111,7 +111,7 @@ def question_of_sensors(
     ]
     for found in sets_by_name(covered):
         if found.pair is not None and all(
-            _are_sensors([of_id[name] for name in names]) for names in found.groups.values()
+            _fit_together([of_id[name] for name in names]) for names in found.groups.values()
         ):
             first = listed(next(iter(found.groups.values())))
             text = (
@@ -122,7 +122,7 @@ def question_of_sensors(
             return
 
 
-def _are_sensors(files: Sequence[RecordingFacts]) -> bool:
+def _fit_together(files: Sequence[RecordingFacts]) -> bool:
     """Whether files have different channels and cover about the same time."""
     channels = [channel for file in files for channel in file.channels]
     starts, ends = zip(*((f.start_s, f.start_s + f.duration_s) for f in files), strict=True)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sensorseq.errors import ArgumentError, RecordingError, warn_caller
 from sensorseq.estimator import SensorLSTMClassifier, load_estimator
 from sensorseq.evaluation.baselines import BASELINES
@@ -25,7 +23,7 @@ from sensorseq.first_model.lengths import (
     check_enough_windows,
     choose_length,
 )
-from sensorseq.first_model.page import make_first_page, suspicious_labels
+from sensorseq.first_model.page import count_groups, make_first_page, suspicious_labels
 from sensorseq.first_model.questions import (
     as_command,
     ask,
@@ -234,8 +232,6 @@ def _make(
     decisions = tuple(describe_decisions(source, given, choice, summary))
     others = [odd for odd in described["odd"] if odd["kind"] != "stands_out"]  # warned of these
     odd = tuple(f"{each['text']} {each['advice']}" for each in others[:_MOST_ODD])
-    labels, groups = np.asarray(windows.y), np.asarray(windows.groups)
-    n_groups = [len(np.unique(groups[labels == label])) for label in np.unique(labels)]
     result = FirstModel(
         folder.path,
         choice,
@@ -243,7 +239,7 @@ def _make(
         summary,
         model,
         comparison,
-        min(_MOST_FOLDS, *n_groups),
+        min(_MOST_FOLDS, *count_groups(windows).values()),
         odd,
         is_new,
     )
