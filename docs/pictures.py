@@ -23,9 +23,9 @@ from sensorseq.preprocessing.resample import StreamResampler, resample, resample
 from sensorseq.preprocessing.scale import KINDS, fit_scaler
 from sensorseq.preprocessing.split import split_by_group
 from sensorseq.preprocessing.steps import make_step
-from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
-from sensorseq.preprocessing.windows.balance import balance_indices
-from sensorseq.preprocessing.windows.cut import window_recordings
+from sensorseq.preprocessing.windowing.augment import Augmentation, augment_windows
+from sensorseq.preprocessing.windowing.balance import balance_indices
+from sensorseq.preprocessing.windowing.cut import window_recordings
 from sensorseq.readers import read_recordings
 from sensorseq.recording import LabelSpan
 from sensorseq.windows import WindowSet

@@ -24,7 +24,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
 from sensorseq.evaluation.calibration import calibration_error
 from sensorseq.preprocessing.resample import resample_recording
-from sensorseq.preprocessing.windows.cut import window_recordings
+from sensorseq.preprocessing.windowing.cut import window_recordings
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

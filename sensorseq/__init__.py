@@ -7,7 +7,7 @@ feature needs it. Import other names from their packages: `sensorseq.preprocessi
 
 from typing import TYPE_CHECKING
 
-from sensorseq._lazy import lazy_names
+from sensorseq.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.diagnosis.report import FluctuationReport

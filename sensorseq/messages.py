@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from string import Formatter, Template
 from typing import Any, NamedTuple
 
-from sensorseq.text import listed, percent, plural, times
+from sensorseq.base.text import listed, percent, plural, times
 
 
 class Message(NamedTuple):

@@ -11,11 +11,11 @@ import sklearn
 from numpy.typing import ArrayLike
 from sklearn import model_selection
 
-from sensorseq.checks import check_groups, check_per_window
+from sensorseq.base.checks import check_groups, check_per_window
 from sensorseq.errors import InputError, LeakWarning, warn_caller
 from sensorseq.inspection.overlap import count_shared
 from sensorseq.io.prepared import read_windows
-from sensorseq.prediction.windows import windows_of
+from sensorseq.prediction.checked_windows import windows_of
 from sensorseq.preprocessing.splitters import Fold, GroupBalancedKFold, _Splitter
 from sensorseq.training.labels import check_labels, from_one_hot
 from sensorseq.windows import WindowSet

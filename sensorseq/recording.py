@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import html_table
 from sensorseq.errors import RecordingError, repeated
 from sensorseq.io.blocks import count_where, is_finite
 from sensorseq.stamps.names import UNITS
 from sensorseq.stamps.period import sample_period
 from sensorseq.stamps.repair import BY_HAND, plan_repair, repair_stamps
-from sensorseq.text import html_table
 
 __all__ = ["Channel", "LabelSpan", "Recording", "repair_stamps", "sample_rate_of"]
 

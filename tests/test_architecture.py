@@ -8,18 +8,17 @@ import subprocess
 
 from checkout import ROOT, tree_of
 
-ORDER = """_lazy errors options _signal numeric < core text windows optimizers < checks
-           sensor_windows messages < io < stamps < recording history html ops
-           < preprocessing nn gpu_check readers < features sequence datasets
+ORDER = """errors options _signal < base < windows < sensor_windows messages < io < stamps
+           < recording history html ops < preprocessing nn readers < features sequence datasets
            < prediction < training < learners < inspection < diagnosis export < estimator
-           < model_selection evaluation prepare self_check < first_model < cli < __main__"""
+           < model_selection evaluation prepare < first_model < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
          csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq
          setup.py tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 DIAGNOSIS_ORDER = """thresholds log_names defaults < metrics < causes < statements < evidence
-                     < judge logs < report_text < rival_models page < report"""
+                     < judge logs < report_text < rival_models report_page < report"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage is exported with the splits
 HOME = {  # each library, with prefixes of the paths where it may be imported
     "h5py": ("io/hdf5_file.py", "io/foreign.py"),
@@ -38,12 +37,11 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "ops/",
         "nn/",
         "training/",
-        "gpu_check.py",
+        "cli/self_check.py",
         "learners/",
         "estimator/",
         "export/",
         "model_selection.py",
-        "self_check.py",
     ),
     "typer": ("cli/",),
     "rich": ("cli/output.py", "training/progress.py"),
@@ -60,7 +58,7 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
 # Arguments that users may give in any type, and results that contain such arguments.
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state
                 callbacks augment features label classes cut value values default names
-                in_order open_windows recording_id transform fit_transform inverse_transform
+                in_order open_windows phase recording_id transform fit_transform inverse_transform
                 option_field"""
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from fits import plain_classifier
 
-from sensorseq import checks, find_label_errors
+from sensorseq import find_label_errors
+from sensorseq.base import checks
 from sensorseq.cli.program import run
 from sensorseq.errors import EnvironmentProblemError, InputError, within_memory
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing import Augmentation
 from sensorseq.preprocessing.resample import StreamResampler
-from sensorseq.preprocessing.windows.cut import window_recordings
+from sensorseq.preprocessing.windowing.cut import window_recordings
 from sensorseq.recording import Recording
 
 X, Y = np.random.default_rng(0).normal(size=(8, 4, 2)).astype(np.float32), np.arange(8) % 2

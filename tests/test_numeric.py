@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import scipy.special
 
-from sensorseq.numeric import (
+from sensorseq.base.numeric import (
     log_softmax,
     logsumexp,
     stochastic_exponential,

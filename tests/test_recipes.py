@@ -196,7 +196,7 @@ class TabTable(Table):
         ),
     },
     "optimizer": {
-        "optimizers.py": (
+        "base/optimizers.py": (
             "OPTIMIZERS = {\n",
             '    "adagrad": OptimizerFacts(None, ("eps", "lr_decay"), 1e-2),\n',
         ),

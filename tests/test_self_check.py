@@ -15,7 +15,8 @@ from commands import refused, run_process, said, succeed
 from fits import learn_few_features
 
 import sensorseq
-from sensorseq import _signal, ops, self_check
+from sensorseq import _signal, ops
+from sensorseq.cli import self_check
 
 NAMES = ["native library", "matrix products", "LSTM kernels", "preprocessing", "training"]
 NAMES += ["save and load"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import CubicSpline
 
-from sensorseq.numeric import interpolate_cubic
+from sensorseq.base.numeric import interpolate_cubic
 
 
 @given(

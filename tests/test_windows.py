@@ -8,7 +8,7 @@ from preparing import assert_same_windows
 from sklearn.utils import _safe_indexing
 
 from sensorseq.errors import InputError, WindowError
-from sensorseq.prediction.windows import windows_of
+from sensorseq.prediction.checked_windows import windows_of
 from sensorseq.windows import PARTS, WindowSet
 
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.results_file import keep_measurement
 from cuda.steps import environment
 
-from sensorseq.gpu_check import (
+from sensorseq.ops.gpu_check import (
     check_kernels,
     format_result,
     keep_results,

@@ -18,7 +18,7 @@ from sensorseq.diagnosis.metrics import mean_noise
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import DivergedError
 from sensorseq.estimator.fit_windows import check_arguments, hold_out, read_windows, scale_windows
-from sensorseq.prediction.windows import Windows
+from sensorseq.prediction.checked_windows import Windows
 
 DEFAULTS = {
     name: value

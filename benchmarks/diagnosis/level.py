@@ -29,7 +29,7 @@ from verdict.plan import SETTINGS, SIZES
 from verdict.runs import PLAIN
 
 from sensorseq.diagnosis.rival_models import rivals
-from sensorseq.prediction import windows as checked
+from sensorseq.prediction import checked_windows as checked
 
 DIAGNOSIS = "tuned, with and without one fault"
 REPAIR, VERDICT = "settings at random", "sensible settings"

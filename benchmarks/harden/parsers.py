@@ -156,7 +156,7 @@ class ReportFile(Parser):
 
     def parse(self, path):
         from sensorseq.diagnosis import FluctuationReport
-        from sensorseq.diagnosis.page import make_page
+        from sensorseq.diagnosis.report_page import make_page
 
         report = FluctuationReport.from_dict(_loaded(path))
         _ = str(report), repr(report), make_page(report), report.to_dict()

@@ -23,7 +23,7 @@ enum class Change : uint64_t {
   kRotation,
 };
 
-// The fields of sensorseq.preprocessing.windows.augment.Augmentation, with channels given as
+// The fields of sensorseq.preprocessing.windowing.augment.Augmentation, with channels given as
 // indices.
 struct Augmentation {
   double jitter, scaling, time_warp, magnitude_warp, window_shift, offset;

@@ -34,8 +34,7 @@ def doctor(
 
 
 def _check_gpu(as_json: bool) -> None:
-    from sensorseq import gpu_check
-    from sensorseq.ops import cuda_kernels
+    from sensorseq.ops import cuda_kernels, gpu_check
 
     mode = cuda_kernels.switch()
 
@@ -63,7 +62,7 @@ def _check_gpu(as_json: bool) -> None:
 
 
 def _check_installation(as_json: bool) -> None:
-    from sensorseq import self_check
+    from sensorseq.cli import self_check
 
     results = self_check.check_installation()
     passed = all(result.status == "passed" for result in results)

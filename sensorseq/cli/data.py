@@ -110,7 +110,7 @@ def inspect(
                 path, reading, read_logs=html is not None, progress=advance
             )
     if html is not None:
-        from sensorseq.evaluation.look import make_look
+        from sensorseq.inspection.look import make_look
 
         write_whole(html, make_look(description, facts, title=path.resolve().name).encode())
     text = in_options(described.format_recordings(description), context.command.params, (), ())

@@ -99,7 +99,7 @@ def diagnose(
     from sensorseq.diagnosis.report_text import write_report
 
     if html is not None:
-        from sensorseq.diagnosis.page import make_page
+        from sensorseq.diagnosis.report_page import make_page
 
         write_whole(html, make_page(report, rerun).encode())
     page = page_command(path) if html is None else str(html)

@@ -143,7 +143,7 @@ def export(
         )
     model = load_model(model_file)
     model.to_onnx(output, lengths=lengths, steps=steps, **_export_options(options, model))
-    from sensorseq.export.windows import stored_steps
+    from sensorseq.export.graph_preprocessing import stored_steps
 
     result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
     classes = ", ".join(map(str, model.classes_.tolist()))

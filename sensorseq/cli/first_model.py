@@ -41,7 +41,7 @@ def run(
     """
     from sensorseq.evaluation.text import wrapped
     from sensorseq.first_model import run as make_first_model
-    from sensorseq.first_model.page import describe_worth
+    from sensorseq.first_model.run_page import describe_worth
 
     with progress("run", quiet=quiet) as advance:
         made = make_first_model(

@@ -127,7 +127,7 @@ def write_page(
     **more: Any,
 ) -> None:
     """Write the page about a model and, if `part` is given, about this part of the windows."""
-    from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
+    from sensorseq.evaluation.fit_page import PagePart, compare_on_validation, make_page
     from sensorseq.io.prepared import read_windows
 
     shown = None

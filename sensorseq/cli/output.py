@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from sensorseq.base.text import plain
 from sensorseq.cli.app import closing
 from sensorseq.errors import ArgumentError, InputError, printable, writing
 from sensorseq.io.atomic import locking, real_file
-from sensorseq.text import plain
 
 
 def warn(message: str) -> None:

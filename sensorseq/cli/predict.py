@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from sensorseq.base.text import plural
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import command
 from sensorseq.cli.models import load_to_predict
@@ -16,7 +17,6 @@ from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
 from sensorseq.options import ReadOptions
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING
-from sensorseq.text import plural
 
 
 @command(

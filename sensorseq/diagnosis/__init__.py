@@ -5,7 +5,7 @@ The names in this package are loaded when first used; loading them does not impo
 
 from typing import TYPE_CHECKING
 
-from sensorseq._lazy import lazy_names
+from sensorseq.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.diagnosis.report import FluctuationReport, TrainingMonitor

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sensorseq.base.optimizers import OPTIMIZERS
 from sensorseq.diagnosis import thresholds as limits
 from sensorseq.diagnosis.defaults import DEFAULTS
 from sensorseq.diagnosis.metrics import Floats, Run
 from sensorseq.inspection.finding import Finding
 from sensorseq.messages import advice_of, text_of
-from sensorseq.optimizers import OPTIMIZERS
 
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that need a cause
 

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_per_window
+from sensorseq.base.checks import check_per_window
+from sensorseq.base.text import plural
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis import thresholds as limits
 from sensorseq.diagnosis.metrics import Floats, NullTest, Run, circular_shift_test
 from sensorseq.diagnosis.statements import Statement, statement_of
 from sensorseq.errors import ArgumentError
-from sensorseq.text import plural
 
 
 class WindowFlips:

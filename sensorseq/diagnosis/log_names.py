@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from sensorseq.base.text import listed
 from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_known
-from sensorseq.text import listed
 
 Row = dict[str, Any]  # a value that was not recorded has no entry
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sensorseq.base.text import listed
 from sensorseq.diagnosis.log_names import (
     ROLES,
     STEP,
@@ -37,7 +38,6 @@ from sensorseq.errors import (
     warn_caller,
 )
 from sensorseq.history import History
-from sensorseq.text import listed
 
 _AROUND_RECORD = 16  # bytes around each record: its length and two checksums
 

@@ -16,11 +16,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from sensorseq.checks import check_integer_or_none
+from sensorseq.base.checks import check_integer_or_none
+from sensorseq.base.text import Plain
 from sensorseq.diagnosis.thresholds import RATE_RISE, RATE_RISE_EPOCHS
 from sensorseq.errors import ArgumentError
 from sensorseq.history import TrainingRecord
-from sensorseq.text import Plain
 
 Floats = NDArray[np.float64]
 

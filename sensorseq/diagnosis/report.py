@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_integer_or_none, check_per_window, check_real
+from sensorseq.base.checks import check_integer_or_none, check_per_window, check_real
+from sensorseq.base.text import plain, plural
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import Cause, find_causes
 from sensorseq.diagnosis.judge import judge
@@ -28,7 +29,6 @@ from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.errors import ArgumentError
 from sensorseq.history import MAX_WATCHED, History, TrainingRecord
 from sensorseq.io.atomic import write_whole
-from sensorseq.text import plain, plural
 
 _SAVED: tuple[str, ...]
 _SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")
@@ -276,7 +276,7 @@ class FluctuationReport(ReportContents):
         return write_report(self)
 
     def _repr_html_(self) -> str:
-        from sensorseq.diagnosis.page import make_fragment
+        from sensorseq.diagnosis.report_page import make_fragment
 
         return make_fragment(self)
 
@@ -298,7 +298,7 @@ class FluctuationReport(ReportContents):
         write_whole(path, self._as_page().encode())
 
     def _as_page(self) -> str:
-        from sensorseq.diagnosis.page import make_page
+        from sensorseq.diagnosis.report_page import make_page
 
         return make_page(self)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sensorseq.base.text import percent, plural
 from sensorseq.diagnosis.causes import (
     TROUBLED,
     UNKNOWN,
@@ -21,7 +22,6 @@ from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, 
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
 from sensorseq.prediction.members.choice import LSTM, Candidate, FeatureChoice
-from sensorseq.text import percent, plural
 
 # returns the command line of a fit with changed arguments; None stands for the default settings
 Command = Callable[[Mapping[str, Any] | None], str]

@@ -15,7 +15,7 @@ from sensorseq.features.ridge import Fold
 from sensorseq.learners.kinds import all_learners
 from sensorseq.learners.learner import Folds, LearnerData
 from sensorseq.learners.linear import LinearLearner
-from sensorseq.prediction.windows import Windows
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.preprocessing.scale import fit_scaler
 
 Report = TypeVar("Report", bound=ReportContents)

@@ -13,15 +13,15 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from sensorseq.checks import check_groups
+from sensorseq.base.checks import check_groups
 from sensorseq.errors import InputError
 from sensorseq.features.ridge import Fold
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.linear import LinearMember, describe
 from sensorseq.prediction.members.member import Member
 from sensorseq.prediction.members.motors import MOTORS, MotorsMember
 from sensorseq.prediction.model import TrainedModel
-from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
 from sensorseq.training.evaluation import modules_of, network_outputs
 from sensorseq.training.inputs import check_channels_have_numbers

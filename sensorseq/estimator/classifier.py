@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sensorseq.checks import check_integer
+from sensorseq.base.checks import check_integer
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.rival_models import compare_level
 from sensorseq.errors import (
@@ -70,6 +70,7 @@ from sensorseq.io.model_file import (
 from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.learners.motors import Roles
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.checked_windows import Windows, is_table
 from sensorseq.prediction.decisions import (
     Abstention,
     Decisions,
@@ -82,7 +83,6 @@ from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.stream import DecisionStream
-from sensorseq.prediction.windows import Windows, is_table
 from sensorseq.sequence import Timeline
 from sensorseq.sequence.smoothing import Smooth
 from sensorseq.training import EngineChoice

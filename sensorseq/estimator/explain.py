@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
-from sensorseq.checks import check_integer
+from sensorseq.base.checks import check_integer
+from sensorseq.base.text import html_table, percent
 from sensorseq.errors import ArgumentError
 from sensorseq.prediction.members.sensors import SensorSum
 from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.model import TrainedModel
-from sensorseq.text import html_table, percent
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_integer
+from sensorseq.base.checks import check_integer
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.rival_models import Compared
 from sensorseq.errors import DivergedError, warn_caller

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from sensorseq.checks import check_sample_weight
+from sensorseq.base.checks import check_sample_weight
+from sensorseq.base.numeric import log_softmax
 from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, noting
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.uncertainty import LeftOut, learn_shares
 from sensorseq.features.stack import fit_stack
 from sensorseq.learners.motors import Roles, check_motors
-from sensorseq.numeric import log_softmax
 from sensorseq.prediction.decisions import softmax
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.inputs import MISSING

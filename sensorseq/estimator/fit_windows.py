@@ -12,14 +12,20 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from sensorseq.checks import check_groups, check_sample_weight, check_unlabeled
+from sensorseq.base.checks import check_groups, check_sample_weight, check_unlabeled
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
 from sensorseq.estimator.report import check_class_shares, warn_of_label_channels
-from sensorseq.gpu_check import check_before_fit
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.learners.kinds import learners_of
 from sensorseq.learners.motors import check_motors
+from sensorseq.ops.gpu_check import check_before_fit
+from sensorseq.prediction.checked_windows import (
+    Windows,
+    WindowShape,
+    is_table,
+    windows_of,
+)
 from sensorseq.prediction.frames import refuse_panel
 from sensorseq.prediction.inputs import PREDICTION_ARGUMENTS, Input, refuse_sensors
 from sensorseq.prediction.members.lstm import LstmMember
@@ -28,12 +34,6 @@ from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.preparation import Preparation, check_same_preparation
-from sensorseq.prediction.windows import (
-    Windows,
-    WindowShape,
-    is_table,
-    windows_of,
-)
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.preprocessing.split import folds_in_time, holdout_by_group
 from sensorseq.sensor_windows import UNNAMED

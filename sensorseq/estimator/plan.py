@@ -23,9 +23,9 @@ from sensorseq.learners.kinds import learners_of
 from sensorseq.learners.learner import Learner
 from sensorseq.learners.motors import motors_learner
 from sensorseq.learners.weigh import draw_windows
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.prediction.members.motors import MOTORS
-from sensorseq.prediction.windows import Windows
-from sensorseq.preprocessing.windows.balance import weights_of_few_recordings
+from sensorseq.preprocessing.windowing.balance import weights_of_few_recordings
 from sensorseq.training import TrainingData
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.streamed_data import (

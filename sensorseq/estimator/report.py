@@ -16,7 +16,7 @@ from sensorseq.errors import warn_caller
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.window_checks import check_label_channels, check_shares, check_windows
-from sensorseq.prediction.windows import Windows
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.training import TrainingResult
 
 _JUDGED = ("loss", "val_loss", "val_accuracy")  # a report needs at least one of these columns

@@ -29,15 +29,15 @@ from sensorseq.history import History
 from sensorseq.io.atomic import locking
 from sensorseq.io.model_file import SAVE_AGAIN, TakeField, read_model, take_field, write_model
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.checked_windows import DTYPES
 from sensorseq.prediction.inputs import Input
 from sensorseq.prediction.members.choice import LSTM, FeatureChoice
 from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.model import TrainedModel, read_trained
 from sensorseq.prediction.network import check_array_names
-from sensorseq.prediction.windows import DTYPES
 from sensorseq.preprocessing.configuration import check_recorded
-from sensorseq.preprocessing.windows.augment import Augmentation
+from sensorseq.preprocessing.windowing.augment import Augmentation
 from sensorseq.sensor_windows import UNNAMED
 from sensorseq.training import EngineChoice
 from sensorseq.training.callbacks import Callback

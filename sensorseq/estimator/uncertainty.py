@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.special import betaincc, stdtrit
 from sklearn.metrics import accuracy_score
 
-from sensorseq.checks import check_groups, check_real, mark_of_unlabeled
+from sensorseq.base.checks import check_groups, check_real, mark_of_unlabeled
 from sensorseq.errors import InputError, warn_caller
 from sensorseq.estimator.fit_windows import ScaledFit
 from sensorseq.learners.all_windows import AllWindows

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_integer, check_per_window
+from sensorseq.base.checks import check_integer, check_per_window
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.training.labels import nearest_label
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 
+from sensorseq.base.text import percent, plural
 from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import AnyClassifier, classifiers_of
 from sensorseq.estimator.uncertainty import seen_by
@@ -19,10 +20,9 @@ from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, evalua
 from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compare, score_predictions
 from sensorseq.prediction.outside import OutsideWindows, join_outside
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.windows.balance import balance_indices
+from sensorseq.preprocessing.windowing.balance import balance_indices
 from sensorseq.sensor_windows import AnyWindows
 from sensorseq.sequence.smoothing import Smoothing
-from sensorseq.text import percent, plural
 from sensorseq.windows import WindowSet
 
 _WHOLE = 1e-9  # tolerance within which a quotient of seconds counts as an integer

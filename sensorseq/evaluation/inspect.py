@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import listed, percent, plural
 from sensorseq.diagnosis.report_text import by_share, member_name
 from sensorseq.errors import (
     ArgumentError,
@@ -35,9 +36,9 @@ from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, take_field
 from sensorseq.io.prepared import PreparedFile, is_hdf5, refuse_prepared, sensors_in
 from sensorseq.options import ReadOptions, as_options, takes_options
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.members.choice import FeatureChoice
-from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.motor_pairs import motor_pairs
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
@@ -49,7 +50,6 @@ from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.sensor_windows import have_numbers
 from sensorseq.stamps.period import GAP_PERIODS, sample_period
 from sensorseq.stamps.read import describe_clock
-from sensorseq.text import listed, percent, plural
 from sensorseq.windows import PARTS
 
 _MANY_RECORDINGS = 60

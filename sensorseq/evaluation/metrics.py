@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.base.text import html_table, percent
 from sensorseq.errors import ArgumentError
 from sensorseq.evaluation.calibration import (
     N_RESAMPLES,
@@ -23,7 +24,6 @@ from sensorseq.evaluation.calibration import (
 )
 from sensorseq.evaluation.text import NAMES, WIDTH, format_interval, table
 from sensorseq.prediction.decisions import recording_prediction
-from sensorseq.text import html_table, percent
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 _CELLS_AT_ONCE = 2_000_000  # number of cells of permuted confusion matrices in memory at a time

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import listed, percent, plain, plural
 from sensorseq.errors import ArgumentError, SensorseqError, WindowError, printable
 from sensorseq.evaluation.raw_recordings import (
     find_sources,
@@ -36,7 +37,6 @@ from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.smoothing import Smooth
 from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.stamps.read import clock_of, date_of, describe_clock
-from sensorseq.text import listed, percent, plain, plural
 
 if TYPE_CHECKING:  # so that torch is not imported
     from markupsafe import Markup
@@ -434,7 +434,7 @@ def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -
 
     The predictions must come from `predict_recordings` with `with_facts=True`.
     """
-    from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # needs jinja2
+    from sensorseq.sequence.strips import MOST_RECORDINGS, make_strips  # needs jinja2
 
     shown = [p for p in predictions if p.timeline and p.facts][:MOST_RECORDINGS]
     classes = shown[0].classes.tolist() if shown else []
@@ -445,7 +445,7 @@ def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -
 
 def draw_drive(prediction: RecordingPrediction, classes: list[Any]) -> dict[str, Any]:
     """Return the template values for the timeline of one recording."""
-    from sensorseq.sequence.page import strip_of
+    from sensorseq.sequence.strips import strip_of
 
     facts, timeline = prediction.facts, prediction.timeline
     assert facts is not None

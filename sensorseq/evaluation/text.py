@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sensorseq.base.text import listed, plural
 from sensorseq.errors import printable
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
-from sensorseq.text import listed, plural
 
 if TYPE_CHECKING:
     from sensorseq.estimator import AnyClassifier, SensorLSTMClassifier

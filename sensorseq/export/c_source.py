@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from torch.nn import BatchNorm1d
 
-from sensorseq.checks import check_integer, check_positive
+from sensorseq.base.checks import check_integer, check_positive
+from sensorseq.base.text import listed
 from sensorseq.errors import ArgumentError, InputError, check_choice, noting, warn_caller
 from sensorseq.export.c_preprocessing import CResampler, CStep, make_steps
 from sensorseq.export.c_tables import (
@@ -29,8 +30,8 @@ from sensorseq.export.c_tables import (
     with_rounded_leaves,
 )
 from sensorseq.export.features import not_exported
+from sensorseq.export.graph_preprocessing import MOST_STEPS
 from sensorseq.export.network import module_of, used_modules
-from sensorseq.export.windows import MOST_STEPS
 from sensorseq.features.motors import LEAST_SLOPE, RIDGE
 from sensorseq.features.summary import SummaryFeatures, inner_edges
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
@@ -52,7 +53,6 @@ from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps as read_steps
 from sensorseq.sensor_windows import AnyWindows, window_set_of
 from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
-from sensorseq.text import listed
 from sensorseq.training.evaluation import ModuleNetwork
 from sensorseq.training.labels import read_labels
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
 from sensorseq.export.graph import Graph
-from sensorseq.export.windows import GraphWindows
+from sensorseq.export.graph_preprocessing import GraphWindows
 from sensorseq.features import CompetingKernels, RandomConvolutions, SummarySteps
 from sensorseq.features.competing_kernels import N_GROUPS, N_RIVALS
 from sensorseq.features.random_convolutions import N_KERNELS

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.export.graph import Graph, float32
-from sensorseq.export.windows import GraphWindows
+from sensorseq.export.graph_preprocessing import GraphWindows
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import parameter_suffix
 from sensorseq.prediction.members.lstm import Network

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_flag, check_integer
+from sensorseq.base.checks import check_flag, check_integer
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,
@@ -21,14 +21,14 @@ from sensorseq.errors import (
 )
 from sensorseq.export.features import feature_logits
 from sensorseq.export.graph import Graph
-from sensorseq.export.network import network_outputs, used_modules
-from sensorseq.export.windows import (
+from sensorseq.export.graph_preprocessing import (
     MOST_STEPS,
     GraphWindows,
     as_steps,
     input_channels,
     read_windows,
 )
+from sensorseq.export.network import network_outputs, used_modules
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.model_file import model_digest
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, DOUBTFUL_SHARE, EMPTY

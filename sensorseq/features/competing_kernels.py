@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sensorseq import _signal
-from sensorseq.checks import RandomState, check_integer, check_random_state, check_state
+from sensorseq.base.checks import RandomState, check_integer, check_random_state, check_state
 from sensorseq.errors import SignalError
 from sensorseq.features.random_convolutions import (
     N_KERNELS,

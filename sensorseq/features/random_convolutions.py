@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
-from sensorseq.checks import (
+from sensorseq.base.checks import (
     RandomState,
     as_windows,
     check_channels,

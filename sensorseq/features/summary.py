@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import (
+from sensorseq.base.checks import (
     as_windows,
     check_channels,
     check_finite,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sensorseq.checks import check_integer, check_state
+from sensorseq.base.checks import check_integer, check_state
 from sensorseq.errors import SignalError
 from sensorseq.features.summary import SummaryFeatures, above_ties
 

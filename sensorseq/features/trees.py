@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_integer, check_state
+from sensorseq.base.checks import check_integer, check_state
+from sensorseq.base.numeric import log_softmax
 from sensorseq.errors import SignalError
-from sensorseq.numeric import log_softmax
 
 SMALLEST_LOG = -12.0  # lower bound of log-probabilities, so that no class is ruled out
 _NODES_AT_ONCE = 2**20

@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sensorseq.base.text import listed
 from sensorseq.errors import InputError, MisplacedOutputError, writing
 from sensorseq.io.atomic import locking, make_folder, write_whole
-from sensorseq.text import listed
 
 _STATE = "run.json"
 

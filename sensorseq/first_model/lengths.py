@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from sensorseq.base.text import plural
 from sensorseq.errors import WindowError
 from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.preprocessing.splitters import split_folds
-from sensorseq.text import plural
 from sensorseq.windows import WindowSet
 
 LENGTHS_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sensorseq.base.text import listed
 from sensorseq.errors import OpenQuestionsError, RecordingError
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.messages import fill
@@ -19,7 +20,6 @@ from sensorseq.options import ReadOptions
 from sensorseq.preprocessing.options import as_words
 from sensorseq.preprocessing.simultaneous import Covered, sets_by_name
 from sensorseq.readers import RecordingSource, find_recordings, read_source
-from sensorseq.text import listed
 
 _FORMS: tuple[dict[str, Any], ...] = (
     {},

@@ -23,7 +23,6 @@ from sensorseq.first_model.lengths import (
     check_enough_windows,
     choose_length,
 )
-from sensorseq.first_model.page import count_groups, make_first_page, suspicious_labels
 from sensorseq.first_model.questions import (
     as_command,
     ask,
@@ -31,6 +30,7 @@ from sensorseq.first_model.questions import (
     questions_of_data,
     questions_of_form,
 )
+from sensorseq.first_model.run_page import count_groups, make_first_page, suspicious_labels
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.prepared import read_windows, refuse_prepared

@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from sklearn.base import clone, is_classifier
 
-from sensorseq.checks import check_groups, check_integer
+from sensorseq.base.checks import check_groups, check_integer
+from sensorseq.base.text import percent, plain, plural
 from sensorseq.errors import ArgumentError, InputError, SplitError, printable
 from sensorseq.features.ridge import MOST_WINDOWS
 from sensorseq.features.stack import fit_stack
+from sensorseq.prediction.checked_windows import Windows, windows_of
 from sensorseq.prediction.outside import Floats, Ints
-from sensorseq.prediction.windows import Windows, windows_of
 from sensorseq.preprocessing.splitters import split_folds
-from sensorseq.text import percent, plain, plural
 from sensorseq.training.labels import draw_entropy, read_labels
 from sensorseq.windows import WindowSet
 

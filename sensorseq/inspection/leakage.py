@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_per_window
+from sensorseq.base.checks import check_per_window
+from sensorseq.base.text import number, plural
 from sensorseq.errors import ArgumentError, WindowError, printable
 from sensorseq.inspection.copies import first_equal, near_duplicates, shared_stretches, window_keys
 from sensorseq.inspection.finding import Finding
@@ -19,7 +20,6 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
 from sensorseq.preprocessing.simultaneous import Covered, find_simultaneous
-from sensorseq.text import number, plural
 from sensorseq.windows import PARTS, WindowSet, rows_of
 
 if TYPE_CHECKING:  # so that scikit-learn is not imported

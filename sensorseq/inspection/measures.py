@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.finding import Finding
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.prediction.outside import BLOCK_VALUES, Floats, Ints
-from sensorseq.prediction.windows import Windows
 
 SAMPLE_VALUES = 200_000  # this many values of a channel are enough for its median
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sensorseq.inspection.copies import first_equal, shared_stretches, window_keys
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.measures import Measures
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.prediction.outside import Ints
-from sensorseq.prediction.windows import Windows
 
 # Minimum number of different values in a window; with fewer, two windows may be equal by chance.
 LEAST_VALUES = 8

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import listed, percent, plural, times
 from sensorseq.inspection.copies import shared_samples
 from sensorseq.inspection.facts import ChannelFacts, Edge, RecordingFacts
 from sensorseq.inspection.finding import Finding
@@ -20,7 +21,6 @@ from sensorseq.preprocessing.odd_scales import odd_units
 from sensorseq.preprocessing.odd_values import find_odd_values
 from sensorseq.readers.columns import as_label
 from sensorseq.stamps.read import odd_rates
-from sensorseq.text import listed, percent, plural, times
 
 # The limits were chosen on borealtc and simulated recordings, both with and without planted faults.
 RATE_RATIO = 1.1

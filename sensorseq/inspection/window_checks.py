@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.base.text import percent, plural
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.measures import Measures
 from sensorseq.inspection.overlap import check_duplicates
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.prediction.outside import Floats, Ints
-from sensorseq.prediction.windows import Windows
-from sensorseq.preprocessing.windows.label_channels import Blocks, find_label_channels
-from sensorseq.text import percent, plural
+from sensorseq.preprocessing.windowing.label_channels import Blocks, find_label_channels
 
 # A standardized channel has mean 0 and standard deviation 1, far inside these limits.
 MEAN_OVER_SD = 3.0

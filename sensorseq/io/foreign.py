@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_unpacked
+from sensorseq.base.checks import check_unpacked
 from sensorseq.errors import RecordingError
 from sensorseq.io import hdf5_file
 

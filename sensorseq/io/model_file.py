@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import Plain
 from sensorseq.errors import InputError, ModelFileError, nearest_known
 from sensorseq.io.atomic import write_whole
-from sensorseq.text import Plain
 
 if TYPE_CHECKING:
     from types import UnionType

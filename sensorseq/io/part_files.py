@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import plural
 from sensorseq.io.atomic import locking, permissions_of, replacing
 from sensorseq.io.blocks import blocks
 from sensorseq.io.hdf5_file import cannot_write
-from sensorseq.text import plural
 
 _SUFFIX = ".part"
 _BLOCK_BYTES = 1 << 20  # number of bytes read at a time to verify a part

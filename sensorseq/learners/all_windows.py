@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sensorseq.features.ridge import Fold
 from sensorseq.learners.learner import Folds, LearnerData
-from sensorseq.prediction.windows import Windows
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.preprocessing.split import folds_in_time, near_in_time
 from sensorseq.preprocessing.splitters import split_folds
 from sensorseq.training import TrainingConfig, TrainingData

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import valid_steps
+from sensorseq.base.checks import valid_steps
 from sensorseq.errors import ArgumentError, did_you_mean, warn_caller
 from sensorseq.features.grow_trees import TreeSettings, grow_trees
 from sensorseq.features.motors import Motor

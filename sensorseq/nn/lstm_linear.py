@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sensorseq.checks import check_flag, check_integer, check_real
+from sensorseq.base.checks import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.ops import (
     POOLINGS,

@@ -1,7 +1,7 @@
 """The CUDA kernels of this package, and which of them may be used on this GPU.
 
 Unless ``SENSORSEQ_CUDA_KERNELS`` is 1, a kernel is used only after it has passed a check on the
-user's own GPU (`sensorseq.gpu_check`). The verdict is stored in the user's cache folder, in a
+user's own GPU (`sensorseq.ops.gpu_check`). The verdict is stored in the user's cache folder, in a
 separate file for each library, GPU and driver.
 """
 

@@ -1,7 +1,7 @@
 """Test cases for CUDA kernels: inputs, expected results, tolerances, and the process to run them.
 
-`sensorseq.gpu_check` starts the process, ``python -m sensorseq.ops.kernel_cases``, and compares its
-results. Both processes draw the same random numbers. For the letters in shapes, see
+`gpu_check` starts the process, ``python -m sensorseq.ops.kernel_cases``, and compares its results.
+Both processes draw the same random numbers. For the letters in shapes, see
 `sensorseq.ops.reference`. Only torch and numpy are needed.
 """
 

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sensorseq.base.optimizers import NATIVE_STATES
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, check_choice, nearest_known
 from sensorseq.ops import _extension
 from sensorseq.ops.choice import choose_here, n_sequences
 from sensorseq.ops.lstm_linear import POOLINGS, pooled_size
 from sensorseq.ops.lstm_linear_loss import LOSSES
-from sensorseq.optimizers import NATIVE_STATES
 
 _extension.load()
 

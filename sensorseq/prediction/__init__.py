@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sensorseq._lazy import lazy_names
+from sensorseq.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.prediction.loading import load

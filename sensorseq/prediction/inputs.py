@@ -7,9 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_integer
+from sensorseq.base.checks import check_integer
 from sensorseq.errors import InputError, check_choice, did_you_mean
 from sensorseq.io.model_file import TakeField, arrays_below, check_texts
+from sensorseq.prediction.checked_windows import (
+    CROPS,
+    DTYPES,
+    Windows,
+    WindowShape,
+    refuse_path,
+    windows_of,
+)
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
 from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.outside import (
@@ -25,14 +33,6 @@ from sensorseq.prediction.preparation import (
     Preparation,
     check_preparation,
     check_same_preparation,
-)
-from sensorseq.prediction.windows import (
-    CROPS,
-    DTYPES,
-    Windows,
-    WindowShape,
-    refuse_path,
-    windows_of,
 )
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.scale import Scaler

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, TextIO, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import listed, parse_number
 from sensorseq.errors import ArgumentError, InputError, SignalError, did_you_mean, repeated
 from sensorseq.prediction.stream import DecisionStream
 from sensorseq.recording import COMMENTS, column_names
 from sensorseq.stamps.names import UNITS, unit_in_name, usual_time_names
-from sensorseq.text import listed, parse_number
 
 FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # largest number of bytes read at a time

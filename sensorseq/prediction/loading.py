@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, ModelFileError, check_choice, refusing
 from sensorseq.io.model_file import SAVE_AGAIN, TakeField, arrays_below, read_model, take_field
+from sensorseq.prediction.checked_windows import DTYPES
 from sensorseq.prediction.members.sensors import read_rows
 from sensorseq.prediction.model import TrainedModel, read_joint, read_trained
 from sensorseq.prediction.network import LstmNetwork, array_prefix, check_array_names
 from sensorseq.prediction.outside import NO_RANGES
-from sensorseq.prediction.windows import DTYPES
 
 Loaded = TypeVar("Loaded")
 

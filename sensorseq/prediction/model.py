@@ -7,9 +7,10 @@ from typing import Any, Union
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_groups, check_positive, check_real
+from sensorseq.base.checks import check_groups, check_positive, check_real
 from sensorseq.errors import InputError, check_choice
 from sensorseq.io.model_file import TakeField, describe_labels, read_labels
+from sensorseq.prediction.checked_windows import refuse_path
 from sensorseq.prediction.decisions import (
     Decisions,
     RecordingDecision,
@@ -29,7 +30,6 @@ from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.preparation import Preparation
 from sensorseq.prediction.probability_model import ProbabilityModel
 from sensorseq.prediction.stream import DecisionStream
-from sensorseq.prediction.windows import refuse_path
 from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.sensor_windows import UNNAMED, window_set_of

@@ -7,9 +7,9 @@ from typing import Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import html_table, plural, times
 from sensorseq.errors import InputError
 from sensorseq.preprocessing.odd_scales import likely_unit
-from sensorseq.text import html_table, plural, times
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

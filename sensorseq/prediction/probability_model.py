@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import InputError, WindowError, noting, within_memory
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.prediction.decisions import Abstention, refuse_empty, softmax
 from sensorseq.prediction.gaps import EMPTY
 from sensorseq.prediction.inputs import Input, check_sensor
 from sensorseq.prediction.members.sensors import SensorSum
 from sensorseq.prediction.members.sum import Sum
 from sensorseq.prediction.outside import OutsideWindows, join_sensors_outside
-from sensorseq.prediction.windows import Windows
 from sensorseq.recording import Recording
 from sensorseq.sensor_windows import (
     UNNAMED,

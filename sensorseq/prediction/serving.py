@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sensorseq.checks import check_integer
+from sensorseq.base.checks import check_integer
 from sensorseq.errors import InputError, SensorseqError
 from sensorseq.prediction.live import (
     AnyParser,

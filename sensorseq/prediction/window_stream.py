@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_positive
+from sensorseq.base.checks import check_positive
 from sensorseq.errors import ArgumentError
 from sensorseq.prediction.frames import in_order
 from sensorseq.prediction.gaps import EMPTY
@@ -16,7 +16,7 @@ from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.resample import StreamResampler
 from sensorseq.preprocessing.steps import StepChain
-from sensorseq.preprocessing.windows.cut import first_on_clock, start_on_clock, window_start
+from sensorseq.preprocessing.windowing.cut import first_on_clock, start_on_clock, window_start
 from sensorseq.recording import Channel
 from sensorseq.stamps.live import EvenSamples, LiveClock
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import listed, plural
 from sensorseq.errors import PreparedFileError
 from sensorseq.io.checksums import DamagedFileError
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.parts import Part
-from sensorseq.text import listed, plural
 
 SELECTING = ("files", "pair", "labels", "exclude", "manifest")
 """Options that only choose recordings, so that a recording's windows do not depend on them."""

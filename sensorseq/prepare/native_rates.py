@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import listed, plural
 from sensorseq.io.prepared import PreparedFile, SensorWriting, sensors_in, write_sensors
 from sensorseq.io.stored_windows import StoredSamples
 from sensorseq.prepare.earlier_file import EarlierFile
@@ -22,7 +23,6 @@ from sensorseq.preprocessing.scale import draw_of, fit_scaler_to_blocks
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.source import sources_by_sensor
 from sensorseq.sensor_windows import SensorWindows
-from sensorseq.text import listed, plural
 from sensorseq.windows import WindowSet
 
 _BLOCK = 1024  # number of windows copied at a time

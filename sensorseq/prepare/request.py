@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from sensorseq.base.text import plural
 from sensorseq.errors import ArgumentError, check_choice, noting, printable
 from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.stamps.repair import STAMPS
-from sensorseq.text import plural
 
 # Fields that describe the run instead of the file.
 _RUN_FIELDS = ("path", "n_reused", "size_bytes", "action", "changes")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sensorseq.checks import check_integer, check_not_url
+from sensorseq.base.checks import check_integer, check_not_url
 from sensorseq.errors import check_choice
 from sensorseq.io.part_files import PartFolder
 from sensorseq.prepare.earlier_file import EarlierFile

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sensorseq._lazy import lazy_names
+from sensorseq.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.inspection.leakage import find_leakage
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         SignalSteps,
         Windower,
     )
-    from sensorseq.preprocessing.windows.augment import Augmentation
+    from sensorseq.preprocessing.windowing.augment import Augmentation
 
 __all__ = [
     "Augmentation",
@@ -40,7 +40,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     globals(),
     {
-        "Augmentation": "windows.augment",
+        "Augmentation": "windowing.augment",
         "BlockedTimeSplit": "splitters",
         "ChannelScaler": "transformers",
         "ClassBalancer": "transformers",

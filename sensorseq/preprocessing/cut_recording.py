@@ -15,7 +15,7 @@ from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
 from sensorseq.preprocessing.parts import TRAINING
 from sensorseq.preprocessing.plan import PreparationPlan
 from sensorseq.preprocessing.simultaneous import Covered
-from sensorseq.preprocessing.windows.label_rules import Fate
+from sensorseq.preprocessing.windowing.label_rules import Fate
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 

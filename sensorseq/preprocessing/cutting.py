@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.checks import check_positive
+from sensorseq.base.checks import check_positive
 from sensorseq.errors import (
     ArgumentError,
     InputError,
@@ -25,7 +25,7 @@ from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.scale import NORMALIZE, normalize_pieces
 from sensorseq.preprocessing.steps import Step, StepChain
 from sensorseq.preprocessing.steps.chain import make_steps
-from sensorseq.preprocessing.windows.cut import (
+from sensorseq.preprocessing.windowing.cut import (
     check_window_choices,
     window_recordings,
     window_samples,

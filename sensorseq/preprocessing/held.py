@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.numeric import fill_forward
+from sensorseq.base.text import listed
 from sensorseq.errors import warn_caller
 from sensorseq.io.blocks import Rows, blocks
-from sensorseq.numeric import fill_forward
 from sensorseq.preprocessing.regrid import valid_rows
 from sensorseq.recording import Recording
-from sensorseq.text import listed
 
 SLOWER = 4  # a held channel has at least this many times fewer values than the fastest channel
 REPEATED = 4  # minimum number of values per level of a channel with few levels

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import listed
 from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.split import describe_split, split_by_group
@@ -19,7 +20,6 @@ from sensorseq.sensor_windows import (
     lacks_of,
     take_common_rows,
 )
-from sensorseq.text import listed
 from sensorseq.windows import WindowSet
 
 _SHARE_OF_HOP = 0.1

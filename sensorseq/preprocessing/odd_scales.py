@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import times
 from sensorseq.errors import RecordingError
 from sensorseq.io.blocks import release
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.stamps.names import UNITS
 from sensorseq.stamps.period import PLAUSIBLE_HZ
-from sensorseq.text import times
 
 Floats = NDArray[np.float64]
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq._signal import may_have_ends_apart
+from sensorseq.base.text import listed, plural, times
 from sensorseq.io.blocks import release
 from sensorseq.messages import ODD_VALUES
 from sensorseq.preprocessing.odd_scales import (
@@ -20,7 +21,6 @@ from sensorseq.preprocessing.odd_scales import (
     mean_spectrum,
 )
 from sensorseq.recording import Recording
-from sensorseq.text import listed, plural, times
 
 # The limits were chosen on borealtc and on simulated recordings, with and without planted faults.
 MOST_READ = 1 << 22  # largest number of values read over all channels

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn, overload
 
-from sensorseq.checks import RandomState, check_random_state
+from sensorseq.base.checks import RandomState, check_random_state
+from sensorseq.base.text import number
 from sensorseq.errors import ArgumentError, RecordingError, noting, warn_caller
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
@@ -32,7 +33,6 @@ from sensorseq.preprocessing.preparation import (
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.sensor_windows import SensorWindows
-from sensorseq.text import number
 from sensorseq.windows import WindowSet
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_positive, check_unlabeled
+from sensorseq.base.checks import check_positive, check_unlabeled
 from sensorseq.errors import (
     ArgumentError,
     RecordingError,
@@ -42,8 +42,8 @@ from sensorseq.preprocessing.split import (
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.subjects import note_subjects
-from sensorseq.preprocessing.windows.balance import STRATEGIES, balance_indices
-from sensorseq.preprocessing.windows.label_channels import (
+from sensorseq.preprocessing.windowing.balance import STRATEGIES, balance_indices
+from sensorseq.preprocessing.windowing.label_channels import (
     describe_label_channels,
     find_label_channels,
 )

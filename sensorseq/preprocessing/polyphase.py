@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
-from sensorseq.checks import check_real
+from sensorseq.base.checks import check_real
 from sensorseq.errors import SignalError
 from sensorseq.preprocessing.filter_design import fir, kaiser_beta, kaiser_taps
 

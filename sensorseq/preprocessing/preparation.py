@@ -21,7 +21,7 @@ from sensorseq.preprocessing.odd_values import describe_odd_values
 from sensorseq.preprocessing.parts import Part, windows_in
 from sensorseq.preprocessing.plan import Learned, PreparationPlan
 from sensorseq.preprocessing.simultaneous import Simultaneous, find_simultaneous, sets_by_name
-from sensorseq.preprocessing.windows.label_rules import MIN_PURITY, check_class_fates
+from sensorseq.preprocessing.windowing.label_rules import MIN_PURITY, check_class_fates
 from sensorseq.recording import Channel
 
 Refuse = Callable[[Facts, RecordingError], None]

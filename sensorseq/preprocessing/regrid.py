@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import as_float, check_rate, check_signal
+from sensorseq.base.checks import as_float, check_rate, check_signal
+from sensorseq.base.numeric import interpolate_cubic
 from sensorseq.errors import SignalError
 from sensorseq.io.blocks import Rows, blocks, count_where, is_finite, map_blocks, rows_where
-from sensorseq.numeric import interpolate_cubic
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     change_rate_in_blocks,

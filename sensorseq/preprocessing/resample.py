@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq._signal import all_finite
-from sensorseq.checks import check_integer, check_rate, check_signal
+from sensorseq.base.checks import check_integer, check_rate, check_signal
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.io.blocks import blocks, folder_of
 from sensorseq.preprocessing.held import held_in, hold, kinds_of_slow

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
-from sensorseq.checks import as_windows, check_lengths, raise_not_finite
+from sensorseq.base.checks import as_windows, check_lengths, raise_not_finite
 from sensorseq.errors import (
     ArgumentError,
     InputError,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sensorseq.base.text import listed, plural
 from sensorseq.io.pair_pattern import PairPattern
-from sensorseq.text import listed, plural
 
 _CALENDAR_S = 946_684_800.0  # the year 2000; smaller timestamps are not dates
 _SHARE = 0.5  # minimum fraction of the shorter recording that overlaps the longer recording

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import (
+from sensorseq.base.checks import (
     RandomState,
     check_per_window,
     check_positive,
     check_random_state,
     check_real,
 )
+from sensorseq.base.text import percent
 from sensorseq.errors import ArgumentError, SplitError
-from sensorseq.text import percent
 from sensorseq.windows import PARTS, rows_of
 
 _KICKS = 30  # how often the best assignment is randomly perturbed and then improved

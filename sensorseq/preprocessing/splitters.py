@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold
 
-from sensorseq.checks import (
+from sensorseq.base.checks import (
     RandomState,
     check_integer,
     check_per_window,

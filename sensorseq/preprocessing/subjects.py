@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.text import listed
+from sensorseq.base.text import listed
 
 _LEAST = 3  # fewer distinct numbers may denote versions or sides instead of subjects
 # Words for repetitions (r, run, rep, trial, take, session) are not included.

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from sensorseq.checks import (
+from sensorseq.base.checks import (
     RandomState,
     check_not_empty,
     check_per_window,
@@ -26,11 +26,11 @@ from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.preprocessing.steps import Step, StepChain
 from sensorseq.preprocessing.steps.chain import make_steps
-from sensorseq.preprocessing.windows.augment import (
+from sensorseq.preprocessing.windowing.augment import (
     copy_numbers,
 )
-from sensorseq.preprocessing.windows.balance import balance_indices
-from sensorseq.preprocessing.windows.cut import check_window_choices, window_recordings
+from sensorseq.preprocessing.windowing.balance import balance_indices
+from sensorseq.preprocessing.windowing.cut import check_window_choices, window_recordings
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import PARTS, WindowSet
 

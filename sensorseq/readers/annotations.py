@@ -11,13 +11,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
+from sensorseq.base.text import parse_number
 from sensorseq.errors import RecordingError, refusing
 from sensorseq.readers.suffixes import suffix_of
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.stamps.names import UNITS
 from sensorseq.stamps.period import sample_period
 from sensorseq.stamps.read import clock_of, date_of
-from sensorseq.text import parse_number
 
 PER_RECORDING = "{recording}"
 """The placeholder for the name of the recording in a name pattern for label tables."""

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_unpacked
+from sensorseq.base.checks import check_unpacked
+from sensorseq.base.text import listed
 from sensorseq.errors import (
     EnvironmentProblemError,
     MissingChannelError,
@@ -40,7 +41,6 @@ from sensorseq.readers.suffixes import ACQUISITION_SUFFIXES
 from sensorseq.readers.topics import Topic
 from sensorseq.recording import Recording, column_names
 from sensorseq.stamps.read import Stamps, seconds_of
-from sensorseq.text import listed
 
 _Arrays = dict[str, NDArray[Any]]
 _NUMBERS = "fiub"  # kind codes of numeric dtypes

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sensorseq.base.text import listed, plural
 from sensorseq.errors import RecordingError, did_you_mean, refusing
 from sensorseq.io.blocks import (
     Rows,
@@ -48,7 +49,6 @@ from sensorseq.stamps.names import (
 from sensorseq.stamps.period import even_stamps, sample_period
 from sensorseq.stamps.read import TIME_OF_DAY, Stamps, add_dates, days_in, join_parts
 from sensorseq.stamps.repair import StampRepair, plan_repair
-from sensorseq.text import listed, plural
 
 NumberColumns = dict[str, NDArray[np.float64] | None]  # None for a column without numbers
 

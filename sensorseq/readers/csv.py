@@ -18,7 +18,8 @@ import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
-from sensorseq.checks import check_unpacked, nul_bytes
+from sensorseq.base.checks import check_unpacked, nul_bytes
+from sensorseq.base.text import listed, parse_number
 from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
 from sensorseq.io.blocks import Rows, append_bytes, release_mapped, temporary_file
 from sensorseq.options import ReadOptions, as_options, takes_options
@@ -37,7 +38,6 @@ from sensorseq.recording import COMMENTS, Recording, column_names
 from sensorseq.stamps.dates import DateTexts, is_date
 from sensorseq.stamps.names import UNITS, is_time_name, unit_in_name, usual_time_names
 from sensorseq.stamps.read import EXACT, Stamps, seconds_of, stored_time_unit
-from sensorseq.text import listed, parse_number
 
 
 class CsvFormat(NamedTuple):

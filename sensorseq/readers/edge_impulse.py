@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_unpacked
+from sensorseq.base.checks import check_unpacked
 from sensorseq.errors import EnvironmentProblemError, RecordingError, refusing
 from sensorseq.readers.columns import RATE
 from sensorseq.recording import column_names

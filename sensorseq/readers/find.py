@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sensorseq.checks import check_not_url
+from sensorseq.base.checks import check_not_url
+from sensorseq.base.text import listed, parse_number
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known, warn_caller
 from sensorseq.io.pair_pattern import Paired, PairPattern
 from sensorseq.options import CSV_FORM, ReadOptions, as_options, takes_options
@@ -43,7 +44,6 @@ from sensorseq.readers.suffixes import (
     suffix_of,
 )
 from sensorseq.recording import LabelSpan, Recording
-from sensorseq.text import listed, parse_number
 
 MANIFEST = "manifest.csv"
 _TIMES = ("start_s", "end_s")

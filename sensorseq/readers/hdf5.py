@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
+from sensorseq.base.text import listed
 from sensorseq.errors import MissingChannelError, RecordingError
 from sensorseq.io import foreign
 from sensorseq.io.blocks import Rows, blocks
@@ -34,7 +35,6 @@ from sensorseq.recording import Recording
 from sensorseq.stamps.names import is_time_name
 from sensorseq.stamps.period import even_stamps
 from sensorseq.stamps.read import Stamps, seconds_of, stored_time_unit
-from sensorseq.text import listed
 
 _DEEPEST = 16  # maximum nesting depth of groups
 

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sensorseq.checks import refuse_stray
+from sensorseq.base.checks import refuse_stray
+from sensorseq.base.text import parse_number
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import Table, as_label, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
@@ -25,7 +26,6 @@ from sensorseq.readers.parquet import (
     without_blanks,
 )
 from sensorseq.readers.text_columns import TextColumn
-from sensorseq.text import parse_number
 
 _FEW_ROW_GROUPS = 4  # a recording is read separately if it is in at most this many row groups
 _MOST_BYTES = 2**28  # maximum size of a Parquet table that is sorted in memory

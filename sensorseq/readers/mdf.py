@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_unpacked
+from sensorseq.base.checks import check_unpacked
 from sensorseq.errors import EnvironmentProblemError, OutputError, RecordingError
 from sensorseq.io.blocks import Rows
 from sensorseq.options import ReadOptions

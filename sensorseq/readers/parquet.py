@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sensorseq.checks import check_unpacked
+from sensorseq.base.checks import check_unpacked
 from sensorseq.errors import RecordingError, repeated
 from sensorseq.io.blocks import Rows
 from sensorseq.options import ReadOptions, as_options, takes_options

@@ -23,6 +23,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import listed
 from sensorseq.errors import (
     EnvironmentProblemError,
     MissingChannelError,
@@ -50,7 +51,6 @@ from sensorseq.readers.topics import MOST_ELEMENTS, TIMES, Topic, TopicArrays, r
 from sensorseq.readers.ulog import read_ulog
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.stamps.read import Stamps
-from sensorseq.text import listed
 
 _ELEMENT = re.compile(r"\[\d+\]")
 _PART = re.compile(r"(?:^|\.)(\w+)|\[([^\]]+)\]")

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import refuse_stray
+from sensorseq.base.checks import refuse_stray
+from sensorseq.base.text import THOUSANDS, parse_number
 from sensorseq.errors import RecordingError
-from sensorseq.text import THOUSANDS, parse_number
 
 # Numbers with decimal commas, thousands separators, quotes or the typographic minus.
 _OTHER_FORM = re.compile(

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_integer
+from sensorseq.base.checks import check_integer
+from sensorseq.base.numeric import stochastic_exponential
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.numeric import stochastic_exponential
 
 Floats = NDArray[np.float64]
 

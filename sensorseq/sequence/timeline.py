@@ -114,7 +114,7 @@ class Timeline:
             The true classes, drawn above the predicted ones. LabelSpans can be given only for a
             timeline of one recording.
         """
-        from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # needs jinja2
+        from sensorseq.sequence.strips import MOST_RECORDINGS, make_strips  # needs jinja2
 
         title = Path(path).stem
         page = make_strips("drive.html", *self._drawn(true, MOST_RECORDINGS), title=title)
@@ -122,14 +122,14 @@ class Timeline:
 
     def _repr_html_(self) -> str:
         """Show a strip of classes for each recording in a notebook."""
-        from sensorseq.sequence.page import make_strips
+        from sensorseq.sequence.strips import make_strips
 
         return make_strips("timeline.html", *self._drawn((), 20), title=repr(self)[1:-1])
 
     def _drawn(
         self, true: "Timeline | Sequence[Segment]", most: int
     ) -> tuple[list[Any], list[dict[str, Any]]]:
-        from sensorseq.sequence.page import strip_of
+        from sensorseq.sequence.strips import strip_of
 
         names = list(dict.fromkeys(span.recording_id for span in self.spans))
         of_true: Mapping[Any, Sequence[Segment]]

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sensorseq.checks import refuse_stray
+from sensorseq.base.checks import refuse_stray
 from sensorseq.errors import RecordingError
 
 _DATE = re.compile(r"\s*(\d{4}-\d\d-\d\d|\d{1,2}:\d\d:\d\d)")

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import as_float, check_positive, check_rate, check_signal
+from sensorseq.base.checks import as_float, check_positive, check_rate, check_signal
+from sensorseq.base.numeric import fill_forward
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.numeric import fill_forward
 from sensorseq.stamps.period import GAP_PERIODS, sample_period
 from sensorseq.stamps.repair import check_one_per_sample
 

@@ -7,11 +7,11 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_signal
+from sensorseq.base.checks import check_signal
+from sensorseq.base.text import listed
 from sensorseq.errors import SignalError, check_choice
 from sensorseq.io.blocks import count_where, is_finite
 from sensorseq.stamps.packets import Packets, find_bursts, kind_of_packets, spread_evenly
-from sensorseq.text import listed
 
 STAMPS = ("packets", "keep", "merge")
 BY_HAND = "sensorseq.recording.repair_stamps"

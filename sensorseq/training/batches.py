@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
 from sensorseq.prediction.patches import Patch
-from sensorseq.preprocessing.windows.balance import draw_in_rounds
+from sensorseq.preprocessing.windowing.balance import draw_in_rounds
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.window_format import apply_patch, crop_tensor
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sensorseq.checks import check_flag, check_integer, check_real
+from sensorseq.base.checks import check_flag, check_integer, check_real
+from sensorseq.base.optimizers import OPTIMIZERS
 from sensorseq.errors import ArgumentError, check_choice, nearest_known
-from sensorseq.optimizers import OPTIMIZERS
-from sensorseq.prediction.windows import CROPS
+from sensorseq.prediction.checked_windows import CROPS
 
 LOSSES = ("cross_entropy", "focal")
 MONITORS = ("val_loss", "val_accuracy", "loss", "accuracy")

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, warn_caller
-from sensorseq.prediction.inputs import refuse_sensors
-from sensorseq.prediction.windows import (
+from sensorseq.prediction.checked_windows import (
     Windows,
     as_array,
     is_list_of_sequences,
     shape_of,
 )
+from sensorseq.prediction.inputs import refuse_sensors
 from sensorseq.training.prepared_windows import read_prepared, refuse_scaled
 from sensorseq.windows import WindowSet
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from sensorseq.checks import check_per_window, check_real, is_missing_label
+from sensorseq.base.checks import check_per_window, check_real, is_missing_label
 from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_known
-from sensorseq.prediction.windows import as_array
-from sensorseq.preprocessing.windows.balance import balanced_weights
+from sensorseq.prediction.checked_windows import as_array
+from sensorseq.preprocessing.windowing.balance import balanced_weights
 
 _FEW_CLASSES = 10  # up to this many classes may have one window each, as in a quick trial
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sensorseq.base.optimizers import NATIVE_STATES
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.choice import MANY, batches_of, training_gap_here
 from sensorseq.ops.train_epoch import (
@@ -20,8 +21,7 @@ from sensorseq.ops.train_epoch import (
     make_hyper,
     pack_batches,
 )
-from sensorseq.optimizers import NATIVE_STATES
-from sensorseq.prediction.windows import DTYPES, crop_starts
+from sensorseq.prediction.checked_windows import DTYPES, crop_starts
 from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.optim import optimizer_options

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sensorseq.base.optimizers import OPTIMIZERS
 from sensorseq.errors import ArgumentError
-from sensorseq.optimizers import OPTIMIZERS
 from sensorseq.training.config import TrainingConfig, count_epochs, count_warmup_steps
 
 COSINE_END = 0.01  # fraction of learning_rate at the end of the cosine

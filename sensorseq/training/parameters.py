@@ -10,14 +10,14 @@ from typing import Any, ParamSpec
 import numpy as np
 import torch
 
-from sensorseq.checks import check_flag, check_integer, check_real
+from sensorseq.base.checks import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError, check_choice
 from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
 from sensorseq.ops._extension import avoid_dead_threads
 from sensorseq.ops.choice import choose_here
+from sensorseq.prediction.checked_windows import DTYPES
 from sensorseq.prediction.inputs import MISSING
-from sensorseq.prediction.windows import DTYPES
 from sensorseq.preprocessing.scale import KINDS, PHYSICAL
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import ENGINES, TrainingConfig

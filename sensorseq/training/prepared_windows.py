@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError, warn_caller
 from sensorseq.io.prepared import PreparedFile, read_sensor_windows, sensors_in
 from sensorseq.io.stored_windows import StoredSamples, buffer_bytes
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.prediction.preparation import Preparation, recording_digests
-from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import Provenance
 from sensorseq.preprocessing.scale import (

@@ -15,8 +15,8 @@ from rich.table import Column
 from rich.text import Text
 from torch import nn
 
+from sensorseq.base.text import percent
 from sensorseq.history import History
-from sensorseq.text import percent
 from sensorseq.training.callbacks import Callback, NoProgress
 from sensorseq.training.config import TrainingConfig
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from sensorseq.errors import ArgumentError
 from sensorseq.io.stored_windows import BUFFER_VARIABLE, buffer_bytes
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.prediction.patches import Patch
-from sensorseq.prediction.windows import Windows
-from sensorseq.preprocessing.windows.augment import channel_sd_of
+from sensorseq.preprocessing.windowing.augment import channel_sd_of
 from sensorseq.training.batches import (
     EVALUATION_BATCH,
     BatchSampler,

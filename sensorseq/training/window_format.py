@@ -11,13 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.checks import check_integer
+from sensorseq.base.checks import check_integer
 from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.prediction.checked_windows import WindowReader, Windows, crop_starts
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import Patch
-from sensorseq.prediction.windows import WindowReader, Windows, crop_starts
 from sensorseq.preprocessing.scale import ChannelMoments, Scaler, scaler_of
-from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows, make_augmentation
+from sensorseq.preprocessing.windowing.augment import (
+    Augmentation,
+    augment_windows,
+    make_augmentation,
+)
 from sensorseq.training.prepared_windows import fit_requested_scaler
 from sensorseq.windows import WindowSet
 

@@ -346,7 +346,7 @@ def test_ctrl_c_skips_the_comparison_with_baselines(prepared, tmp_path, monkeypa
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sensorseq.evaluation.page.compare_on_validation", interrupted)
+    monkeypatch.setattr("sensorseq.evaluation.fit_page.compare_on_validation", interrupted)
     page, out = tmp_path / "fit.html", tmp_path / "m"
     typed = ["--max-epochs", 2, "--report", page]
     code, _, err = said("train", prepared, "-o", out, *PLAIN, *typed)

@@ -9,8 +9,8 @@ from commands import answer, refused, run_process, said, succeed
 from fits import plain_classifier
 
 from sensorseq.cli.models import rerun_command
-from sensorseq.diagnosis.page import make_page
 from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.report_page import make_page
 from sensorseq.diagnosis.report_text import write_report
 
 T = np.arange(40)

@@ -11,7 +11,7 @@ import pytest
 from commands import run_process
 from torch.utils import cpp_extension
 
-from sensorseq.gpu_check import Case, check_kernels, make_cases
+from sensorseq.ops.gpu_check import Case, check_kernels, make_cases
 
 pytestmark = pytest.mark.native
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from report_strategies import CAUSES
 from sample_reports import SAMPLES, restless
 
+from sensorseq.base.text import plain
 from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ArgumentError
-from sensorseq.text import plain
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -5,7 +5,7 @@ import pytest
 from fits import plain_classifier
 from torch.nn import functional
 
-from sensorseq.diagnosis.page import make_page
+from sensorseq.diagnosis.report_page import make_page
 
 pytestmark = pytest.mark.usefixtures("few_features")
 N_CLASSES = 4

@@ -30,8 +30,8 @@ from sample_reports import (
 from sensorseq.cli.models import read_settings, rerun_command
 from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.metrics import Statistic
-from sensorseq.diagnosis.page import color_of, draw_curves, make_fragment, make_page
 from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.report_page import color_of, draw_curves, make_fragment, make_page
 from sensorseq.diagnosis.report_text import list_steps, settings_as_options
 from sensorseq.errors import OutputError
 

@@ -14,9 +14,9 @@ from sample_reports import restless
 
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.report_text import settings_as_options
-from sensorseq.evaluation.look import make_look
-from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
+from sensorseq.evaluation.fit_page import PagePart, compare_on_validation, make_page
 from sensorseq.inspection.facts import measure
+from sensorseq.inspection.look import make_look
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet

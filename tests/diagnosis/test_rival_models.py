@@ -13,15 +13,15 @@ from scipy.stats import binomtest
 from small_buffers import buffer_of
 
 from sensorseq import FluctuationReport, SensorLSTMClassifier, WindowSet
+from sensorseq.base.text import plural
 from sensorseq.diagnosis import rival_models
-from sensorseq.diagnosis.page import color_of, make_page
+from sensorseq.diagnosis.report_page import color_of, make_page
 from sensorseq.diagnosis.report_text import list_steps
 from sensorseq.diagnosis.rival_models import compare_level, is_below, sign_test
 from sensorseq.errors import ArgumentError
 from sensorseq.history import TrainingRecord
 from sensorseq.io.prepared import write_windows
 from sensorseq.prediction.members.choice import Candidate, FeatureChoice
-from sensorseq.text import plural
 
 
 def waves(seed, n, n_groups=10):

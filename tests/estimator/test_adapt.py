@@ -12,7 +12,7 @@ import sensorseq.estimator.adapt as adapting
 from sensorseq import SensorLSTMClassifier, cli
 from sensorseq.errors import InputError
 from sensorseq.io.prepared import write_windows
-from sensorseq.prediction.windows import Windows
+from sensorseq.prediction.checked_windows import Windows
 from sensorseq.windows import WindowSet
 
 NAMES = np.array(["gravel", "ice", "sand"])

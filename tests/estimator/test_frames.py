@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from sensorseq import PreparePipeline, Recording, WindowSet
 from sensorseq.errors import InputError
-from sensorseq.prediction.windows import windows_of
+from sensorseq.prediction.checked_windows import windows_of
 
 RNG = np.random.default_rng(0)
 NAMES = ["acc_x", "acc_y", "gyro"]

@@ -16,7 +16,7 @@ from sensorseq import (
 from sensorseq.errors import InputError, ModelFileError
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
-from sensorseq.prediction import windows as windows_module
+from sensorseq.prediction import checked_windows as windows_module
 from sensorseq.prediction.outside import TrainedRanges
 
 NAMES = ("current", "speed", "tilt")

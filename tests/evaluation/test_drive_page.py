@@ -9,8 +9,8 @@ from sensorseq.evaluation.predict import RecordingPrediction, make_drive_page
 from sensorseq.inspection.facts import measure
 from sensorseq.recording import Channel, LabelSpan, Recording
 from sensorseq.sequence import timeline_of
-from sensorseq.sequence.page import MOST_RECORDINGS
 from sensorseq.sequence.smoothing import Smoothing
+from sensorseq.sequence.strips import MOST_RECORDINGS
 
 CLASSES = np.array(["<ice>", "sand"])
 

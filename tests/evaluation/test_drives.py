@@ -10,8 +10,8 @@ from fits import plain_classifier
 from sensorseq.evaluation.comparison_text import format_comparison
 from sensorseq.evaluation.drives import evaluate_drives, majority_vote
 from sensorseq.evaluation.evaluate import Comparison
+from sensorseq.evaluation.fit_page import make_page
 from sensorseq.evaluation.metrics import score_predictions
-from sensorseq.evaluation.page import make_page
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.windows import WindowSet
 

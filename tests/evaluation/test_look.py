@@ -7,9 +7,9 @@ from commands import answer, refused, said, succeed
 from page_reader import Reader
 from small_recordings import write_each
 
-from sensorseq.evaluation import look
-from sensorseq.evaluation.look import make_look
+from sensorseq.inspection import look
 from sensorseq.inspection.facts import measure
+from sensorseq.inspection.look import make_look
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.prepare import prepare
 from sensorseq.recording import Channel, Recording

@@ -11,8 +11,8 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.report_text import list_steps, settings_as_options
 from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
+from sensorseq.evaluation.fit_page import PagePart, compare_on_validation, make_page
 from sensorseq.evaluation.metrics import compare, score_predictions
-from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
 from sensorseq.html.svg import MARGIN_BOTTOM, MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP
 from sensorseq.windows import WindowSet
 

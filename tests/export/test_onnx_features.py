@@ -6,7 +6,7 @@ import pytest
 
 from sensorseq.export.features import competing_shares, convolution_shares, statistics_of
 from sensorseq.export.graph import Graph
-from sensorseq.export.windows import GraphWindows
+from sensorseq.export.graph_preprocessing import GraphWindows
 from sensorseq.features import CompetingKernels, RandomConvolutions, SummaryFeatures
 
 N, T = 119, 120

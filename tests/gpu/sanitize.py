@@ -24,8 +24,8 @@ import torch  # noqa: E402
 from layer_laws import VARIANTS, Problem, dtype_of, torch_precision  # noqa: E402
 
 from sensorseq import ops  # noqa: E402
-from sensorseq.gpu_check import Case, make_cases  # noqa: E402
 from sensorseq.ops.cuda_kernels import MAX_HIDDEN_SIZE  # noqa: E402
+from sensorseq.ops.gpu_check import Case, make_cases  # noqa: E402
 from sensorseq.ops.kernel_cases import compute  # noqa: E402
 
 PRECISIONS = ("float32", "float16")  # the other precisions run the same kernels

@@ -13,13 +13,13 @@ import pytest
 import torch
 from commands import said, succeed
 
-from sensorseq import SensorLSTMClassifier, gpu_check
+from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.estimator import fit_windows
-from sensorseq.gpu_check import Case, check_before_fit, check_gpu
 from sensorseq.io.atomic import locking
-from sensorseq.ops import _extension, choice, cuda_kernels
+from sensorseq.ops import _extension, choice, cuda_kernels, gpu_check
 from sensorseq.ops.cuda_kernels import NOT_CHECKED, NOT_PASSED, SWITCH, permission
+from sensorseq.ops.gpu_check import Case, check_before_fit, check_gpu
 from sensorseq.ops.kernel_cases import expected
 
 CASES = [Case("fp16", 64, 5), Case("fp16x3", 64, 5)]

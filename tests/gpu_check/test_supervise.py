@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sensorseq.gpu_check import Case, check_kernels, make_cases
 from sensorseq.ops.cuda_kernels import ALL_KERNELS, kernels_on
+from sensorseq.ops.gpu_check import Case, check_kernels, make_cases
 from sensorseq.ops.kernel_cases import compare_results, expected
 
 CASES = [Case("fp16", 64, 5), Case("fp16x3", 64, 5), Case("fp16", 128, 5)]

@@ -21,7 +21,7 @@ from sensorseq.preprocessing.scale import KINDS as SCALES
 from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.preprocessing.split import split_by_group, split_by_time
 from sensorseq.preprocessing.splitters import BlockedTimeSplit, GroupBalancedKFold
-from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
+from sensorseq.preprocessing.windowing.augment import Augmentation, augment_windows
 from sensorseq.windows import PARTS, WindowSet
 
 

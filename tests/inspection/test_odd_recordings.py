@@ -20,7 +20,7 @@ from sensorseq.inspection.joined_windows import join_windows, rank_joined
 from sensorseq.inspection.odd_recordings import MARKED, first_to_look_at
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.io.prepared import PreparedFile, read_windows, write_windows
-from sensorseq.preprocessing.windows.cut import window_recordings
+from sensorseq.preprocessing.windowing.cut import window_recordings
 from sensorseq.recording import Channel, Recording
 
 RATE, FAULTY = 50, 7

@@ -13,7 +13,7 @@ from sensorseq import PreparePipeline, SensorLSTMClassifier
 from sensorseq.cli.models import read_motors, read_settings
 from sensorseq.diagnosis.report_text import settings_as_options
 from sensorseq.errors import ArgumentError
-from sensorseq.evaluation.page import make_page
+from sensorseq.evaluation.fit_page import make_page
 from sensorseq.features.motors import Motor, motor_features
 from sensorseq.prediction.members.motors import MotorsMember
 from sensorseq.preprocessing.steps import make_step

@@ -6,9 +6,9 @@ from fits import plain_classifier
 
 from sensorseq import WindowSet
 from sensorseq.errors import InputError
+from sensorseq.prediction.checked_windows import windows_of
 from sensorseq.prediction.loading import load
 from sensorseq.prediction.padding import warn_of_zero_ends
-from sensorseq.prediction.windows import windows_of
 
 N, T = 40, 60
 RNG = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from sensorseq.io import blocks
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.steps import BandPass, Derivative, Detrend, Moving
-from sensorseq.preprocessing.windows.cut import window_recordings
+from sensorseq.preprocessing.windowing.cut import window_recordings
 from sensorseq.recording import LabelSpan, Recording
 
 

@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sensorseq.errors import ArgumentError, SignalError, WindowError
 from sensorseq.preprocessing import ChannelScaler, ClassBalancer, Resampler, Windower
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.windows.cut import window_recordings
+from sensorseq.preprocessing.windowing.cut import window_recordings
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.windows import WindowSet
 

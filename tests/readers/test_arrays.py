@@ -289,7 +289,7 @@ def test_a_multiple_of_a_second_is_a_unit_of_time(tmp_path):
 
 @pytest.mark.parametrize("kind", ["npz", "mat", "csv.gz", "parquet", "h5"])
 def test_a_file_that_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("sensorseq.checks._HARMLESS_BYTES", 1 << 24)
+    monkeypatch.setattr("sensorseq.base.checks._HARMLESS_BYTES", 1 << 24)
     path, zeros = tmp_path / f"a.{kind}", np.zeros(2_500_000)
     if kind == "npz":
         np.savez_compressed(path, time=zeros)

@@ -168,5 +168,5 @@ def test_the_command_classifies_a_log_on_arm(robot, tmp_path):
 
 
 def test_the_toolkits_preprocessing_loops_agree_with_numpy_on_arm(toolkit):
-    program = "from sensorseq.self_check import CHECKS; print(CHECKS['preprocessing']())"
+    program = "from sensorseq.cli.self_check import CHECKS; print(CHECKS['preprocessing']())"
     assert "numbers are read exactly" in toolkit.run("-c", program)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sensorseq.prediction.windows import Windows
+from sensorseq.prediction.checked_windows import Windows
 
 
 def held_windows(X, lengths, target, groups=None, rows=None, channels=None, classes=()):

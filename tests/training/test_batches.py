@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.prediction.windows import Windows, crop_starts
+from sensorseq.prediction.checked_windows import Windows, crop_starts
 from sensorseq.training.batches import BatchSampler
 from sensorseq.training.window_format import crop_tensor
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import InputError
-from sensorseq.prediction.windows import is_table, windows_of
+from sensorseq.prediction.checked_windows import is_table, windows_of
 from sensorseq.training.inputs import check_axis_order
 from sensorseq.training.labels import from_one_hot
 from sensorseq.windows import WindowSet

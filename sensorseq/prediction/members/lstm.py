@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.numeric import log_softmax, logsumexp
+from sensorseq.base.numeric import log_softmax, logsumexp
 from sensorseq.prediction.members.choice import LSTM
 from sensorseq.prediction.members.member import Kinds
 from sensorseq.prediction.patches import Patch, read_patch

@@ -7,7 +7,7 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_integer
+from sensorseq.base.checks import check_integer
 from sensorseq.features.motors import Motor, feature_names, motor_features
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.io.model_file import check_texts

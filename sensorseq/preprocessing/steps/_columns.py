@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_flag, check_names, check_rate
+from sensorseq.base.checks import check_flag, check_names, check_rate
 from sensorseq.errors import ArgumentError, check_choice, repeated
 from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase, set_fields
 from sensorseq.recording import Channel

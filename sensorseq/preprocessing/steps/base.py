@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_rate
+from sensorseq.base.checks import check_rate
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
 from sensorseq.io.blocks import Rows, blocks, count_where
 from sensorseq.recording import Channel, Recording

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq import checks
+from sensorseq.base import checks
 from sensorseq.errors import ArgumentError, ConfigurationError, check_choice, did_you_mean, noting
 from sensorseq.preprocessing.steps._columns import ChannelwiseStep, ColumnStep
 from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase, set_fields

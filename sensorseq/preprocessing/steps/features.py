@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq import checks
-from sensorseq.checks import check_flag
+from sensorseq.base import checks
+from sensorseq.base.checks import check_flag
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.preprocessing.filter_design import polynomial_fit
 from sensorseq.preprocessing.steps._columns import ChannelwiseStep, Kernel

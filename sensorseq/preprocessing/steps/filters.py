@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq import checks
+from sensorseq.base import checks
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.filter_design import (
     butterworth,

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq import checks
-from sensorseq.checks import check_flag
+from sensorseq.base import checks
+from sensorseq.base.checks import check_flag
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.steps._columns import (
     Columns,

@@ -14,7 +14,7 @@ from sklearn.dummy import DummyClassifier
 
 from sensorseq.errors import ArgumentError, SignalError, WindowError
 from sensorseq.preprocessing import ChannelScaler, ClassBalancer
-from sensorseq.preprocessing.windows.augment import (
+from sensorseq.preprocessing.windowing.augment import (
     Augmentation,
     augment_windows,
     channel_sd_of,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, WindowError
-from sensorseq.preprocessing.windows.balance import STRATEGIES, balance_indices, draw_in_rounds
+from sensorseq.preprocessing.windowing.balance import STRATEGIES, balance_indices, draw_in_rounds
 
 counts_of_classes = st.lists(st.integers(1, 40), min_size=1, max_size=5)
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.preprocessing.windows.cut import window_recordings
+from sensorseq.preprocessing.windowing.cut import window_recordings
 from sensorseq.recording import Channel, Recording
 
 

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from sensorseq.preprocessing.windows.label_channels import find_label_channels
+from sensorseq.preprocessing.windowing.label_channels import find_label_channels
 
 N_RECORDINGS, N_EACH, N_STEPS = 12, 20, 50
 RECORDING = np.repeat(np.arange(N_RECORDINGS), N_EACH)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from sensorseq.preprocessing.windows.balance import balanced_weights, weights_of_few_recordings
+from sensorseq.preprocessing.windowing.balance import balanced_weights, weights_of_few_recordings
 
 counts_of_classes = st.lists(st.integers(1, 400), min_size=1, max_size=6)
 

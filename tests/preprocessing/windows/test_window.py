@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, WindowError
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
-from sensorseq.preprocessing.windows.cut import window_recordings, window_samples, window_starts
+from sensorseq.preprocessing.windowing.cut import window_recordings, window_samples, window_starts
 from sensorseq.recording import Recording
 
 

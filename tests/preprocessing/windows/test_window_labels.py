@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, WindowError
 from sensorseq.preprocessing.resample import resample_recording
-from sensorseq.preprocessing.windows.cut import window_recordings
-from sensorseq.preprocessing.windows.label_rules import check_class_fates, merge_fates
+from sensorseq.preprocessing.windowing.cut import window_recordings
+from sensorseq.preprocessing.windowing.label_rules import check_class_fates, merge_fates
 from sensorseq.recording import LabelSpan, Recording
 
 RATE = 10.0

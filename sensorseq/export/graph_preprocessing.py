@@ -8,10 +8,10 @@ import numpy as np
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
+from sensorseq.prediction.checked_windows import LARGEST
 from sensorseq.prediction.inputs import Input
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch
 from sensorseq.prediction.preparation import refuse_normalized
-from sensorseq.prediction.windows import LARGEST
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps.chain import StepChain, make_step

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.text import listed, percent
+from sensorseq.base.text import listed, percent
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

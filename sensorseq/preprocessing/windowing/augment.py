@@ -12,7 +12,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
-from sensorseq.checks import (
+from sensorseq.base.checks import (
     RandomState,
     as_windows,
     check_finite,
@@ -22,8 +22,8 @@ from sensorseq.checks import (
     check_real,
     valid_steps,
 )
+from sensorseq.base.text import listed
 from sensorseq.errors import ArgumentError, SignalError, check_choice
-from sensorseq.text import listed
 
 _STRENGTHS = (
     *("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset"),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_lengths
+from sensorseq.base.checks import check_lengths
 from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction.frames import align, check_same_channels, refuse_panel
 from sensorseq.prediction.gaps import bridge_gaps

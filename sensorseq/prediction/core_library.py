@@ -39,7 +39,7 @@ _MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "aarch64"}
 def library() -> ctypes.CDLL:
     """Load the library on the first call."""
     package = __name__.partition(".")[0]
-    files = sorted(Path(__file__).parent.glob("_core*.so"))
+    files = sorted(Path(__file__).parents[1].glob("_core*.so"))
     if not files:
         raise EnvironmentProblemError(
             f"the compiled library {package}._core is missing. In a source checkout, run"

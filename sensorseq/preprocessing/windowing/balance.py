@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import (
+from sensorseq.base.checks import (
     RandomState,
     check_per_window,
     check_random_state,
 )
 from sensorseq.errors import ArgumentError, WindowError, check_choice
-from sensorseq.preprocessing.windows.augment import copy_numbers
+from sensorseq.preprocessing.windowing.augment import copy_numbers
 
 FEW_RECORDINGS = 5
 STRATEGIES = ("undersample", "oversample")

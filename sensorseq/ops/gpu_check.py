@@ -152,7 +152,7 @@ class _Worker:
     """A process that gets a job and prints JSON lines; it is killed when the `with` block ends."""
 
     def __init__(self, command: Sequence[str], job: dict[str, Any], folder: str) -> None:
-        package = Path(__file__).resolve().parents[1]
+        package = Path(__file__).resolve().parents[2]
         path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
         # Force the use of the kernels, regardless of the parent's setting.
         environment = {**os.environ, "PYTHONPATH": path, cuda_kernels.SWITCH: cuda_kernels.FORCED}

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from sensorseq._lazy import lazy_names
+from sensorseq.base.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
-    from sensorseq.preprocessing.windows.balance import balance_indices
-    from sensorseq.preprocessing.windows.cut import window_recordings
+    from sensorseq.preprocessing.windowing.augment import Augmentation, augment_windows
+    from sensorseq.preprocessing.windowing.balance import balance_indices
+    from sensorseq.preprocessing.windowing.cut import window_recordings
 
 __all__ = [
     "Augmentation",

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Union, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from sensorseq.base.text import listed, plural
 from sensorseq.errors import (
     ArgumentError,
     InputError,
@@ -23,7 +24,6 @@ from sensorseq.errors import (
     check_choice,
     warn_caller,
 )
-from sensorseq.text import listed, plural
 
 RandomState = Union[int, np.integer, np.random.Generator, np.random.RandomState, None]
 PHASES = ("zero", "causal")

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from sensorseq.base.text import percent, plural
 from sensorseq.diagnosis.report_text import describe_accuracy
 from sensorseq.errors import SensorseqError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.calibration import LEAST_GROUPS
 from sensorseq.evaluation.evaluate import Comparison
-from sensorseq.evaluation.look import describe_look
+from sensorseq.evaluation.fit_page import PagePart, make_page
 from sensorseq.evaluation.metrics import Evaluation
-from sensorseq.evaluation.page import PagePart, make_page
 from sensorseq.evaluation.predict import draw_drive, predict_recordings
 from sensorseq.evaluation.text import NAMES, NO_INTERVAL, format_interval
 from sensorseq.inspection.facts import RecordingFacts
 from sensorseq.inspection.label_errors import judge_labels
-from sensorseq.sequence.page import MOST_SPANS, named_colors
-from sensorseq.text import percent, plural
+from sensorseq.inspection.look import describe_look
+from sensorseq.sequence.strips import MOST_SPANS, named_colors
 from sensorseq.windows import WindowSet
 
 _MOST_SUSPECTS = 3

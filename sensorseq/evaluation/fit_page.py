@@ -8,7 +8,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from sensorseq.diagnosis.page import Figure, describe
+from sensorseq.base.text import percent
+from sensorseq.diagnosis.report_page import Figure, describe
 from sensorseq.diagnosis.report_text import Command
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import predict_baseline
@@ -26,9 +27,8 @@ from sensorseq.evaluation.text import NAMES, format_interval, format_p_value
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
 from sensorseq.prediction.members.motors import MOTORS, MotorsMember
-from sensorseq.sequence.page import MOST_SPANS, named_colors, strip_of
+from sensorseq.sequence.strips import MOST_SPANS, named_colors, strip_of
 from sensorseq.sequence.timeline import spans_by_recording
-from sensorseq.text import percent
 from sensorseq.windows import WindowSet
 
 _MAX_CLASSES = 20  # more rows of the matrix and more examples would be unreadable

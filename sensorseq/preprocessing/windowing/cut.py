@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq import _signal
-from sensorseq.checks import (
+from sensorseq.base.checks import (
     MAX_SAMPLES,
     check_positive,
     check_rate,
@@ -18,7 +18,7 @@ from sensorseq.checks import (
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
 from sensorseq.io.blocks import Rows, blocks, is_stored, take
 from sensorseq.preprocessing.steps.base import check_complete, own_clock
-from sensorseq.preprocessing.windows.label_rules import (
+from sensorseq.preprocessing.windowing.label_rules import (
     LABEL_RULES,
     MIN_PURITY,
     UNLABELED,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from sensorseq.base.text import percent, plural
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import UNKNOWN, data_fault, hidden_cause
 from sensorseq.diagnosis.metrics import Floats, Statistic
@@ -34,7 +35,6 @@ from sensorseq.diagnosis.report_text import (
 from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel
-from sensorseq.text import percent, plural
 
 _MOST_CROSSES = 60
 
