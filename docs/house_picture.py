@@ -2,7 +2,7 @@
 
 python docs/house_picture.py
 
-The layers come from tests/test_architecture.py, which checks the imports against these layers.
+The layers come from tests/house/test_architecture.py, which checks the imports against them.
 CONTRIBUTING.md shows the picture.
 """
 
@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 
 HERE = Path(__file__).resolve().parent
 PICTURE = HERE / "images" / "house.png"
-RULES = HERE.parent / "tests" / "test_architecture.py"
+RULES = HERE.parent / "tests" / "house" / "test_architecture.py"
 WAY = (  # the path of a window from the file to the report: each package, and its operation
     ("readers", "recordings are read"),
     ("preprocessing", "resampled, cut, split"),

@@ -5,9 +5,9 @@
 
 Draw the faults (mutants) once, and run the same file on each commit. A mutant is found again by its
 line, its function and the neighboring lines, and is "gone" if its line no longer exists. The tests
-of sensorseq/X are in tests/X, and the tests of files outside the packages are tests/test_*.py. All
-tests run with the marks of `make test`. The first failing test kills the mutant. Faults are planted
-in a clone of the commit, with the compiled extensions of this tree.
+of sensorseq/X are in tests/X; for files outside the packages, tests/test_*.py and tests/house run.
+All tests run with the marks of `make test`. The first failing test kills the mutant. Faults are
+planted in a clone of the commit, with the compiled extensions of this tree.
 """
 
 import ast
@@ -174,8 +174,10 @@ def run(mutants: list[Mutant], results: Path) -> None:
                 lines = text.split("\n")
                 lines[n - 1] = lines[n - 1].replace(mutant["line"], mutant["becomes"])
                 path.write_text("\n".join(lines), "utf-8")
-                of_package = f"tests/{package_of(mutant) or 'test_*.py'}"
-                tests = sorted(str(entry.relative_to(root)) for entry in root.glob(of_package))
+                package = package_of(mutant)
+                patterns = [f"tests/{package}"] if package else ["tests/test_*.py", "tests/house"]
+                found = [entry for pattern in patterns for entry in root.glob(pattern)]
+                tests = sorted(str(entry.relative_to(root)) for entry in found)
                 fate, test = run_tests(root, *tests)
                 path.write_text(text, "utf-8")
                 if test and run_tests(root, test)[0] != "survived":

@@ -1,1 +1,1 @@
-"""What every room uses: checks of arguments, words of messages, formulas and lazy imports."""
+"""Checks of arguments, words, formulas and the table of optimizers, which every room may use."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # file of the package: (existing line, lines to add after it), or the text of a new file
 ADDED = {
     "option": {
@@ -384,7 +384,9 @@ def copy_with_a_member(folder):
 
 @pytest.mark.long
 def test_a_new_member_passes_the_tests_of_all_members(tmp_path):
-    tests = [str(ROOT / "tests" / name) for name in ("prediction/test_members.py", "learners")]
+    tests = [
+        str(ROOT / "tests" / name) for name in ("prediction/members/test_member.py", "learners")
+    ]
     settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "-q", "-n", "0"]
     command = [sys.executable, "-m", "pytest", *settings, "-k", "means", *tests]
     environment = copy_with_a_member(tmp_path)

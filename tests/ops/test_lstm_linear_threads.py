@@ -81,7 +81,7 @@ def n_native_threads():
 def test_the_thread_count_is_torchs_a_fork_can_draw_and_no_compiler_is_loaded():
     program = """
 import os, signal, sys, threading, torch
-from test_threads import make_work, n_native_threads, one_thread
+from test_lstm_linear_threads import make_work, n_native_threads, one_thread
 assert "torch._dynamo" not in sys.modules
 work = make_work(with_autograd=False)  # whose calls run on torch's threads
 one_thread(work)
@@ -164,7 +164,7 @@ def run(program):
 def test_a_forked_child_and_its_own_child_use_their_own_threads():
     program = """
 import os, signal, torch
-from test_threads import make_work, n_native_threads, one_thread
+from test_lstm_linear_threads import make_work, n_native_threads, one_thread
 work = make_work()
 expected = one_thread(work)
 torch.set_num_threads(2)
@@ -263,7 +263,7 @@ assert torch.get_num_threads() == 2
 def test_the_interpreter_ends_while_threads_wait(before_the_end):
     program = f"""
 import time, torch
-from test_threads import make_work
+from test_lstm_linear_threads import make_work
 work = make_work()
 torch.set_num_threads(4)
 work()

@@ -115,11 +115,11 @@ def test_a_thread_started_by_a_call_has_the_callers_mode():
     program = """
 import torch
 torch.set_num_threads(2)
-import test_subnormals
-lstm, linear, x, y = test_subnormals.make_problem(torch.float32, n_timesteps=20)
-module = test_subnormals.LSTMLinear.from_torch(lstm, linear)
-test_subnormals.take_steps(module, x, y)  # the first use of threads
-assert (test_subnormals.SUBNORMAL * 1.0 != 0.0).all()
+import test_lstm_linear_subnormals as subnormals
+lstm, linear, x, y = subnormals.make_problem(torch.float32, n_timesteps=20)
+module = subnormals.LSTMLinear.from_torch(lstm, linear)
+subnormals.take_steps(module, x, y)  # the first use of threads
+assert (subnormals.SUBNORMAL * 1.0 != 0.0).all()
 """
     folders = [str(Path(__file__).parent), *(folder for folder in sys.path if folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "2"}

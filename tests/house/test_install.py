@@ -17,7 +17,7 @@ import pytest
 
 import sensorseq
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
 NOT_SHIPPED = ("*.so", "*.pyc", "*.o")
 LINKED = ("gcc", "zig", "numpy", "pybind11")  # the runtime's wheel has only the first two

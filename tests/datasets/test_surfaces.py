@@ -11,7 +11,7 @@ from simulate import SURFACES, write_surfaces
 from sensorseq import datasets, read_recordings
 from sensorseq.errors import EnvironmentProblemError
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+DATA = Path(__file__).resolve().parents[2] / "data"
 
 
 @pytest.fixture(scope="module")
