@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 
 HERE = Path(__file__).resolve().parent
 PICTURE = HERE / "images" / "house.png"
+PACKAGE = HERE.parent / "sensorseq"
 RULES = HERE.parent / "tests" / "house" / "test_architecture.py"
 WAY = (  # the path of a window from the file to the report: each package, and its operation
     ("readers", "recordings are read"),
@@ -28,6 +29,7 @@ WAY = (  # the path of a window from the file to the report: each package, and i
     ("diagnosis", "the curve is judged"),
     ("evaluation", "scored"),
 )
+CORE = (("base", "isa"), ("lstm",), ("cpu", "cuda", "signal"), ("c_api", "bind"))
 INK, QUIET, ACCENT = "#1f2933", "#7b8794", "#0b6bcb"
 
 
@@ -37,33 +39,41 @@ def read_layers() -> list[list[str]]:
     return [layer.split() for layer in order.split("<")]
 
 
+def caption(name: str) -> str:
+    """Return the name of a room with a slash, or the name of a door, a file at the top."""
+    return f"{name}/" if (PACKAGE / name).is_dir() else name
+
+
 def draw(layers: list[list[str]]) -> plt.Figure:
     """Draw a row for each layer, and boxes with arrows for the path of a window."""
-    figure, axis = plt.subplots(figsize=(12, 0.42 * len(layers)))
+    figure, axis = plt.subplots(figsize=(13, 0.4 * len(layers)))
     level = {name: i for i, layer in enumerate(layers) for name in layer}
     for i, layer in enumerate(layers):
-        rest = ", ".join(name for name in layer if name not in dict(WAY))
-        axis.text(0, i, rest, va="center", color=QUIET, fontsize=7.5)
+        rest = [caption(name) for name in layer if name not in dict(WAY)]
+        axis.text(0, i, "  ".join(rest), va="center", color=INK, fontsize=9)
         axis.axhline(i - 0.5, color=QUIET, lw=0.3, zorder=0)
-    place = {name: (4.3 + 1.6 * i, level[name]) for i, (name, _) in enumerate(WAY)}
+    place = {name: (3.9 + 2 * i, level[name]) for i, (name, _) in enumerate(WAY)}
     for number, (name, what) in enumerate(WAY, 1):
         box = {"boxstyle": "round,pad=0.3", "fc": "white", "ec": ACCENT}
         axis.text(
             *place[name],
-            f"{number}. {name}\n{what}",
+            f"{number}. {name}/\n{what}",
             ha="center",
             va="center",
             color=INK,
-            fontsize=7,
+            fontsize=7.5,
             bbox=box,
             zorder=2,
         )
-    points = list(place.values())
-    for here, there in pairwise(points):
-        arrow = {"arrowstyle": "->", "color": ACCENT, "lw": 0.8, "shrinkA": 14, "shrinkB": 14}
-        axis.annotate("", there, here, arrowprops=arrow, zorder=1)
-    axis.set_xlim(-0.1, 3.6 + 1.6 * len(WAY))
-    axis.set_ylim(-0.6, len(layers) - 0.4)
+    for (x, y), (to_x, to_y) in pairwise(place.values()):
+        # on one level, the arrow runs from edge to edge of the boxes, otherwise between centers
+        shrink = 37 if y == to_y else 15
+        arrow = {"arrowstyle": "->", "color": ACCENT, "shrinkA": shrink, "shrinkB": shrink}
+        axis.annotate("", (to_x, to_y), (x, y), arrowprops=arrow, zorder=1)
+    axis.set_xlim(-0.1, 2.9 + 2 * len(WAY))
+    core = "csrc/   " + "  <  ".join(" ".join(f"{name}/" for name in group) for group in CORE)
+    axis.text(0, -1, core, va="center", color=INK, fontsize=9)
+    axis.set_ylim(-1.6, len(layers) - 0.4)
     axis.axis("off")
     return figure
 

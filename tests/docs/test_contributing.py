@@ -5,6 +5,7 @@ import re
 from checkout import ROOT
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+PACKAGE = ROOT / "sensorseq"
 ROOMS = ("", "sensorseq", "csrc")  # paths in the page are relative to these folders
 
 
@@ -15,9 +16,30 @@ def test_the_page_has_at_most_150_lines():
 def test_every_path_in_the_text_exists():
     paths = re.findall(r"`([\w./-]+/[\w./-]*|[\w-]+\.(?:py|md|h|cpp))`", PAGE)
     assert len(paths) > 20
-    folders = [ROOT / room for room in (*ROOMS, "sensorseq/preprocessing/windowing", ".venv/bin")]
+    folders = [ROOT / room for room in (*ROOMS, ".venv/bin")]
     missing = [path for path in paths if not any((folder / path).exists() for folder in folders)]
     assert missing == []
+
+
+def files_of(row):
+    """Return the files that a row of the table names, those in its folders included."""
+    paths = re.findall(r"`([\w./-]*(?:/|\.\w+))`", row)
+    places = [ROOT / path if path.startswith("csrc/") else PACKAGE / path for path in paths]
+    files = [file for place in places for file in ([place] if place.is_file() else place.glob("*"))]
+    return [file for file in files if file.suffix in (".py", ".h", ".cpp")]
+
+
+def test_each_step_happens_in_the_files_that_the_table_names():
+    """Each function and class in a row is defined in one of the row's files."""
+    table = PAGE.partition("## From a file to a decision")[2].partition("\n## ")[0]
+    rows = [row for row in table.splitlines() if row.startswith("|")][2:]
+    assert len(rows) > 10
+    for row in rows:
+        files = files_of(row)
+        assert files, row
+        text = "\n".join(file.read_text("utf-8") for file in files)
+        for name in re.findall(r"`(\w+)`", row):
+            assert re.search(rf"^(def|class) {name}\b|^    def {name}\b", text, re.M), (name, row)
 
 
 def test_the_tree_names_every_package():
