@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq_runtime import core
+from sensorseq_runtime.base import core
 from sensorseq_runtime.errors import ArgumentError, SignalError
 
 _VOID, _INT, _INT32, _TEXT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_char_p

@@ -1,1 +1,1 @@
-"""Checks of arguments, words, formulas and the table of optimizers, which every room may use."""
+"""Checks of arguments, words, formulas, optimizers and the C library, for every room."""

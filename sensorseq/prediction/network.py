@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.core import LstmLayer
 from sensorseq.errors import ModelFileError
-from sensorseq.prediction.core_library import LstmLayer
 
 _BLOCK = 1024  # number of windows processed together; the states of a layer take much memory
 _EPSILON = 1e-5  # as in torch's BatchNorm1d and LayerNorm

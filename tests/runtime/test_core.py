@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from isas import EACH_ISA, using_isa
 
 from sensorseq import ops
-from sensorseq.prediction import core_library
+from sensorseq.base import core
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -40,7 +40,7 @@ def check(seed, n, t, c, h, d, k, pooling, dtype, with_lengths, n_threads):
     x = rng.normal(size=(n, t, c)).astype(dtype)
     lengths = rng.integers(0, t + 1, n) if with_lengths else None
     hidden, logits = by_torch(weights, x, lengths, pooling)
-    layer = core_library.LstmLayer(*weights, pooling=pooling)
+    layer = core.LstmLayer(*weights, pooling=pooling)
     np.testing.assert_array_equal(layer.logits(x, lengths, n_threads), logits)
     np.testing.assert_array_equal(layer.hidden(x, lengths, n_threads), hidden)
 
@@ -66,7 +66,7 @@ def test_the_layer_has_the_bits_of_torchs_operators(**case):
 @pytest.mark.parametrize("isa", EACH_ISA)
 def test_the_layer_has_these_bits_on_every_instruction_set(isa):
     with using_isa(isa):
-        assert core_library.cpu_isa() == isa
+        assert core.cpu_isa() == isa
         for h in (1, 15, 16, 17, 64):
             check(h, 13, 9, 3, h, 2, 4, "meanmax", "float32", True, 2)
 
@@ -78,7 +78,7 @@ def test_the_layer_is_an_lstm(dtype):
     x = np.random.default_rng(0).normal(size=(7, 40, 3))
     wanted = peer(torch.from_numpy(x))[0].detach().numpy()
     parts = [p.detach().numpy().astype(dtype)[None] for p in peer.parameters()]
-    layer = core_library.LstmLayer(parts[0], parts[1], parts[2] + parts[3])
+    layer = core.LstmLayer(parts[0], parts[1], parts[2] + parts[3])
     found = layer.hidden(x.astype(dtype))
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 if dtype == "float32" else 1e-12)
     h, c = np.zeros((7, 20), dtype), np.zeros((7, 20), dtype)
@@ -99,7 +99,7 @@ def test_the_layer_is_an_lstm(dtype):
 )
 def test_wrong_windows_are_refused(change, words):
     weights = drawn_weights(np.random.default_rng(0), 1, 4, 3, 2, "last", "float32")
-    layer = core_library.LstmLayer(*weights, pooling="last")
+    layer = core.LstmLayer(*weights, pooling="last")
     arguments = {"x": np.zeros((2, 5, 3), np.float32), "lengths": None, **change}
     with pytest.raises(ValueError, match=words):
         layer.logits(arguments["x"], arguments["lengths"])
@@ -108,7 +108,7 @@ def test_wrong_windows_are_refused(change, words):
 
 def test_threads_and_a_fork_may_use_one_layer():
     weights = drawn_weights(np.random.default_rng(0), 2, 40, 3, 2, "mean", "float32")
-    layer = core_library.LstmLayer(*weights, pooling="mean")
+    layer = core.LstmLayer(*weights, pooling="mean")
     x = np.random.default_rng(1).normal(size=(30, 20, 3)).astype(np.float32)
     wanted, found = layer.logits(x), []
 

@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from sensorseq.prediction import core_library
+from sensorseq.base import core
 
 INT, VOID, REAL = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
 TAPS, SECTIONS = np.hanning(25), np.array([[0.2, 0.1, 0.0, 1.0, -0.5, 0.1]])
@@ -26,8 +26,8 @@ def address(value):
 
 class Filter:
     def __init__(self, name, *arguments):
-        self._c, self._at = core_library.library(), VOID()
-        core_library.check(
+        self._c, self._at = core.library(), VOID()
+        core.check(
             self._c[f"sensorseq_{name}_make"](*map(address, arguments), ctypes.byref(self._at))
         )
         self._c.sensorseq_filter_latency.restype = REAL
@@ -36,8 +36,8 @@ class Filter:
     def push(self, x, *, is_last=False, real_bytes=8):
         rows, y = INT(), np.full((200, 2), np.nan)
         n, last = INT(len(x)), int(is_last)
-        core_library.check(self._c.sensorseq_filter_rows(self._at, n, last, ctypes.byref(rows)))
-        core_library.check(
+        core.check(self._c.sensorseq_filter_rows(self._at, n, last, ctypes.byref(rows)))
+        core.check(
             self._c.sensorseq_filter_push(self._at, real_bytes, address(x), n, last, address(y))
         )
         assert np.isnan(y[rows.value :]).all()
@@ -77,8 +77,6 @@ def test_wrong_pushes_are_refused():
     assert len(moving.push(X[:0], is_last=True)) == 0
     with pytest.raises(ValueError, match="the signal has ended"):
         moving.push(X)
-    library, rows = core_library.library(), INT()
+    library, rows = core.library(), INT()
     with pytest.raises(ValueError, match="n_samples is negative"):
-        core_library.check(
-            library.sensorseq_filter_rows(moving._at, INT(-1), 0, ctypes.byref(rows))
-        )
+        core.check(library.sensorseq_filter_rows(moving._at, INT(-1), 0, ctypes.byref(rows)))

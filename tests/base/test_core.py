@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from sensorseq.base import core
 from sensorseq.errors import EnvironmentProblemError
-from sensorseq.prediction import core_library
 
 
 @pytest.fixture
 def library_in(tmp_path, monkeypatch):
     """Return a function that writes the library's file into a package and loads it."""
-    monkeypatch.setattr(core_library, "__file__", str(tmp_path / "prediction" / "core.py"))
-    core_library.library.cache_clear()
-    yield lambda contents: ((tmp_path / "_core.so").write_bytes(contents), core_library.library())
-    core_library.library.cache_clear()
+    monkeypatch.setattr(core, "__file__", str(tmp_path / "base" / "core.py"))
+    core.library.cache_clear()
+    yield lambda contents: ((tmp_path / "_core.so").write_bytes(contents), core.library())
+    core.library.cache_clear()
 
 
 def test_a_missing_library_is_reported(library_in):
     with pytest.raises(EnvironmentProblemError, match=r"sensorseq\._core is missing"):
-        core_library.library()
+        core.library()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads headers of Linux")
@@ -33,7 +33,7 @@ def test_a_library_for_another_processor_names_both(library_in):
         EnvironmentProblemError, match=r"_core\.so is for .*, but this Python is for"
     ) as at:
         library_in(bytes(header))
-    assert str(at.value).endswith(f"install sensorseq for {core_library._MACHINES[ours]}.")
+    assert str(at.value).endswith(f"install sensorseq for {core._MACHINES[ours]}.")
 
 
 def test_an_old_system_is_reported(library_in, monkeypatch):
