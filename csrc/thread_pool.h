@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <mutex>
 
-#include "lstm_linear.h"
+#include "parallel.h"
 #include "per_process.h"
 
 namespace sensorseq {
