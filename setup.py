@@ -16,16 +16,10 @@ sys.path.insert(0, str(ROOT))  # a build backend runs this file from another fol
 import build_cuda  # noqa: E402
 
 
-def find(pattern, *, of_signal):
-    """List files of csrc: either the preprocessing loops, which do not use torch, or the rest."""
-    found = sorted(p.relative_to(ROOT) for p in (ROOT / "csrc").rglob(pattern))
-    shared = ("bindings_signal", "c_api_signal", "c_api_status")
-    return [
-        str(p)
-        for p in found
-        if of_signal == (p.parts[1] == "signal" or p.name.startswith(shared))
-        and p.name not in ("c_api.cpp", "c_api_signal.cpp")
-    ]
+def find(patterns):
+    """List the files of csrc that match one of the patterns."""
+    found = (p for pattern in patterns for p in sorted((ROOT / "csrc").glob(pattern)))
+    return [str(p.relative_to(ROOT)) for p in found]
 
 
 SYSTEM = sysconfig.get_platform()  # for which we build, such as linux-x86_64
@@ -47,8 +41,12 @@ COMPILE = [
 if WARNINGS_ARE_ERRORS:
     COMPILE.append("-Werror")
 
-CORE = ("csrc/c_api*.cpp", "csrc/thread_pool.cpp", "csrc/cpu/*.cpp", "csrc/signal/*.cpp")
-TRAINING = ("augment", "moments", "ends")  # files that prediction does not need
+# the sources of each library, below csrc
+OPS = ("base/*.cpp", "bind/ops*.cpp", "cpu/*.cpp")
+SIGNAL = ("bind/signal*.cpp", "c_api/c_api_status.cpp", "signal/*.cpp")
+CORE = ("base/*.cpp", "c_api/*.cpp", "cpu/*.cpp", "signal/*.cpp")
+TRAINING = ("augment", "ends", "lstm_linear_loss", "moments", "train_epoch")  # not for prediction
+HEADERS = ("**/*.h",)
 
 
 def ops():
@@ -61,8 +59,8 @@ def ops():
     stable_abi = "-DTORCH_TARGET_VERSION=0x020b000000000000"
     return CppExtension(
         "sensorseq._ops",
-        find("*.cpp", of_signal=False),
-        depends=find("*.h", of_signal=False),
+        find(OPS),
+        depends=find(HEADERS),
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args={"cxx": [*COMPILE, stable_abi, *headers, "-pthread"]},
         # No symbol of libtorch.so is needed at link time, but with a CUDA torch, libtorch.so makes
@@ -86,8 +84,8 @@ def signal():
     system_headers = [f"-isystem{path}" for path in (pybind11.get_include(), headers)]
     return Extension(
         "sensorseq._signal",
-        find("*.cpp", of_signal=True),
-        depends=[*find("*.h", of_signal=True), *find("*.h", of_signal=False)],  # it shares some
+        find(SIGNAL),
+        depends=find(HEADERS),
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args=[*COMPILE, "-pthread", *system_headers],
         extra_objects=[str(path) for path in normal_numbers],
@@ -97,16 +95,15 @@ def signal():
 
 
 def core():
-    """Return the plain C library of csrc/c_api.h, which needs neither Python nor torch."""
-    exports = "csrc/core.map"
+    """Return the plain C library of csrc/c_api/c_api.h, which needs neither Python nor torch."""
+    exports = "csrc/c_api/core.map"
     closed = ["-Wl,--no-undefined", f"-Wl,--version-script={exports}"]
     if IS_MAC:  # its linker has no version scripts, and needs none: other names are hidden
         closed = ["-Wl,-undefined,error"]
-    found = (p for pattern in CORE for p in sorted(ROOT.glob(pattern)) if p.stem not in TRAINING)
     return Extension(
         "sensorseq._core",
-        [str(p.relative_to(ROOT)) for p in found],
-        depends=[exports, *find("*.h", of_signal=True), *find("*.h", of_signal=False)],
+        [name for name in find(CORE) if Path(name).stem not in TRAINING],
+        depends=[exports, *find(HEADERS)],
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args=[*COMPILE, "-pthread"],
         extra_link_args=["-pthread", *closed],

@@ -1,4 +1,4 @@
-"""Bindings of the preprocessing loops in csrc/signal; see csrc/bindings_signal*.cpp."""
+"""Bindings of the preprocessing loops in csrc/signal; see csrc/bind/signal*.cpp."""
 
 from typing import Any, Literal, TypeVar
 

@@ -4,7 +4,7 @@
 // printed as a table on stderr and as JSON on stdout.
 #include "bridge_host.h"
 #include "bridge_probe.h"
-#include "cuda/device_machine.h"
+#include "cuda/device_machine.cuh"
 #include "measure.h"
 
 namespace {

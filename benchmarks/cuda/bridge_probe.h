@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "cuda/layout.h"
-#include "cuda/math-inl.h"
+#include "cuda/layout.cuh"
+#include "cuda/math.cuh"
 
 namespace bridge {
 

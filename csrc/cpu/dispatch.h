@@ -1,13 +1,13 @@
 // The CPU kernels of an instruction set, and the way their tasks run.
 #pragma once
 
+#include "base/host_device.h"
+#include "base/subnormals.h"
 #include "cpu/team.h"
-#include "gates.h"
-#include "host_device.h"
 #include "isa/table.h"
-#include "lstm_linear.h"
-#include "subnormals.h"
-#include "train_epoch.h"
+#include "lstm/gates.h"
+#include "lstm/lstm_linear.h"
+#include "lstm/train_epoch.h"
 
 namespace sensorseq {
 

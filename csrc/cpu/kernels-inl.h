@@ -9,7 +9,7 @@
 #include "cpu/lstm_backward-inl.h"
 #include "cpu/head-inl.h"
 #include "cpu/tasks-inl.h"
-#include "update-inl.h"
+#include "lstm/update-inl.h"
 #include "cpu/optimizer-inl.h"
 #include "cpu/peak-inl.h"
 // clang-format on

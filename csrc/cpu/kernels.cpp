@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include "cpu/dispatch.h"
-#include "gates.h"
 #include "isa/target.h"
+#include "lstm/gates.h"
 
 namespace sensorseq {
 

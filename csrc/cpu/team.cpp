@@ -4,8 +4,8 @@
 #include <chrono>
 #include <thread>
 
+#include "base/relax.h"
 #include "cpu/dispatch.h"
-#include "relax.h"
 
 namespace sensorseq {
 namespace {

@@ -6,8 +6,8 @@
 #include <chrono>
 #include <cstdint>
 
-#include "lstm_linear.h"
-#include "subnormals.h"
+#include "base/subnormals.h"
+#include "lstm/lstm_linear.h"
 
 namespace sensorseq {
 

@@ -5,11 +5,11 @@
 
 #include <type_traits>
 
-#include "calls-inl.h"
-#include "launch.h"
-#include "lstm_linear_cuda.h"
-#include "train_calls-inl.h"
-#include "train_epoch_cuda.h"
+#include "cuda/calls.h"
+#include "cuda/launch.h"
+#include "cuda/train_calls.h"
+#include "lstm/lstm_linear_cuda.h"
+#include "lstm/train_epoch_cuda.h"
 
 namespace sensorseq::cuda {
 namespace {

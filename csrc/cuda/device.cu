@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "cuda/launch.h"
-#include "lstm_linear_cuda.h"
+#include "lstm/lstm_linear_cuda.h"
 
 namespace sensorseq::cuda {
 namespace {

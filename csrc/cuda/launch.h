@@ -3,8 +3,8 @@
 
 #include <cuda_runtime.h>
 
-#include "params.h"
-#include "status.h"
+#include "base/status.h"
+#include "cuda/params.h"
 
 namespace sensorseq::cuda {
 

@@ -1,11 +1,11 @@
 // The kernels' parameters, passed by value: sizes and pointers to device memory. Letters and shapes
-// are as in lstm_linear.h; layout.h describes "packed" and "saved".
+// are as in lstm_linear.h; layout.cuh describes "packed" and "saved".
 #pragma once
 
 #include <cstdint>
 
-#include "host_device.h"
-#include "lstm_linear.h"
+#include "base/host_device.h"
+#include "lstm/lstm_linear.h"
 
 namespace sensorseq::cuda {
 

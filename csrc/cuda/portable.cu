@@ -1,9 +1,9 @@
 // The portable recurrent kernels, compiled for every architecture of the build.
-#include "launch.h"
-#include "lstm_linear_cuda.h"
-#include "portable_backward.cuh"
-#include "portable_forward.cuh"
-#include "portable_machine.cuh"
+#include "cuda/launch.h"
+#include "cuda/portable_backward.cuh"
+#include "cuda/portable_forward.cuh"
+#include "cuda/portable_machine.cuh"
+#include "lstm/lstm_linear_cuda.h"
 
 namespace sensorseq::cuda {
 namespace {

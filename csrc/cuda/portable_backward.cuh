@@ -12,7 +12,7 @@
 // steps ahead. From dh to the gate gradients there are then three multiply-adds.
 #pragma once
 
-#include "portable_window.cuh"
+#include "cuda/portable_window.cuh"
 
 namespace sensorseq::cuda {
 

@@ -12,7 +12,7 @@
 // loaded, and computes the next step's input while the activations are computed.
 #pragma once
 
-#include "portable_window.cuh"
+#include "cuda/portable_window.cuh"
 
 namespace sensorseq::cuda {
 

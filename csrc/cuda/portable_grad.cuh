@@ -1,12 +1,12 @@
 // Computes the gradients of the layer's weights after the portable backward pass: sums over windows
 // and steps of products of gate gradients with inputs of the gates, in float32 multiply-adds. The
-// sums are split into slots as in weight_grad-inl.h.
+// sums are split into slots as in weight_grad.cuh.
 #pragma once
 
-#include "layout.h"
-#include "math-inl.h"
-#include "params.h"
-#include "weight_grad-inl.h"
+#include "cuda/layout.cuh"
+#include "cuda/math.cuh"
+#include "cuda/params.h"
+#include "cuda/weight_grad.cuh"
 
 namespace sensorseq::cuda {
 

@@ -7,8 +7,8 @@
 
 #include <cstdint>
 
-#include "layout.h"
-#include "math-inl.h"
+#include "cuda/layout.cuh"
+#include "cuda/math.cuh"
 
 namespace sensorseq::cuda {
 

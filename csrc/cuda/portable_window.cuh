@@ -2,8 +2,8 @@
 // of its CTA.
 #pragma once
 
-#include "math-inl.h"
-#include "params.h"
+#include "cuda/math.cuh"
+#include "cuda/params.h"
 
 namespace sensorseq::cuda {
 

@@ -1,4 +1,4 @@
-#include "recurrent_kernels.h"
+#include "cuda/recurrent_kernels.cuh"
 
 namespace sensorseq::cuda {
 

@@ -1,8 +1,8 @@
 // The kernels with independent warps that serve every GPU, compiled for every architecture of the
 // build.
-#include "head_grad-inl.h"
-#include "portable_grad.cuh"
-#include "task_kernels.h"
+#include "cuda/head_grad.cuh"
+#include "cuda/portable_grad.cuh"
+#include "cuda/task_kernels.cuh"
 
 namespace sensorseq::cuda {
 

@@ -1,6 +1,6 @@
 // The kernels with independent warps that only the tensor-core kernels need.
-#include "pack-inl.h"
-#include "task_kernels.h"
+#include "cuda/pack.cuh"
+#include "cuda/task_kernels.cuh"
 
 namespace sensorseq::cuda {
 

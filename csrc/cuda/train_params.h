@@ -5,9 +5,9 @@
 
 #include <cstdint>
 
-#include "layout.h"
-#include "params.h"
-#include "train_epoch.h"
+#include "cuda/layout.cuh"
+#include "cuda/params.h"
+#include "lstm/train_epoch.h"
 
 namespace sensorseq::cuda {
 

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <string>
 
-#include "status.h"
+#include "base/status.h"
 
 namespace sensorseq {
 

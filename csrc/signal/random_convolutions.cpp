@@ -5,7 +5,7 @@
 #include <memory>
 #include <new>
 
-#include "cache_lines.h"
+#include "base/cache_lines.h"
 #include "signal/threads.h"
 
 namespace sensorseq::signal {

@@ -1,4 +1,4 @@
-"""Calls to the plain C library `_core`, which computes predictions; see csrc/c_api.h."""
+"""Calls to the plain C library `_core`, which computes predictions; see csrc/c_api/c_api.h."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The table of optimizers, used by the settings, both engines and the report.
 
 To add an optimizer, add an entry to this table and a class for autograd to training/optim.py. For
-the native engine, add its name to csrc/train_epoch.h and its update rule to csrc/update-inl.h.
+the native engine, add its name to csrc/lstm/train_epoch.h and its update rule to
+csrc/lstm/update-inl.h.
 """
 
 from collections.abc import Mapping

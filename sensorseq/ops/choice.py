@@ -18,7 +18,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 CPU_DTYPES = (torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
-MAX_CHANNELS = 16  # kMaxChannels in csrc/lstm_linear_cuda.h
+MAX_CHANNELS = 16  # kMaxChannels in csrc/lstm/lstm_linear_cuda.h
 # Up to this size, cuDNN multiplies recurrent weights in float32 even if TF32 is allowed.
 FLOAT32_HIDDEN = 128
 MANY = 1 << 30

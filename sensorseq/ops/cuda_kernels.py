@@ -24,7 +24,7 @@ Kernel = tuple[str, int]
 TENSOR_CORE, PORTABLE = ("fp16x3", "fp16"), "fp32"
 PRECISIONS = (PORTABLE, *TENSOR_CORE)
 """The precision of a kernel's products; ``"fp32"`` names the portable kernels."""
-# PortableHidden() and PaddedHidden() in csrc/cuda/layout.h
+# PortableHidden() and PaddedHidden() in csrc/cuda/layout.cuh
 PADDED_HIDDEN = {PORTABLE: (32, 64, 96), **dict.fromkeys(TENSOR_CORE, (64, 128, 256))}
 MAX_HIDDEN_SIZE = 256
 ALL_KERNELS: frozenset[Kernel] = frozenset(

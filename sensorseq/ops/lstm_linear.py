@@ -20,9 +20,9 @@ from sensorseq.ops.gradients import differentiable, second_derivatives
 
 POOLINGS = ("last", "mean", "max", "meanmax")
 """How hidden states become one vector."""
-_SAVED_VALUES = 6  # number of values saved per unit and step: SavedRows() in csrc/gates.h
-_PADDING = 16  # kPadding of Padded() in csrc/gates.h
-# the constants of SavedFloats() in csrc/lstm_linear_cuda.h
+_SAVED_VALUES = 6  # number of values saved per unit and step: SavedRows() in csrc/lstm/gates.h
+_PADDING = 16  # kPadding of Padded() in csrc/lstm/gates.h
+# the constants of SavedFloats() in csrc/lstm/lstm_linear_cuda.h
 _CUDA_TILE = 8
 _CUDA_SAVED_VALUES = 12
 _PORTABLE_SAVED_VALUES = 8
@@ -311,7 +311,7 @@ def _fake_states(
     return x.new_empty(state), x.new_empty(state), saved
 
 
-# The fake kernels take the same arguments as the schemas in csrc/bindings.cpp.
+# The fake kernels take the same arguments as the schemas in csrc/bind/ops.cpp.
 @torch.library.register_fake("sensorseq::lstm")
 def _(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
     _, weight_ih, weight_hh, _, _, _, _, save_state, *precision = others

@@ -1,7 +1,7 @@
 """Run many optimizer steps in one native call, for one or several models.
 
 `EpochTrainer` updates the parameters and the optimizer state in place. It computes the
-same results as torch's modules and optimizers of the same names; see csrc/train_epoch.h.
+same results as torch's modules and optimizers of the same names; see csrc/lstm/train_epoch.h.
 """
 
 import math
@@ -183,9 +183,9 @@ class StepStatistics:
     """Statistics of the S steps of one call, which together train on R rows.
 
     `values` is a float64 tensor (M, S, len(STATISTIC_COLUMNS)) with the columns of `enum Statistic`
-    in csrc/train_epoch.h. The values of a step without windows are NaN. `n_windows` (M or 1, S)
-    contains the number of windows in each step. `margins` (M, R) contains, for each row, the logit
-    of the row's class minus the largest other logit, before the step that trains on that row.
+    in csrc/lstm/train_epoch.h. The values of a step without windows are NaN. `n_windows` (M or 1,
+    S) contains the number of windows in each step. `margins` (M, R) contains, for each row, the
+    logit of the row's class minus the largest other logit, before the step that trains on that row.
     """
 
     values: Tensor
@@ -535,10 +535,10 @@ def dropout_mask(
 ) -> NDArray[np.float64]:
     """Return the dropout factors, each of which is 0 or ``1 / (1 - probability)``.
 
-    csrc/counter_random.h computes the same factors. The random number for element i, in row-major
-    order, is output i of SplitMix64, started at ``mix(mix(mix(seed) + step) + site)``. `step` is
-    the number of earlier steps. SplitMix64 was published by Steele, Lea and Flood, *Fast Splittable
-    Pseudorandom Number Generators*, 2014.
+    csrc/base/counter_random.h computes the same factors. The random number for element i, in
+    row-major order, is output i of SplitMix64, started at ``mix(mix(mix(seed) + step) + site)``.
+    `step` is the number of earlier steps. SplitMix64 was published by Steele, Lea and Flood, *Fast
+    Splittable Pseudorandom Number Generators*, 2014.
     """
     start = np.array([seed & (2**64 - 1)], dtype=np.uint64)
     start = mix(mix(mix(start) + np.uint64(step)) + np.uint64(site))

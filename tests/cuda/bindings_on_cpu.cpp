@@ -1,9 +1,9 @@
-// Runs the operators of csrc/bindings_cuda.cpp on CPU tensors, over a fake CUDA layer. The fake
+// Runs the operators of csrc/bind/ops_cuda.cpp on CPU tensors, over a fake CUDA layer. The fake
 // layer computes with the native tests' reference or the CPU's epoch engine, and checks that the
 // bindings keep the layer's contract.
 #include "../native/cuda/halves.h"
 #include "../native/reference.h"
-#include "bindings_cuda.cpp"
+#include "bind/ops_cuda.cpp"
 
 namespace {
 
@@ -14,7 +14,7 @@ bool trains_in_fp16 = false;                             // precision expected b
 
 }  // namespace
 
-// Replace torch's functions of the same names. -Bsymbolic binds the calls in bindings_cuda.cpp to
+// Replace torch's functions of the same names. -Bsymbolic binds the calls in ops_cuda.cpp to
 // these functions.
 extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t, void** stream) {
   *stream = kStream;

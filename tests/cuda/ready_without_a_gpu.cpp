@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "cuda/launch.h"
-#include "lstm_linear_cuda.h"
+#include "lstm/lstm_linear_cuda.h"
 
 namespace {
 

@@ -29,7 +29,7 @@ def library(tmp_path_factory):
     library = tmp_path / "bindings_on_cpu.so"
     command = [COMPILER, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fPIC"]
     command += ["-fvisibility=hidden", f"-I{ROOT / 'csrc'}"]
-    core = [p for p in sorted((ROOT / "csrc").rglob("*.cpp")) if not p.name.startswith("bindings")]
+    core = [p for p in sorted((ROOT / "csrc").rglob("*.cpp")) if p.parent.name != "bind"]
     bindings = ["-O1", "-DTORCH_TARGET_VERSION=0x020b000000000000", "-DSENSORSEQ_HAS_CUDA"]
     bindings += ['-DSENSORSEQ_NVCC="13"', '-DSENSORSEQ_CUDA_ARCH="sm_90a"']
     bindings += [f"-isystem{path}" for path in cpp_extension.include_paths()]

@@ -1,10 +1,8 @@
 """The diagram of packages in CONTRIBUTING.md shows the layers that imports must respect."""
 
-from pathlib import Path
+from checkout import ROOT, script
 
-from checkout import script
-
-SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "house_picture.py"
+SCRIPT = ROOT / "docs" / "house_picture.py"
 
 
 def test_the_path_of_a_window_goes_through_packages_of_the_layers():
@@ -12,3 +10,13 @@ def test_the_path_of_a_window_goes_through_packages_of_the_layers():
     packages = [name for layer in module.read_layers() for name in layer]
     assert {name for name, _ in module.WAY} <= set(packages)
     assert module.PICTURE.exists()
+
+
+def test_the_folders_of_the_core_are_those_that_includes_are_held_to():
+    groups = script(SCRIPT).CORE
+    below = script(ROOT / "tests" / "native" / "test_folders.py").BELOW
+    assert sorted(name for group in groups for name in group) == sorted(below)
+    for i, group in enumerate(groups):
+        assert {name for each in groups[:i] for name in each} >= {
+            name for folder in group for name in below[folder] if name not in group
+        }

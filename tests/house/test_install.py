@@ -140,4 +140,4 @@ def test_a_wheel_installs_without_a_compiler_and_checks_itself(tmp_path):
             assert header[18] == {"x86_64": 62, "aarch64": 183}[machine]  # e_machine of ELF
     with tarfile.open(*output.glob("*.tar.gz")) as archive:
         names = {Path(name).relative_to(Path(name).parts[0]) for name in archive.getnames()}
-    assert {Path("setup.py"), Path("csrc/train_epoch.cpp"), Path("LICENSE")} <= names
+    assert {Path("setup.py"), Path("csrc/cpu/train_epoch.cpp"), Path("LICENSE")} <= names

@@ -429,7 +429,7 @@ int main() {
 """,
         "utf-8",
     )
-    core = [path for path in (tmp_path / "csrc").rglob("*.cpp") if "bindings" not in path.name]
+    core = [path for path in (tmp_path / "csrc").rglob("*.cpp") if path.parent.name != "bind"]
     compiler = os.environ.get("CXX", "g++")
     command = [compiler, "-std=c++17", "-O0", "-ffp-contract=off", "-Icsrc", "-pthread", "main.cpp"]
     subprocess.run([*command, *map(str, core), "-o", "main"], cwd=tmp_path, check=True)

@@ -7,7 +7,7 @@
 #include <random>
 
 #include "harness.h"
-#include "train_epoch.h"
+#include "lstm/train_epoch.h"
 
 namespace epoch_problem {
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "cpu/dispatch.h"
-#include "lstm_linear.h"
+#include "lstm/lstm_linear.h"
 
 namespace harness {
 

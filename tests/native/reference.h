@@ -1,13 +1,14 @@
-// A plain implementation of the contract of csrc/lstm_linear.h, in double or in float. It computes
-// one row after the other, without packing or tiles, and the gradient of every intermediate value.
+// A plain implementation of the contract of csrc/lstm/lstm_linear.h, in double or in float. It
+// computes one row after the other, without packing or tiles, and the gradient of every
+// intermediate value.
 #pragma once
 
 #include <cmath>
 #include <limits>
 #include <vector>
 
-#include "gates.h"
-#include "lstm_linear.h"
+#include "lstm/gates.h"
+#include "lstm/lstm_linear.h"
 
 namespace reference {
 

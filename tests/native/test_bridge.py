@@ -100,7 +100,7 @@ def test_a_row_is_wrong_for_every_fault_of_the_device(objects, tmp_path):
 
 def test_the_probe_calls_every_function_of_the_device():
     # IsLast is called through IsLastOfCtas
-    files = ("portable_machine.cuh", "device_machine.h")
+    files = ("portable_machine.cuh", "device_machine.cuh")
     texts = [(bridge_mutants.MACHINE / name).read_text() for name in files]
     common = texts[0].split("class PortableMachine")[0].split(" protected:")[0]
     public = common + texts[1].split(" private:")[0]

@@ -10,6 +10,7 @@ import pytest
 from aarch64 import find_emulator
 
 ROOT = Path(__file__).resolve().parents[2]
+HERE = ROOT / "tests" / "native"  # a program is in the folder of the same name as what it tests
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 SANITIZED = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
@@ -19,13 +20,13 @@ PROGRAMS = (
     "test_lstm_linear_loss",
     "test_train_epoch",
     "test_thread_pool",
-    "test_signal_resample",
+    "test_resample",
 )
 SIGNAL_PROGRAMS = (
-    "test_signal_moving",
-    "test_signal_window",
-    "test_signal_convolutions",
-    "test_signal_augment",
+    "test_moving",
+    "test_window",
+    "test_random_convolutions",
+    "test_augment",
 )
 # test_lstm is left out because test_bits covers its threads, the others because they use one thread
 THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])
@@ -37,9 +38,9 @@ def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="
     """Compile the files of the core that match `of`, and link every program with their objects."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
-    core = [p for p in sorted((ROOT / "csrc").glob(of)) if not p.name.startswith("bindings")]
-    sources = [*core, *(ROOT / "tests" / "native" / f"{program}.cpp" for program in programs)]
-    command = [compiler, *FLAGS, *flags, f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests' / 'native'}"]
+    core = [p for p in sorted((ROOT / "csrc").glob(of)) if p.parent.name != "bind"]
+    sources = [*core, *(path for path in HERE.glob("*/test_*.cpp") if path.stem in programs)]
+    command = [compiler, *FLAGS, *flags, f"-I{ROOT / 'csrc'}", f"-I{HERE}"]
     jobs = [
         [*command, "-c", str(source), "-o", str(folder / f"{source.stem}.o")] for source in sources
     ]
@@ -113,17 +114,16 @@ def test_the_epoch_engine_descends_along_the_slope_of_its_loss_and_touches_nothi
 
 def build_emulated_steps(folder, *flags):
     """Compile the emulated GPU's steps with `flags`, and the CPU's steps without optimization."""
-    here = ROOT / "tests" / "native"
-    cuda = here / "cuda"
-    core = [p for p in (ROOT / "csrc").rglob("*.cpp") if p.parent.name != "signal"]
+    cuda = HERE / "cuda"
+    core = [p for folder in ("base", "cpu") for p in (ROOT / "csrc" / folder).glob("*.cpp")]
     sources = {
         cuda / "test_emulated_epoch.cpp": flags or ["-O1"],
         cuda / "emulator.cpp": flags or ["-O2"],
-        **{p: ["-O0"] for p in core if not p.name.startswith(("bindings", "c_api"))},
+        **{p: ["-O0"] for p in core},
     }
     # GCC warns about vectors passed by value, and mistakes fibers for longjmp
     command = [COMPILER, *FLAGS, "-Wno-psabi", "-Wno-clobbered"]
-    command += [f"-I{path}" for path in (ROOT / "csrc", here, cuda)]
+    command += [f"-I{path}" for path in (ROOT / "csrc", HERE, cuda)]
     jobs = [
         [*command, *of, "-c", str(path), "-o", str(folder / f"{path.stem}.o")]
         for path, of in sources.items()
@@ -166,33 +166,33 @@ def test_the_thread_pool_runs_every_task_once_and_touches_nothing_else(checked):
 @pytest.mark.native
 def test_the_thread_pool_survives_a_fork(tmp_path):
     program = "test_thread_pool"
-    build(tmp_path, COMPILER, "-O1", programs=[program], of="thread_pool.cpp")
+    build(tmp_path, COMPILER, "-O1", programs=[program], of="base/thread_pool.cpp")
     run(tmp_path / program)
 
 
 @pytest.mark.native
 def test_filtered_streams_follow_their_definition_and_touch_nothing_else(checked):
-    run(checked / "test_signal_resample")
+    run(checked / "test_resample")
 
 
 @pytest.mark.native
 def test_windows_are_gathered_within_their_arrays(checked):
-    run(checked / "test_signal_window")
+    run(checked / "test_window")
 
 
 @pytest.mark.native
 def test_random_convolutions_follow_their_definition_and_touch_nothing_else(checked):
-    run(checked / "test_signal_convolutions")
+    run(checked / "test_random_convolutions")
 
 
 @pytest.mark.native
 def test_changed_windows_keep_their_bits_and_touch_nothing_else(checked):
-    run(checked / "test_signal_augment")
+    run(checked / "test_augment")
 
 
 @pytest.mark.native
 def test_moving_statistics_keep_their_contract_and_touch_nothing_else(checked):
-    run(checked / "test_signal_moving")
+    run(checked / "test_moving")
 
 
 @pytest.mark.native

@@ -145,7 +145,7 @@ def test_the_reason_names_what_is_missing(machine, dtype, reason):
 
 
 def test_the_limits_are_those_of_the_kernels():
-    header = (Path(__file__).parents[2] / "csrc/lstm_linear_cuda.h").read_text()
+    header = (Path(__file__).parents[2] / "csrc/lstm/lstm_linear_cuda.h").read_text()
     assert f"kMaxChannels = {MAX_CHANNELS};" in header
     if not _extension.cuda_facts()["built"]:
         return  # without CUDA kernels, the limits cannot be compared with anything

@@ -1,7 +1,7 @@
 """The Python code around the CUDA kernels, run with CPU kernels that keep the same contract.
 
-The stand-ins accept only the arguments that csrc/lstm_linear_cuda.h describes, compute with the
-reference, and overwrite the saved state as the kernels do.
+The stand-ins accept only the arguments that csrc/lstm/lstm_linear_cuda.h describes, compute with
+the reference, and overwrite the saved state as the kernels do.
 """
 
 import concurrent.futures

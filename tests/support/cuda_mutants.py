@@ -13,7 +13,7 @@ class HeaderMutant(NamedTuple):
 
 # The mutants of each header.
 FAULTS = {
-    "layout.h": [  # ownership
+    "layout.cuh": [  # ownership
         ("((step - 1) >> 1) & 1", "(step >> 1) & 1"),
         ("return (lane & 3) << 1;", "return ((lane + 1) & 3) << 1;"),
         ("return lane >> 2;", "return lane & 7;"),
@@ -51,7 +51,7 @@ FAULTS = {
         ("1.0f / (kWeightScale * kStateScale)", "1.0f / (kWeightScale * 255.0f)"),
         ("kTruncation = 4.3e-8f", "kTruncation = -4.3e-8f"),
     ],
-    "forward-inl.h": [  # forward
+    "forward.cuh": [  # forward
         ("m.SyncWarp();\n      m.Arrive(barrier);", "m.Arrive(barrier);"),
         ("1 + V::kWarps);", "V::kWarps);"),
         ("      m.SyncCluster();\n", "      m.SyncCta();\n"),
@@ -97,12 +97,12 @@ FAULTS = {
         ("at + width, most", "at + width, mean"),
         ("distance > 0; distance /= 2", "distance > 1; distance /= 2"),
     ],
-    "recurrent-inl.h": [  # both passes
+    "recurrent.cuh": [  # both passes
         ("time = direction == 0 ? L{}", "time = direction != 2 ? L{}"),
         ("(first + V::kInRegisters + f)", "(first + f)"),
         ("OfModel() * PackedFragments", "model * PackedFragments"),
     ],
-    "backward-inl.h": [  # backward
+    "backward.cuh": [  # backward
         ("Cells(step, n, buffer);\n", "Cells(step, n, 0);\n"),
         ("kLargestExponent = 10", "kLargestExponent = 20"),
         ("      m.SyncCta();\n      Prefetch", "      Prefetch"),
@@ -135,7 +135,7 @@ FAULTS = {
         ("dh[own][r] = m.Select(on, fresh[r]", "dh[own][r] = m.Select(m.True(), fresh[r]"),
         ("pooled_at + width, any", "pooled_at, any"),
     ],
-    "weight_grad-inl.h": [  # gradients of weights
+    "weight_grad.cuh": [  # gradients of weights
         ("there ? scale : F{}", "scale"),
         ("back * (1.0f / kStateScale)", "back"),
         ("[2 * later + gate]", "[2 * gate + later]"),
@@ -197,7 +197,7 @@ FAULTS = {
         ("s.n_x_models == 1 ? 0 : model", "0 * model"),
         ("total[u][gate][j] = m.Fma(grad[u]", "total[u][gate][j] = m.Fma(grad[0]"),
     ],
-    "pack-inl.h": [  # weights
+    "pack.cuh": [  # weights
         ("m.Abs(scaled) > F{} + kHalfLimit", "m.Abs(scaled) < F{}"),
         ("plane == 0 ? planes[0] : planes[kPlanes - 1]", "planes[0]"),
         ("gate = lane & 3;", "gate = (lane + 1) & 3;"),
@@ -209,13 +209,13 @@ FAULTS = {
             "group = (CtaCount(kPlanes, p.sizes.padded_hidden) - 1 - rank) * v.groups",
         ),
     ],
-    "head_grad-inl.h": [  # head
+    "head_grad.cuh": [  # head
         ("p.grad_pooled == nullptr ? F{}", "true ? F{}"),
         ("? at : n_windows;", "? at : n_windows - 1;"),
         ("F{} + 1.0f", "F{} + 2.0f"),
         ("(model * s.n_classes + k) * width + column", "k * width + column"),
     ],
-    "math-inl.h": [  # arithmetic
+    "math.cuh": [  # arithmetic
         ("m.Mma(block, a[kPlanes - 1], b[0], b[1]);", ""),
         ("m.Select(below, L{}, ", "m.Select(m.Not(m.True()), L{}, "),
         ("m.And(exists, m.Or(below, above))", "m.And(exists, below)"),

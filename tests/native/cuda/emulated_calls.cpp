@@ -1,6 +1,6 @@
 #include "emulated_calls.h"
 
-#include "cuda/calls-inl.h"
+#include "cuda/calls.h"
 
 namespace emulated {
 

@@ -1,8 +1,8 @@
-// Calls as specified in csrc/lstm_linear_cuda.h, run in the emulator.
+// Calls as specified in csrc/lstm/lstm_linear_cuda.h, run in the emulator.
 #pragma once
 
 #include "cluster.h"
-#include "lstm_linear_cuda.h"
+#include "lstm/lstm_linear_cuda.h"
 
 namespace emulated {
 

@@ -6,13 +6,13 @@
 #include <numeric>
 #include <unordered_set>
 
-#include "cuda/backward-inl.h"
-#include "cuda/calls-inl.h"
-#include "cuda/forward-inl.h"
-#include "cuda/pack-inl.h"
+#include "cuda/backward.cuh"
+#include "cuda/calls.h"
+#include "cuda/forward.cuh"
+#include "cuda/pack.cuh"
 #include "cuda/portable_backward.cuh"
 #include "cuda/portable_forward.cuh"
-#include "cuda/train-inl.h"
+#include "cuda/train.cuh"
 #include "emulator.h"
 
 namespace emulator {

@@ -29,7 +29,7 @@
 #include <vector>
 
 #include "cluster.h"
-#include "cuda/layout.h"
+#include "cuda/layout.cuh"
 #include "halves.h"
 #include "lanes.h"
 

@@ -2,8 +2,8 @@
 // of weights in registers and in shared memory, and bytes of shared memory.
 #include <cstdio>
 
-#include "cuda/backward-inl.h"
-#include "cuda/forward-inl.h"
+#include "cuda/backward.cuh"
+#include "cuda/forward.cuh"
 
 using namespace sensorseq::cuda;
 

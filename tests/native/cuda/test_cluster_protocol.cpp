@@ -1,5 +1,5 @@
 // Checks the protocols by which the CTAs of a cluster exchange h and partial sums (Run of
-// forward-inl.h and of backward-inl.h), on small clusters, in every order in which warps may run
+// forward.cuh and of backward.cuh), on small clusters, in every order in which warps may run
 // and messages may arrive. The emulator runs the kernels themselves, but only in some of these
 // orders.
 //
@@ -23,7 +23,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "cuda/layout.h"
+#include "cuda/layout.cuh"
 #include "harness.h"
 
 using namespace sensorseq::cuda;
@@ -31,7 +31,7 @@ using harness::Check;
 
 namespace {
 
-// A kernel variant with the members that layout.h requires.
+// A kernel variant with the members that layout.cuh requires.
 template <int kCtas_, int kWarps_>
 struct Cluster {
   static constexpr int kPlanes = 1, kCtas = kCtas_, kWarps = kWarps_, kGroups = kWarps;
@@ -194,7 +194,7 @@ struct Programs {
     }
   }
 
-  // forward-inl.h, Run
+  // forward.cuh, Run
   Program Forward(int rank, int warp) const {
     const int n = StepsOf(rank);
     Program p;
@@ -219,7 +219,7 @@ struct Programs {
     return p;
   }
 
-  // backward-inl.h, Run: steps are counted in the order of execution
+  // backward.cuh, Run: steps are counted in the order of execution
   Program Backward(int rank, int warp) const {
     const int n = StepsOf(rank);
     Program p;

@@ -1,11 +1,11 @@
 // Checks properties that tests of a complete layer would not reveal: the errors of the functions of
-// csrc/cuda/math-inl.h over the range of their arguments, and the addresses of an x that is too
+// csrc/cuda/math.cuh over the range of their arguments, and the addresses of an x that is too
 // large for memory.
 #include <algorithm>
 #include <set>
 
-#include "cuda/forward-inl.h"
-#include "cuda/math-inl.h"
+#include "cuda/forward.cuh"
+#include "cuda/math.cuh"
 #include "emulator.h"
 #include "harness.h"
 

@@ -1,6 +1,6 @@
 // Checks invalid values that only the device sees. The affected row or model must become NaN,
 // everything else must keep its bits, and nothing may be accessed out of bounds.
-#include "cuda/layout.h"
+#include "cuda/layout.cuh"
 #include "emulated_problem.h"
 
 using namespace emulated;

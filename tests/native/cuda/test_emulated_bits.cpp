@@ -1,6 +1,6 @@
-// Checks, in the emulator, what csrc/lstm_linear_cuda.h guarantees about the bits of the CUDA
+// Checks, in the emulator, what csrc/lstm/lstm_linear_cuda.h guarantees about the bits of the CUDA
 // kernels: the results of a row have the same bits whatever else the call computes.
-#include "cuda/layout.h"
+#include "cuda/layout.cuh"
 #include "emulated_problem.h"
 #include "halves.h"
 

@@ -1,7 +1,7 @@
 // Compares complete training steps on the emulated GPU with the CPU's engine in double, and checks
 // the guarantees of the contract. A model has the same bits next to any other models and however
 // its steps are divided into calls. Values that the host would have refused give NaN.
-#include "cuda/train_calls-inl.h"
+#include "cuda/train_calls.h"
 #include "emulated_queue.h"
 #include "epoch_problem.h"
 

@@ -6,7 +6,7 @@
 #include <map>
 #include <string_view>
 
-#include "cuda/layout.h"
+#include "cuda/layout.cuh"
 #include "emulated_problem.h"
 
 using namespace emulated;
