@@ -28,7 +28,7 @@ from sensorseq.errors import (
 )
 
 # The help lists the commands in this order.
-for _name in ("first_model", "data", "train", "predict", "export", "diagnose", "checks"):
+for _name in ("first_model", "data", "train", "predict", "export", "diagnose", "doctor"):
     importlib.import_module(f"sensorseq.cli.{_name}")
 
 # Depending on its version, typer uses click's exceptions or its own copy of them.
