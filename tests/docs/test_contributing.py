@@ -42,11 +42,13 @@ def test_each_step_happens_in_the_files_that_the_table_names():
             assert re.search(rf"^(def|class) {name}\b|^    def {name}\b", text, re.M), (name, row)
 
 
-def test_the_tree_names_every_package():
+def test_the_tree_names_every_folder_and_every_file_at_the_top():
     tree = re.search(r"## The tree\n\n```text\n(.*?)```", PAGE, re.S)[1]
-    named = set(re.findall(r"([\w-]+)/ ", tree))
-    packages = {path.parent.name for path in (ROOT / "sensorseq").rglob("__init__.py")}
-    assert packages - {*named, "sensorseq"} == set()
+    named = set(re.findall(r"([\w-]+(?:/|\.py))[ :]", tree))
+    folders = {f"{path.parent.name}/" for path in PACKAGE.rglob("__init__.py")}
+    folders |= {f"{path.name}/" for path in (ROOT / "csrc").iterdir()}
+    doors = {path.name for path in PACKAGE.glob("[a-z]*.py")}
+    assert (folders | doors) - named == set()
 
 
 def test_the_layers_are_those_that_imports_are_held_to():
