@@ -155,7 +155,7 @@ class Probe {
         cluster_((m.Model() * kDirections + m.Direction()) * kTiles + m.Tile()),
         of_warp_((cluster_ * kCtas + m.Rank()) * kWarps + m.Warp()),
         own_(kWarpsBegin + static_cast<uint32_t>(m.Warp()) * kOfWarp),
-        lane_(m.ToLong(m.Lane())),
+        lane_(L(m.Lane())),
         odd_((m.Lane() & 1u) == U{} + 1u),
         high_(m.Lane() > U{} + 12u) {}
 
@@ -177,11 +177,11 @@ class Probe {
   }
   SENSORSEQ_BODY int64_t ResultsAt(int row) const { return (of_warp_ * kRows + row) * kLanes; }
   SENSORSEQ_BODY F In(int line) {
-    return m_.LoadGlobalIf(m_.True(), arrays_.floats, lane_ + FloatsAt(line));
+    return m_.LoadGlobalIf(B(true), arrays_.floats, lane_ + FloatsAt(line));
   }
   SENSORSEQ_BODY U Word(int line) { return m_.AsUnsigned(In(kAny + line)); }
   SENSORSEQ_BODY void Put(int row, const F& x) {
-    m_.StoreGlobalIf(m_.True(), arrays_.results, lane_ + ResultsAt(row), x);
+    m_.StoreGlobalIf(B(true), arrays_.results, lane_ + ResultsAt(row), x);
   }
   SENSORSEQ_BODY void PutWord(int row, const U& x) { Put(row, m_.AsFloat(x)); }
   SENSORSEQ_BODY void PutInt(int row, int64_t x) {
@@ -206,21 +206,21 @@ class Probe {
     PutInt(kPlace + 5, m_.Model());
 
     const I any = m_.AsInt(In(kAny));
-    Put(kConversions, m_.ToFloat(any));
-    Put(kConversions + 1, m_.AsFloat(m_.ToInt(m_.ToLong(any) * int64_t{3})));
-    Put(kConversions + 2, m_.AsFloat(m_.ToInt(m_.ToLong(any) >> int64_t{32})));
-    Put(kConversions + 3, m_.AsFloat(m_.ToInt(m_.ToLong(Word(0)) >> int64_t{32})));
-    Put(kConversions + 4, m_.AsFloat(m_.ToInt(Word(1))));
+    Put(kConversions, F(any));
+    Put(kConversions + 1, m_.AsFloat(I(L(any) * int64_t{3})));
+    Put(kConversions + 2, m_.AsFloat(I(L(any) >> int64_t{32})));
+    Put(kConversions + 3, m_.AsFloat(I(L(Word(0)) >> int64_t{32})));
+    Put(kConversions + 4, m_.AsFloat(I(Word(1))));
     PutChoice(kChoice, m_.And(odd_, high_));
     PutChoice(kChoice + 1, m_.Or(odd_, high_));
-    PutChoice(kChoice + 2, m_.AndUniform(odd_, m_.Warp() == 1));
-    PutChoice(kChoice + 3, m_.Not(m_.Or(odd_, m_.Not(m_.True()))));
+    PutChoice(kChoice + 2, m_.And(odd_, B(m_.Warp() == 1)));
+    PutChoice(kChoice + 3, !m_.Or(odd_, !B(true)));
 
     const F x = In(kExtreme), y = In(kExtreme + 1);
     Put(kFma, m_.Fma(In(0), In(1), In(2)));
     Put(kFma + 1, m_.Fma(x, y, In(kExtreme + 2)));
-    Put(kDivide, m_.Divide(In(0), In(1)));
-    Put(kDivide + 1, m_.Divide(x, y));
+    Put(kDivide, In(0) / In(1));
+    Put(kDivide + 1, x / y);
     Put(kAbs, m_.Abs(x));
     Put(kMax, m_.Max(In(2), In(3)));
     Put(kMax + 1, m_.Max(x, y));
@@ -254,7 +254,7 @@ class Probe {
   SENSORSEQ_BODY void BetweenLanes() {
     SENSORSEQ_UNROLL
     for (int i = 0; i < 5; ++i) Put(kShuffleXor + i, m_.ShuffleXor(In(kAny), 1 << i));
-    Put(kShuffle, m_.AsFloat(m_.Shuffle(m_.AsInt(In(kAny)), m_.ToInt(m_.Lane()) * kShuffleStride)));
+    Put(kShuffle, m_.AsFloat(m_.Shuffle(m_.AsInt(In(kAny)), I(m_.Lane()) * kShuffleStride)));
     SENSORSEQ_UNROLL
     for (int i = 0; i < 4; ++i) Put(kShuffleInFour + i, m_.ShuffleInFour(In(kAny), i));
     PutWord(kOpaque, m_.Opaque(Word(0)));
@@ -303,14 +303,14 @@ class Probe {
   }
 
   SENSORSEQ_BODY void LoadGlobal() {
-    const L other = m_.ToLong(U(31u) - m_.Lane());  // another lane's place
+    const L other = L(U(31u) - m_.Lane());  // another lane's place
     Put(kGlobalIf, m_.LoadGlobalIf(odd_, arrays_.floats, other + FloatsAt(kAny)));
-    const L all = m_.LoadGlobalLongIf(m_.True(), arrays_.longs, other + of_warp_ * kLanes);
+    const L all = m_.LoadGlobalLongIf(B(true), arrays_.longs, other + of_warp_ * kLanes);
     const L some = m_.LoadGlobalLongIf(odd_, arrays_.longs, other + of_warp_ * kLanes);
-    Put(kGlobalLong, m_.AsFloat(m_.ToInt(all)));
-    Put(kGlobalLong + 1, m_.AsFloat(m_.ToInt(all >> int64_t{32})));
-    Put(kGlobalLong + 2, m_.AsFloat(m_.ToInt(some)));
-    Put(kGlobalLong + 3, m_.AsFloat(m_.ToInt(some >> int64_t{32})));
+    Put(kGlobalLong, m_.AsFloat(I(all)));
+    Put(kGlobalLong + 1, m_.AsFloat(I(all >> int64_t{32})));
+    Put(kGlobalLong + 2, m_.AsFloat(I(some)));
+    Put(kGlobalLong + 3, m_.AsFloat(I(some >> int64_t{32})));
     Put(kUniform, F{} + m_.Uniform(arrays_.floats, FloatsAt(0) + 19));
     Put(kUniform + 1,
         F{} + m_.UniformBits(arrays_.words, (of_warp_ * kWordLines + 1) * kLanes + 21));
@@ -342,7 +342,7 @@ class Probe {
 
   // The stored values are the results.
   SENSORSEQ_BODY void StoreGlobal() {
-    const L other = m_.ToLong(U(31u) - m_.Lane());
+    const L other = L(U(31u) - m_.Lane());
     Put(kStore, In(kAny));
     m_.SyncWarp();
     m_.StoreGlobalIf(odd_, arrays_.results, lane_ + ResultsAt(kStore), In(kAny + 1));
@@ -357,8 +357,8 @@ class Probe {
       for (const bool is_bfloat : {false, true}) {
         const L at =
             other * int64_t{2} + ResultsAt((is_bfloat ? kStoreBfloat : kStoreHalf) + i) * 2;
-        m_.StoreHalfIf(m_.True(), arrays_.results, at, low, is_bfloat);
-        m_.StoreHalfIf(m_.True(), arrays_.results, at + int64_t{1}, high, is_bfloat);
+        m_.StoreHalfIf(B(true), arrays_.results, at, low, is_bfloat);
+        m_.StoreHalfIf(B(true), arrays_.results, at + int64_t{1}, high, is_bfloat);
       }
     }
     m_.StoreGlobalPair(arrays_.results, other * int64_t{2} + ResultsAt(kStorePair), v[0], v[1]);
@@ -384,7 +384,7 @@ class Probe {
     m_.StoreSharedQuad(lane * 16u + (own_ + kQuads), words);
     m_.StoreSharedQuad(lane * 16u + (own_ + kQuadsIf), words);
     m_.StoreSharedQuadIf(odd_, lane * 16u + (own_ + kQuadsIf), others);
-    m_.StoreSharedPairIf(m_.True(), lane * 8u + (own_ + kPairs), In(0), In(1));
+    m_.StoreSharedPairIf(B(true), lane * 8u + (own_ + kPairs), In(0), In(1));
     m_.StoreSharedPairIf(odd_, lane * 8u + (own_ + kPairs), In(2), In(3));
     m_.StoreMatrix(own_ + kMatrix, words[1]);
     m_.StoreMatrices(own_ + kMatrices, words);
@@ -414,7 +414,7 @@ class Probe {
 
   SENSORSEQ_BODY void Copies() {
     const U lane = m_.Lane();
-    const L other = m_.ToLong(U(31u) - lane);
+    const L other = L(U(31u) - lane);
     const U words[4] = {Word(0), Word(0), Word(0), Word(0)};
     // the memory holds other values, so the zeros must have been written
     m_.StoreSharedQuad(lane * 16u + (own_ + kCopiedQuads), words);
@@ -472,7 +472,7 @@ class Probe {
   SENSORSEQ_BODY void BetweenCtas() {
     const U lane = m_.Lane();
     const int rank = m_.Rank();
-    m_.StoreGlobalIf(m_.True(), arrays_.handed, lane_ + of_warp_ * kLanes, In(4));
+    m_.StoreGlobalIf(B(true), arrays_.handed, lane_ + of_warp_ * kLanes, In(4));
     for (uint32_t phase = 0; phase < 2; ++phase) {
       if (m_.Warp() == 0) {
         m_.ArmBarrier(kWordBarrier, kWarps * 128);
@@ -493,8 +493,8 @@ class Probe {
       Put(kSendPair + line + 1, y);
     }
     const L handed =
-        m_.ToLong(U(31u) - lane) + ((cluster_ * kCtas + 1 - rank) * kWarps + m_.Warp()) * kLanes;
-    Put(kFresh, m_.LoadFreshIf(m_.True(), arrays_.handed, handed));
+        L(U(31u) - lane) + ((cluster_ * kCtas + 1 - rank) * kWarps + m_.Warp()) * kLanes;
+    Put(kFresh, m_.LoadFreshIf(B(true), arrays_.handed, handed));
     Put(kFresh + 1, m_.LoadFreshIf(odd_, arrays_.handed, handed));
 
     // the CTAs arrive one after the other; in round 0 rank 1 is last, in round 1 rank 0

@@ -97,21 +97,21 @@ class Backward : Recurrent<M, V> {
   SENSORSEQ_BODY int GroupOfCta(int own) const { return warp * kOwn + own; }
 
   SENSORSEQ_BODY void Place() {
-    const I first = RowOfLane(m.ToInt(lane));
+    const I first = RowOfLane(I(lane));
     I longest = I{};
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
+      const L row = L(first + r) + int64_t{tile} * kTileRows;
       const auto exists = row < L{} + s.n_windows;
-      window[r] = m.ToInt(m.Select(exists, row, L{}));
+      window[r] = I(m.Select(exists, row, L{}));
       // Calls with sequences have one list of lengths for all models, and there is no register to
       // spare for a list per model.
       const int64_t* lengths = kHasSequences ? p.lengths : LengthsOf(p.lengths, s, model);
-      Bounds(m, lengths, m.ToLong(window[r]), exists, s.n_timesteps, &length[r], &poison[r]);
+      Bounds(m, lengths, L(window[r]), exists, s.n_timesteps, &length[r], &poison[r]);
       longest = m.Select(length[r] > longest, length[r], longest);
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) {
-        owns[own][r] = m.And(exists, m.ToLong(Unit(own)) < L{} + int64_t{s.hidden_size});
+        owns[own][r] = m.And(exists, L(Unit(own)) < L{} + int64_t{s.hidden_size});
       }
       hidden_at[r] = this->HiddenAt(Unit(0), r);
     }
@@ -137,10 +137,10 @@ class Backward : Recurrent<M, V> {
     for (int own = 0; own < kOwn; ++own) {
       F last_argmax[2], cell[4] = {};
       m.LoadGlobalPair(saved + s.n_timesteps * SavedStepFloats(V::kHidden),
-                       m.ToLong(ArgmaxOfLane(lane, Group(own))), &last_argmax[0], &last_argmax[1]);
+                       L(ArgmaxOfLane(lane, Group(own))), &last_argmax[0], &last_argmax[1]);
       if (n_steps > 0) {
         m.LoadGlobalFloats(saved + (n_steps - 1) * SavedStepFloats(V::kHidden) + kSavedCell,
-                           m.ToLong(SavedOfLane(lane, Group(own))), cell);
+                           L(SavedOfLane(lane, Group(own))), cell);
       }
       SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
@@ -153,13 +153,13 @@ class Backward : Recurrent<M, V> {
         d_mean[own][r] = d_max[own][r] = F{};
         if (s.pooling == Pooling::kNone || p.grad_pooled == nullptr) continue;
         const auto any = m.And(owns[own][r], length[r] > I{});
-        const L pooled_at = (m.ToLong(window[r]) + model * s.n_windows) * pooled_width +
-                            int64_t{direction} * s.hidden_size + m.ToLong(Unit(own));
+        const L pooled_at = (L(window[r]) + model * s.n_windows) * pooled_width +
+                            int64_t{direction} * s.hidden_size + L(Unit(own));
         const F first = LoadOr(p.grad_pooled, pooled_at, any, 0.0f);
         if (s.pooling == Pooling::kLast) dh[own][r] = dh[own][r] + first;
         if (s.pooling == Pooling::kMean || is_both) {
-          const F steps = m.ToFloat(m.Select(length[r] > I{}, length[r], I{} + 1));
-          d_mean[own][r] = m.Divide(first, steps);
+          const F steps = F(m.Select(length[r] > I{}, length[r], I{} + 1));
+          d_mean[own][r] = first / steps;
         }
         if (s.pooling == Pooling::kMax) d_max[own][r] = first;
         if (is_both) d_max[own][r] = LoadOr(p.grad_pooled, pooled_at + width, any, 0.0f);
@@ -176,9 +176,9 @@ class Backward : Recurrent<M, V> {
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) {
         const U slot = Slot(n, own);
-        const L at = m.ToLong(SavedOfLane(lane, Group(own)));
-        m.CopyAsyncQuad(slot, from, at, m.True());
-        m.CopyAsyncQuad(slot + 16, from, at + kSavedLate, m.True());
+        const L at = L(SavedOfLane(lane, Group(own)));
+        m.CopyAsyncQuad(slot, from, at, B(true));
+        m.CopyAsyncQuad(slot + 16, from, at + kSavedLate, B(true));
         m.CopyAsyncPair(slot + 32, from, at + kSavedCell);
         if constexpr (kHasSequences) PrefetchGrads(step, own, slot);
       }
@@ -263,7 +263,7 @@ class Backward : Recurrent<M, V> {
 
   SENSORSEQ_BODY void Store(int step, int own, const F d[kGates][2]) {
     float* to = grads + step * SavedStepFloats(V::kHidden);
-    const L at = m.ToLong(SavedOfLane(lane, Group(own)));
+    const L at = L(SavedOfLane(lane, Group(own)));
     const F early[4] = {d[0][0], d[0][1], d[1][0], d[1][1]};
     const F late[4] = {d[2][0], d[2][1], d[3][0], d[3][1]};
     m.StoreGlobalFloats(to, at, early);

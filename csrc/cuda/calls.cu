@@ -78,8 +78,8 @@ class StepGraph {
     Keep(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
     if (error_ == cudaSuccess) {
       StreamQueue queue(stream);
-      QueueStep(queue, space, options);
-      Keep(queue.error());
+      const Status status = QueueStep(queue, space, options);
+      Keep(status == Status::kOk ? queue.error() : cudaErrorInvalidValue);
       cudaGraph_t graph = nullptr;
       Keep(cudaStreamEndCapture(stream, &graph));
       if (error_ == cudaSuccess) Keep(cudaGraphInstantiate(&exec_, graph, 0));
@@ -145,8 +145,8 @@ Status lstm_forward(const LstmForward<Real>& args, const Options& options) {
   if (!std::is_same_v<Real, float> && (!IsPortable(options) || args.saved != nullptr)) {
     return Status::kNotServed;
   }
-  QueueForward(queue, args, options);
-  return queue.status();
+  const Status queued = QueueForward(queue, args, options);
+  return queued == Status::kOk ? queue.status() : queued;
 }
 template Status lstm_forward(const LstmForward<float>&, const Options&);
 template Status lstm_forward(const LstmForward<Float16>&, const Options&);
@@ -156,8 +156,8 @@ Status lstm_backward(const LstmBackward<float>& args, const Options& options) {
   const Status status = CheckShape(args.shape, options);
   if (status != Status::kOk) return status;
   StreamQueue queue(options.stream);
-  QueueBackward(queue, args, options);
-  return queue.status();
+  const Status queued = QueueBackward(queue, args, options);
+  return queued == Status::kOk ? queue.status() : queued;
 }
 
 Status IsServed(const TrainShape& shape, const Options& options) {
@@ -194,7 +194,10 @@ Status train_epoch(const TrainEpoch<float>& args, const Options& options) {
   // The first step is never part of the graph, because it loads the kernels, which a capture may
   // not allow.
   const int64_t n_direct = has_graph ? 1 : args.n_steps;
-  for (int64_t step = 0; step < n_direct; ++step) QueueStep(queue, space, options);
+  for (int64_t step = 0; step < n_direct; ++step) {
+    status = QueueStep(queue, space, options);
+    if (status != Status::kOk) return status;
+  }
   cudaError_t error = queue.error();
   if (error != cudaSuccess || !has_graph) return ToStatus(error);
   StepGraph graph(space, options);

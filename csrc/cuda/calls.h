@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "base/carver.h"
+#include "base/status.h"
 #include "cuda/head_grad.cuh"
 #include "cuda/layout.cuh"
 #include "cuda/pack.cuh"
@@ -45,31 +46,48 @@ inline int Planes(const Options& options) {
   return options.precision == Precision::kFp16x3 ? 2 : 1;
 }
 
-// Calls f(planes, hidden), or f(hidden) of the portable kernels. Each argument's type has the
-// number as its static member `value`.
+// Call f(planes, hidden), or f(hidden) of the portable kernels. Each argument's type has the number
+// as its static member `value`. For a hidden size that no kernel has, f is not called, and
+// kNotServedHiddenSize is returned.
 template <int value_>
 struct Constant {
   static constexpr int value = value_;
 };
 template <typename F>
-void ForVariant(const Options& options, const Sizes& s, F f) {
+[[nodiscard]] Status ForVariant(const Options& options, const Sizes& s, F f) {
   const auto ForHidden = [&](auto planes) {
-    if (s.padded_hidden == 64) f(planes, Constant<64>());
-    if (s.padded_hidden == 128) f(planes, Constant<128>());
-    if (s.padded_hidden == 256) f(planes, Constant<256>());
+    switch (s.padded_hidden) {
+      case 64:
+        f(planes, Constant<64>());
+        return Status::kOk;
+      case 128:
+        f(planes, Constant<128>());
+        return Status::kOk;
+      case 256:
+        f(planes, Constant<256>());
+        return Status::kOk;
+      default:
+        return Status::kNotServedHiddenSize;
+    }
   };
-  if (Planes(options) == 1) {
-    ForHidden(Constant<1>());
-  } else {
-    ForHidden(Constant<2>());
-  }
+  return Planes(options) == 1 ? ForHidden(Constant<1>()) : ForHidden(Constant<2>());
 }
 
 template <typename F>
-void ForPortable(const Sizes& s, F f) {
-  if (s.padded_hidden == 32) f(Constant<32>());
-  if (s.padded_hidden == 64) f(Constant<64>());
-  if (s.padded_hidden == 96) f(Constant<96>());
+[[nodiscard]] Status ForPortable(const Sizes& s, F f) {
+  switch (s.padded_hidden) {
+    case 32:
+      f(Constant<32>());
+      return Status::kOk;
+    case 64:
+      f(Constant<64>());
+      return Status::kOk;
+    case 96:
+      f(Constant<96>());
+      return Status::kOk;
+    default:
+      return Status::kNotServedHiddenSize;
+  }
 }
 
 inline int64_t SavedFloatsOf(const LstmShape& shape, const Options& options) {
@@ -171,10 +189,12 @@ struct LayerWeights {
   PerDirectionOf<Real> second_bias;  // added to `bias`; null: none
 };
 
-// Queues the forward pass of a layer, with weights that need not be those in `a`.
+// Queues the forward pass of a layer, with weights that need not be those in `a`. Here and below,
+// an error means that no kernel serves the call; an error of a launch is the queue's.
 template <typename Queue, typename Real>
-void QueueLayer(Queue& queue, const LstmForward<Real>& a, const LayerWeights<Real>& weights,
-                const Sizes& s, const ForwardSpace& space, const Options& options) {
+[[nodiscard]] Status QueueLayer(Queue& queue, const LstmForward<Real>& a,
+                                const LayerWeights<Real>& weights, const Sizes& s,
+                                const ForwardSpace& space, const Options& options) {
   if (IsPortable(options)) {
     auto p = ForwardOf<PortableParams>(a, s, space);
     p.element = ElementOf(a.in.x);
@@ -182,7 +202,7 @@ void QueueLayer(Queue& queue, const LstmForward<Real>& a, const LayerWeights<Rea
     p.weight_hh = weights.weight_hh;
     p.bias = weights.bias;
     p.second_bias = weights.second_bias;
-    ForPortable(s, [&](auto hidden) { queue.template RunPortable<hidden.value>(p); });
+    return ForPortable(s, [&](auto hidden) { queue.template RunPortable<hidden.value>(p); });
   } else if constexpr (std::is_same_v<Real, float>) {
     PackParams pack{};
     pack.sizes = s;
@@ -196,21 +216,24 @@ void QueueLayer(Queue& queue, const LstmForward<Real>& a, const LayerWeights<Rea
     auto p = ForwardOf<ForwardParams>(a, s, space);
     p.packed = space.packed;
     p.packed_input = pack.input;
-    ForVariant(options, s, [&](auto planes, auto hidden) {
+    return ForVariant(options, s, [&](auto planes, auto hidden) {
       queue.template RunSlots<Pack<planes.value>>(pack);
       queue.template RunForward<planes.value, hidden.value>(p);
     });
+  } else {
+    return Status::kNotServed;
   }
 }
 
 // Queues a forward call. A call of the portable kernels is one launch, unless counts of directions
 // or hidden states beyond the lengths must be zeroed first.
 template <typename Queue, typename Real>
-void QueueForward(Queue& queue, const LstmForward<Real>& a, const Options& options) {
+[[nodiscard]] Status QueueForward(Queue& queue, const LstmForward<Real>& a,
+                                  const Options& options) {
   const Sizes s = SizesOf(a.shape, options);
   ForwardSpace space;
   CarveForward(a.shape, options, a.workspace, &space);
-  if (s.n_windows == 0 || s.n_models == 0) return;
+  if (s.n_windows == 0 || s.n_models == 0) return Status::kOk;
   queue.Zero(space.arrived, space.n_arrived);
   if (a.hidden != nullptr && a.in.lengths != nullptr) {
     queue.Zero(a.hidden, s.n_models * s.n_directions * s.n_windows * s.n_timesteps * s.hidden_size);
@@ -220,7 +243,7 @@ void QueueForward(Queue& queue, const LstmForward<Real>& a, const Options& optio
   weights.weight_ih = Dense(a.in.weight_ih, s, gates * s.n_channels);
   weights.weight_hh = Dense(a.in.weight_hh, s, gates * s.hidden_size);
   weights.bias = Dense(a.in.bias, s, gates);
-  QueueLayer(queue, a, weights, s, space, options);
+  return QueueLayer(queue, a, weights, s, space, options);
 }
 
 template <typename Queue>
@@ -238,7 +261,8 @@ void QueueSum(Queue& queue, const float* slots, int64_t n_slots, int64_t n_rows,
 }
 
 template <typename Queue>
-void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& options) {
+[[nodiscard]] Status QueueBackward(Queue& queue, const LstmBackward<float>& a,
+                                   const Options& options) {
   const Sizes s = SizesOf(a.shape, options);
   BackwardSpace space;
   CarveBackward(a.shape, options, a.workspace, &space);
@@ -255,7 +279,7 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
     }
     Zero(a.grad_weight_out, head * width);
     Zero(a.grad_bias_out, head);
-    return;
+    return Status::kOk;
   }
 
   PackParams pack{};
@@ -310,18 +334,21 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
   w.grads = space.grads;
   w.largest = space.largest;
   w.slots = space.slots;
+  Status status = Status::kOk;
   if (IsPortable(options)) {
-    ForPortable(s, [&](auto hidden) { queue.template RunPortable<hidden.value>(p); });
+    status = ForPortable(s, [&](auto hidden) { queue.template RunPortable<hidden.value>(p); });
+    if (status != Status::kOk) return status;
     queue.template RunSlots<PortableGrad<false>>(w);
   } else {
-    ForVariant(options, s, [&](auto planes, auto hidden) {
+    status = ForVariant(options, s, [&](auto planes, auto hidden) {
       queue.template RunSlots<Pack<planes.value>>(pack);
       queue.template RunBackward<planes.value, hidden.value>(p);
       queue.template RunSlots<HiddenGrad<planes.value>>(w);
     });
+    if (status != Status::kOk) return status;
   }
   QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, H, a.grad_weight_hh, nullptr);
-  if (s.is_projected) return;
+  if (s.is_projected) return Status::kOk;
   if (IsPortable(options)) {
     queue.template RunSlots<PortableGrad<true>>(w);
   } else {
@@ -329,6 +356,7 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
   }
   QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, s.n_channels, a.grad_weight_ih,
            a.grad_bias);
+  return Status::kOk;
 }
 
 }  // namespace sensorseq::cuda

@@ -25,17 +25,10 @@ class DeviceMachine : public CommonMachine {
   SENSORSEQ_BODY static int Direction() { return static_cast<int>(blockIdx.y); }
   SENSORSEQ_BODY static int64_t Model() { return blockIdx.z; }
 
-  // Conversions and choice.
-  template <typename T>
-  SENSORSEQ_BODY static I ToInt(T x) {
-    return static_cast<I>(x);
-  }
-  SENSORSEQ_BODY static F ToFloat(I x) { return static_cast<F>(x); }
+  // The same bits as another type.
   using CommonMachine::AsFloat;
   SENSORSEQ_BODY static F AsFloat(I x) { return __int_as_float(x); }
   SENSORSEQ_BODY static I AsInt(F x) { return __float_as_int(x); }
-  SENSORSEQ_BODY static B True() { return true; }
-  SENSORSEQ_BODY static B Not(bool x) { return !x; }
 
   // Arithmetic.
   SENSORSEQ_BODY static F Abs(F x) { return fabsf(x); }

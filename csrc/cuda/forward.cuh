@@ -120,16 +120,16 @@ class Forward : Recurrent<M, V> {
   SENSORSEQ_BODY void Place() {
     group = rank * V::kWarps + warp;
     unit = UnitOfLane(lane) + group * kGroupUnits;
-    has_unit = m.ToLong(unit) < L{} + int64_t{s.hidden_size};
-    const I first = RowOfLane(m.ToInt(lane));
+    has_unit = L(unit) < L{} + int64_t{s.hidden_size};
+    const I first = RowOfLane(I(lane));
     I longest = I{};
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
+      const L row = L(first + r) + int64_t{tile} * kTileRows;
       const auto exists = row < L{} + s.n_windows;
-      window[r] = m.ToInt(m.Select(exists, row, L{}));
-      Bounds(m, LengthsOf(p.lengths, s, model), m.ToLong(window[r]), exists, s.n_timesteps,
-             &length[r], &poison[r]);
+      window[r] = I(m.Select(exists, row, L{}));
+      Bounds(m, LengthsOf(p.lengths, s, model), L(window[r]), exists, s.n_timesteps, &length[r],
+             &poison[r]);
       longest = m.Select(length[r] > longest, length[r], longest);
       owns[r] = m.And(exists, has_unit);
     }
@@ -153,8 +153,7 @@ class Forward : Recurrent<M, V> {
         const U at = lane + i;
         const auto inside = at < U{} + n_floats / 4;
         U word[4];
-        m.LoadGlobalQuadIf(inside, word, p.packed_input,
-                           m.ToLong(m.Select(inside, at, U{})) + from);
+        m.LoadGlobalQuadIf(inside, word, p.packed_input, L(m.Select(inside, at, U{})) + from);
         m.StoreSharedQuadIf(inside, m.Select(inside, at, U{}) * 16 + own_input, word);
       }
     }
@@ -168,8 +167,8 @@ class Forward : Recurrent<M, V> {
       F start[2];
       SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
-        const auto has = m.And(OwnsRow(r), m.ToLong(its_unit) < L{} + int64_t{s.hidden_size});
-        const L at = StateAt(unit, r) + m.ToLong(its_unit) - m.ToLong(unit);
+        const auto has = m.And(OwnsRow(r), L(its_unit) < L{} + int64_t{s.hidden_size});
+        const L at = StateAt(unit, r) + L(its_unit) - L(unit);
         start[r] = InRange(Masked(LoadOr(p.h_0, at, has, 0.0f), at, has));
       }
       U words[V::kPlanes];
@@ -193,7 +192,7 @@ class Forward : Recurrent<M, V> {
   }
 
   SENSORSEQ_BODY B OwnsRow(int r) {
-    return m.ToLong(RowOfLane(m.ToInt(lane)) + r) + int64_t{tile} * kTileRows < L{} + s.n_windows;
+    return L(RowOfLane(I(lane)) + r) + int64_t{tile} * kTileRows < L{} + s.n_windows;
   }
   SENSORSEQ_BODY F Masked(const F& value, const L& at, const B& has) {
     return p.recurrent_mask == nullptr ? value : value * LoadOr(p.recurrent_mask, at, has, 1.0f);
@@ -239,12 +238,12 @@ class Forward : Recurrent<M, V> {
   // Four lanes fetch a row's x. Each lane fetches every fourth word, so that the lanes read
   // adjacent words.
   SENSORSEQ_BODY void PlaceInput() {
-    const I row = m.ToInt(lane >> 2);
+    const I row = I(lane >> 2);
     // Lane i (0 to 3) has the lengths of rows 2 i and 2 i + 1 of the tile.
     const I even = m.Shuffle(length[0], row >> 1), odd = m.Shuffle(length[1], row >> 1);
     input_length = m.Select((row & 1) == I{}, even, odd);
     const int64_t x_model = s.n_x_models == 1 ? 0 : model;
-    const L its_window = m.ToLong(row) + (tile * kTileRows + x_model * s.n_windows);
+    const L its_window = L(row) + (tile * kTileRows + x_model * s.n_windows);
     input_at = its_window * (s.n_timesteps * s.n_channels);
     own_x = shared.x + warp * shared.of_warp;
   }
@@ -262,11 +261,11 @@ class Forward : Recurrent<M, V> {
           (lane >> 2) * static_cast<uint32_t>(InputRowFloats(V::kInputBlock, s.n_channels) * 4) +
           own_x;
       for (uint32_t i = 0; i < V::kInputBlock * C; i += 4) {
-        const I time = first + m.ToInt(of);
+        const I time = first + I(of);
         const auto on = m.And(time > I{} - 1, time < input_length);
         const U place = direction == 0 ? of : U{} + (V::kInputBlock - 1u) - of;
         m.CopyAsyncWord((channel * V::kInputBlock + place) * 4u + row_at, p.x,
-                        m.Select(on, m.ToLong(time) * C + (input_at + m.ToLong(channel)), L{}), on);
+                        m.Select(on, L(time) * C + (input_at + L(channel)), L{}), on);
         const auto wraps = channel + channels_on > U{} + (C - 1u);
         channel = channel + m.Select(wraps, U{} + (channels_on - C), U{} + channels_on);
         of = of + m.Select(wraps, U{} + (steps_on + 1u), U{} + steps_on);
@@ -392,7 +391,7 @@ class Forward : Recurrent<M, V> {
       if (HasMaximum()) {
         // NaN exceeds every number and is kept. Of equal values, the one at the earliest timestep
         // counts.
-        const auto ties = m.AndUniform(h[r] == largest[r], direction != 0);
+        const auto ties = m.And(h[r] == largest[r], B(direction != 0));
         const auto takes = m.And(on, m.Or(m.Or(h[r] > largest[r], ties), h[r] != h[r]));
         largest[r] = m.Select(takes, h[r], largest[r]);
         argmax[r] = m.Select(takes, I{} + step, argmax[r]);
@@ -409,7 +408,7 @@ class Forward : Recurrent<M, V> {
 
   SENSORSEQ_BODY void Save(int step, const F gates[kGates][2], const U before[V::kPlanes]) {
     float* saved = tile_saved + step * SavedStepFloats(V::kHidden);
-    const L own = m.ToLong(SavedOfLane(lane, group));
+    const L own = L(SavedOfLane(lane, group));
     const F early[4] = {gates[0][0], gates[0][1], gates[1][0], gates[1][1]};
     const F late[4] = {gates[2][0], gates[2][1], gates[3][0], gates[3][1]};
     const F states[4] = {c[0], c[1], m.AsFloat(before[0]), m.AsFloat(before[V::kPlanes - 1])};
@@ -440,20 +439,19 @@ class Forward : Recurrent<M, V> {
   SENSORSEQ_BODY void Finish() {
     // Recomputes the row with a shuffle that compilers do not see through, so that no register
     // holds the row during all steps.
-    const I first = m.Shuffle(RowOfLane(m.ToInt(lane)), m.ToInt(lane));
+    const I first = m.Shuffle(RowOfLane(I(lane)), I(lane));
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
+      const L row = L(first + r) + int64_t{tile} * kTileRows;
       const auto exists = row < L{} + s.n_windows;
-      window[r] = m.ToInt(m.Select(exists, row, L{}));
+      window[r] = I(m.Select(exists, row, L{}));
       owns[r] = m.And(exists, has_unit);
       m.StoreGlobalIf(owns[r], p.h_n, StateAt(unit, r), h[r]);
       m.StoreGlobalIf(owns[r], p.c_n, StateAt(unit, r), c[r]);
     }
     if (p.saved != nullptr) {
       m.StoreGlobalPair(tile_saved + s.n_timesteps * SavedStepFloats(V::kHidden),
-                        m.ToLong(ArgmaxOfLane(lane, group)), m.AsFloat(argmax[0]),
-                        m.AsFloat(argmax[1]));
+                        L(ArgmaxOfLane(lane, group)), m.AsFloat(argmax[0]), m.AsFloat(argmax[1]));
     }
     if (s.pooling != Pooling::kNone) Pool();
     if (s.n_classes > 0) Head();
@@ -465,11 +463,11 @@ class Forward : Recurrent<M, V> {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       const auto any = length[r] > I{};
-      const L at = (m.ToLong(window[r]) + model * s.n_windows) * (is_both ? 2 * width : width) +
-                   int64_t{direction} * s.hidden_size + m.ToLong(unit);
-      const F steps = m.ToFloat(m.Select(any, length[r], I{} + 1));
+      const L at = (L(window[r]) + model * s.n_windows) * (is_both ? 2 * width : width) +
+                   int64_t{direction} * s.hidden_size + L(unit);
+      const F steps = F(m.Select(any, length[r], I{} + 1));
       // If the row has no steps, the sum is still 0, or NaN if the length is out of range.
-      const F mean = m.Select(any, m.Divide(sum[r], steps), sum[r]);
+      const F mean = m.Select(any, sum[r] / steps, sum[r]);
       const F last = m.Select(any, h[r], sum[r]);
       const F most = m.Select(any, largest[r], sum[r]);
       if (s.pooling == Pooling::kLast) m.StoreGlobalIf(owns[r], p.pooled, at, last);
@@ -495,7 +493,7 @@ class Forward : Recurrent<M, V> {
       const int64_t of_row = model * s.n_windows + row, of_class = model * s.n_classes + k;
       F total = F{};
       for (int64_t first = 0; first < width; first += kLanes) {
-        const L at = m.ToLong(lane) + first;
+        const L at = L(lane) + first;
         const auto inside = at < L{} + width;
         const L safe = m.Select(inside, at, L{});
         total = m.Fma(m.LoadFreshIf(inside, p.pooled, safe + of_row * width),

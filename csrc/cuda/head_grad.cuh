@@ -61,12 +61,12 @@ struct HeadWeightGrad {
     const int64_t width = PooledWidth(s), n = OfModel(s);
     const int64_t n_windows = p.n_windows == nullptr ? s.n_windows : p.n_windows[model];
     if (slot >= TileSlots(n_windows)) return;
-    const L element = m.ToLong(m.Lane()) + int64_t{warp} * kLanes;
+    const L element = L(m.Lane()) + int64_t{warp} * kLanes;
     const auto inside = element < L{} + n;
     const L at = m.Select(inside, element, L{});
     const L k = at / (width + 1), column = at - k * (width + 1);
     const auto is_bias = column == L{} + width;
-    const auto reads = m.And(inside, m.Not(is_bias));
+    const auto reads = m.And(inside, !is_bias);
     const int64_t of_model = model * s.n_windows, end = of_model + SlotWindow(slot + 1, n_windows);
     F sum = F{};
     for (int64_t of = of_model + SlotWindow(slot, n_windows); of < end; ++of) {

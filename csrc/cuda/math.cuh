@@ -43,7 +43,7 @@ struct PerElement {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const Params& p, int64_t warp) {
     using L = typename M::L;
-    const L element = m.ToLong(m.Lane()) + warp * kLanes;
+    const L element = L(m.Lane()) + warp * kLanes;
     const auto inside = element < L{} + Of::Elements(p);
     Of::Element(m, p, m.Select(inside, element, L{}), inside);
   }
@@ -56,6 +56,7 @@ SENSORSEQ_BODY void Bounds(M& m, const int64_t* lengths, const typename M::L& wi
                            const B& exists, int64_t n_timesteps, typename M::I* length,
                            typename M::F* poison) {
   using F = typename M::F;
+  using I = typename M::I;
   using L = typename M::L;
   L steps = L{} + n_timesteps;
   *poison = F{};
@@ -66,7 +67,7 @@ SENSORSEQ_BODY void Bounds(M& m, const int64_t* lengths, const typename M::L& wi
     *poison = m.Select(m.And(exists, m.Or(below, above)), F{} + __builtin_nanf(""), F{});
     steps = m.Select(below, L{}, m.Select(above, L{} + n_timesteps, steps));
   }
-  *length = m.ToInt(m.Select(exists, steps, L{}));
+  *length = I(m.Select(exists, steps, L{}));
 }
 
 // Splits two values into words of two halves, one word per plane. The halves of all planes add up

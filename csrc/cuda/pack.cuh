@@ -51,7 +51,7 @@ struct Pack {
     using L = typename M::L;
     const int64_t H = p.sizes.hidden_size;
     const auto inside = m.And(to < I{} + p.sizes.hidden_size, from < I{} + p.sizes.hidden_size);
-    const L at = (m.ToLong(gate) * H + m.ToLong(to)) * H + m.ToLong(from);
+    const L at = (L(gate) * H + L(to)) * H + L(from);
     const float* weight_hh = p.weight_hh.Of(of_model, p.sizes.n_directions);
     return ScaledWeight(
         m, m.Select(inside, m.LoadGlobalIf(inside, weight_hh, m.Select(inside, at, L{})), F{}));
@@ -61,6 +61,7 @@ struct Pack {
   SENSORSEQ_BODY static void Store(M& m, const Sizes& s, void* packed, int64_t of_model,
                                    int fragment, int plane,
                                    const typename M::F halves[kTileWords][2]) {
+    using L = typename M::L;
     typename M::U words[kTileWords];
     SENSORSEQ_UNROLL
     for (int w = 0; w < kTileWords; ++w) {
@@ -68,15 +69,14 @@ struct Pack {
       SplitHalves<kPlanes>(m, halves[w][0], halves[w][1], planes);
       words[w] = plane == 0 ? planes[0] : planes[kPlanes - 1];
     }
-    m.StoreGlobalQuad(packed, m.ToLong(m.Lane()) + (of_model * Fragments(s) + fragment) * kLanes,
-                      words);
+    m.StoreGlobalQuad(packed, L(m.Lane()) + (of_model * Fragments(s) + fragment) * kLanes, words);
   }
 
   // Writes fragments in the order of ForwardFragment and ForwardIndex.
   template <typename M>
   SENSORSEQ_BODY static void ForwardTask(M& m, const PackParams& p, int64_t of_model, int task) {
     using I = typename M::I;
-    const I lane = m.ToInt(m.Lane());
+    const I lane = I(m.Lane());
     const int k_steps = p.sizes.padded_hidden / 16, of_group = kPlanes * k_steps * 2;
     const int group = task / of_group, index = task % of_group;
     const int tile = index % 2, k_step = index / 2 % k_steps, plane = index / (2 * k_steps);
@@ -97,7 +97,7 @@ struct Pack {
   template <typename M>
   SENSORSEQ_BODY static void BackwardTask(M& m, const PackParams& p, int64_t of_model, int task) {
     using I = typename M::I;
-    const I lane = m.ToInt(m.Lane());
+    const I lane = I(m.Lane());
     const BackwardSpread v(kPlanes, p.sizes.padded_hidden);
     const int index = task % v.fragments, warp = task / v.fragments % v.warps;
     const int rank = task / v.fragments / v.warps;
@@ -119,17 +119,18 @@ struct Pack {
 
   template <typename M>
   SENSORSEQ_BODY static void InputTask(M& m, const PackParams& p, int64_t of_model, int group) {
+    using B = typename M::B;
     using I = typename M::I;
     using L = typename M::L;
     const Sizes& s = p.sizes;
-    const I lane = m.ToInt(m.Lane());
+    const I lane = I(m.Lane());
     const int64_t n = InputWeightFloats(s.n_channels);
     for (int64_t first = 0; first < n; first += kLanes) {
       // Writes 32 values at a time: [8 units][4 gates] of one channel or of the bias.
       const int channel = static_cast<int>(first / kLanes);
       const I unit = (lane >> 2) + group * kGroupUnits, gate = lane & 3;
       const auto inside = unit < I{} + s.hidden_size;
-      const L row = m.Select(inside, m.ToLong(gate) * s.hidden_size + m.ToLong(unit), L{});
+      const L row = m.Select(inside, L(gate) * s.hidden_size + L(unit), L{});
       const bool is_bias = channel == s.n_channels;
       const PerDirection& from = is_bias ? p.bias : p.weight_ih;
       typename M::F value = m.LoadGlobalIf(inside, from.Of(of_model, s.n_directions),
@@ -138,7 +139,7 @@ struct Pack {
         value = value + m.LoadGlobalIf(inside, p.second_bias.Of(of_model, s.n_directions), row);
       }
       const int64_t of_group = of_model * (s.padded_hidden / kGroupUnits) + group;
-      m.StoreGlobalIf(m.True(), p.input, m.ToLong(lane) + (of_group * n + first), value);
+      m.StoreGlobalIf(B(true), p.input, L(lane) + (of_group * n + first), value);
     }
   }
 };

@@ -89,7 +89,7 @@ class PortableBackward : PortableWindow<M> {
       const U from = (thread & (kHalfWarp - 1u)) + static_cast<uint32_t>(kHalfWarp * j);
       SENSORSEQ_UNROLL
       for (int gate = 0; gate < kGates; ++gate) {
-        const L at = m.ToLong((H * static_cast<uint32_t>(gate) + from) * H + first);
+        const L at = L((H * static_cast<uint32_t>(gate) + from) * H + first);
         F v[kUnits];
         if (kIsQuad) {
           m.LoadGlobalFloatsIf(m.And(from < H, first < H), weights, at, v);
@@ -115,7 +115,7 @@ class PortableBackward : PortableWindow<M> {
   }
 
   SENSORSEQ_BODY void Start() {
-    const L state = m.ToLong(unit) + state_at;
+    const L state = L(unit) + state_at;
     dh = LoadOr(p.grad_h_n, state, 0.0f) + poison;
     dc = LoadOr(p.grad_c_n, state, 0.0f) + poison;
     mask = LoadOr(p.recurrent_mask, state, 1.0f);
@@ -123,17 +123,17 @@ class PortableBackward : PortableWindow<M> {
     d_mean = d_max = F{};
     argmax = U{} - 1u;
     const int64_t of_window = this->SavedOfWindow(V::kHidden);
-    saved_at = m.ToLong(unit * uint32_t{kUnitFloats}) + of_window;
+    saved_at = L(unit * uint32_t{kUnitFloats}) + of_window;
     if (p.grad_pooled == nullptr || s.pooling == Pooling::kNone || n_steps == 0) return;
-    const L pooled = m.ToLong(unit) + this->PooledAt();
+    const L pooled = L(unit) + this->PooledAt();
     const F first = LoadOr(p.grad_pooled, pooled, 0.0f);
     if (s.pooling == Pooling::kLast) dh = dh + first;
-    if (this->HasMean()) d_mean = m.Divide(first, F{} + static_cast<float>(n_steps));
+    if (this->HasMean()) d_mean = first / static_cast<float>(n_steps);
     if (!this->HasMaximum()) return;
     d_max = s.pooling == Pooling::kMax ? first
                                        : LoadOr(p.grad_pooled, pooled + this->PooledStride(), 0.0f);
     const int64_t steps = s.n_timesteps * PortableStepFloats(V::kHidden);
-    argmax = m.AsUnsigned(m.LoadGlobalIf(B(true), p.saved, m.ToLong(unit) + (of_window + steps)));
+    argmax = m.AsUnsigned(m.LoadGlobalIf(B(true), p.saved, L(unit) + (of_window + steps)));
   }
 
   // Loads what Prepare needs of a step.
@@ -146,7 +146,7 @@ class PortableBackward : PortableWindow<M> {
     c_before = c_0;
     if (step > 0) c_before = m.LoadGlobalIf(B(true), p.saved, at + (kUnitCell - kStep));
     if (kHasSequences && p.grad_hidden != nullptr) {
-      from_above = m.LoadGlobalIf(has_unit, p.grad_hidden, m.ToLong(unit) + this->HiddenAt(step));
+      from_above = m.LoadGlobalIf(has_unit, p.grad_hidden, L(unit) + this->HiddenAt(step));
     }
   }
   // Computes the factors with which dh and dc become the gradients of c and of the lane's gate.
@@ -208,9 +208,9 @@ class PortableBackward : PortableWindow<M> {
 
   SENSORSEQ_BODY void Store(int step) {
     const L at = saved_at + (int64_t{step} * PortableStepFloats(V::kHidden));
-    m.StoreGlobalIf(B(true), p.grads, at + m.ToLong(q), d);
+    m.StoreGlobalIf(B(true), p.grads, at + L(q), d);
     if (kHasSequences && p.grad_gates != nullptr) {
-      const L of_gates = (m.ToLong(unit) + this->HiddenAt(step)) * int64_t{kGates} + m.ToLong(q);
+      const L of_gates = (L(unit) + this->HiddenAt(step)) * int64_t{kGates} + L(q);
       m.StoreGlobalIf(has_unit, p.grad_gates, of_gates, d);
     }
   }
@@ -218,7 +218,7 @@ class PortableBackward : PortableWindow<M> {
   SENSORSEQ_BODY void Finish() {
     this->Locate();
     const auto owns = m.And(has_unit, q == U{});
-    const L at = m.ToLong(unit) + state_at;
+    const L at = L(unit) + state_at;
     if (p.grad_h_0 != nullptr) m.StoreGlobalIf(owns, p.grad_h_0, at, dh);
     if (p.grad_c_0 != nullptr) m.StoreGlobalIf(owns, p.grad_c_0, at, dc);
   }

@@ -63,7 +63,7 @@ class PortableForward : PortableWindow<M> {
     int step = m.Opaque(0);
     const int end = m.Opaque(n_steps);
     if (kIsProjected) {
-      projected_at = (m.ToLong(unit) + hidden_at) * 4 + m.ToLong(q);
+      projected_at = (L(unit) + hidden_at) * 4 + L(q);
       ahead[0] = Projected(0);
       ahead[1] = Projected(1);
     }
@@ -126,7 +126,7 @@ class PortableForward : PortableWindow<M> {
     L from[kGates];  // the lane's first weights of gates q xor 0..3
     SENSORSEQ_UNROLL
     for (int slot = 0; slot < kGates; ++slot) {
-      from[slot] = m.ToLong((Xor(q, slot) * H + unit) * H + q * 4u) + first;
+      from[slot] = L((Xor(q, slot) * H + unit) * H + q * 4u) + first;
     }
     SENSORSEQ_UNROLL
     for (int i = 0; i < V::kQuads * (kIsQuad ? 1 : 4); ++i) {
@@ -147,7 +147,7 @@ class PortableForward : PortableWindow<M> {
   template <bool kIsFloat>
   SENSORSEQ_BODY void LoadInputWeights() {
     this->Locate();
-    const L row = m.ToLong(q) * int64_t{s.hidden_size} + m.ToLong(unit);
+    const L row = L(q) * int64_t{s.hidden_size} + L(unit);
     const L from = row * int64_t{s.n_channels} + p.weight_ih.Begin(model, direction);
     SENSORSEQ_UNROLL
     for (int c = 0; c < kChannels; ++c) {
@@ -194,7 +194,7 @@ class PortableForward : PortableWindow<M> {
   }
   SENSORSEQ_BODY F LoadOr(const void* array, float otherwise) {
     if (array == nullptr) return F{} + otherwise;
-    const F value = Load(has_unit, array, m.ToLong(unit) + state_at);
+    const F value = Load(has_unit, array, L(unit) + state_at);
     return m.Select(has_unit, value, F{} + otherwise);
   }
 
@@ -220,11 +220,11 @@ class PortableForward : PortableWindow<M> {
   SENSORSEQ_BODY U FetchedAt(int step) {
     const U of = thread / static_cast<uint32_t>(kChannels);
     const U channel = thread - of * static_cast<uint32_t>(kChannels);
-    const L time = m.ToLong(of) + int64_t{step};
+    const L time = L(of) + int64_t{step};
     const auto on = m.And(m.And(of < U{} + static_cast<uint32_t>(kFetchedSteps),
-                                m.ToLong(channel) < L{} + int64_t{s.n_channels}),
+                                L(channel) < L{} + int64_t{s.n_channels}),
                           time < L{} + int64_t{n_steps});
-    return LoadBits(on, p.x, time * (int64_t{stride} * s.n_channels) + m.ToLong(channel) + x_at);
+    return LoadBits(on, p.x, time * (int64_t{stride} * s.n_channels) + L(channel) + x_at);
   }
   SENSORSEQ_BODY void StoreFetched(int buffer) {
     const auto on = thread < U{} + static_cast<uint32_t>(kChannels * kFetchedSteps);
@@ -322,13 +322,13 @@ class PortableForward : PortableWindow<M> {
       auto takes = m.Or(h > largest, h != h);  // NaN is kept
       if (kSaves) {
         // of equal maxima, the earliest timestep's
-        takes = m.Or(takes, m.AndUniform(h == largest, direction != 0));
+        takes = m.Or(takes, m.And(h == largest, B(direction != 0)));
         argmax = m.Select(takes, U{} + static_cast<uint32_t>(step), argmax);
       }
       largest = m.Select(takes, h, largest);
     }
     if (p.hidden != nullptr) {
-      Store(m.And(has_unit, q == U{} + 2u), p.hidden, m.ToLong(unit) + this->HiddenAt(step), h);
+      Store(m.And(has_unit, q == U{} + 2u), p.hidden, L(unit) + this->HiddenAt(step), h);
     }
     if (kSaves) Save(step);
   }
@@ -342,7 +342,7 @@ class PortableForward : PortableWindow<M> {
     m.StoreGlobalIf(m.And(is_state, B(step + 1 < n_steps)), saved + kUnitCell, SavedOfLane(),
                     h * mask);
   }
-  SENSORSEQ_BODY L SavedOfLane() { return m.ToLong(unit * uint32_t{kUnitFloats} + q); }
+  SENSORSEQ_BODY L SavedOfLane() { return L(unit * uint32_t{kUnitFloats} + q); }
 
   SENSORSEQ_BODY void Finish() {
     this->Locate();
@@ -350,19 +350,19 @@ class PortableForward : PortableWindow<M> {
     if (kSaves) {
       const int64_t at =
           this->SavedOfWindow(V::kHidden) + s.n_timesteps * PortableStepFloats(V::kHidden);
-      m.StoreGlobalIf(q == U{}, p.saved, m.ToLong(unit) + at, m.AsFloat(argmax));
+      m.StoreGlobalIf(q == U{}, p.saved, L(unit) + at, m.AsFloat(argmax));
     }
-    Store(owns, p.h_n, m.ToLong(unit) + state_at, h);
-    Store(owns, p.c_n, m.ToLong(unit) + state_at, c);
+    Store(owns, p.h_n, L(unit) + state_at, h);
+    Store(owns, p.c_n, L(unit) + state_at, c);
     if (s.pooling != Pooling::kNone) Pool(owns);
     if (s.n_classes > 0) Head();
   }
   SENSORSEQ_BODY void Pool(const B& owns) {
-    const L at = m.ToLong(unit) + this->PooledAt();
+    const L at = L(unit) + this->PooledAt();
     // If there are no steps, the sum is still 0, or NaN if the length is out of range.
     F mean = sum, last = sum, most = sum;
     if (n_steps > 0) {
-      mean = m.Divide(sum, F{} + static_cast<float>(n_steps));
+      mean = sum / static_cast<float>(n_steps);
       last = h;
       most = largest;
     }
@@ -387,7 +387,7 @@ class PortableForward : PortableWindow<M> {
       const int64_t of_class = model * s.n_classes + k;
       F total = F{};
       for (int64_t first = 0; first < width; first += kLanes) {
-        const L at = m.ToLong(lane) + first;
+        const L at = L(lane) + first;
         const auto inside = at < L{} + width;
         total = m.Fma(LoadPooled(inside, at + of_row * width),
                       Load(inside, p.weight_out, at + of_class * width), total);

@@ -38,10 +38,11 @@ struct PortableGrad {
   template <int kOwn, typename M>
   SENSORSEQ_BODY static void Sum(M& m, const WeightGradParams& p, int64_t of_model,
                                  int64_t slot_index, int warp) {
+    using B = typename M::B;
     using F = typename M::F;
     using L = typename M::L;
     const Sizes& s = p.sizes;
-    const L lane = m.ToLong(m.Lane());
+    const L lane = L(m.Lane());
     const int64_t model = of_model / s.n_directions, direction = of_model % s.n_directions;
     const int64_t x_model = s.n_x_models == 1 ? 0 : model;
     const int64_t n_columns = kIsInput ? s.n_channels + 1 : s.hidden_size;
@@ -77,7 +78,7 @@ struct PortableGrad {
             const F there = m.LoadGlobalIf(at < L{} + int64_t{s.n_channels}, x, at);
             input[j] = m.Select(at == L{} + int64_t{s.n_channels}, F{} + 1.0f, there);
           } else {
-            input[j] = m.LoadGlobalIf(m.True(), p.saved + of_step, at * kUnitFloats + kUnitState);
+            input[j] = m.LoadGlobalIf(B(true), p.saved + of_step, at * kUnitFloats + kUnitState);
           }
         }
         SENSORSEQ_UNROLL

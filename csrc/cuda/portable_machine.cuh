@@ -27,15 +27,11 @@ class CommonMachine {
     return __shfl_sync(kAll, static_cast<int>(threadIdx.x / kLanes), 0);
   }
 
-  // Conversions and choice.
-  template <typename T>
-  SENSORSEQ_BODY static L ToLong(T x) {
-    return static_cast<L>(x);
-  }
+  // The same bits as another type, and choice.
   SENSORSEQ_BODY static F AsFloat(U x) { return __uint_as_float(x); }
   SENSORSEQ_BODY static U AsUnsigned(F x) { return __float_as_uint(x); }
+  // Both sides are computed: with && and ||, the compiler may add branches.
   SENSORSEQ_BODY static B And(bool x, bool y) { return x && y; }
-  SENSORSEQ_BODY static B AndUniform(bool x, bool y) { return x && y; }
   SENSORSEQ_BODY static B Or(bool x, bool y) { return x || y; }
   template <typename T>
   SENSORSEQ_BODY static T Select(bool c, T x, T y) {
@@ -54,7 +50,6 @@ class CommonMachine {
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
   }
-  SENSORSEQ_BODY static F Divide(F x, F y) { return __fdiv_rn(x, y); }
   SENSORSEQ_BODY static F MinOrNan(F x, F y) {
 #if __CUDA_ARCH__ >= 800
     F z;

@@ -31,16 +31,15 @@ class Recurrent {
   // StateAt is an offset in arrays with a value for each row and unit. HiddenAt is the offset of
   // step 0 in arrays with a value for each row, timestep and unit.
   SENSORSEQ_BODY L StateAt(const U& unit, int r) {
-    return ((m.ToLong(window[r]) + model * s.n_windows) * s.n_directions + direction) *
-               s.hidden_size +
-           m.ToLong(unit);
+    return ((L(window[r]) + model * s.n_windows) * s.n_directions + direction) * s.hidden_size +
+           L(unit);
   }
   SENSORSEQ_BODY L HiddenAt(const U& unit, int r) {
-    const L time = direction == 0 ? L{} : m.ToLong(length[r]) - 1;
-    return (((m.ToLong(window[r]) + model * s.n_windows) * s.n_timesteps + time) * s.n_directions +
+    const L time = direction == 0 ? L{} : L(length[r]) - 1;
+    return (((L(window[r]) + model * s.n_windows) * s.n_timesteps + time) * s.n_directions +
             direction) *
                s.hidden_size +
-           m.ToLong(unit);
+           L(unit);
   }
 
   SENSORSEQ_BODY int64_t HiddenStride() const {  // distance from one step to the next
@@ -58,12 +57,12 @@ class Recurrent {
     const int64_t first = OfModel() * PackedFragments(V::kPlanes, V::kHidden) + of_warp;
     SENSORSEQ_UNROLL
     for (int f = 0; f < V::kInRegisters; ++f) {
-      m.LoadGlobalQuad(weights[f], packed, m.ToLong(lane) + (first + f) * kLanes);
+      m.LoadGlobalQuad(weights[f], packed, L(lane) + (first + f) * kLanes);
     }
     own_weights = shared + warp * V::kInShared * kFragmentBytes;
     for (int f = 0; f < V::kInShared; ++f) {
       U word[kTileWords];
-      m.LoadGlobalQuad(word, packed, m.ToLong(lane) + (first + V::kInRegisters + f) * kLanes);
+      m.LoadGlobalQuad(word, packed, L(lane) + (first + V::kInRegisters + f) * kLanes);
       m.StoreSharedQuad(lane * 16 + (own_weights + f * kFragmentBytes), word);
     }
   }

@@ -92,7 +92,7 @@ void QueueStart(Queue& queue, const TrainSpace& space) {
 
 // Queues one step. The index of the step is on the device.
 template <typename Queue>
-void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
+[[nodiscard]] Status QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   const TrainParams& p = space.params;
   const Sizes& s = p.sizes;
   const int64_t H = s.hidden_size, gates = kGates * H;
@@ -142,21 +142,24 @@ void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   h.slots = space.head_slots;
 
   queue.template RunTasks<Gather>(p);
-  QueueLayer(queue, f, weights, s, space.layer, options);
+  Status status = QueueLayer(queue, f, weights, s, space.layer, options);
+  if (status != Status::kOk) return status;
   queue.template RunTasks<Head>(p);
   queue.template RunSlots<HeadWeightGrad>(h);
   if (IsPortable(options)) {
-    ForPortable(s, [&](auto hidden) { queue.template RunPortable<hidden.value>(b); });
+    status = ForPortable(s, [&](auto hidden) { queue.template RunPortable<hidden.value>(b); });
+    if (status != Status::kOk) return status;
     w.slots = space.hidden_slots;
     queue.template RunSlots<PortableGrad<false>>(w);
     w.slots = space.input_slots;
     queue.template RunSlots<PortableGrad<true>>(w);
   } else {
-    ForVariant(options, s, [&](auto planes, auto hidden) {
+    status = ForVariant(options, s, [&](auto planes, auto hidden) {
       queue.template RunBackward<planes.value, hidden.value>(b);
       w.slots = space.hidden_slots;
       queue.template RunSlots<HiddenGrad<planes.value>>(w);
     });
+    if (status != Status::kOk) return status;
     w.slots = space.input_slots;
     queue.template RunSlots<InputGrad>(w);
   }
@@ -164,6 +167,7 @@ void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   queue.template RunTasks<Measure>(p);
   queue.template RunTasks<MoveParameters>(p);
   queue.template RunTasks<End>(p);
+  return Status::kOk;
 }
 
 }  // namespace sensorseq::cuda

@@ -30,7 +30,7 @@ struct TileSteps {
     I longest = I{};
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const L row = m.ToLong(RowOfLane(m.ToInt(m.Lane())) + r) + tile * kTileRows;
+      const L row = L(RowOfLane(I(m.Lane())) + r) + tile * kTileRows;
       const auto exists = row < L{} + s.n_windows;
       typename M::F poison;
       window[r] = m.Select(exists, row, L{});
@@ -81,7 +81,7 @@ struct HiddenGrad {
     using L = typename M::L;
     using U = typename M::U;
     const Sizes& s = p.sizes;
-    const L lane = m.ToLong(m.Lane());
+    const L lane = L(m.Lane());
     const int64_t step_floats = SavedStepFloats(s.padded_hidden);
     const int64_t model = of_model / s.n_directions;
     const int group = warp % Groups(s), columns = warp / Groups(s) * kColumnGroups;
@@ -198,11 +198,12 @@ struct InputGrad {
   template <int kChannels, typename M>
   SENSORSEQ_BODY static void Sum(M& m, const WeightGradParams& p, int64_t of_model,
                                  int64_t slot_index, int group, int first) {
+    using B = typename M::B;
     using F = typename M::F;
     using I = typename M::I;
     using L = typename M::L;
     const Sizes& s = p.sizes;
-    const L lane = m.ToLong(m.Lane());
+    const L lane = L(m.Lane());
     const int64_t model = of_model / s.n_directions, direction = of_model % s.n_directions;
     const Slot slot(s, WindowsOf(p, model), slot_index);
     const int64_t* lengths = LengthsOf(p.lengths, s, model);
@@ -227,10 +228,10 @@ struct InputGrad {
           const auto on = steps.length[r] > now;
           const I time = direction == 0 ? now : steps.length[r] - now - 1;
           const L row = (steps.window[r] + x_model * s.n_windows) * (s.n_timesteps * s.n_channels) +
-                        m.ToLong(m.Select(on, time, I{})) * s.n_channels;
+                        L(m.Select(on, time, I{})) * s.n_channels;
           SENSORSEQ_UNROLL
           for (int channel = 0; channel < kChannels; ++channel) {
-            const F there = m.LoadGlobalIf(m.True(), p.x, row + (first + channel));
+            const F there = m.LoadGlobalIf(B(true), p.x, row + (first + channel));
             const F x = m.Select(on, there, F{});
             SENSORSEQ_UNROLL
             for (int gate = 0; gate < kGates; ++gate) {

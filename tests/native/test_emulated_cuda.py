@@ -131,6 +131,12 @@ def run(*command):
     assert "all passed" in done.stdout
 
 
+def test_calls_queue_the_kernels_of_their_size_or_return_an_error(compiler, tmp_path):
+    compile_all([(HERE / "test_calls.cpp", tmp_path / "calls.o", ["-O0", *CHECKED])])
+    link(tmp_path / "calls", [tmp_path / "calls.o"], *CHECKED)
+    run(tmp_path / "calls")
+
+
 def test_undefined_behavior_of_hardware_is_a_fault_and_its_ordered_variant_is_not(fast):
     run(fast / "emulator")
 

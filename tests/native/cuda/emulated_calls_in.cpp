@@ -15,13 +15,13 @@ template <>
 void ForwardIn<EMULATED_PLANES>(const LstmForward<float>& args, const cuda::Options& options,
                                 const emulator::Options& schedule) {
   Queue queue(schedule);
-  cuda::QueueForward(queue, args, options);
+  emulator::Require(cuda::QueueForward(queue, args, options));
 }
 template <>
 void BackwardIn<EMULATED_PLANES>(const LstmBackward<float>& args, const cuda::Options& options,
                                  const emulator::Options& schedule) {
   Queue queue(schedule);
-  cuda::QueueBackward(queue, args, options);
+  emulator::Require(cuda::QueueBackward(queue, args, options));
 }
 
 }  // namespace emulated

@@ -10,7 +10,7 @@ template <typename Real>
 void ForwardPortable(const LstmForward<Real>& args, const cuda::Options& options,
                      const emulator::Options& schedule) {
   Queue queue(schedule);
-  cuda::QueueForward(queue, args, options);
+  emulator::Require(cuda::QueueForward(queue, args, options));
 }
 template void ForwardPortable(const LstmForward<float>&, const cuda::Options&,
                               const emulator::Options&);
@@ -22,7 +22,7 @@ template void ForwardPortable(const LstmForward<cuda::Bfloat16>&, const cuda::Op
 void BackwardPortable(const LstmBackward<float>& args, const cuda::Options& options,
                       const emulator::Options& schedule) {
   Queue queue(schedule);
-  cuda::QueueBackward(queue, args, options);
+  emulator::Require(cuda::QueueBackward(queue, args, options));
 }
 
 }  // namespace emulated

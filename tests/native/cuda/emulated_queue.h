@@ -162,4 +162,9 @@ class QueueOf {
 };
 using Queue = QueueOf<>;
 
+// What a call queues must have kernels.
+inline void Require(sensorseq::Status status) {
+  if (status != sensorseq::Status::kOk) throw Fault(sensorseq::StatusText(status));
+}
+
 }  // namespace emulator

@@ -243,7 +243,7 @@ void Machine::LoadGlobalFloatsIf(const B& on, const float* base, const L& at, F 
   }
 }
 void Machine::LoadGlobalFloats(const float* base, const L& at, F r[4]) {
-  LoadGlobalFloatsIf(True(), base, at, r);
+  LoadGlobalFloatsIf(B(true), base, at, r);
 }
 
 U Machine::LoadHalfIf(const B& on, const void* base, const L& at) {

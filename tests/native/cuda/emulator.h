@@ -67,25 +67,13 @@ class Machine {
   int Direction() const { return direction_; }
   int64_t Model() const { return model_; }
 
-  // Conversions and choice.
-  template <typename T>
-  static I ToInt(const Lanes<T>& x) {
-    return x.template As<int32_t>();
-  }
-  template <typename T>
-  static L ToLong(const Lanes<T>& x) {
-    return x.template As<int64_t>();
-  }
-  static F ToFloat(const I& x) { return x.As<float>(); }
+  // The same bits as another type, and choice.
   static F AsFloat(const U& x) { return x.Bits<float>(); }
   static F AsFloat(const I& x) { return x.Bits<float>(); }
   static I AsInt(const F& x) { return x.Bits<int32_t>(); }
   static U AsUnsigned(const F& x) { return x.Bits<uint32_t>(); }
-  static B True() { return B(true); }
   static B And(const B& x, const B& y) { return x & y; }
   static B Or(const B& x, const B& y) { return x | y; }
-  static B Not(const B& x) { return x == B(false); }
-  static B AndUniform(const B& x, bool y) { return x & B(y); }
   template <typename T>
   static Lanes<T> Select(const B& c, const Lanes<T>& x, const Lanes<T>& y) {
     return Choose(c, x, y);
@@ -95,7 +83,6 @@ class Machine {
   static F Fma(const F& a, const F& b, const F& c);
   static F Exp2(const F& x);
   static F Reciprocal(const F& x) { return 1.0f / x; }
-  static F Divide(const F& x, const F& y) { return x / y; }
   static F Abs(const F& x);
   static F Max(const F& x, const F& y);
   static F MinOrNan(const F& x, const F& y) { return Choose(x <= y, x, Choose(x != x, x, y)); }
@@ -177,13 +164,13 @@ class Machine {
   void StoreGlobalIf(const B& on, float* base, const L& at, const F& value);
   void StoreGlobalFloatsIf(const B& on, float* base, const L& at, const F value[4]);
   void StoreGlobalFloats(float* base, const L& at, const F value[4]) {
-    StoreGlobalFloatsIf(True(), base, at, value);
+    StoreGlobalFloatsIf(B(true), base, at, value);
   }
   void StoreGlobalPair(float* base, const L& at, const F& x, const F& y);
   // Four words at a time; `at` counts groups of four words.
   static void LoadGlobalQuadIf(const B& on, U word[4], const void* base, const L& at);
   static void LoadGlobalQuad(U word[4], const void* base, const L& at) {
-    LoadGlobalQuadIf(True(), word, base, at);
+    LoadGlobalQuadIf(B(true), word, base, at);
   }
   static void StoreGlobalQuad(void* base, const L& at, const U word[4]);
   // Uses only the value of the first lane.
@@ -211,7 +198,7 @@ class Machine {
   }
   void LoadSharedQuad(const U& at, U r[4]) { ReadWords(at, 4, r); }
   void StoreSharedQuadIf(const B& on, const U& at, const U word[4]) { WriteWords(on, at, word, 4); }
-  void StoreSharedQuad(const U& at, const U word[4]) { WriteWords(True(), at, word, 4); }
+  void StoreSharedQuad(const U& at, const U word[4]) { WriteWords(B(true), at, word, 4); }
   void StoreSharedFloatIf(const B& on, const U& at, const F& x) {
     const U word[1] = {AsUnsigned(x)};
     WriteWords(on, at, word, 1);
@@ -234,13 +221,13 @@ class Machine {
   void CopyAsync(const B& on, const U& to, const float* base, const L& at, const B& valid,
                  int n_words);
   void CopyAsyncQuad(const U& to, const float* base, const L& at, const B& valid) {
-    CopyAsync(True(), to, base, at, valid, 4);
+    CopyAsync(B(true), to, base, at, valid, 4);
   }
   void CopyAsyncPair(const U& to, const float* base, const L& at) {
-    CopyAsync(True(), to, base, at, True(), 2);
+    CopyAsync(B(true), to, base, at, B(true), 2);
   }
   void CopyAsyncWord(const U& to, const float* base, const L& at, const B& valid) {
-    CopyAsync(True(), to, base, at, valid, 1);
+    CopyAsync(B(true), to, base, at, valid, 1);
   }
   void CommitAsync() { copies_.emplace_back(); }
   // Each lane waits only for its own copies.

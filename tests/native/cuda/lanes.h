@@ -15,6 +15,8 @@ struct Lanes {
 
   Lanes() = default;
   Lanes(T value);  // the same for all lanes, as in device code
+  template <typename From>
+  explicit Lanes(const Lanes<From>& x) : Lanes(x.template As<T>()) {}
   T& operator[](int lane) { return of[lane]; }
   const T& operator[](int lane) const { return of[lane]; }
 
@@ -48,6 +50,8 @@ using I = Lanes<int32_t>;
 using U = Lanes<uint32_t>;
 using L = Lanes<int64_t>;
 using B = Lanes<bool>;
+
+inline B operator!(const B& a) { return a == B(false); }
 
 template <typename T>
 Lanes<T> Choose(const B& c, const Lanes<T>& x, const Lanes<T>& y);

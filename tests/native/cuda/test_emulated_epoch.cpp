@@ -28,7 +28,9 @@ bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precis
   try {
     SmallQueue queue(seed);
     cuda::QueueStart(queue, space);
-    for (int64_t step = 0; step < n_steps; ++step) cuda::QueueStep(queue, space, options);
+    for (int64_t step = 0; step < n_steps; ++step) {
+      emulator::Require(cuda::QueueStep(queue, space, options));
+    }
   } catch (const emulator::Fault& fault) {
     Check(false, std::string("the emulator: ") + fault.what());
     return false;

@@ -61,7 +61,7 @@ const U kOwn = kLane * 8 + kData;                 // a pair of words for every l
 const U kNext = ((kLane + 1) & 31u) * 8 + kData;  // the next lane's
 float g_memory[64];
 
-void Write(Machine& m, const U& at = kOwn) { m.StoreSharedPairIf(m.True(), at, F(1), F(2)); }
+void Write(Machine& m, const U& at = kOwn) { m.StoreSharedPairIf(B(true), at, F(1), F(2)); }
 void Read(Machine& m, const U& at = kOwn) {
   F x, y;
   m.LoadSharedPair(at, &x, &y);
@@ -101,10 +101,10 @@ void Warps() {
         {"may still read", "a read races with a write"});
     Try("global memory that another warp wrote",
         [=](Machine& m) {
-          if (m.Warp() == 0) m.StoreGlobalIf(m.True(), g_memory, m.ToLong(kLane), F(1));
+          if (m.Warp() == 0) m.StoreGlobalIf(B(true), g_memory, L(kLane), F(1));
           Sync(m);
           m.SyncWarp();
-          if (m.Warp() == 1) m.StoreGlobalIf(m.True(), g_memory, m.ToLong(kLane), F(2));
+          if (m.Warp() == 1) m.StoreGlobalIf(B(true), g_memory, L(kLane), F(2));
         },
         {"a write to global memory races"});
   }
@@ -170,7 +170,7 @@ void Warps() {
     Try(
         "a copy that another lane waited for",
         [=](Machine& m) {
-          m.CopyAsyncPair(kOwn, g_memory, m.ToLong(kLane) * 2);
+          m.CopyAsyncPair(kOwn, g_memory, L(kLane) * 2);
           m.CommitAsync();
           m.SyncWarp();
           m.WaitAsync<0>();
@@ -195,7 +195,7 @@ void Warps() {
 
 void Copies() {
   auto Copy = [](Machine& m, uint32_t at) {
-    m.CopyAsyncPair(kLane * 8 + at, g_memory, m.ToLong(kLane) * 2);
+    m.CopyAsyncPair(kLane * 8 + at, g_memory, L(kLane) * 2);
     m.CommitAsync();
   };
   Runs("a copy is waited for", 1, 1, [=](Machine& m) {
@@ -216,7 +216,7 @@ void Copies() {
          {"before it was waited for"});
   Faults("a copy is not in a group yet", 1, 1,
          [=](Machine& m) {
-           m.CopyAsyncPair(kOwn, g_memory, m.ToLong(kLane) * 2);
+           m.CopyAsyncPair(kOwn, g_memory, L(kLane) * 2);
            m.WaitAsync<0>();
            Read(m);
          },
@@ -237,9 +237,9 @@ void Copies() {
          {"a write races with a copy"});
   Faults("a copy's source changes", 1, 1,
          [=](Machine& m) {
-           m.StoreGlobalIf(m.True(), g_memory, m.ToLong(kLane) * 2, F(3));
+           m.StoreGlobalIf(B(true), g_memory, L(kLane) * 2, F(3));
            Copy(m, kData);
-           m.StoreGlobalIf(m.True(), g_memory, m.ToLong(kLane) * 2, F(4));
+           m.StoreGlobalIf(B(true), g_memory, L(kLane) * 2, F(4));
            m.WaitAsync<0>();
          },
          {"a copy's source changed"});
@@ -336,7 +336,7 @@ void Messages() {
   Faults("data over a barrier", 1, 1,
          [](Machine& m) {
            m.InitBarrier(0, 1);
-           m.StoreSharedPairIf(m.True(), kLane * 8, F(1), F(2));
+           m.StoreSharedPairIf(B(true), kLane * 8, F(1), F(2));
          },
          {"as data"});
   Faults("a warp waits for nobody", 1, 2,
@@ -416,13 +416,13 @@ void Globals() {
   // one warp of each CTA stores, and the last CTA reads all
   auto Last = [](bool syncs, bool is_fresh) {
     return [=](Machine& m) {
-      const L at = m.ToLong(kLane);
-      if (m.Warp() == 1) m.StoreGlobalIf(m.True(), g_memory + 32 * m.Rank(), at, F(1));
+      const L at = L(kLane);
+      if (m.Warp() == 1) m.StoreGlobalIf(B(true), g_memory + 32 * m.Rank(), at, F(1));
       if (syncs) m.SyncCta();
       if (!m.IsLastOfCtas(g_arrived, 0, 2, 1024)) return;
       for (int rank : {0, 1}) {
         const float* from = g_memory + 32 * rank;
-        is_fresh ? m.LoadFreshIf(m.True(), from, at) : m.LoadGlobalIf(m.True(), from, at);
+        is_fresh ? m.LoadFreshIf(B(true), from, at) : m.LoadGlobalIf(B(true), from, at);
       }
     };
   };
@@ -441,12 +441,12 @@ void Globals() {
            if (m.Warp() == 0) m.InitBarrier(0, 1);
            m.SyncCta();
            if (m.Warp() == 0) {
-             m.StoreGlobalIf(m.True(), g_memory, m.ToLong(kLane), F(1));
+             m.StoreGlobalIf(B(true), g_memory, L(kLane), F(1));
              m.SyncWarp();
              m.Arrive(0);
            } else {
              m.WaitBarrier(0, 0);
-             m.LoadGlobalIf(m.True(), g_memory, m.ToLong(kLane));
+             m.LoadGlobalIf(B(true), g_memory, L(kLane));
            }
          },
          {"a read of global memory races"});
