@@ -48,6 +48,11 @@ def pytest_configure(config):
     rounding.configure(config)
 
 
+def pytest_collection_modifyitems(items):
+    # what compiles for minutes comes first, so that no process is left alone with it at the end
+    items.sort(key=lambda item: item.get_closest_marker("native") is None)
+
+
 def pytest_report_header():
     if not importlib.util.find_spec("torch"):
         return "torch is not installed"
