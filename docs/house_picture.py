@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 PICTURE = HERE / "images" / "house.png"
 PACKAGE = HERE.parent / "sensorseq"
 RULES = HERE.parent / "tests" / "house" / "test_architecture.py"
-WAY = (  # the path of a window from the file to the report: each package, and its operation
+WAY = (  # the path of a window from its file to its score: each package, and its operation
     ("readers", "recordings are read"),
     ("preprocessing", "resampled, cut, split"),
     ("io", "kept in a file"),
@@ -29,7 +29,7 @@ WAY = (  # the path of a window from the file to the report: each package, and i
     ("diagnosis", "the curve is judged"),
     ("evaluation", "scored"),
 )
-CORE = (("base", "isa"), ("lstm",), ("cpu", "cuda", "signal"), ("c_api", "bind"))
+CORE = (("base",), ("isa", "lstm"), ("cpu", "cuda", "signal"), ("c_api",), ("bind",))
 INK, QUIET, ACCENT = "#1f2933", "#7b8794", "#0b6bcb"
 
 
@@ -53,9 +53,10 @@ def draw(layers: list[list[str]]) -> plt.Figure:
         axis.text(0, i, "  ".join(rest), va="center", color=INK, fontsize=9)
         axis.axhline(i - 0.5, color=QUIET, lw=0.3, zorder=0)
     place = {name: (3.9 + 2 * i, level[name]) for i, (name, _) in enumerate(WAY)}
+    boxes = {}
     for number, (name, what) in enumerate(WAY, 1):
         box = {"boxstyle": "round,pad=0.3", "fc": "white", "ec": ACCENT}
-        axis.text(
+        text = axis.text(
             *place[name],
             f"{number}. {name}/\n{what}",
             ha="center",
@@ -65,11 +66,11 @@ def draw(layers: list[list[str]]) -> plt.Figure:
             bbox=box,
             zorder=2,
         )
-    for (x, y), (to_x, to_y) in pairwise(place.values()):
-        # on one level, the arrow runs from edge to edge of the boxes, otherwise between centers
-        shrink = 37 if y == to_y else 15
-        arrow = {"arrowstyle": "->", "color": ACCENT, "shrinkA": shrink, "shrinkB": shrink}
-        axis.annotate("", (to_x, to_y), (x, y), arrowprops=arrow, zorder=1)
+        boxes[name] = text.get_bbox_patch()
+    for here, there in pairwise(place):
+        ends = {"patchA": boxes[here], "patchB": boxes[there], "shrinkA": 0, "shrinkB": 0}
+        arrow = {"arrowstyle": "->", "color": ACCENT, **ends}
+        axis.annotate("", place[there], place[here], arrowprops=arrow, zorder=1)
     axis.set_xlim(-0.1, 2.9 + 2 * len(WAY))
     core = "csrc/   " + "  <  ".join(" ".join(f"{name}/" for name in group) for group in CORE)
     axis.text(0, -1, core, va="center", color=INK, fontsize=9)

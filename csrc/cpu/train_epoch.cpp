@@ -1,6 +1,5 @@
-// The epoch engine runs the steps of each model one after the other, with the kernels of
-// lstm_linear.h. The layers run without the fused head, because norm and dropout come between
-// pooling and the head.
+// The epoch engine checks its arguments, and runs the steps of each model one after the other.
+// train_epoch_step.h has one step, train_epoch_layout.h the arrays.
 #include "lstm/train_epoch.h"
 
 #include <atomic>

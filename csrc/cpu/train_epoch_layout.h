@@ -44,8 +44,8 @@ inline LstmShape KernelShape(const TrainShape& s, int64_t layer, int64_t n_windo
   return k;
 }
 
-// Whether a layer's passes run as one fused step. With batch norm, the passes are not fused,
-// because the norm between them needs all windows.
+// Whether a layer's passes run as one fused step: only those of the top layer, and not with batch
+// norm, because the norm between them needs all windows.
 inline bool IsFused(const TrainShape& s, int64_t layer) {
   return layer + 1 == s.n_layers && s.head_norm != HeadNorm::kBatch;
 }
@@ -61,7 +61,7 @@ template <typename Real>
 struct LaneLayer {
   LaneWeights<Real> weights, grads;
   Real* recurrent_mask;  // (B, D, H)
-  Real* saved;           // empty if the passes are fused
+  Real* saved;           // (D, B, SavedRows(T), Padded(H))  empty if the passes are fused
   Real* hidden;          // (B, T, D*H)  empty in the top layer
 };
 

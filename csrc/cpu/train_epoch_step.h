@@ -1,4 +1,6 @@
-// One step of one model in the epoch engine, on the arrays of one lane.
+// One step of one model in the epoch engine, on the arrays of one lane, with the kernels of
+// lstm_linear.h. The kernels' own head is not used, because norm and dropout come between pooling
+// and the head.
 #pragma once
 
 #include <cmath>
@@ -447,7 +449,7 @@ class EpochStep {
   Real* parameters_;
   int64_t step_count_;  // number of updates before this step
   double* statistics_;
-  int64_t first_row_, B_;
+  int64_t first_row_, B_;  // B_: the windows of this step, at most max_batch
   LstmShape of_slots_;  // the shape of any layer, because all layers have the same slots
   const int64_t *rows_, *crop_starts_, *class_index_;
   const Real* weight_;

@@ -1,5 +1,5 @@
 // Arithmetic on a lane's values that several kernels share. The machine M is the device or the
-// tests' emulator, in which F, I, U and L are vectors with one value per lane.
+// tests' emulator, in which F, I, U, L and B are vectors with one value per lane.
 #pragma once
 
 #include "cuda/layout.cuh"

@@ -20,9 +20,9 @@ from sensorseq.ops.gradients import differentiable, second_derivatives
 
 POOLINGS = ("last", "mean", "max", "meanmax")
 """How hidden states become one vector."""
-_SAVED_VALUES = 6  # number of values saved per unit and step: SavedRows() in csrc/lstm/gates.h
-_PADDING = 16  # kPadding of Padded() in csrc/lstm/gates.h
-# the constants of SavedFloats() in csrc/lstm/lstm_linear_cuda.h
+_SAVED_VALUES = 6  # values saved per unit and step: kSavedValues in csrc/lstm/gates.h
+_PADDING = 16  # kVectorPadding in csrc/lstm/gates.h
+# kTileRows, kSavedWords and kUnitFloats in csrc/cuda/layout.cuh
 _CUDA_TILE = 8
 _CUDA_SAVED_VALUES = 12
 _PORTABLE_SAVED_VALUES = 8

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sensorseq.ops import _extension
 
-_PADDING = 16  # kPadding of Padded() in csrc/lstm/gates.h
+_PADDING = 16  # kVectorPadding in csrc/lstm/gates.h
 _ALIGNMENT = 64  # Aligned() in csrc/cpu/dispatch.h
 _HEADER_BYTES = 64  # PackedHeader in csrc/cpu/dispatch.h
 

@@ -6,7 +6,7 @@ from checkout import ROOT
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 PACKAGE = ROOT / "sensorseq"
-ROOMS = ("", "sensorseq", "csrc")  # paths in the page are relative to these folders
+ROOMS = ("", "sensorseq")  # paths in the page are relative to these folders
 
 
 def test_the_page_has_at_most_150_lines():
@@ -16,7 +16,7 @@ def test_the_page_has_at_most_150_lines():
 def test_every_path_in_the_text_exists():
     paths = re.findall(r"`([\w./-]+/[\w./-]*|[\w-]+\.(?:py|md|h|cpp))`", PAGE)
     assert len(paths) > 20
-    folders = [ROOT / room for room in (*ROOMS, ".venv/bin")]
+    folders = [ROOT / room for room in ROOMS]
     missing = [path for path in paths if not any((folder / path).exists() for folder in folders)]
     assert missing == []
 
@@ -26,7 +26,7 @@ def files_of(row):
     paths = re.findall(r"`([\w./-]*(?:/|\.\w+))`", row)
     places = [ROOT / path if path.startswith("csrc/") else PACKAGE / path for path in paths]
     files = [file for place in places for file in ([place] if place.is_file() else place.glob("*"))]
-    return [file for file in files if file.suffix in (".py", ".h", ".cpp")]
+    return [file for file in files if file.suffix in (".py", ".h", ".cuh", ".cpp", ".cu")]
 
 
 def test_each_step_happens_in_the_files_that_the_table_names():
@@ -42,13 +42,24 @@ def test_each_step_happens_in_the_files_that_the_table_names():
             assert re.search(rf"^(def|class) {name}\b|^    def {name}\b", text, re.M), (name, row)
 
 
-def test_the_tree_names_every_folder_and_every_file_at_the_top():
+def paths_in_the_tree():
+    """Return the path at the beginning of each line of the tree, with the folders it is in."""
     tree = re.search(r"## The tree\n\n```text\n(.*?)```", PAGE, re.S)[1]
-    named = set(re.findall(r"([\w-]+(?:/|\.py))[ :]", tree))
-    folders = {f"{path.parent.name}/" for path in PACKAGE.rglob("__init__.py")}
-    folders |= {f"{path.name}/" for path in (ROOT / "csrc").iterdir()}
-    doors = {path.name for path in PACKAGE.glob("[a-z]*.py")}
-    assert (folders | doors) - named == set()
+    folders, paths = [], set()
+    for indent, name in re.findall(r"^((?:  ){0,2})([\w-]+(?:/|\.py)) ", tree, re.M):
+        folders[len(indent) // 2 :] = [name]
+        paths.add("".join(folders))
+    return paths
+
+
+def test_the_tree_names_every_folder_and_every_file_at_the_top():
+    folders = [path.parent for path in PACKAGE.rglob("__init__.py")]
+    folders += [path for path in (ROOT / "csrc").iterdir() if path.is_dir()]
+    wanted = {f"{path.relative_to(ROOT).as_posix()}/" for path in folders}
+    wanted |= {f"sensorseq/{path.name}" for path in PACKAGE.glob("[a-z]*.py")}
+    paths = paths_in_the_tree()
+    assert wanted - paths == set()
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
 
 
 def test_the_layers_are_those_that_imports_are_held_to():

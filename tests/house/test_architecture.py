@@ -27,7 +27,6 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
         "evaluation/",
         "features/grow_trees.py",
         "inspection/label_errors.py",
-        "preprocessing/transformers.py",
         "preprocessing/splitters.py",
         "preprocessing/transformers.py",
         "training/labels.py",

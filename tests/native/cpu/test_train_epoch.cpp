@@ -1,4 +1,4 @@
-// Tests csrc/cpu/train_epoch.cpp without torch and without Python, on every instruction set of this
+// Tests csrc/cpu/train_epoch* without torch and without Python, on every instruction set of this
 // machine. With any options, the engine must step along the gradient of the loss that it reports,
 // and a model must have the same bits together with others and alone. Built with AddressSanitizer
 // and UBSan.
