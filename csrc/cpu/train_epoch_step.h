@@ -450,7 +450,7 @@ class EpochStep {
   int64_t step_count_;  // number of updates before this step
   double* statistics_;
   int64_t first_row_, B_;  // B_: the windows of this step, at most max_batch
-  LstmShape of_slots_;  // the shape of any layer, because all layers have the same slots
+  LstmShape of_slots_;     // the shape of any layer, because all layers have the same slots
   const int64_t *rows_, *crop_starts_, *class_index_;
   const Real* weight_;
   double learning_rate_;
