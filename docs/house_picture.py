@@ -2,10 +2,12 @@
 
 python docs/house_picture.py
 
-The layers come from tests/house/test_architecture.py, which checks the imports against them.
-CONTRIBUTING.md shows the picture.
+The layers come from tests/house/test_architecture.py and tests/native/test_folders.py, which check
+imports and includes against them. CONTRIBUTING.md shows the picture.
 """
 
+import runpy
+from graphlib import TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 PICTURE = HERE / "images" / "house.png"
 PACKAGE = HERE.parent / "sensorseq"
 RULES = HERE.parent / "tests" / "house" / "test_architecture.py"
+CORE_RULES = HERE.parent / "tests" / "native" / "test_folders.py"
 WAY = (  # the path of a window from its file to its score: each package, and its operation
     ("readers", "recordings are read"),
     ("preprocessing", "resampled, cut, split"),
@@ -29,7 +32,6 @@ WAY = (  # the path of a window from its file to its score: each package, and it
     ("diagnosis", "the curve is judged"),
     ("evaluation", "scored"),
 )
-CORE = (("base",), ("isa", "lstm"), ("cpu", "cuda", "signal"), ("c_api",), ("bind",))
 INK, QUIET, ACCENT = "#1f2933", "#7b8794", "#0b6bcb"
 
 
@@ -37,6 +39,17 @@ def read_layers() -> list[list[str]]:
     """Return the packages of each layer, beginning with the lowest layer."""
     order = RULES.read_text("utf-8").partition('ORDER = """')[2].partition('"""')[0]
     return [layer.split() for layer in order.split("<")]
+
+
+def read_core() -> list[list[str]]:
+    """Return the folders of csrc in groups: a folder includes only folders of earlier groups."""
+    sorter = TopologicalSorter(runpy.run_path(str(CORE_RULES))["BELOW"])
+    sorter.prepare()
+    groups = []
+    while sorter.is_active():
+        groups.append(sorted(sorter.get_ready()))
+        sorter.done(*groups[-1])
+    return groups
 
 
 def caption(name: str) -> str:
@@ -72,8 +85,8 @@ def draw(layers: list[list[str]]) -> plt.Figure:
         arrow = {"arrowstyle": "->", "color": ACCENT, **ends}
         axis.annotate("", place[there], place[here], arrowprops=arrow, zorder=1)
     axis.set_xlim(-0.1, 2.9 + 2 * len(WAY))
-    core = "csrc/   " + "  <  ".join(" ".join(f"{name}/" for name in group) for group in CORE)
-    axis.text(0, -1, core, va="center", color=INK, fontsize=9)
+    groups = (" ".join(f"{name}/" for name in group) for group in read_core())
+    axis.text(0, -1, "csrc/   " + "  <  ".join(groups), va="center", color=INK, fontsize=9)
     axis.set_ylim(-1.6, len(layers) - 0.4)
     axis.axis("off")
     return figure

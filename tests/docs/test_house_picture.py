@@ -13,7 +13,7 @@ def test_the_path_of_a_window_goes_through_packages_of_the_layers():
 
 
 def test_the_folders_of_the_core_are_those_that_includes_are_held_to():
-    groups = script(SCRIPT).CORE
+    groups = script(SCRIPT).read_core()
     below = script(ROOT / "tests" / "native" / "test_folders.py").BELOW
     assert sorted(name for group in groups for name in group) == sorted(below)
     for i, group in enumerate(groups):

@@ -1,6 +1,7 @@
 // Checks which kernels csrc/cuda/calls.h and train_calls.h queue: one for each hidden size up to
 // the largest, and none for a size that no kernel has, which is an error.
 #include <string>
+#include <vector>
 
 #include "cuda/calls.h"
 #include "cuda/train_calls.h"
