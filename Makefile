@@ -16,6 +16,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh') setup.py build_cuda.py
 DOCS_SOURCE := README.md CHANGELOG.md CONTRIBUTING.md LICENSE benchmarks data docs examples
+# what the environment asks of CUDA, if it asks anything; another request builds the core again
+CUDA_REQUEST := $(strip $(SENSORSEQ_CUDA) $(SENSORSEQ_CUDA_ARCHS))
 CXX_FILES := $(shell find csrc scripts tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 # one process for each core, up to eight, with one thread each; a test that hangs is ended after the
 # stacks of its threads are printed, and the other tests continue
@@ -36,7 +38,7 @@ test: build ## the tests, with one test of each expensive kind; about five minut
 	@$(PYTEST) -m "not (slow or peers or native or trains or long or browser or benchmarks or other_isa)" $(PYTEST_ARGS)
 
 test-all: build ## the slow tests too: other versions of torch, other processors, complete data sets
-	@$(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)
+	@SENSORSEQ_NO_CACHE=1 $(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)
 
 # the root file system for ARM comes from Debian's packages and PyPI, and stays in build/arm
 test-arm: build $(WHEELS)/.built ## the runtime and the kernels for aarch64, built here and run in qemu
@@ -59,7 +61,8 @@ harden: build ## damaged files, kills, full disks and sanitizers; writes a table
 native-test: build ## the native core alone, under sanitizers
 	@$(BIN)/python -m pytest tests/native -s $(PYTEST_ARGS)
 
-cuda: build ## compile the CUDA part without warnings or spills, and compare its resources with a table
+cuda: ## compile CUDA for all GPUs without warnings or spills, and compare its resources with a table
+	@SENSORSEQ_CUDA=1 $(MAKE) --no-print-directory build
 	@SENSORSEQ_CUDA=1 SENSORSEQ_WERROR=1 $(BIN)/python build_cuda.py
 	@$(BIN)/python -m pytest tests/cuda $(PYTEST_ARGS)
 
@@ -121,11 +124,19 @@ $(VENV)/.packages: requirements/core.txt
 	@$(BIN)/python $(INSTALL) --requirement requirements/core.txt
 	@touch $@
 
+ifneq ($(CUDA_REQUEST),)
+ifneq ($(CUDA_REQUEST),$(shell cat $(VENV)/.cuda-request 2> /dev/null))
+$(VENV)/.built: other-cuda
+endif
+endif
+.PHONY: other-cuda
+
 $(VENV)/.built: $(VENV)/.packages $(NATIVE) pyproject.toml
 	@$(call check-tools)
 	@$(BIN)/python build_cuda.py --plan
-	@echo "building the native core (under a minute; with CUDA, some minutes)"
+	@echo "building the native core (under a minute; with CUDA for all GPUs, some minutes)"
 	@$(call install-package,$(VENV))
+	@echo $(CUDA_REQUEST) > $(VENV)/.cuda-request
 	@touch $@
 
 $(VENV)/.notebooks: requirements/notebooks.txt $(VENV)/.built

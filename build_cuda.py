@@ -19,12 +19,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
 FOLDER = ROOT / "build" / "cuda"
-# The architectures of a source's kernels. The portable kernels run on every GPU from compute
-# capability 7.5 on: machine code serves GPUs of the same major and a later minor number, and the
-# PTX of the newest architecture serves those to come.
-HOPPER = ("sm_90a",)
+# The architectures of the kernels, and the sources that are compiled for the portable ones; the other
+# sources have kernels for compute capability 9.0 alone, or none. Machine code serves GPUs of the
+# same major and a later minor number, and the PTX of the newest architecture those to come.
+HOPPER = "sm_90a"
 PORTABLE = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")
-ARCHITECTURES = {"portable": PORTABLE, "tasks": PORTABLE}
+PORTABLE_SOURCES = ("portable", "tasks")
 OLDEST = (12, 8)  # for fence.acquire.sync_restrict (PTX 8.6) and sm_120
 FLAGS = [
     "-std=c++17",
@@ -35,6 +35,20 @@ FLAGS = [
     "-Xfatbin=-compress-all",
 ]
 WARNINGS_ARE_ERRORS = ["-Werror=all-warnings", "-Xcompiler=-Werror", "-Xptxas=-Werror"]
+FOR_ALL = "SENSORSEQ_CUDA=1 builds it for all GPUs"
+# Prints the compute capabilities of the driver's GPUs, in its own process, because a broken driver
+# may crash.
+ASK_DRIVER = """
+from ctypes import CDLL, byref, c_int
+driver, number, gpu = CDLL("libcuda.so.1"), c_int(), c_int()
+assert driver.cuInit(0) == driver.cuDeviceGetCount(byref(number)) == 0
+for index in range(number.value):
+    assert driver.cuDeviceGet(byref(gpu), index) == 0
+    major, minor = c_int(), c_int()
+    assert driver.cuDeviceGetAttribute(byref(major), 75, gpu) == 0
+    assert driver.cuDeviceGetAttribute(byref(minor), 76, gpu) == 0
+    print(f"{major.value}.{minor.value}")
+"""
 
 
 class LeftOutError(Exception):
@@ -43,11 +57,12 @@ class LeftOutError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Toolkit:
-    """An nvcc, its version and its runtime library."""
+    """An nvcc, its version, its runtime library, and the architectures that it compiles for."""
 
     nvcc: str
     version: str
     runtime: Path
+    codes: tuple[str, ...] = (*PORTABLE, HOPPER)
 
     @property
     def define(self) -> list[str]:
@@ -55,7 +70,7 @@ class Toolkit:
         return [
             "-DSENSORSEQ_HAS_CUDA",
             f'-DSENSORSEQ_NVCC="{self.version}"',
-            f'-DSENSORSEQ_CUDA_ARCH="{architectures()}"',
+            f'-DSENSORSEQ_CUDA_ARCH="{",".join(self.codes)}"',
         ]
 
     @property
@@ -72,27 +87,73 @@ def plan(environ: Mapping[str, str] = os.environ) -> Toolkit | None:
     wanted = environ.get("SENSORSEQ_CUDA", "")
     if wanted not in ("", "0", "1"):
         sys.exit(f"sensorseq: SENSORSEQ_CUDA is {wanted!r}; expected 0, 1 or nothing.")
+    named = environ.get("SENSORSEQ_CUDA_ARCHS", "")
     try:
         if wanted == "0":
             raise LeftOutError("SENSORSEQ_CUDA=0")
         toolkit = find_toolkit(environ)
+        if named:
+            toolkit = dataclasses.replace(toolkit, codes=_codes_named(named))
+        elif not wanted:
+            toolkit = dataclasses.replace(toolkit, codes=_codes_here(environ))
     except LeftOutError as reason:
-        if wanted == "1":
-            sys.exit(f"sensorseq: CUDA is wanted (SENSORSEQ_CUDA=1) but cannot be built: {reason}.")
+        if wanted == "1" or (named and not wanted):
+            setting = f"SENSORSEQ_CUDA_ARCHS={named}" if named else "SENSORSEQ_CUDA=1"
+            sys.exit(f"sensorseq: CUDA is wanted ({setting}) but cannot be built: {reason}.")
         print(f"sensorseq: CUDA is left out: {reason}.", flush=True)
         return None
-    print(f"sensorseq: CUDA for {architectures()} by nvcc {toolkit.version}", flush=True)
+    is_whole = toolkit.codes == Toolkit.codes
+    print(
+        f"sensorseq: CUDA for {','.join(toolkit.codes)} by nvcc {toolkit.version}"
+        f"{'' if is_whole else f'; {FOR_ALL}'}",
+        flush=True,
+    )
     return toolkit
 
 
-def architectures() -> str:
-    """List the architectures of all kernels, as in ``sm_80,90a``."""
-    codes = [code for code in (*PORTABLE, *HOPPER) if code.startswith("sm_")]
-    return "sm_" + ",".join(code.removeprefix("sm_") for code in codes)
+def codes_for(capability: tuple[int, int]) -> tuple[str, ...]:
+    """Return the architectures that serve GPUs of a compute capability, or an empty tuple."""
+    major, minor = capability
+    served = range(10 * major, 10 * major + minor + 1)
+    machine_code = [code for code in PORTABLE if code[:3] == "sm_" and int(code[3:]) in served]
+    if not machine_code and 10 * major > int(PORTABLE[-1].removeprefix("compute_")):
+        return PORTABLE[-1:]
+    return (*machine_code[-1:], *([HOPPER] if capability == (9, 0) else []))
 
 
-def _architectures_of(source: Path) -> tuple[str, ...]:
-    return ARCHITECTURES.get(source.stem, HOPPER)
+def _codes_of(capabilities: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    needed = {code for capability in capabilities for code in codes_for(capability)}
+    return tuple(code for code in Toolkit.codes if code in needed)
+
+
+def _capability(text: str) -> tuple[int, int] | None:
+    match = re.fullmatch(r"(\d+)\.(\d)", text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _codes_named(named: str) -> tuple[str, ...]:
+    capabilities = []
+    for name in re.split(r"[\s,]+", named.strip()):
+        capability = _capability(name)
+        if capability is None or not codes_for(capability):
+            sys.exit(
+                f"sensorseq: SENSORSEQ_CUDA_ARCHS has {name!r}; expected compute capabilities that"
+                f" {', '.join(Toolkit.codes)} serve, such as 8.6,9.0."
+            )
+        capabilities.append(capability)
+    return _codes_of(capabilities)
+
+
+def _codes_here(environ: Mapping[str, str]) -> tuple[str, ...]:
+    visible = {k: v for k, v in environ.items() if k != "CUDA_VISIBLE_DEVICES"}  # all are there
+    lines = _say([sys.executable, "-c", ASK_DRIVER], visible).splitlines()
+    here = [line for line in lines if _capability(line)]
+    if not here:
+        raise LeftOutError(f"no driver reports a GPU; {FOR_ALL}")
+    codes = _codes_of([capability for line in here if (capability := _capability(line))])
+    if not codes:
+        raise LeftOutError(f"no kernel serves compute capability {', '.join(sorted(set(here)))}")
+    return codes
 
 
 def _gencode(code: str) -> str:
@@ -156,7 +217,11 @@ class _File:
         self.object, self.depends, self.said, self.done = (
             folder / f"{source.stem}.{suffix}" for suffix in ("o", "d", "ptxas", "command")
         )
-        self.command = [toolkit.nvcc, *FLAGS, *map(_gencode, _architectures_of(source))]
+        wanted = PORTABLE if source.stem in PORTABLE_SOURCES else (HOPPER,)
+        codes = [code for code in wanted if code in toolkit.codes]
+        # without an architecture, a file's launches return an error instead of running kernels
+        flags = list(map(_gencode, codes)) or ["-DSENSORSEQ_NO_TENSOR_CORES"]
+        self.command = [toolkit.nvcc, *FLAGS, *flags]
         self.command += ["-MMD", "-MF", str(self.depends)]
         self.command += ["-c", str(source), "-o", str(self.object)]
         self.fingerprint = f"{toolkit.version}\n{shlex.join(self.command)}\n"
@@ -201,14 +266,18 @@ class _File:
 
 
 def _say(command: list[str], environ: Mapping[str, str]) -> str:
-    finished = subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        env=dict(environ),
-    )
+    try:
+        finished = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            env=dict(environ),
+            timeout=60,
+        )
+    except subprocess.TimeoutExpired:  # a broken driver may hang
+        return ""
     return finished.stdout
 
 

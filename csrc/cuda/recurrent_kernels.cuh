@@ -9,6 +9,19 @@
 
 namespace sensorseq::cuda {
 
+#ifdef SENSORSEQ_NO_TENSOR_CORES  // a build for other GPUs only
+
+template <int kPlanes, int kHidden>
+cudaError_t LaunchForward(const ForwardParams&, cudaStream_t) {
+  return cudaErrorNoKernelImageForDevice;
+}
+template <int kPlanes, int kHidden>
+cudaError_t LaunchBackward(const BackwardParams&, cudaStream_t) {
+  return cudaErrorNoKernelImageForDevice;
+}
+
+#else
+
 template <typename V, bool kIsProjected>
 __global__ void __launch_bounds__(V::kThreads, 1) ForwardKernel(const ForwardParams p) {
   DeviceMachine<V::kCtas> machine;
@@ -64,5 +77,7 @@ cudaError_t LaunchBackward(const BackwardParams& p, cudaStream_t stream) {
   const auto kernel = HasSequences(p) ? &BackwardKernel<V, true> : &BackwardKernel<V, false>;
   return LaunchClusters<V>(kernel, p, kBytes, kBytes, stream);
 }
+
+#endif
 
 }  // namespace sensorseq::cuda

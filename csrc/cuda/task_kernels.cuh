@@ -57,8 +57,13 @@ cudaError_t LaunchTasks(const typename Body::Params& p, cudaStream_t stream) {
 }
 template <typename Body>
 cudaError_t LaunchSlots(const typename Body::Params& p, cudaStream_t stream) {
+#ifdef SENSORSEQ_NO_TENSOR_CORES  // a build for other GPUs only
+  (void)p, (void)stream;
+  return cudaErrorNoKernelImageForDevice;
+#else
   const Sizes& s = p.sizes;
   return LaunchWarps(&SlotKernel<Body>, p, Body::Warps(s), Body::Slots(s), Body::Models(s), stream);
+#endif
 }
 
 }  // namespace sensorseq::cuda

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 
-from sensorseq.ops import _extension, cuda_kernels
+from sensorseq.ops import cuda_kernels
 from sensorseq.ops.cuda_kernels import Kernel
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -170,8 +170,9 @@ def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Cho
 def _settings(gpu: torch.device) -> dict[str, Any]:
     """Return the arguments of `choose` and `training_gap` that are the same for every call."""
     # These are strings, because torch.compile of torch 2.11 treats only plain values as constants.
-    version, is_built = _capability_text(gpu.index), _is_built()
-    capability: Any = tuple(int(number) for number in version.split(".")) if version else None
+    version = _capability_text(gpu.index)
+    is_built = _is_built(version)
+    capability = _capability_of(version)
     settings: dict[str, Any] = {"capability": capability, "is_built": is_built}
     settings["allows_tf32"] = allows_tf32()
     if is_built and cuda_kernels.kernels_on(capability):
@@ -269,9 +270,13 @@ def _capability_text(index: int | None) -> str:
     return ".".join(map(str, _capability(index) or ()))
 
 
+def _capability_of(version: str) -> Any:
+    return tuple(int(number) for number in version.split(".")) if version else None
+
+
 @_constant_when_traced
-def _is_built() -> bool:
-    return bool(_extension.cuda_facts()["built"])
+def _is_built(version: str) -> bool:
+    return cuda_kernels.is_built_for(_capability_of(version))
 
 
 @_constant_when_traced

@@ -127,15 +127,37 @@ def forget_permissions() -> None:
     _permission.cache_clear()
 
 
+def is_built_for(capability: tuple[int, int] | None) -> bool:
+    """Return whether this build has code for a compute capability (None: for any)."""
+    facts = _extension.cuda_facts()
+    if not facts["built"] or capability is None:
+        return bool(facts["built"])
+    return any(_serves(code, capability) for code in facts["arch"].split(","))
+
+
+def _serves(code: str, capability: tuple[int, int]) -> bool:
+    """Return whether the code of an architecture, such as ``sm_86``, runs on a GPU.
+
+    Machine code runs on GPUs of the same major and a later minor number, ``sm_90a`` on 9.0 alone;
+    a ``compute_`` code runs on every later GPU (CUDA C++ Programming Guide, section 3.1).
+    """
+    kind, _, number = code.partition("_")
+    major, minor = divmod(int(number.rstrip("a")), 10)
+    if number.endswith("a"):
+        return capability == (major, minor)
+    if kind == "compute":
+        return capability >= (major, minor)
+    return capability[0] == major and capability[1] >= minor
+
+
 def machine_gap(capability: tuple[int, int] | None, is_built: bool) -> str:
     """Return the reason why this build has no kernels for `capability`, or an empty string."""
+    if capability is not None and capability < OLDEST:
+        return f"needs capability {_text(OLDEST)} or later, not {_text(capability)}"
     if not is_built:
-        return "built without CUDA kernels"
-    if capability is None:
-        return "torch sees no GPU"
-    if capability >= OLDEST:
-        return ""
-    return f"needs capability {_text(OLDEST)} or later, not {_text(capability)}"
+        of_gpu = "" if capability is None else f" for capability {_text(capability)}"
+        return f"built without CUDA kernels{of_gpu}"
+    return "torch sees no GPU" if capability is None else ""
 
 
 def size_gap(capability: tuple[int, int]) -> str:

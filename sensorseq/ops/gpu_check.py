@@ -25,7 +25,7 @@ import torch
 
 from sensorseq.errors import EnvironmentProblemError, OutputError, warn_caller
 from sensorseq.io.atomic import locking, make_folder
-from sensorseq.ops import _extension, cuda_kernels
+from sensorseq.ops import cuda_kernels
 from sensorseq.ops.kernel_cases import Case, Values, compare_results, expected, make_cases
 
 __all__ = [
@@ -286,7 +286,7 @@ def _gap(index: int | None) -> str:
     """Return why a GPU (by default, the current one) cannot be checked, or an empty string."""
     has_gpu = torch.cuda.is_available() and (index or 0) < torch.cuda.device_count()
     capability = torch.cuda.get_device_capability(index) if has_gpu else None
-    is_built = bool(_extension.cuda_facts()["built"])
+    is_built = cuda_kernels.is_built_for(capability)
     return cuda_kernels.driver_gap() or cuda_kernels.machine_gap(capability, is_built)
 
 

@@ -234,7 +234,7 @@ def test_info_lists_which_implementation_serves_each_case(
     capability, verified, served, monkeypatch
 ):
     monkeypatch.setattr(choice, "_capability", lambda index: capability)
-    monkeypatch.setattr(choice, "_is_built", lambda: True)
+    monkeypatch.setattr(choice, "_is_built", lambda version: True)
     permission = Permission(frozenset(verified), NOT_PASSED)
     monkeypatch.setattr(cuda_kernels, "permission", lambda index: permission)
     with choice.allowing_tf32(False):

@@ -1,5 +1,6 @@
 """The CUDA part of the build: the output of ptxas, linking, and a build without CUDA."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -16,13 +17,16 @@ from commands import run_process
 
 from sensorseq.ops import _extension
 from sensorseq.ops.choice import MANY
-from sensorseq.ops.cuda_kernels import ALL_KERNELS, kernels_for
+from sensorseq.ops.cuda_kernels import ALL_KERNELS, OLDEST, is_built_for, kernels_for
 
 _extension.load()
 build_cuda = ptxas.load_build_cuda()
 FACTS = json.loads(torch.ops.sensorseq.cuda_facts())
-LEFT_OUT = "the build left CUDA out (no nvcc, or SENSORSEQ_CUDA=0)"
-needs_build = pytest.mark.skipif(not FACTS["built"], reason=LEFT_OUT)
+ALL_CODES = build_cuda.Toolkit.codes
+NOT_BUILT = "no nvcc or GPU when the core was built, or SENSORSEQ_CUDA=0: `make cuda` builds CUDA"
+NOT_FOR_ALL = f"CUDA was not built for all GPUs; `make cuda` does that ({NOT_BUILT})"
+needs_build = pytest.mark.skipif(not FACTS["built"], reason=NOT_BUILT)
+is_for_all = FACTS["built"] and FACTS["arch"] == ",".join(ALL_CODES)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +40,8 @@ def toolkit():
 @pytest.fixture(scope="module")
 def outputs():
     """Return the output of ptxas; fail if a source was not compiled."""
-    if not FACTS["built"]:
-        pytest.skip(LEFT_OUT)
+    if not is_for_all:
+        pytest.skip(NOT_FOR_ALL)
     for source in build_cuda.SOURCES:
         done = build_cuda.FOLDER / f"{source.stem}.command"
         assert done.exists(), f"{source.name} was not compiled: run `make cuda`"
@@ -90,7 +94,7 @@ def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
 
 
 @needs_build
-def test_the_library_has_machine_code_for_every_architecture_and_ptx_for_later_ones():
+def test_the_library_has_the_code_that_its_facts_name():
     if (cuobjdump := sass.find_cuobjdump()) is None:
         pytest.skip(sass.MISSING)
     program, environ = cuobjdump
@@ -100,7 +104,7 @@ def test_the_library_has_machine_code_for_every_architecture_and_ptx_for_later_o
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
         return set(re.findall(r"\.(sm_\w+)\.\w+$", done.stdout, re.MULTILINE))
 
-    wanted = {*build_cuda.PORTABLE, *build_cuda.HOPPER}
+    wanted = set(FACTS["arch"].split(","))
     assert codes("-lelf") == {code for code in wanted if code.startswith("sm_")}
     assert codes("-lptx") == {f"sm_{c[8:]}" for c in wanted if c.startswith("compute_")}
 
@@ -116,7 +120,7 @@ def test_the_facts_name_the_compiler_and_no_device_that_torch_does_not_see():
     assert FACTS["built"] == bool(FACTS["nvcc"])
     assert (
         FACTS["built"]
-        == (FACTS["arch"] == build_cuda.architectures())
+        == bool(FACTS["arch"] and {*FACTS["arch"].split(",")} <= {*ALL_CODES})
         == (FACTS["runtime"] >= 12080)
     )
     if torch.version.cuda and FACTS["built"]:
@@ -277,10 +281,12 @@ def test_without_nvcc_the_build_reports_once_that_cuda_is_left_out(tmp_path):
     ]
 
 
-def test_cuda_that_is_wanted_and_cannot_be_built_is_an_error(tmp_path):
-    done = run_build(tmp_path, SENSORSEQ_CUDA="1")
+@pytest.mark.parametrize("wish", ["SENSORSEQ_CUDA=1", "SENSORSEQ_CUDA_ARCHS=8.6"])
+def test_cuda_that_is_wanted_and_cannot_be_built_is_an_error(tmp_path, wish):
+    name, _, value = wish.partition("=")
+    done = run_build(tmp_path, **{name: value})
     assert done.returncode == 1
-    assert "CUDA is wanted (SENSORSEQ_CUDA=1) but cannot be built: there is no nvcc" in done.stderr
+    assert f"CUDA is wanted ({wish}) but cannot be built: there is no nvcc" in done.stderr
 
 
 def test_cuda_that_is_not_wanted_is_left_out(tmp_path):
@@ -308,10 +314,129 @@ def test_nvcc_of_cuda_home_precedes_the_one_on_the_path(tmp_path):
     pretend_nvcc(tmp_path / "home" / "bin", "12.9.1", tmp_path / "lib")
     pretend_nvcc(tmp_path / "path", "13.1.2", tmp_path / "lib")
     path, home = tmp_path / "path", str(tmp_path / "home")
-    built = f"sensorseq: CUDA for {build_cuda.architectures()} by nvcc"
-    assert run_build(path).stdout == f"{built} 13.1.2\n"
-    assert run_build(path, CUDA_HOME=home).stdout == f"{built} 12.9.1\n"
-    assert run_build(path, CUDA_HOME=str(path)).stdout == f"{built} 13.1.2\n"
+    built = f"sensorseq: CUDA for {','.join(ALL_CODES)} by nvcc"
+    wanted = {"SENSORSEQ_CUDA": "1"}
+    assert run_build(path, **wanted).stdout == f"{built} 13.1.2\n"
+    assert run_build(path, CUDA_HOME=home, **wanted).stdout == f"{built} 12.9.1\n"
+    assert run_build(path, CUDA_HOME=str(path), **wanted).stdout == f"{built} 13.1.2\n"
+
+
+# ---- for which GPUs
+
+
+@pytest.fixture
+def complete_nvcc(tmp_path):
+    """Return a folder with a pretended nvcc that has all its libraries."""
+    (tmp_path / "libcudart_static.a").touch()
+    pretend_nvcc(tmp_path, libraries=tmp_path)
+    return tmp_path
+
+
+# the CUDA programming guide, section 3.1: which code runs on a GPU of which compute capability
+SERVED = {
+    "7.5": "sm_75",
+    "8.0": "sm_80",
+    "8.6": "sm_86",
+    "8.7": "sm_86",
+    "8.9": "sm_86",
+    "9.0": "sm_90,sm_90a",
+    "10.0": "sm_100",
+    "10.3": "sm_100",
+    "12.0": "sm_120",
+    "12.1": "sm_120",
+    "13.0": "compute_120",
+    "8.9,7.5 9.0": "sm_75,sm_86,sm_90,sm_90a",
+}
+
+
+@pytest.mark.parametrize(("named", "codes"), SERVED.items())
+def test_named_capabilities_are_served_by_as_few_codes_as_possible(complete_nvcc, named, codes):
+    done = run_build(complete_nvcc, SENSORSEQ_CUDA_ARCHS=named)
+    assert done.stdout == (
+        f"sensorseq: CUDA for {codes} by nvcc 13.0.88; SENSORSEQ_CUDA=1 builds it for all GPUs\n"
+    )
+
+
+@pytest.mark.parametrize("named", ["7.0", "11.0", "86", "sm_86", "8.6;9.0", "9.0a", ","])
+def test_a_name_that_is_no_served_capability_is_an_error(complete_nvcc, named):
+    done = run_build(complete_nvcc, SENSORSEQ_CUDA_ARCHS=named)
+    assert done.returncode == 1
+    assert f"SENSORSEQ_CUDA_ARCHS has {named.strip(',')!r}; expected compute cap" in done.stderr
+
+
+DRIVER = """
+static int codes[] = {%s 0};
+int cuInit(unsigned flags) { return %d; }
+int cuDeviceGetCount(int* n) { *n = sizeof codes / sizeof *codes - 1; return 0; }
+int cuDeviceGet(int* gpu, int index) { *gpu = index; return 0; }
+int cuDeviceGetAttribute(int* value, int attribute, int gpu) {
+  *value = attribute == 75 ? codes[gpu] / 10 : attribute == 76 ? codes[gpu] %% 10 : -1;
+  return 0;
+}
+"""
+NO_GPU = "CUDA is left out: no driver reports a GPU; SENSORSEQ_CUDA=1 builds it for all GPUs."
+
+
+@pytest.mark.parametrize(
+    ("gpus", "error", "said"),
+    [
+        ("90, 89, 90,", 0, "CUDA for sm_86,sm_90,sm_90a by"),
+        ("61, 75,", 0, "CUDA for sm_75 by"),
+        ("61,", 0, "CUDA is left out: no kernel serves compute capability 6.1."),
+        ("", 0, NO_GPU),
+        ("90,", 100, NO_GPU),
+        (None, 0, NO_GPU),
+    ],
+)
+def test_a_build_is_for_the_gpus_that_the_driver_reports(complete_nvcc, gpus, error, said):
+    driver = complete_nvcc / "libcuda.so.1"
+    driver.write_text("no library")
+    if gpus is not None:
+        command = [os.environ.get("CXX", "g++"), "-xc", "-shared", "-fPIC", "-", "-o", str(driver)]
+        subprocess.run(command, input=DRIVER % (gpus, error), text=True, check=True)
+    done = run_build(
+        complete_nvcc, LD_LIBRARY_PATH=str(complete_nvcc), CUDA_VISIBLE_DEVICES="none of them"
+    )
+    assert done.returncode == 0
+    assert said in done.stdout
+    everything = run_build(
+        complete_nvcc, LD_LIBRARY_PATH=str(complete_nvcc), SENSORSEQ_CUDA="1"
+    ).stdout
+    assert everything == f"sensorseq: CUDA for {','.join(ALL_CODES)} by nvcc 13.0.88\n"
+
+
+def test_the_package_expects_code_for_a_gpu_where_the_build_compiles_some(monkeypatch):
+    def is_built(codes, capability):
+        facts = {"built": True, "arch": ",".join(codes)}
+        monkeypatch.setattr(_extension, "cuda_facts", lambda: facts)
+        return is_built_for(capability)
+
+    for capability in itertools.product(range(5, 15), range(10)):
+        codes = build_cuda.codes_for(capability)
+        assert bool(codes) == (is_built(ALL_CODES, capability) and capability >= OLDEST)
+        for code in codes:
+            assert is_built([code], capability)
+    assert not is_built(["sm_86"], (8, 0))
+    assert not is_built(["sm_80"], (9, 0))
+    assert not is_built(["sm_90a"], (10, 0))
+
+
+@pytest.mark.native
+def test_without_capability_9_0_the_tensor_core_kernels_are_not_compiled(toolkit, tmp_path):
+    sources = [p for p in build_cuda.SOURCES if p.stem in ("recurrent_fp16", "tensor_core_tasks")]
+    for codes in (("sm_86",), ("sm_90", "sm_90a")):
+        only = dataclasses.replace(toolkit, codes=codes)
+        command = build_cuda._File(only, sources[0], tmp_path, False).command
+        assert ("-DSENSORSEQ_NO_TENSOR_CORES" in command) == ("sm_90a" not in codes)
+    only = dataclasses.replace(toolkit, codes=("sm_86",))
+    objects = build_cuda.compile_changed(only, sources, tmp_path)
+    assert [ptxas.read(path.with_suffix(".ptxas").read_text()).kernels for path in objects] == [
+        {},
+        {},
+    ]
+    names = [subprocess.check_output(["nm", "-C", path], text=True) for path in objects]
+    assert " LaunchBackward<1, 256>(" in names[0].replace("sensorseq::cuda::", "")
+    assert " LaunchSlots<Pack<2> >(" in names[1].replace("sensorseq::cuda::", "")
 
 
 @pytest.mark.native

@@ -130,7 +130,8 @@ def test_on_a_gpu_many_channels_and_inputs_with_a_gradient_are_projected(
 @pytest.mark.parametrize(
     ("machine", "dtype", "reason"),
     [
-        ({"is_built": False}, F32, "built without CUDA kernels"),
+        ({"is_built": False}, F32, "built without CUDA kernels for capability 9.0"),
+        ({"is_built": False, "capability": None}, F32, "built without CUDA kernels"),
         ({"capability": None}, F32, "torch sees no GPU"),
         ({"capability": (7, 0)}, F32, "needs capability 7.5 or later, not 7.0"),
         ({"capability": (12, 0), "hidden_size": 97}, F32, "needs hidden size <= 96 on 12.0"),
@@ -207,7 +208,7 @@ def test_autocast_on_a_gpu_computes_in_its_half_precision(monkeypatch):
 @pytest.fixture
 def hopper(monkeypatch):
     monkeypatch.setattr(choice, "_capability", lambda index: (9, 0))
-    monkeypatch.setattr(choice, "_is_built", lambda: True)
+    monkeypatch.setattr(choice, "_is_built", lambda version: True)
     permission = Permission(ALL_KERNELS - {("fp16", 128)}, NOT_PASSED)
     monkeypatch.setattr(cuda_kernels, "permission", lambda index: permission)
 

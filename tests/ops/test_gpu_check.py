@@ -25,7 +25,7 @@ from sensorseq.ops.kernel_cases import expected
 CASES = [Case("fp16", 64, 5), Case("fp16x3", 64, 5)]
 FAKE = Path(__file__).with_name("fake_worker.py")
 GPU = torch.device("cuda", 0)
-NO_GPU = {"built": True, "devices": [], "runtime": 13000}
+NO_GPU = {"built": True, "arch": "sm_90,sm_90a", "devices": [], "runtime": 13000}
 
 
 @pytest.fixture
@@ -48,7 +48,13 @@ def hopper(switch, monkeypatch, tmp_path):
     machine = SimpleNamespace(
         name="NVIDIA H100", multi_processor_count=132, total_memory=80 << 30, capability=(9, 0)
     )
-    machine.facts = {"built": True, "devices": [{}, {}], "driver": 13010, "runtime": 13000}
+    machine.facts = {
+        "built": True,
+        "arch": "sm_90,sm_90a",
+        "devices": [{}, {}],
+        "driver": 13010,
+        "runtime": 13000,
+    }
     monkeypatch.setattr(_extension, "cuda_facts", lambda: machine.facts)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -206,7 +212,8 @@ def test_while_another_process_runs_the_check_torch_is_used(hopper, worker):
         ({"facts": {**NO_GPU, "driver": 12080}}, "CUDA 12.8"),
         ({"facts": {**NO_GPU, "driver": 13000}}, "no GPU"),
         ({"facts": {**NO_GPU, "driver": 0}}, "no NVIDIA driver"),
-        ({"facts": {"built": False, "devices": []}}, "without CUDA kernels"),
+        ({"facts": {"built": False, "devices": []}}, "built without CUDA kernels"),
+        ({"capability": (8, 0)}, "built without CUDA kernels for capability 8.0"),
         ({"capability": (7, 2)}, r"7\.5.*7\.2"),
     ],
 )
@@ -216,7 +223,6 @@ def test_a_machine_that_cannot_run_them_leaves_the_work_to_torch(
 ):
     switch(mode)
     vars(hopper).update(change)
-    monkeypatch.setattr(choice, "_is_built", lambda: hopper.facts["built"])
     check_before_fit("cuda")
     assert who().served_by == "framework"
     with pytest.raises(EnvironmentProblemError, match=gap):
