@@ -20,6 +20,9 @@ OF_THE_MACHINE = (
 )
 
 
+REMEMBERED = "passed at this digest on"  # tests/support/remembered.py
+
+
 def main(report: str, allowed_file: str) -> int:
     """Read a JUnit report and the file with the number of skips that are allowed."""
     reasons = collections.Counter(
@@ -28,10 +31,14 @@ def main(report: str, allowed_file: str) -> int:
         if skipped.get("type") == "pytest.skip"
     )
     allowed = int(Path(allowed_file).read_text().split()[0])
+    n_remembered = sum(n for reason, n in reasons.items() if REMEMBERED in reason)
     n_skipped = sum(
-        n for reason, n in reasons.items() if not any(lack in reason for lack in OF_THE_MACHINE)
+        n
+        for reason, n in reasons.items()
+        if not any(known in reason for known in (*OF_THE_MACHINE, REMEMBERED))
     )
     print(f"{n_skipped} tests skipped beside what this machine lacks, {allowed} allowed")
+    print(f"{n_remembered} tests not run again, because they passed and nothing they use changed")
     for reason, count in reasons.most_common():
         print(f"  {count} x {reason}")
     if n_skipped > allowed:

@@ -17,7 +17,8 @@ try:
 except ImportError:  # a bare GPU machine may lack hypothesis; tests/gpu does not need it
     settings = None
 
-sys.path.append(str(Path(__file__).parent / "rounding"))
+sys.path += [str(Path(__file__).parent / name) for name in ("rounding", "support")]
+import remembered
 import rounding_plugin as rounding
 
 # scikit-learn's array-API checks run only if this variable is set before scipy is imported.
@@ -46,6 +47,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     rounding.configure(config)
+    config.pluginmanager.register(remembered.Remembered(config))
 
 
 def pytest_collection_modifyitems(items):
