@@ -19,9 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
 FOLDER = ROOT / "build" / "cuda"
-# The architectures of the kernels, and the sources that are compiled for the portable ones; the other
-# sources have kernels for compute capability 9.0 alone, or none. Machine code serves GPUs of the
-# same major and a later minor number, and the PTX of the newest architecture those to come.
+# The architectures of the kernels, and the sources that are compiled for the portable ones; the
+# other sources have kernels for compute capability 9.0 alone, or none. Machine code serves GPUs of
+# the same major and a later minor number, and the PTX of the newest architecture those to come.
 HOPPER = "sm_90a"
 PORTABLE = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")
 PORTABLE_SOURCES = ("portable", "tasks")

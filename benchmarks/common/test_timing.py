@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 import torch
-from commands import ROOT, run_process
+from checkout import run_process
+from commands import ROOT
 from common import timing
 from common.timing import KINDS, Shape, TimedPair, alternate, make_pair, measure, summarize
 from torch.utils.flop_counter import FlopCounterMode

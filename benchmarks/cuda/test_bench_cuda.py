@@ -6,7 +6,8 @@ import sys
 
 import pytest
 import torch
-from commands import ROOT, run_process
+from checkout import run_process
+from commands import ROOT
 from common.timing import Shape
 from cuda import steps as benchmark_cuda
 from cuda.steps import KINDS, MODES, PRECISIONS, Problem, compare

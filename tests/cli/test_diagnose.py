@@ -5,7 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-from commands import answer, refused, run_process, said, succeed
+from checkout import run_process
+from commands import answer, refused, said, succeed
 from fits import plain_classifier
 
 from sensorseq.cli.models import rerun_command

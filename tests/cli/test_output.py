@@ -11,7 +11,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from commands import ROOT, run_process, said, succeed
+from checkout import run_process
+from commands import ROOT, said, succeed
 from small_disk import filled, read_only, small_disk
 from small_recordings import write_recordings
 

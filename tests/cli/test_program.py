@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from commands import ROOT, answer, refused, run_process, said, succeed, write_logs
+from checkout import run_process
+from commands import ROOT, answer, refused, said, succeed, write_logs
 from fits import plain_classifier
 from limited_files import run_limited
 from page_reader import Reader, in_notebook

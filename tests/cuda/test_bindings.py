@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from commands import run_process
+from checkout import run_process
 from torch.utils import cpp_extension
 
 from sensorseq.ops.gpu_check import Case, check_kernels, make_cases

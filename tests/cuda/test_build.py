@@ -13,7 +13,7 @@ import ptxas
 import pytest
 import sass
 import torch
-from commands import run_process
+from checkout import run_process
 
 from sensorseq.ops import _extension
 from sensorseq.ops.choice import MANY

@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from borealtc import BOREALTC, needs_borealtc
-from commands import ROOT, run_process
+from checkout import run_process
+from commands import ROOT
 from fits import plain_classifier
 
 from sensorseq.evaluation.evaluate import evaluate_folds

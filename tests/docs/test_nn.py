@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkout import code_in
-from commands import run_process
+from checkout import code_in, run_process
 
 from sensorseq import ChannelScaler
 from sensorseq.io.prepared import write_windows

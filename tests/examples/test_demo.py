@@ -4,7 +4,8 @@ import re
 import sys
 
 import pytest
-from commands import ROOT, run_process
+from checkout import run_process
+from commands import ROOT
 
 from sensorseq import SensorLSTMClassifier
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkout import ROOT, code_in, script
-from commands import run_process
+from checkout import ROOT, code_in, run_process, script
 from fits import learn_few_features
 
 from sensorseq.nn import LSTMLinear

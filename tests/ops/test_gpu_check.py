@@ -48,13 +48,7 @@ def hopper(switch, monkeypatch, tmp_path):
     machine = SimpleNamespace(
         name="NVIDIA H100", multi_processor_count=132, total_memory=80 << 30, capability=(9, 0)
     )
-    machine.facts = {
-        "built": True,
-        "arch": "sm_90,sm_90a",
-        "devices": [{}, {}],
-        "driver": 13010,
-        "runtime": 13000,
-    }
+    machine.facts = {**NO_GPU, "devices": [{}, {}], "driver": 13010}
     monkeypatch.setattr(_extension, "cuda_facts", lambda: machine.facts)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -1,9 +1,11 @@
-"""Reads files of the checkout that are outside the package: pages with their code, and scripts."""
+"""Reads files of the checkout that are outside the package, and runs its programs."""
 
 import ast
 import gc
 import importlib.util
+import os
 import re
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,3 +36,11 @@ def script(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def run_process(*command, cwd=ROOT, without=(), **environment):
+    """Run a program until it ends; return its exit code and output."""
+    env = {name: value for name, value in os.environ.items() if name not in without}
+    env |= {"PYTHONPATH": str(ROOT), **environment}
+    words = [str(word) for word in command]
+    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd, env=env)

@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import subprocess
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -56,11 +54,3 @@ def refused(code, *words):
     errors = [line for line in err.splitlines() if line.startswith(("error:", "Error:"))]
     assert len(errors) == 1, err
     return errors[0]
-
-
-def run_process(*command, cwd=ROOT, without=(), **environment):
-    """Run a program until it ends; return its exit code and output."""
-    env = {name: value for name, value in os.environ.items() if name not in without}
-    env |= {"PYTHONPATH": str(ROOT), **environment}
-    words = [str(word) for word in command]
-    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd, env=env)

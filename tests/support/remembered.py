@@ -60,7 +60,7 @@ KINDS = {
             "tests/cuda",
             *(
                 f"tests/support/{name}.py"
-                for name in ("bridge_mutants", "commands", "cuda_mutants", "ptxas", "sass")
+                for name in ("bridge_mutants", "cuda_mutants", "ptxas", "sass")
             ),
         ),
     ),
