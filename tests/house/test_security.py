@@ -74,8 +74,8 @@ def test_other_commands_open_no_socket_and_ask_for_no_name(tmp_path):
     lines = [
         ["inspect", logs, "--html", tmp_path / "look.html", "-q"],
         ["prepare", logs, "--window-s", "1", "--jobs", "2", "-o", windows, "-q"],
-        ["train", windows, "-o", model, "--max-epochs", "1", "--report", page, "-q"],
-        ["evaluate", model, windows, "-q"],
+        ["train", windows, "-o", model, "--max-epochs", "1", "--set", "refit=none", "-q"],
+        ["evaluate", model, windows, "--no-baselines", "--report", page, "-q"],
         ["predict", model, logs, "-q"],
         ["info"],
     ]
