@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sensorseq-run", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"sensorseq-runtime {__version__}")
+    version = f"sensorseq-runtime {__version__}"
+    parser.add_argument("-V", "--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True)
     predict = commands.add_parser("predict", help="Classify CSV logs.")
     stream = commands.add_parser("stream", help="Classify samples as they arrive.")

@@ -6,8 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from checkout import run_process
-from commands import ROOT
+from checkout import ROOT, run_process
 from common import timing
 from common.timing import KINDS, Shape, TimedPair, alternate, make_pair, measure, summarize
 from torch.utils.flop_counter import FlopCounterMode

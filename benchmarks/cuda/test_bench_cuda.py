@@ -6,8 +6,7 @@ import sys
 
 import pytest
 import torch
-from checkout import run_process
-from commands import ROOT
+from checkout import ROOT, run_process
 from common.timing import Shape
 from cuda import steps as benchmark_cuda
 from cuda.steps import KINDS, MODES, PRECISIONS, Problem, compare

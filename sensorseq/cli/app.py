@@ -9,7 +9,17 @@ import typer
 from typer import Option
 from typer.core import TyperGroup
 
-OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
+CODES = {
+    0: "success",
+    1: "a check of `doctor` failed",
+    2: "wrong arguments",
+    3: "bad input, or an unusable output path",
+    4: "an output cannot be written, or the environment lacks a resource",
+    10: "a check found a problem",
+    130: "interrupted by Ctrl-C",
+}
+"""The exit codes and their meanings, in the order of the help."""
+OK, FAILED, USAGE, BAD_INPUT, ENVIRONMENT, GATE, INTERRUPTED = CODES
 closing = ExitStack()
 """Cleanup when the command ends, such as unlocking its outputs and turning on checksums again."""
 
@@ -36,6 +46,8 @@ class _Commands(TyperGroup):
             with formatter.section(heading):
                 rows = [(name, self.commands[name].get_short_help_str(200)) for name in names]
                 formatter.write_dl([(f"{name:8}", sentence) for name, sentence in rows])
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(f"{code:<8}", meaning) for code, meaning in CODES.items()])
 
 
 # Plain text, because rich is slow and formats the help differently when the output is a file.
@@ -55,7 +67,7 @@ app = typer.Typer(
 @app.callback()
 def _sensorseq(
     version: Annotated[
-        bool, Option("--version", is_eager=True, help="Show the version and exit.")
+        bool, Option("--version", "-V", is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     if version:

@@ -7,7 +7,7 @@ import typer
 from typer import Argument, Option
 
 from sensorseq.cli import options as opt
-from sensorseq.cli.app import command
+from sensorseq.cli.app import FAILED, command
 from sensorseq.cli.output import print_result
 from sensorseq.errors import ArgumentError
 
@@ -58,7 +58,7 @@ def _check_gpu(as_json: bool) -> None:
     }
     print_result(result_of_all, f"\n{n_passed} of {len(results)} runs passed; {serves}", as_json)
     if n_passed < len(results):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _check_installation(as_json: bool) -> None:
@@ -69,7 +69,7 @@ def _check_installation(as_json: bool) -> None:
     result_of_all = {"passed": passed, "checks": [result._asdict() for result in results]}
     print_result(result_of_all, self_check.format_results(results), as_json)
     if not passed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @command("sensorseq info terrain.safetensors", "sensorseq info")

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from sensorseq.cli.app import BAD_INPUT, ENVIRONMENT, OK, USAGE, app, closing
+from sensorseq.cli.app import BAD_INPUT, ENVIRONMENT, INTERRUPTED, OK, USAGE, app, closing
 from sensorseq.cli.output import drop_buffer, warn
 from sensorseq.cli.words import in_options
 from sensorseq.errors import (
@@ -46,12 +46,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (  # the first matching type a
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, and end the process with the command's exit code.
-
-    0: done. 2: the command line or the configuration is invalid. 3: the data cannot be used.
-    4: an output cannot be written, or the installation or the machine lacks something. 10: a
-    requested check failed.
-    """
+    """Run one command, and end the process with the command's exit code."""
     # Escape characters that the encoding of stdout lacks.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -83,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
         except (typer.Abort, KeyboardInterrupt) as error:
             notes = getattr(error.__cause__ or error, "__notes__", ())
             warn(" ".join(["interrupted.", *(f"({note})" for note in notes)]))
-            return 130
+            return INTERRUPTED
         except SensorseqError as error:
             code = next(code for kind, code in _CODES if isinstance(error, kind))
             return _fail(error, code, words)

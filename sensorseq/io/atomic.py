@@ -4,7 +4,6 @@ import errno
 import fcntl
 import glob
 import os
-import socket
 import threading
 import time
 import uuid
@@ -124,7 +123,7 @@ def _new_lock(file: Path) -> _Lock | str:
             if not os.path.samestat(path.stat(), os.fstat(descriptor)):
                 raise FileNotFoundError
             with suppress(OSError):  # on a full disk the lock file stays empty
-                name = f"process {os.getpid()} on {socket.gethostname()}"
+                name = f"process {os.getpid()} on {os.uname().nodename}"
                 os.pwrite(descriptor, name.encode().ljust(_OWNER_BYTES), 0)
             with suppress(OSError):
                 for part in file.parent.glob(f".{glob.escape(file.name)}.{'[0-9a-f]' * 32}.tmp"):

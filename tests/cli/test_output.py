@@ -11,8 +11,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from checkout import run_process
-from commands import ROOT, said, succeed
+from checkout import ROOT, run_process
+from commands import said, succeed
 from small_disk import filled, read_only, small_disk
 from small_recordings import write_recordings
 

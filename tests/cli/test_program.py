@@ -1,3 +1,4 @@
+import ast
 import contextlib
 import csv
 import json
@@ -12,18 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from checkout import run_process
-from commands import ROOT, answer, refused, said, succeed, write_logs
+from checkout import ROOT, run_process, tree_of
+from commands import answer, refused, said, succeed, write_logs
 from fits import plain_classifier
 from limited_files import run_limited
 from page_reader import Reader, in_notebook
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.cli import main
-from sensorseq.cli.app import GROUPS, app
+from sensorseq.cli import main, self_check
+from sensorseq.cli.app import CODES, GROUPS, app
 from sensorseq.cli.models import rerun_command
 from sensorseq.diagnosis.report_text import banner_words, list_steps, settings_as_options
 from sensorseq.errors import RecordingError
+from sensorseq.evaluation import inspect
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import read_windows, write_windows
 from sensorseq.learners.all_windows import N_FOLDS
@@ -664,6 +666,7 @@ def test_help_and_prepare_never_import_torch(logs, tmp_path):
 
 def test_the_version_is_printed_and_no_command_prints_the_help():
     assert re.fullmatch(r"sensorseq \d+\.\d+\.\d+\n", succeed("--version"))
+    assert succeed("-V") == succeed("--version")
     code, _, err = said()
     assert (code, "Start:" in err) == (2, True)
 
@@ -675,6 +678,56 @@ def test_the_help_lists_every_command_in_one_group_by_what_one_wants(monkeypatch
     assert re.findall(r"^  ([a-z]+) +[A-Z]", text, re.MULTILINE) == COMMANDS
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "..." not in text.split("Start:")[1]
+
+
+def test_the_help_and_the_page_list_the_commands_and_exit_codes_of_the_program():
+    of_help = succeed("--help").split("Exit codes:")[1]
+    assert {int(line[:8]): line[8:].strip() for line in of_help.splitlines() if line} == CODES
+    page = (ROOT / "docs" / "api" / "cli.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| ([\w ]+) \| (.+) \|$", page, re.MULTILINE))
+    groups = {name: tuple(re.findall(r"`(\w+)`", rows.pop(name))) for name in GROUPS}
+    assert groups == GROUPS
+    assert [rows.pop("group"), rows.pop("exit code")] == ["commands", "meaning"]
+    assert [int(code) for code in rows] == list(CODES)
+    assert [text for code, text in rows.items() if not text.startswith(CODES[int(code)])] == []
+
+
+def test_the_program_ends_with_each_exit_code_of_the_table(monkeypatch, tmp_path):
+    def fails(error):
+        def describe():
+            raise error
+
+        return describe
+
+    (tmp_path / "log.csv").write_text("epoch,loss,val_loss\n0,1,1\n1,0.5,0.6\n2,nan,nan\n")
+    ended = [
+        said(*words)[0]
+        for words in (
+            ["info"],
+            ["infos"],
+            ["info", tmp_path / "none"],
+            ["diagnose", tmp_path / "log.csv", "--fail-on", "mild"],
+        )
+    ]
+    failed = self_check.CheckResult("training", "failed", "")
+    monkeypatch.setattr(self_check, "check_installation", lambda: [failed])
+    ended.append(said("doctor", "--self")[0])
+    for error in (MemoryError(), KeyboardInterrupt()):
+        monkeypatch.setattr(inspect, "describe_installation", fails(error))
+        ended.append(said("info")[0])
+    assert ended == [0, 2, 3, 10, 1, 4, 130]
+    assert sorted(ended) == list(CODES)
+
+
+def test_commands_exit_with_named_codes():
+    trees = [tree_of(path) for path in (ROOT / "sensorseq" / "cli").glob("*.py")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    exits = [call for call in calls if ast.unparse(call.func) in ("typer.Exit", "sys.exit")]
+    given = {ast.unparse(value) for call in exits for value in call.args}
+    assert given == {
+        *("FAILED", "BAD_INPUT", "GATE"),
+        "run(sys.argv[1:] if arguments is None else arguments)",
+    }
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from page_links import leads_somewhere, links_of
 
 import sensorseq
 
@@ -95,6 +96,16 @@ def test_every_page_and_the_changelog_have_the_version_of_the_package():
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert re.search(r"^## (\S+)", changes, re.MULTILINE)[1] == sensorseq.__version__
     assert metadata.version("sensorseq") == sensorseq.__version__
+
+
+def test_the_changelog_describes_the_first_release_in_a_thousand_words():
+    page = ROOT / "CHANGELOG.md"
+    text = page.read_text("utf-8")
+    assert len(text.split()) <= 1000
+    assert re.findall(r"^## .*", text, re.MULTILINE) == ["## 0.1.0 (not released yet)"]
+    earlier = "formerly|no longer|earlier|previous(ly)?|renamed|removed?|replace[ds]?|anymore|now"
+    assert re.search(rf"\b({earlier}|(is|are) new|used to)\b", text, re.IGNORECASE) is None
+    assert [target for target in links_of(page) if not leads_somewhere(page, target)] == []
 
 
 @pytest.mark.slow

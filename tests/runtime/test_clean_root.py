@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fits import plain_classifier
 
-from sensorseq import PreparePipeline, Recording
+from sensorseq import PreparePipeline, Recording, __version__
 from sensorseq.recording import Channel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,6 +126,7 @@ def test_a_stream_in_a_clean_root_decides_as_the_toolkit(clean, model):
         assert (line["label"], line["end_s"]) == (expected.label, expected.end_s)
     loaded = call("python", "-c", LOADED)
     assert loaded.stdout.split() == ["False", "[]"], loaded.stderr
+    assert call("sensorseq-run", "-V").stdout == f"sensorseq-runtime {__version__}\n"
 
 
 LOADED = """

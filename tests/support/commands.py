@@ -3,13 +3,10 @@
 import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 
 import numpy as np
 
 from sensorseq.cli import run
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_logs(root, n=5, seconds=12.0, labels=("calm", "rough"), channels=("current", "speed")):
