@@ -1,7 +1,9 @@
 """Results name the code that was measured; uncommitted and changed code is refused."""
 
 import json
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from common import measured_code
@@ -147,6 +149,19 @@ def test_without_git_results_have_the_digest_and_the_commit_that_was_given(check
     assert write(checkout, MeasuredCode.of(script))["commit"] == "unknown"
     (checkout / "sensorseq" / "a.py").write_text("changed")
     assert MeasuredCode.of(script).digest != with_git.digest
+
+
+def test_each_benchmark_that_writes_results_notes_its_code_at_the_start():
+    folder = Path(measured_code.__file__).parents[1]
+    texts = {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in folder.rglob("*.py")
+        if path.parent.name != "common" and not path.name.startswith("test_")
+    }
+    writers = re.compile(r"\b(write_results|keep_measurement)\b")
+    writing = {name for name, text in texts.items() if writers.search(text)}
+    assert {"bench_cpu.py", "harden/run.py", "cuda/smoke.py"} <= writing
+    assert writing == {name for name, text in texts.items() if "begin(__file__" in text}
 
 
 def test_the_git_of_a_folder_around_the_checkout_does_not_count(checkout):
