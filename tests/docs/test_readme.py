@@ -31,7 +31,9 @@ def sentences(page):
 
 
 def test_it_can_be_read_in_two_minutes():
-    assert len(README.splitlines()) <= 120
+    # the list of measurements grows by a line for each date on which results were measured
+    text = re.sub(r"<!-- bench:measured -->.*?<!-- /bench -->\n", "", README, flags=re.DOTALL)
+    assert len(text.splitlines()) <= 117
     long = [s for s in sentences(README) if len(re.findall(r"[\w.,'/+-]+|%", s)) > 25]
     assert long == []
 
