@@ -29,7 +29,8 @@ from accuracy.methods import METHODS, MOTORS, OURS, AbsentError, Runner
 from accuracy.table import incomplete, summarize
 from accuracy.work_file import Key, WorkFile, missing, scores
 from common.arguments import make_parser
-from common.results_file import RESULTS, commit, write_results
+from common.measured_code import MeasuredCode
+from common.results_file import RESULTS, begin, write_results
 from common.timing import environment
 from common.waiting import refuse_sleeping_threads
 from readme_table import accuracy_table
@@ -101,7 +102,7 @@ def plan(
     ]
 
 
-def run(options: argparse.Namespace, work: WorkFile) -> int:
+def run(options: argparse.Namespace, work: WorkFile, code: MeasuredCode) -> int:
     """Run the missing fits; return how many failed."""
     part = "develop" if options.develop else "test"
     places = data.Places(options.borealtc, options.seglearn, options.aeon)
@@ -109,13 +110,6 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
     for name in closed:
         print(f"skipped: {name}: only for --develop; its test part is not read", file=sys.stderr)
     rows, failed = work.read(), 0
-    facts = environment()
-    shared = {
-        "commit": commit(),
-        "processor": facts["processor"],
-        "threads": options.threads,
-        "torch": torch.__version__,
-    }
     with Runner(options.threads, options.aeon_python) as runner:
         methods = _present(options.methods, runner)
         for name in sets:
@@ -154,10 +148,13 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
                     "predict_s": round(outcome.predict_s, 4),
                     "description": runner.describe(key.method),
                     "load_average": round(os.getloadavg()[0], 2),
-                    **shared,
+                    "threads": options.threads,
+                    "torch": torch.__version__,
+                    **code.stamp(),
                 }
                 if runner.uses_aeon(key.method):
                     row |= runner.aeon.versions()
+                code.check(work.path.parent)
                 work.append(row)
                 rows[key] = row
                 print(
@@ -182,7 +179,7 @@ def _present(methods: Sequence[str], runner: Runner) -> list[str]:
     return present
 
 
-def write_table(options: argparse.Namespace, work: WorkFile) -> None:
+def write_table(options: argparse.Namespace, work: WorkFile, code: MeasuredCode) -> None:
     """Print the tables and write results/accuracy.json."""
     rows = work.read()
     part = "develop" if options.develop else "test"
@@ -197,8 +194,7 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
             for name in ("aeon", "numba")
         },
         "measured": {
-            name: sorted({str(row[name]) for row in used})
-            for name in ("commit", "processor", "threads", "torch")
+            name: sorted({str(row[name]) for row in used}) for name in ("threads", "torch")
         },
         "methods": {row["method"]: row["description"] for row in used},
     }
@@ -206,7 +202,15 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
     print(accuracy_table({"rows": summary, "environment": facts}))
     print(*(f"missing: {words}" for words in lacking), sep="\n")
     partial = bool(options.develop or not summary or lacking)
-    write_results("accuracy", summary, partial=partial, facts=facts, folder=options.results)
+    write_results(
+        "accuracy",
+        summary,
+        code=code,
+        partial=partial,
+        folder=options.results,
+        facts=facts,
+        measured=used,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -218,16 +222,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such method: {', '.join(unknown)}; known: {', '.join(METHODS)}")
     work = WorkFile(options.work)
     if options.table:
-        write_table(options, work)
+        code = begin(__file__, partial=options.develop, folder=options.results)
+        write_table(options, work, code)
         return 0
     refuse_sleeping_threads()
     try:
         chosen_sets(options.sets, develop=options.develop)
     except ValueError as error:
         parser.error(str(error))
+    code = begin(__file__, folder=options.work.parent)
     torch.set_num_threads(options.threads)
     try:
-        failed = run(options, work)
+        failed = run(options, work, code)
     except KeyboardInterrupt:
         print("\nstopped; finished fits are kept, and --resume skips them", file=sys.stderr)
         return 130

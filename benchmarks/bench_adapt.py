@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
@@ -273,6 +273,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--retrain", action="store_true", help="also train on old and few windows")
     options = parser.parse_args()
+    is_partial = options.terrain is None or options.draws < 2
+    code = begin(__file__, partial=is_partial)
+    options.models /= code.digest  # models of other code are not loaded
     options.models.mkdir(parents=True, exist_ok=True)
     scores_by_method: dict[tuple[str, int, str], list[tuple[float, float, float, float]]] = {}
     seen: dict[str, int] = {}
@@ -310,8 +313,7 @@ def main() -> None:
             f" {100 * row['gain']:+6.1f} (worst {100 * row['worst_gain']:+6.1f})"
             f"  {row['log_loss']:.3f}  {len(scores)} draws"
         )
-    is_partial = options.terrain is None or options.draws < 2
-    write_results("adapt", rows_of, partial=is_partial)
+    write_results("adapt", rows_of, code=code, partial=is_partial)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common.results_file import write_results
+from common.results_file import begin, write_results
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.prediction.members.member import Member
@@ -66,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="short windows only")
     options = parser.parse_args()
+    code = begin(__file__, partial=options.quick)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -78,7 +79,7 @@ def main() -> None:
                 model.save(path)
                 rows.append({"model": kind, "steps": n_steps, **measure(path, n_steps, plugin)})
                 print(line_of(rows[-1]), flush=True)
-    write_results("arm", rows, partial=options.quick, ghz=GHZ, n_channels=N_CHANNELS)
+    write_results("arm", rows, code=code, partial=options.quick, ghz=GHZ, n_channels=N_CHANNELS)
 
 
 def models(n_steps: int) -> dict[str, SensorLSTMClassifier]:

@@ -30,7 +30,7 @@ import multiprocessing
 import statistics
 
 import torch
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from common.timing import (
     HEADER,
     KINDS,
@@ -198,6 +198,7 @@ def main():
     torch.set_flush_denormal(True)  # before torch starts its threads, which inherit this setting
     rounds = 3 if options.quick else options.rounds
     partial = options.quick or options.only != [""] or options.shapes is not None
+    code = begin(__file__, partial=partial)
     print(environment())
     rows = []
     for threads in options.threads:
@@ -217,7 +218,7 @@ def main():
                 rows += other.apply(kept_rows, (threads, rounds))
         for what in dict.fromkeys(row["what"] for row in rows):
             print_mean(what, [r for r in rows if (r["what"], r["threads"]) == (what, threads)])
-    write_results("cpu", rows, partial=partial)
+    write_results("cpu", rows, code=code, partial=partial)
 
 
 if __name__ == "__main__":

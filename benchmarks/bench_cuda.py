@@ -33,7 +33,7 @@ from pathlib import Path
 os.environ.setdefault("SENSORSEQ_CUDA_KERNELS", "auto")  # before sensorseq is imported
 
 import torch
-from common.results_file import RESULTS, commit, write_results
+from common.results_file import RESULTS, begin, write_results
 from common.timing import Shape
 from common.waiting import refuse_sleeping_threads
 from cuda.models_side_by_side import models_side_by_side
@@ -145,8 +145,8 @@ def measure_cases(cases, device, options, rows, save):
             continue
         for row in measured:
             print(format_row(row), step_us(row), flush=True)
-        # a resumed run may be at a later commit
-        more = {"commit": options.commit, **({"input": of_input[0]} if of_input else {})}
+        # a resumed run may measure other code
+        more = {**options.code.stamp(), **({"input": of_input[0]} if of_input else {})}
         rows += [{**row, **more} for row in measured]
         save(quiet=True)
     return failed
@@ -222,7 +222,7 @@ def main():
     options = parser.parse_args()
     refuse_sleeping_threads()
     options.started = time.perf_counter()
-    options.commit = commit()
+    options.code = begin(__file__, folder=options.output)
     device = torch.device("cpu")
     if options.dry_run:
         options.rounds, options.at_least_s = 1, 0.0
@@ -242,7 +242,13 @@ def main():
     if options.resume and path.exists():
         rows = json.loads(path.read_text())["rows"]
     save = functools.partial(
-        write_results, table, rows, partial=False, folder=options.output, facts=facts
+        write_results,
+        table,
+        rows,
+        code=options.code,
+        partial=False,
+        folder=options.output,
+        facts=facts,
     )
     failed = []
     if options.table == "models":

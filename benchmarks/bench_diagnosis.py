@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from common.arguments import make_parser
 from common.json_lines import append_line, read_lines
-from common.results_file import RESULTS, write_results
+from common.measured_code import MeasuredCode
+from common.results_file import RESULTS, begin, write_results
 from diagnosis.generate import generate, read_rows
 from diagnosis.level import measure_draw, summarize
 from diagnosis.score import describe, judged, score, score_sick
@@ -41,7 +42,12 @@ def lines_of_sick(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, An
 
 
 def write_table(
-    work: Path, *, keep: bool, borealtc: Path | None = None, folder: Path = RESULTS
+    work: Path,
+    code: MeasuredCode,
+    *,
+    keep: bool,
+    borealtc: Path | None = None,
+    folder: Path = RESULTS,
 ) -> None:
     """Judge all records again, print the lines of every part, and write those of the test part."""
     records = work / "records"
@@ -62,16 +68,30 @@ def write_table(
     if keep:
         lines = [*lines, *of_data]
         facts = {"learned": describe(calibration), "judged": describe(test)}
-        write_results("diagnosis", lines, partial=False, folder=folder, **facts)
-        kept = [
-            {k: row[k] for k in row if k not in NOT_KEPT} for row in (*calibration, *test, *sick)
-        ]
+        rows = [*calibration, *test, *sick]
+        # the runs were trained by the code of their rows and judged by this code
+        measured = [*rows, code.stamp()]
+        write_results(
+            "diagnosis",
+            lines,
+            code=code,
+            partial=False,
+            folder=folder,
+            measured=measured,
+            **facts,
+        )
+        kept = [{k: row[k] for k in row if k not in NOT_KEPT} for row in rows]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         (folder / ROWS).write_text(text)
 
 
 def measure_level(
-    draws: Sequence[int], work: Path, borealtc: Path | None, *, only_tuned: bool
+    draws: Sequence[int],
+    work: Path,
+    borealtc: Path | None,
+    code: MeasuredCode,
+    *,
+    only_tuned: bool,
 ) -> None:
     """Measure the missing draws and append one line per draw to the file in the folder."""
     done = {rows[0]["draw"] for rows in read_lines(work / LEVELS)}
@@ -79,7 +99,7 @@ def measure_level(
         if number not in done and (
             rows := list(measure_draw(number, borealtc, only_tuned=only_tuned))
         ):
-            append_line(work / LEVELS, rows)
+            append_line(work / LEVELS, [row | code.stamp() for row in rows])
             print(f"draw {number}: {len(rows)} runs", file=sys.stderr, flush=True)
 
 
@@ -96,22 +116,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--level", action="store_true", help="measure report.level instead")
     parser.add_argument("--tuned", action="store_true", help="with --level: only tuned settings")
     options = parser.parse_args(arguments)
+    code = begin(__file__, partial=not options.table)
     torch.set_num_threads(1)
     if options.level:
         if not (options.table or options.show):
             draws = range(options.first, options.first + options.draws)
-            measure_level(draws, options.work, options.borealtc, only_tuned=options.tuned)
+            measure_level(draws, options.work, options.borealtc, code, only_tuned=options.tuned)
         rows = [row for of_draw in read_lines(options.work / LEVELS) for row in of_draw]
         lines = summarize(rows)
         print(*map(json.dumps, lines), sep="\n")
         facts = {"runs": len(rows), "draws": sorted({row["draw"] for row in rows})}
-        write_results("level", lines, partial=not options.table, **facts)
+        partial = not options.table
+        write_results("level", lines, code=code, partial=partial, measured=rows, **facts)
         return 0
     if options.table or options.show:
-        write_table(options.work, keep=options.table, borealtc=options.borealtc)
+        write_table(options.work, code, keep=options.table, borealtc=options.borealtc)
         return 0
     draws = range(options.first, options.first + options.draws)
-    generate(options.data, draws, options.work, options.borealtc)
+    generate(options.data, draws, options.work, options.borealtc, code)
     return 0
 
 

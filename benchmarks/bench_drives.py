@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from accuracy import data
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -296,6 +296,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
+    code = begin(__file__, partial=options.quick)
     n_draws, n_folds = (2, 1) if options.quick else (options.draws, 5)
     rows = []
     with ProcessPoolExecutor(len(SETS)) as pool:
@@ -306,7 +307,7 @@ def main() -> None:
             print(f"\n{name}")
             show(table)
             rows += table
-    write_results("drives", rows, partial=options.quick)
+    write_results("drives", rows, code=code, partial=options.quick)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import os
 import numpy as np
 import sklearn
 from common.print_rows import print_rows
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from common.timing import environment
 from common.waiting import refuse_sleeping_threads
 from estimator import augmented as estimator_augmented
@@ -35,6 +35,7 @@ def main():
     options = parser.parse_args()
     refuse_sleeping_threads()
     partial = options.quick or set(options.only) != set(SECTIONS)
+    code = begin(__file__, partial=partial)
     facts = environment() | {
         "numpy": np.__version__,
         "scikit-learn": sklearn.__version__,
@@ -43,7 +44,7 @@ def main():
     print(facts)
     rounds = 3 if options.quick else options.rounds
     rows = print_rows(row for name in options.only for row in SECTIONS[name].rows(rounds))
-    write_results("estimator", rows, partial=partial, facts=facts)
+    write_results("estimator", rows, code=code, partial=partial, facts=facts)
 
 
 if __name__ == "__main__":

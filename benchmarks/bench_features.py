@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from common.print_rows import print_rows
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from common.timing import alternate, environment, repeated, summarize
 from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three rounds, as a smoke test")
     options = parser.parse_args()
     refuse_sleeping_threads()
+    code = begin(__file__, partial=options.quick)
     rounds = 3 if options.quick else options.rounds
     facts = environment() | {
         "numpy": np.__version__,
@@ -145,7 +146,7 @@ def main() -> None:
         for shape in SHAPES
         for row in (*compare(shape, rounds), compare_competing(shape, rounds))
     )
-    write_results("features", rows, partial=options.quick, facts=facts)
+    write_results("features", rows, code=code, partial=options.quick, facts=facts)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 import numpy as np
 import torch
 from common.print_rows import print_rows
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from common.timing import alternate, environment, repeated, summarize
 from common.waiting import refuse_sleeping_threads
 from torch import nn
@@ -303,6 +303,9 @@ def main():
     missing = [peer for peer in options.peers if importlib.util.find_spec(peer) is None]
     if missing:
         raise SystemExit(f"{', '.join(missing)}: not installed here; `make bench` has them.")
+    partial = options.models or options.quick or options.peers != list(PEERS)
+    partial = partial or options.threads != [1, 2]
+    code = begin(__file__, partial=partial)
     print(environment())
     rows, rounds = [], 2 if options.quick else options.rounds
     if not options.models:
@@ -312,9 +315,8 @@ def main():
             torch.set_num_threads(threads)
             rows += print_rows(bench_fits(threads, rounds, options.peers, batches))
     rows += print_rows(bench_models(rounds, MODEL_CASES[1:3] if options.quick else MODEL_CASES))
-    partial = options.models or options.quick or options.peers != list(PEERS)
     versions = {peer: importlib.metadata.version(peer) for peer in options.peers}
-    write_results("fit", rows, partial=partial or options.threads != [1, 2], **versions)
+    write_results("fit", rows, code=code, partial=partial, **versions)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ import torch
 from accuracy.data import LabeledWindows, Places, load
 from common.arguments import make_parser
 from common.json_lines import append_line, read_lines
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -291,6 +291,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    code = begin(__file__, partial=not args.write)
     rows = list(read_lines(args.rows))
     done = {(row["set"], row["kind"], row["share"], row["seed"]) for row in rows}
     places = Places(args.borealtc, args.seglearn, args.aeon)
@@ -306,11 +307,12 @@ def main() -> None:
         y = plant(windows, kind, share, seed, confused)
         row = {"set": name, "kind": kind, "share": share, "seed": seed}
         row |= measure(windows, y, seed, args.cleanlab_python, whole=kind == "recordings")
+        row |= code.stamp()
         rows.append(row)
         append_line(args.rows, row)
         print(name, kind, share, seed, f"{row['precision']['ours']:.3f}", flush=True)
     print(page_tables(rows))
-    write_results("labels", rows, partial=not args.write, every=SETS)
+    write_results("labels", rows, code=code, partial=not args.write, every=SETS)
 
 
 if __name__ == "__main__":

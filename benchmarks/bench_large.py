@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common.results_file import write_results
+from common.results_file import begin, write_results
 
 FIT = """
 import json, resource, sys, time
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--quick", action="store_true", help="fewer windows and epochs")
     options = parser.parse_args()
+    code = begin(__file__, partial=options.quick)
     n_epochs, n_turns = (1, 1) if options.quick else (3, 3)
     runs_by_place: dict[str, list[dict[str, Any]]] = {"file": [], "memory": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +65,7 @@ def main() -> None:
     print(
         f"file / memory: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     )
-    write_results("large", rows, partial=options.quick, n_epochs=n_epochs, ratios=ratios)
+    write_results("large", rows, code=code, partial=options.quick, n_epochs=n_epochs, ratios=ratios)
 
 
 def fit(path: Path, n_epochs: int, limit_mb: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from common.arguments import make_parser
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, shift
 
@@ -327,12 +327,13 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--show", action="store_true", help="print each trial")
     arguments = parser.parse_args()
+    is_partial = arguments.part != "reported" or set(arguments.sets) != set(SETS)
+    code = begin(__file__, partial=is_partial)
     results = []
     for name in arguments.sets:
         read = partial(read_set, name, arguments.part, arguments.borealtc, arguments.lerobot)
         results += run(name, arguments.part, read(), arguments.show)
-    is_partial = arguments.part != "reported" or set(arguments.sets) != set(SETS)
-    write_results("odd_recordings", results, partial=is_partial)
+    write_results("odd_recordings", results, code=code, partial=is_partial)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from bench_adapt import cut, drive, fleet
 from common.arguments import make_parser
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--write", action="store_true", help="write to results/")
     args = parser.parse_args()
+    code = begin(__file__, partial=not args.write)
     warnings.simplefilter("ignore")
     rows: list[dict[str, Any]] = []
     for name in args.sets:
@@ -211,7 +212,7 @@ def main() -> None:
             print(rows[-1])
     if args.write:
         is_whole = args.part == "reported" and {row["set"] for row in rows} == set(SETS)
-        write_results("outside", rows, partial=not is_whole)
+        write_results("outside", rows, code=code, partial=not is_whole)
 
 
 if __name__ == "__main__":

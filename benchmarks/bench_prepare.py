@@ -35,7 +35,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 from common.print_rows import print_rows
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from common.timing import alternate, environment, repeated, summarize
 
 from sensorseq.prepare import prepare
@@ -224,6 +224,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="little data, as a smoke test")
     options = parser.parse_args()
+    code = begin(__file__, partial=options.quick)
     if options.quick:
         options.files, options.duration_s, options.small, options.rounds = 6, 5.0, 24, 1
     facts = environment() | {
@@ -234,7 +235,7 @@ def main():
     print(facts)
     with tempfile.TemporaryDirectory() as folder:
         rows = print_rows(all_rows(Path(folder), options))
-    write_results("prepare", rows, partial=options.quick, facts=facts)
+    write_results("prepare", rows, code=code, partial=options.quick, facts=facts)
 
 
 if __name__ == "__main__":

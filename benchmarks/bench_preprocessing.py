@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 import soxr
 from common.print_rows import print_rows
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from common.timing import environment
 from common.waiting import refuse_sleeping_threads
 from preprocessing import resample, steps, windows
@@ -48,6 +48,7 @@ def main():
     refuse_sleeping_threads()
     rounds = 3 if options.quick else options.rounds
     partial_run = options.quick or options.only != [""]
+    code = begin(__file__, partial=partial_run)
     facts = environment() | {
         "numpy": np.__version__,
         "scipy": scipy.__version__,
@@ -60,7 +61,7 @@ def main():
     if not partial_run:
         facts["peak_memory"] = windows.peak_memory(MEMORY_BYTES)
         print(f"memory: {facts['peak_memory']}")
-    write_results("preprocessing", rows, partial=partial_run, facts=facts)
+    write_results("preprocessing", rows, code=code, partial=partial_run, facts=facts)
 
 
 if __name__ == "__main__":

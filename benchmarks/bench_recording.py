@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from common.timing import alternate, environment, repeated
 from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two small cases; nothing is written")
     options = parser.parse_args()
     refuse_sleeping_threads()
+    code = begin(__file__, partial=options.quick)
     torch.set_num_threads(options.threads)
     facts = environment() | {
         "numpy": np.__version__,
@@ -121,7 +122,7 @@ def main() -> None:
                     f"  [{100 * row['share_p10']:+.1f}, {100 * row['share_p90']:+.1f}]",
                     flush=True,
                 )
-    write_results("recording", rows, partial=options.quick, facts=facts)
+    write_results("recording", rows, code=code, partial=options.quick, facts=facts)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common.results_file import RESULTS, write_results
+from common.results_file import RESULTS, begin, write_results
 from common.timing import environment
 from remedies.problems import PROBLEMS, ProblemData
 from remedies.rows import MEASURES, ROWS, Row
@@ -127,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = [row for row in ROWS if row.remedy in options.only]
     done: list[dict[str, Any]] = []
     whole = options.only == remedies and options.seeds == N_SEEDS
+    code = begin(__file__, folder=RESULTS if whole else BUILD)
     try:
         for number, row in enumerate(chosen, 1):
             summaries = measure(row, options.seeds)
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         whole = False
     facts = environment() | {"numpy": np.__version__, "threads": 1}
     folder = RESULTS if whole else BUILD
-    write_results("remedies", done, partial=False, facts=facts, folder=folder)
+    write_results("remedies", done, code=code, partial=False, facts=facts, folder=folder)
 
 
 if __name__ == "__main__":

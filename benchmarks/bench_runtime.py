@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common.results_file import write_results
+from common.results_file import begin, write_results
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.recording import Channel
@@ -182,6 +182,7 @@ def main() -> None:
     parser.add_argument("--python", required=True, help="Python with sensorseq-runtime")
     parser.add_argument("--quick", action="store_true", help="fewer repeats; nothing is written")
     options = parser.parse_args()
+    code = begin(__file__, partial=options.quick)
     n, n_logs, seconds = (3, 20, 5.0) if options.quick else (15, 1000, 60.0)
     theirs, ours = sys.executable, options.python
     bins = {
@@ -240,7 +241,7 @@ def main() -> None:
             what = {"what": f"{n_logs} logs", "side": side, "unit": "s", "cores": round(busy, 2)}
             rows.append({**what, "seconds": round(took, 2)})
         rows.append(serve_robots(bins["runtime"], model, seconds))
-    write_results("runtime", rows, partial=options.quick)
+    write_results("runtime", rows, code=code, partial=options.quick)
 
 
 if __name__ == "__main__":

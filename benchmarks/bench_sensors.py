@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common.results_file import write_results
+from common.results_file import begin, write_results
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -203,6 +203,7 @@ def main() -> None:
     parser.add_argument("--borealtc", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="one fold; nothing is written")
     options = parser.parse_args()
+    code = begin(__file__, partial=options.quick)
     recordings = read_both(options.borealtc)
     windows = prepare_own(recordings)
     holed = {
@@ -230,7 +231,7 @@ def main() -> None:
             row["fit_s"] = round(float(np.median(seconds)), 1)
         rows.append(row)
         print(f"{name:32} {100 * row['accuracy']:5.1f} %  {row.get('fit_s', '')}")
-    write_results("sensors", rows, partial=options.quick)
+    write_results("sensors", rows, code=code, partial=options.quick)
 
 
 if __name__ == "__main__":

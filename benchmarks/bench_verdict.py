@@ -12,13 +12,15 @@ time. `judge` and `calibrate` train nothing.
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from common.arguments import make_parser
-from common.results_file import write_results
+from common.measured_code import MeasuredCode
+from common.results_file import begin, write_results
 from readme_table import verdict_table
 from verdict import calibrate as verdict_calibrate
 from verdict import rates as verdict_rates
@@ -31,7 +33,7 @@ PARTS = ("calibration", "test")
 STEPS = ("run", "calibrate", "judge")
 
 
-def run(plans: list[Plan], folder: Path, borealtc: Path | None) -> int:
+def run(plans: list[Plan], folder: Path, borealtc: Path | None, code: MeasuredCode) -> int:
     """Train the missing runs; return how many were trained."""
     folder.mkdir(parents=True, exist_ok=True)
     reasons = {data: available(data, borealtc) for data in {plan.data for plan in plans}}
@@ -45,7 +47,8 @@ def run(plans: list[Plan], folder: Path, borealtc: Path | None) -> int:
     for count, plan in enumerate(todo, 1):
         before = time.perf_counter()
         try:
-            save(train(plan, borealtc), folder / f"{plan.name}.npz")
+            evidence = replace(train(plan, borealtc), stamp=code.stamp())
+            save(evidence, folder / f"{plan.name}.npz")
         except KeyboardInterrupt:
             print("\nstopped; finished runs are kept; start again to continue", file=sys.stderr)
             return count - 1
@@ -66,7 +69,9 @@ def read(plans: list[Plan], folder: Path) -> list[Evidence]:
     return [load(path) for path in paths if path.exists()]
 
 
-def conclude(table: str, plans: list[Plan], folder: Path, work: Any, *, partial: bool) -> None:
+def conclude(
+    table: str, plans: list[Plan], folder: Path, work: Any, code: MeasuredCode, *, partial: bool
+) -> None:
     """Compute a table from the existing runs, print it, and write it if no run is missing."""
     evidence = read(plans, folder)
     rows, facts = work(evidence)
@@ -76,7 +81,10 @@ def conclude(table: str, plans: list[Plan], folder: Path, work: Any, *, partial:
         print(*map(json.dumps, rows), sep="\n")
     print(json.dumps(facts, indent=1))
     facts |= {"numpy": np.__version__, "runs_planned": len(plans), "runs_judged": len(evidence)}
-    write_results(table, rows, partial=partial or len(evidence) < len(plans), **facts)
+    partial = partial or len(evidence) < len(plans)
+    # the runs were trained by the code of their evidence and judged by this code
+    measured = [*(of.stamp for of in evidence), code.stamp()]
+    write_results(table, rows, code=code, partial=partial, measured=measured, **facts)
 
 
 def main() -> int:
@@ -89,20 +97,21 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a few runs; nothing is written")
     options = parser.parse_args()
     what = STEPS if "all" in options.what else options.what
+    code = begin(__file__, partial=options.quick)
     torch.set_num_threads(1)  # with small models, a second thread mostly waits
     parts = PARTS if options.part == "all" else (options.part,)
     folder = options.folder / "quick" if options.quick else options.folder
     plans = {part: make_plans(part, quick=options.quick) for part in PARTS}
     if "run" in what:
-        run([p for part in parts for p in plans[part]], folder, options.borealtc)
+        run([p for part in parts for p in plans[part]], folder, options.borealtc, code)
     if "calibrate" in what:
         work, part = verdict_calibrate.calibrate, "calibration"
-        conclude("verdict_calibration", plans[part], folder, work, partial=options.quick)
+        conclude("verdict_calibration", plans[part], folder, work, code, partial=options.quick)
     if "judge" in what:
         # Quote only rates on the test part: the thresholds were chosen on the calibration part.
         part = "calibration" if options.part == "calibration" else "test"
         partial = options.quick or part != "test"
-        conclude("verdict", plans[part], folder, verdict_rates.judge, partial=partial)
+        conclude("verdict", plans[part], folder, verdict_rates.judge, code, partial=partial)
     return 0
 
 

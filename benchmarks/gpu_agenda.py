@@ -12,7 +12,7 @@ The compiled files are built beforehand and copied: build/gpu, and sensorseq/_op
 same commit. All results go to $OUT (default: benchmarks/results) in at most eight files per call;
 the end of each step's output is also printed. A step that fails or hangs is ended, and the next
 step runs; a kernel that hung or was wrong is not used again. --dry-run runs, on a CPU, the steps
-that need no GPU. SENSORSEQ_COMMIT may give the commit for the results.
+that need no GPU. SENSORSEQ_COMMIT may give the commit for the results if there is no git.
 """
 
 import argparse

@@ -1,19 +1,22 @@
 """Writes tables of `results/*.json` between the `bench` markers in README and docs.
 
 `python benchmarks/readme_table.py` rewrites the pages; tests check that the pages agree with the
-results files. If a results file is missing, the space between its markers is left empty. A table
-ends with a sentence if the code in `MEASURED` differs from the code that was measured.
+results files. If a results file is missing, the space between its markers is left empty. The marker
+`measured` of a page lists when, at which commit and on which processor its tables were measured, as
+the results files say. `--check` lists the results that were measured on other code than today's.
 """
 
+import argparse
 import json
 import re
 import statistics
-import subprocess
 from pathlib import Path
+
+from common.measured_code import digest_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = {  # the markers that each page must contain
+PAGES = {  # the tables that each page must contain, in addition to the marker `measured`
     "README.md": ("best", "headlines"),
     "docs/benchmarks.md": (
         *("cpu", "fit", "preprocessing", "estimator", "verdict", "level"),
@@ -96,7 +99,7 @@ def preprocessing_table(results: dict) -> str:
             f" Cutting {memory['input'] / 1e6:.0f} MB into"
             f" {memory['result'] / 1e6:.0f} MB of scaled windows needed at most"
             f" {memory['peak_beyond_input'] / 1e6:.0f} MB in addition to the input."
-            f" {facts['processor']}, {facts['isa']}, numpy {facts['numpy']}, scipy"
+            f" {facts['isa']}, numpy {facts['numpy']}, scipy"
             f" {facts['scipy']}, soxr {facts['soxr']}.",
         )
     )
@@ -191,7 +194,7 @@ def accuracy_table(results: dict) -> str:
         f"{_with_motors(row_of, pairs)}"
         f" {_against_each([row for row in results['rows'] if row['what'] == 'overall'])}"
         " Seconds were measured on one thread of a busy machine and show only orders of"
-        f" magnitude. {_environment(results)}"
+        f" magnitude. torch {', '.join(results['environment']['measured']['torch'])}."
     )
     return "\n".join((*lines, "", note))
 
@@ -324,7 +327,7 @@ def _speed_line(cpu: dict, fit: dict) -> str:
         f" `torch.nn.LSTM`, inference {mean(rows['inference'])} times,\n  and fits"
         f" {mean(whole)} times. Some shapes gain only"
         f" {min(row['ratio'] for row in steps):.1f} times"
-        f" ({facts['processor']}, {facts['isa']}). [Tables](docs/benchmarks.md#speed)"
+        f" ({facts['isa']}). [Tables](docs/benchmarks.md#speed)"
     )
 
 
@@ -451,7 +454,7 @@ def _on(n_threads: int) -> str:
 
 def _environment(results: dict) -> str:
     facts = results["environment"]
-    return f"{facts['processor']}, {facts['cores']} cores, {facts['isa']}, torch {facts['torch']}."
+    return f"{facts['cores']} cores, {facts['isa']}, torch {facts['torch']}."
 
 
 SENSORS = {  # labels of the rows in the table
@@ -532,7 +535,7 @@ def gpu_table(quick: dict, models: dict) -> str:
             "A ratio above 1x means that sensorseq is faster. The first ratio of each shape is for"
             f" calls from Python, the second for a captured CUDA graph. {facts['device']}, driver"
             f" {facts['driver']}, torch {facts['torch']},"
-            f" cuDNN {facts['cudnn']}, commit {facts['commit']}.",
+            f" cuDNN {facts['cudnn']}.",
         )
     )
 
@@ -583,85 +586,77 @@ FILES = {  # for markers without a results file of the same name
     "gpu": ("cuda_quick", "cuda_models"),
 }
 
-_FITS = ("sensorseq/estimator", "sensorseq/features", "sensorseq/learners", "sensorseq/training")
-MEASURED = {  # the code that the results in a file depend on
-    "accuracy": _FITS,
-    "cpu": ("csrc/cpu", "csrc/isa", "sensorseq/ops"),
-    "cuda_models": ("csrc/cuda", "sensorseq/ops"),
-    "cuda_quick": ("csrc/cuda", "sensorseq/ops"),
-    "diagnosis": ("sensorseq/diagnosis",),
-    "estimator": (*_FITS, "sensorseq/prediction"),
-    "fit": ("csrc/cpu", "sensorseq/estimator", "sensorseq/training"),
-    "level": ("sensorseq/diagnosis",),
-    "odd_recordings": ("sensorseq/inspection",),
-    "preprocessing": ("csrc/signal", "sensorseq/preprocessing"),
-    "remedies": _FITS,
-    "sensors": (*_FITS, "sensorseq/prediction", "sensorseq/preprocessing"),
-    "verdict": ("sensorseq/diagnosis",),
-}
-OUTDATED = re.compile(r"Measured before later changes of the code \(commit [\w, ]+\)\.\n")
+
+def measurements_of(results: dict) -> list[dict]:
+    """Return what results tell about their measurements."""
+    return results["environment"].get("measurements") or [results["environment"]]
 
 
-def _git(*words: str) -> str | None:
-    """Return what a git command prints; None if it fails."""
-    try:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+def measured(stamp: dict) -> tuple[str, str]:
+    """Return when and at which commit something was measured, and its processor, as stored."""
+    if "digest" in stamp:
+        return f"Measured on {stamp['date']} at commit {stamp['commit']}.", stamp["processor"]
+    # before there were digests, the commit was not always the one that was measured
+    processors = stamp.get("measured", {}).get("processor") or [stamp["processor"]]
+    return "Measured before 30 November, on another version.", " and ".join(processors)
 
 
-def has_history() -> bool:
-    """Return whether git knows all earlier commits of this checkout."""
-    known = _git("rev-parse", "--is-shallow-repository", "--show-toplevel")
-    return known == f"false\n{ROOT}"
+def measured_list(paths: list[Path]) -> str:
+    """Return a line for each date and commit, with its processors and their results files."""
+    lines: dict[str, dict[str, list[str]]] = {}
+    for path in paths:
+        stamps = measurements_of(json.loads(path.read_text()))
+        for words, processor in dict.fromkeys(map(measured, stamps)):
+            lines.setdefault(words, {}).setdefault(processor, []).append(f"`{path.name}`")
+    text = ""
+    for words, names_on in lines.items():
+        places = (f"{processor}: {', '.join(names)}" for processor, names in names_on.items())
+        text += f"- {words} {'; '.join(places)}.\n"
+    return text
 
 
-def measured_at(path: Path) -> str | None:
-    """Return the commit of the code that was measured; None if the results are not yet committed.
-
-    If that code was not committed or is not known, this is the commit that added the results.
-    """
-    stated = json.loads(path.read_text()).get("environment", {}).get("commit", "")
-    if _git("rev-parse", "--verify", "--quiet", f"{stated}^{{commit}}") is not None:
-        return stated
-    is_stored = _git("diff", "--quiet", "HEAD", "--", str(path)) is not None
-    return (_git("log", "-1", "--format=%h", "--", str(path)) or None) if is_stored else None
+def results_of(tables: list[str], folder: Path) -> list[Path]:
+    """Return the results files of tables."""
+    names = dict.fromkeys(name for table in tables for name in FILES.get(table, (table,)))
+    return [folder / f"{name}.json" for name in names]
 
 
-def outdated(paths: list[Path]) -> str:
-    """Return a sentence if the code, committed or not, differs from the code that was measured."""
-    commits = {path: measured_at(path) for path in paths}
-    old = [
-        commit
-        for path, commit in commits.items()
-        if commit and _git("diff", "--quiet", commit, "--", *MEASURED[path.stem]) is None
+def differing(folder: Path = RESULTS) -> list[str]:
+    """Return the names of the results files whose code differs from today's."""
+    return [
+        path.name
+        for path in results_of(list(TABLES), folder)
+        if path.exists()
+        and any(
+            "digest" not in stamp or digest_of(ROOT / stamp["benchmark"]) != stamp["digest"]
+            for stamp in measurements_of(json.loads(path.read_text()))
+        )
     ]
-    names = ", ".join(dict.fromkeys(old))
-    return f"Measured before later changes of the code (commit {names}).\n" if old else ""
 
 
 def with_tables(page: str, folder: Path = RESULTS) -> str:
-    """Return the text of a page with its tables recomputed from the results in a folder.
-
-    Without the history of the code, sentences about its changes stay as they are.
-    """
-    is_known = has_history()
+    """Return the text of a page with its tables recomputed from the results in a folder."""
+    tables = [name for _, name, _ in MARKED.findall(page) if name != "measured"]
 
     def renew(match: re.Match) -> str:
-        paths = [folder / f"{name}.json" for name in FILES.get(match[2], (match[2],))]
+        is_list = match[2] == "measured"
+        paths = results_of(tables if is_list else [match[2]], folder)
+        if is_list:
+            return f"{match[1]}{measured_list([p for p in paths if p.exists()])}{match[3]}"
         if not all(path.exists() for path in paths):
             return f"{match[1]}{match[3]}"
         table = TABLES[match[2]](*(json.loads(path.read_text()) for path in paths))
-        stored = OUTDATED.search(match[0])
-        note = outdated(paths) if is_known else stored[0] if stored else ""
-        gap = "\n" if note else ""
-        return f"{match[1]}{table}\n{gap}{note}{match[3]}"
+        return f"{match[1]}{table}\n{match[3]}"
 
     return MARKED.sub(renew, page)
 
 
 if __name__ == "__main__":
-    for name in PAGES:
-        path = ROOT / name
-        path.write_text(with_tables(path.read_text()))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="list results of other code")
+    if parser.parse_args().check:
+        print(*differing(), sep="\n")
+    else:
+        for name in PAGES:
+            path = ROOT / name
+            path.write_text(with_tables(path.read_text()))

@@ -435,6 +435,8 @@ def test_runs_in_pieces_resume_and_end_in_a_results_file(command, tmp_path, caps
     written = json.loads((tmp_path / "results" / "accuracy.json").read_text())
     measured = {row["method"] for row in only(written["rows"], what="scores")}
     assert measured == {"boosting", "extra_trees"}
+    (stamp,) = written["environment"]["measurements"]
+    assert written["environment"].items() >= stamp.items()
 
 
 def test_a_part_of_the_folds_does_not_replace_the_results(command, tmp_path, capsys):

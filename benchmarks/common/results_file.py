@@ -1,48 +1,75 @@
-"""Writes files of results, `results/<table>.json`, with the environment and the commit."""
+"""Writes files of results, `results/<table>.json`, with the environment and the code's digest."""
 
 import json
 import os
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from common.measured_code import MeasuredCode
 from common.timing import environment
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+RESULTS = Path(
+    os.environ.get("SENSORSEQ_RESULTS") or Path(__file__).resolve().parents[1] / "results"
+)
+STAMP = ("benchmark", "digest", "commit", "date", "processor")
+
+
+def begin(script: str, *, partial: bool = False, folder: Path = RESULTS) -> MeasuredCode:
+    """Return the code of a benchmark; exit at once if the end would refuse to write its results."""
+    code = MeasuredCode.of(script)
+    if not partial:
+        code.check(folder)
+    return code
 
 
 def write_results(
     table: str,
     rows: list[dict[str, Any]],
     *,
+    code: MeasuredCode,
     partial: bool,
     folder: Path = RESULTS,
     facts: dict[str, Any] | None = None,
+    measured: Sequence[dict[str, Any]] | None = None,
     quiet: bool = False,
     **more: Any,
 ) -> None:
-    """Write a table unless it is `partial`, because a part must not replace the complete table."""
+    """Write a table unless it is `partial`, because a part must not replace the complete table.
+
+    If rows were measured by several runs, they have the stamps of their code. If the rows only
+    summarize others, those are `measured`.
+    """
     if partial:
         print(f"partial results: results/{table}.json is unchanged")
         return
-    facts = {**(environment() if facts is None else facts), **more, "commit": commit()}
-    folder.mkdir(parents=True, exist_ok=True)
+    own = [row for row in rows if "commit" in row]
+    stamps = stamps_of(own if measured is None else measured)
+    code.check(folder, stamps)
+    facts = {**(environment() if facts is None else facts), **more, **code.stamp()}
+    if stamps:
+        facts["measurements"] = stamps
     path = folder / f"{table}.json"
-    beside = path.with_suffix(".part")  # the old file stays complete if the run is interrupted
-    beside.write_text(as_text(facts, rows))
-    beside.replace(path)
+    _write(path, as_text(facts, rows))
     if not quiet:
         print(f"wrote {folder.name}/{path.name}, {len(rows)} rows")
 
 
-def keep_measurement(path: Path, measurement: dict[str, Any], **more: Any) -> None:
+def keep_measurement(
+    path: Path, measurement: dict[str, Any], *, code: MeasuredCode, **more: Any
+) -> None:
     """Store a program's measurement in a file under the measurement's name; keep the other rows."""
+    code.check(path.parent)
     kept = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     kept |= more
-    kept["rows"][measurement["measurement"]] = {**measurement, "commit": commit()}
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(kept, indent=1) + "\n")
-    beside.replace(path)
+    kept["rows"][measurement["measurement"]] = {**measurement, **code.stamp()}
+    _write(path, json.dumps(kept, indent=1) + "\n")
+
+
+def stamps_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return the different stamps of rows."""
+    stamps = [{name: row[name] for name in STAMP if name in row} for row in rows]
+    return [stamp for at, stamp in enumerate(stamps) if stamp not in stamps[:at]]
 
 
 def as_text(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
@@ -51,34 +78,8 @@ def as_text(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     return f'{{"environment": {json.dumps(facts)},\n"rows": [\n{lines}\n]}}\n'
 
 
-def commit() -> str:
-    """Return the commit from SENSORSEQ_COMMIT, the git command or git's files."""
-    named = os.environ.get("SENSORSEQ_COMMIT")
-    if named:
-        return named
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=RESULTS.parent,
-        ).stdout.strip()
-    except OSError:
-        described = ""
-    return described or commit_in(RESULTS.parents[1] / ".git") or "unknown"
-
-
-def commit_in(folder: Path) -> str:
-    """Return the checked-out commit, read from git's files; empty if there is none."""
-    try:
-        head = (folder / "HEAD").read_text().strip()
-        if not head.startswith("ref: "):
-            return head[:7]
-        name = head.removeprefix("ref: ")
-        if (folder / name).exists():
-            return (folder / name).read_text().strip()[:7]
-        packed = (folder / "packed-refs").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.split()[0][:7] for line in packed if line.endswith(f" {name}")), "")
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")  # the old file stays complete if the run is interrupted
+    beside.write_text(text)
+    beside.replace(path)

@@ -11,11 +11,11 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from common.measured_code import processor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
@@ -361,13 +361,8 @@ def measure(pair: TimedPair, *, rounds: int = 21) -> dict[str, float]:
 
 def environment() -> dict[str, Any]:
     """Describe the processor and the versions without identifying the machine."""
-    processor = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        processor = lines[0].split(":", 1)[1].strip() if lines else processor
     return {
-        "processor": processor,
+        "processor": processor(),
         "cores": os.cpu_count(),
         "isa": _extension.cpu_isa(),
         "torch": torch.__version__,

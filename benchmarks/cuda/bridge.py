@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 import bridge_mutants
-from common.results_file import keep_measurement
+from common.results_file import begin, keep_measurement
 
 PROGRAM = Path(__file__).resolve().parents[2] / "build" / "gpu" / "bridge"
 LIMIT_S = 25
@@ -40,11 +40,13 @@ def main():
             bridge_mutants.compile_bridge(PROGRAM)
         if options.action == "build":
             return 0
+        code = begin(__file__, folder=options.file.parent)
         done = subprocess.run(
             [PROGRAM], stdout=subprocess.PIPE, text=True, check=False, timeout=LIMIT_S
         )
         print(done.stdout, flush=True)
-        keep_measurement(options.file, json.loads(done.stdout))  # even if the test fails
+        # even if the test fails
+        keep_measurement(options.file, json.loads(done.stdout), code=code)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         print(error)
         return 1

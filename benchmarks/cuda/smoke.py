@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common.results_file import keep_measurement
+from common.results_file import begin, keep_measurement
 from cuda.steps import environment
 
 from sensorseq.ops.gpu_check import (
@@ -36,6 +36,7 @@ def main():
     parser.add_argument("--worker", help="command line of the process that runs the kernels")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, which is slow")
     options = parser.parse_args()
+    code = begin(__file__, folder=options.file.parent)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the worker also ends
     cases = make_cases((2, 3) if options.dry_run else (5, 70))
     results, facts = [], environment()
@@ -63,7 +64,7 @@ def main():
                 for r in results
             ],
         }
-        keep_measurement(options.file, measurement, environment=facts)
+        keep_measurement(options.file, measurement, code=code, environment=facts)
     if not options.dry_run:
         keep_results(results)
     print(f"{sum(r.outcome == 'passed' for r in results)} of {len(cases)} passed")

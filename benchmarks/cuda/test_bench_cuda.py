@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from checkout import ROOT, run_process
+from common.results_file import STAMP
 from common.timing import Shape
 from cuda import steps as benchmark_cuda
 from cuda.steps import KINDS, MODES, PRECISIONS, Problem, compare
@@ -131,7 +132,9 @@ def test_the_sweep_continues_where_it_stopped(tmp_path):
     assert first.returncode == 0, first.stderr
     path = tmp_path / "cuda_dry.json"
     before = json.loads(path.read_text())
-    assert before["environment"]["commit"]
+    stamps = [{name: row[name] for name in STAMP} for row in before["rows"]]
+    assert before["environment"]["measurements"] == stamps[:1]
+    assert all(stamp == stamps[0] for stamp in stamps)
     assert len(before["rows"]) == 4
     second = bench_cuda("--dry-run", "--limit", "3", "--resume", folder=tmp_path)
     assert second.returncode == 0, second.stderr
@@ -157,22 +160,3 @@ def test_without_a_gpu_the_script_measures_nothing(tmp_path):
     assert done.returncode == 4
     assert "needs an NVIDIA GPU" in done.stderr
     assert not list(tmp_path.iterdir())
-
-
-def test_the_commit_is_read_if_there_is_no_git(tmp_path, monkeypatch):
-    from common import results_file
-
-    (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")
-    assert results_file.commit_in(tmp_path) == ""
-    (tmp_path / "packed-refs").write_text("# pack-refs\n" + "ab12cd34" * 5 + " refs/heads/main\n")
-    assert results_file.commit_in(tmp_path) == "ab12cd3"
-    (tmp_path / "refs/heads").mkdir(parents=True)
-    (tmp_path / "refs/heads/main").write_text("0123456789\n")
-    assert results_file.commit_in(tmp_path) == "0123456"
-    (tmp_path / "HEAD").write_text("fedcba98\n")
-    assert results_file.commit_in(tmp_path) == "fedcba9"
-    monkeypatch.setenv("SENSORSEQ_COMMIT", "said")
-    assert results_file.commit() == "said"
-    monkeypatch.delenv("SENSORSEQ_COMMIT")
-    monkeypatch.setenv("PATH", "")
-    assert results_file.commit() not in ("", "unknown", "said")

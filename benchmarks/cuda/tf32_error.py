@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
-from common.results_file import keep_measurement
+from common.results_file import begin, keep_measurement
 from common.timing import Precision, Problem, Shape
 from cuda.steps import environment, relative_errors
 from torch.profiler import ProfilerActivity, profile
@@ -67,6 +67,7 @@ def main():
         "--dry-run", action="store_true", help="on the CPU, where TF32 has no effect"
     )
     options = parser.parse_args()
+    code = begin(__file__, folder=options.file.parent)
     device = torch.device("cpu" if options.dry_run else "cuda")
     rows = []
     print("H    tf32   packed  logits: torch ours      gradients: torch ours    by")
@@ -84,7 +85,7 @@ def main():
                 )
                 rows.append(row)
     measurement = {"measurement": "tf32_error", "rows": rows}
-    keep_measurement(options.file, measurement, environment=environment())
+    keep_measurement(options.file, measurement, code=code, environment=environment())
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from common.json_lines import append_line, read_lines
+from common.measured_code import MeasuredCode
 from diagnosis.faults import (
     BENIGN,
     DATA_FAULTS,
@@ -229,7 +230,9 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in read_lines(path)}
 
 
-def generate(part: str, draws: range, work: Path, borealtc: Path | None) -> None:
+def generate(
+    part: str, draws: range, work: Path, borealtc: Path | None, code: MeasuredCode
+) -> None:
     """Append the missing rows of draws to their file."""
     path, records = work / f"{part}.jsonl", work / "records"
     records.mkdir(parents=True, exist_ok=True)
@@ -239,7 +242,7 @@ def generate(part: str, draws: range, work: Path, borealtc: Path | None) -> None
             print(f"left out: {_data(part, number)}: {reason}", file=sys.stderr)
             continue
         for row in measure_draw(part, number, borealtc, done, records):
-            append_line(path, row)
+            append_line(path, row | code.stamp())
             best = max(row["known"].values())
             print(
                 f"{time.strftime('%H:%M:%S')} {row['name']} {row['data']}"

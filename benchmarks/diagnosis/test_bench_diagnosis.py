@@ -7,6 +7,7 @@ import bench_diagnosis
 import numpy as np
 import pytest
 from common.json_lines import read_lines
+from common.measured_code import MeasuredCode
 from diagnosis import faults, fits, generate, level, resets, score, truth, windows
 from diagnosis.configuration import ConfigurationGuess, deviations
 from verdict.data import draw
@@ -316,8 +317,11 @@ def test_a_run_that_was_stopped_gives_the_same_rows(tiny, tmp_path, capsys):
     assert "healthy, called sick" in capsys.readouterr().out
 
     (whole / "test.jsonl").write_text((whole / "calibration.jsonl").read_text())
-    bench_diagnosis.write_table(whole, keep=True, folder=tmp_path)
+    code = MeasuredCode.of(bench_diagnosis.__file__)
+    bench_diagnosis.write_table(whole, code, keep=True, folder=tmp_path)
     _check_table(tmp_path)
+    said = json.loads((tmp_path / "diagnosis.json").read_text())["environment"]
+    assert said["measurements"] == [code.stamp()]
 
 
 def _check_table(folder):

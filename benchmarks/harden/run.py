@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 sys.path[:0] = [str(ROOT), str(FOLDER.parent)]
 
-from common.results_file import RESULTS, commit, write_results  # noqa: E402
+from common.results_file import RESULTS, begin, write_results  # noqa: E402
 
 # command, number of trials or seconds, limit in minutes, and description
 PARTS = {
@@ -79,7 +79,7 @@ def run(name, share=1.0):
             os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
         row["state"] = f"not done in {most_minutes} minutes"
-    row |= {"seconds": round(time.monotonic() - began), "commit": commit()}
+    row["seconds"] = round(time.monotonic() - began)
     lines = (output or "").strip().splitlines()
     try:
         summary = json.loads(lines[-1])
@@ -130,18 +130,20 @@ def main():
     options = parser.parse_args()
     for name in set(options.parts) - set(PARTS):
         parser.error(f"unknown part {name!r}; known: {', '.join(PARTS)}")
+    code = begin(__file__)
     path, rows = RESULTS / "harden.json", {}
     if path.exists():
         rows = {row["part"]: row for row in json.loads(path.read_text())["rows"]}
     for name in PARTS:
         if name in options.parts:
-            rows[name] = run(name, options.share)
+            rows[name] = run(name, options.share) | code.stamp()
             row = rows[name]
             print(f"{name}: {row['trials']} trials, {row['failures']} failures, {row['state']}")
         elif name not in rows:
             rows[name] = {"part": name, "about": PARTS[name][3], "state": "not run"}
             rows[name] |= {"trials": 0, "failures": 0}
-        write_results("harden", [rows[n] for n in PARTS if n in rows], partial=False, quiet=True)
+        known = [rows[n] for n in PARTS if n in rows]
+        write_results("harden", known, code=code, partial=False, quiet=True)
     write_table([rows[name] for name in PARTS])
     return int(any(rows[name]["state"] != "passed" for name in options.parts))
 

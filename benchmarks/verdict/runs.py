@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,8 @@ class Evidence:
         Norm of each parameter's gradient on the first training batch, every third epoch.
     input_range : (float, float)
         Smallest and largest training value that the network saw.
+    stamp : dict
+        What was measured, and when.
     """
 
     plan: dict[str, Any]
@@ -110,6 +112,7 @@ class Evidence:
     fresh: dict[str, NDArray[np.float64]]
     gradients: dict[str, NDArray[np.float64]]
     input_range: tuple[float, float]
+    stamp: dict[str, str] = field(default_factory=dict)
 
 
 class _Watch:
@@ -299,6 +302,7 @@ def save(evidence: Evidence, path: Path) -> None:
         "facts": evidence.facts,
         "input_range": evidence.input_range,
         "record": None,
+        "stamp": evidence.stamp,
     }
     arrays = {f"fresh.{name}": values for name, values in evidence.fresh.items()}
     arrays |= {f"gradients.{name}": values for name, values in evidence.gradients.items()}
@@ -347,6 +351,7 @@ def load(path: Path) -> Evidence:
         fresh=_named(arrays, "fresh"),
         gradients=_named(arrays, "gradients"),
         input_range=tuple(description["input_range"]),
+        stamp=description.get("stamp", {}),
     )
 
 

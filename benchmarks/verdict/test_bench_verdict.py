@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 import bench_verdict
 import numpy as np
 import pytest
+from common.measured_code import MeasuredCode
 from verdict import calibrate, data, oracle, plan, rates, rivals, runs
 
 E = 30
@@ -317,19 +318,21 @@ def test_the_runner_continues_after_an_interruption(tmp_path, monkeypatch, capsy
         replace(p, arguments={**p.arguments, "hidden_size": 4, "max_epochs": 13})
         for p in plan.make_plans("calibration", quick=True)[:2]
     ]
-    assert bench_verdict.run(two[:1], tmp_path, None) == 1
-    assert bench_verdict.run(two, tmp_path, None) == 1
-    assert bench_verdict.run(two, tmp_path, None) == 0
+    code = MeasuredCode.of(bench_verdict.__file__)
+    assert bench_verdict.run(two[:1], tmp_path, None, code) == 1
+    assert bench_verdict.run(two, tmp_path, None, code) == 1
+    assert bench_verdict.run(two, tmp_path, None, code) == 0
     read = bench_verdict.read(two, tmp_path)
     assert [run.plan["name"] for run in read] == [p.name for p in two]
     assert all(run.record is not None for run in read)
+    assert [run.stamp for run in read] == 2 * [code.stamp()]
 
     def stopped(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench_verdict, "train", stopped)
     (tmp_path / f"{two[0].name}.npz").unlink()
-    assert bench_verdict.run(two, tmp_path, None) == 0
+    assert bench_verdict.run(two, tmp_path, None, code) == 0
     assert "start again to continue" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.part"))
 

@@ -13,8 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from borealtc import BOREALTC, needs_borealtc
-from checkout import run_process
-from commands import ROOT
+from checkout import ROOT, run_process
 from fits import plain_classifier
 
 from sensorseq.evaluation.evaluate import evaluate_folds

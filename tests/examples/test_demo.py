@@ -4,8 +4,7 @@ import re
 import sys
 
 import pytest
-from checkout import run_process
-from commands import ROOT
+from checkout import ROOT, run_process
 
 from sensorseq import SensorLSTMClassifier
 

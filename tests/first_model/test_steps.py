@@ -10,7 +10,8 @@ import time
 
 import numpy as np
 import pytest
-from commands import ROOT, answer, refused, said, succeed, write_logs
+from checkout import ROOT
+from commands import answer, refused, said, succeed, write_logs
 from small_disk import read_only, small_disk
 
 import sensorseq
