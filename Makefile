@@ -40,10 +40,9 @@ test: build ## the tests, with one test of each expensive kind; about five minut
 test-all: build ## the slow tests too: other versions of torch, other processors, complete data sets
 	@SENSORSEQ_NO_CACHE=1 $(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)
 
-# the root file system for ARM comes from Debian's packages and PyPI, and stays in build/arm
+# the root file system for ARM comes from Debian's packages and PyPI, and stays in build/arm; the tests
+# build the wheel
 test-arm: build $(WHEELS)/.built ## the runtime and the kernels for aarch64, built here and run in qemu
-	@PATH="$(abspath $(BIN)):$$PATH" $(WHEELS)/bin/python scripts/build_wheels.py --machines aarch64 \
-	  --runtime --torch-python $(abspath $(BIN))/python --output build/arm
 	@$(PYTEST) -m slow -k "arm and not baseline" tests/runtime/test_arm.py tests/native/test_native.py \
 	  $(PYTEST_ARGS)
 

@@ -46,7 +46,6 @@ def test_every_input_exists():
         ("setup.py", {"native", "arm"}),  # its flags
         ("build_cuda.py", {"native", "arm"}),
         ("tests/conftest.py", {"native", "arm"}),
-        ("tests/native/conftest.py", {"native", "arm"}),
         ("tests/native/test_native.py", {"native", "arm"}),  # its flags
         ("tests/cuda/resources.json", {"native"}),
         ("tests/support/cuda_mutants.py", {"native", "arm"}),

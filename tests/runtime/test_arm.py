@@ -1,12 +1,16 @@
 """In an emulator, the wheel for aarch64 predicts nearly the same as the toolkit."""
 
 import json
+import os
+import shutil
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from aarch64 import PYTHON, Aarch64
-from checkout import ROOT
+from checkout import ROOT, run_process
 from fits import fused_classifier, plain_classifier, use_members
 
 from sensorseq import PreparePipeline, Recording
@@ -58,11 +62,21 @@ np.savez(folder / "found.npz", **found)
 
 
 @pytest.fixture(scope="module")
-def robot():
-    wheels = sorted((ROOT / "build" / "arm").glob("sensorseq_runtime-*aarch64.whl"))
-    if not wheels:
-        pytest.skip("no wheel for aarch64: make test-arm builds one")
-    return Aarch64(ROOT / "build" / "arm", wheels[-1])
+def robot(built_once):
+    (wheel,) = built_once("wheel-aarch64", build_wheel).glob("sensorseq_runtime-*aarch64.whl")
+    return Aarch64(ROOT / "build" / "arm", wheel)
+
+
+def build_wheel(folder):
+    builder, here = ROOT / ".venv-wheels" / "bin" / "python", Path(sys.executable)
+    if not builder.exists():
+        pytest.skip("no environment that builds wheels: make test-arm makes one")
+    if shutil.which("aarch64-linux-gnu-g++") is None:
+        pytest.skip("no aarch64-linux-gnu-g++")
+    command = [builder, ROOT / "scripts" / "build_wheels.py", "--machines", "aarch64", "--runtime"]
+    path = f"{here.parent}{os.pathsep}{os.environ['PATH']}"  # for ninja
+    built = run_process(*command, "--torch-python", here, "--output", folder, PATH=path)
+    assert built.returncode == 0, built.stdout + built.stderr
 
 
 @pytest.fixture
