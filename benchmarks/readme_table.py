@@ -598,7 +598,7 @@ def measured(stamp: dict) -> tuple[str, str]:
         return f"Measured on {stamp['date']} at commit {stamp['commit']}.", stamp["processor"]
     # before there were digests, the commit was not always the one that was measured
     processors = stamp.get("measured", {}).get("processor") or [stamp["processor"]]
-    return "Measured before 30 November, on another version.", " and ".join(processors)
+    return "Measured before 30 November 2026, on another version.", " and ".join(processors)
 
 
 def measured_list(paths: list[Path]) -> str:

@@ -98,7 +98,7 @@ def test_a_page_says_that_results_without_a_digest_are_of_another_version(
 ):
     old = {"commit": "1234567-dirty", "processor": "P"}
     summary = {"commit": "7654321", "processor": "Q", "measured": {"processor": ["P", "R"]}}
-    words = "- Measured before 30 November, on another version."
+    words = "- Measured before 30 November 2026, on another version."
     lines = listed(tables, tmp_path, monkeypatch, cpu=old, verdict=summary)
     assert lines == [f"{words} P: `cpu.json`; P and R: `verdict.json`."]
 
