@@ -15,7 +15,7 @@ CODES = {
     2: "wrong arguments",
     3: "bad input, or an unusable output path",
     4: "an output cannot be written, or the environment lacks a resource",
-    10: "a check found a problem",
+    10: "a check that an option asked for found a problem",
     130: "interrupted by Ctrl-C",
 }
 """The exit codes and their meanings, in the order of the help."""
