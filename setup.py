@@ -247,5 +247,7 @@ elif wanted == "runtime":
 elif BUILT_OPS:
     built = [Extension(f"sensorseq.{name}", [], py_limited_api=True) for name in ("_ops", "_core")]
     setup(ext_modules=[*built, signal()], cmdclass={"build_ext": TakeBuilt})
+elif sys.argv[1:2] in (["dist_info"], ["egg_info"]):
+    setup()  # only the metadata are wanted, and importing torch takes seconds
 else:
     setup(ext_modules=[ops(), signal(), core()], cmdclass={"build_ext": build_by_torch()})

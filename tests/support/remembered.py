@@ -86,7 +86,7 @@ VARIABLES = ("CXX", "CC", "CUDA_HOME", "NVCC_", "CPATH", "C_INCLUDE_PATH", "CPLU
 VARIABLES += ("LIBRARY_PATH", "LD_", "COMPILER_PATH", "GCC_", "GCOV_", "SOURCE_DATE_EPOCH")
 VARIABLES += ("ASAN_", "LSAN_", "TSAN_", "UBSAN_", "QEMU_", "GLIBC_", "MALLOC_", "CUDA_")
 VARIABLES += ("SENSORSEQ_", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "PYTHON", "OPENBLAS_")
-PROGRAMS = ("nvcc", "aarch64-linux-gnu-g++", "qemu-aarch64", "ld", "as", "c++filt")
+PROGRAMS = ("gcc", "nvcc", "aarch64-linux-gnu-g++", "qemu-aarch64", "ld", "as", "c++filt")
 MOST_FILES = 40  # of passes, for as many states of the code
 
 
