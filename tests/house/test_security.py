@@ -6,8 +6,8 @@ import re
 import sys
 
 import pytest
-from checkout import ROOT, tree_of
-from commands import run_process, write_logs
+from checkout import ROOT, run_process, tree_of
+from commands import write_logs
 
 OPENERS = """aiohttp asyncio boto3 botocore dask.distributed distributed fsspec ftplib grpc
              http.client http.server httpx huggingface_hub imaplib mlflow paramiko poplib requests
