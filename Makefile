@@ -42,7 +42,7 @@ test-all: build ## the slow tests too: other versions of torch, other processors
 	@$(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)
 
 test-oldest: build $(OLDEST)/.built ## the tests of `make test`, with the oldest packages that pyproject.toml allows
-	@$(call test-copy,$(OLDEST))
+	@$(call test-copy,$(OLDEST)) -W default::DeprecationWarning
 
 test-newest: build $(NEWEST)/.built ## the same, with the newest packages (torch stays); PYTHON=python3.13
 	@$(call test-copy,$(NEWEST))
