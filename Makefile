@@ -45,7 +45,7 @@ test-oldest: build $(OLDEST)/.built ## the tests of `make test`, with the oldest
 	@$(call test-copy,$(OLDEST)) -W default::DeprecationWarning
 
 test-newest: build $(NEWEST)/.built ## the same, with the newest packages (torch stays); PYTHON=python3.13
-	@$(call test-copy,$(NEWEST))
+	@$(call test-copy,$(NEWEST)) -W "default:Guards may run slower:RuntimeWarning"
 
 # the root file system for ARM comes from Debian's packages and PyPI, and stays in build/arm
 test-arm: build $(WHEELS)/.built ## the runtime and the kernels for aarch64, built here and run in qemu
@@ -170,9 +170,10 @@ $(OLDEST)/.built $(NEWEST)/.built: .venv-%/.built: scripts/neighbors.py pyprojec
 # The numpy of another environment needs a library of its own, so the tests run in a copy of the
 # checkout, and the library beside the sources stays as it is. Only _signal is compiled again.
 define test-copy
-	rm -rf $(1)/checkout $(1)/index && export GIT_INDEX_FILE=$(CURDIR)/$(1)/index && \
-	git add --all && git checkout-index --all --prefix=$(1)/checkout/ && unset GIT_INDEX_FILE && \
-	cd $(1)/checkout && git init --quiet && git add --all && \
+	rm -rf $(1)/checkout $(1)/index && git clone --quiet --shared --no-checkout . $(1)/checkout && \
+	export GIT_INDEX_FILE=$(CURDIR)/$(1)/index && git add --all && \
+	git checkout-index --all --prefix=$(1)/checkout/ && unset GIT_INDEX_FILE && \
+	cd $(1)/checkout && git add --all && \
 	export SENSORSEQ_OPS=$(CURDIR)/sensorseq/_ops.abi3.so && \
 	$(call install-package,$(CURDIR)/$(1)) && unset SENSORSEQ_OPS && \
 	../bin/python -m pip freeze --exclude-editable > ../versions.txt && \

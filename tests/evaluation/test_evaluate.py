@@ -178,6 +178,8 @@ def test_unbalanced_test_parts_are_pointed_out(honest):
     assert f"recording {ids[0]} alone has" in notes
 
 
+# whether it warns depends on how this version of scikit-learn draws the folds
+@pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning")
 def test_a_recording_with_most_windows_of_its_class_is_named(honest):
     ids = honest.recording_id
     few = np.isin(ids, ["r00", "r01", "r02", "r03", "r04", "r05"])
