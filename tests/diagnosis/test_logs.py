@@ -303,7 +303,7 @@ def test_metrics_csv_of_lightning_through_pandas(tmp_path):
     pd = pytest.importorskip("pandas")
     path = write(tmp_path, lines(*lightning_rows()), "metrics.csv")
     history = read_history(pd.read_csv(path))
-    for name, values in OURS.items():  # before version 3, pandas rounded some last digits otherwise
+    for name, values in OURS.items():  # older versions of pandas round otherwise
         assert column(history, name) == pytest.approx(values, rel=1e-15)
 
 
