@@ -6,6 +6,8 @@ VENV := .venv
 PEERS := .venv-peers
 DOCS := .venv-docs
 WHEELS := .venv-wheels
+OLDEST := .venv-oldest
+NEWEST := .venv-newest
 BIN := $(VENV)/bin
 ifeq ($(origin CXX),default)
 CXX := c++
@@ -21,11 +23,12 @@ CUDA_REQUEST := $(strip $(SENSORSEQ_CUDA) $(SENSORSEQ_CUDA_ARCHS))
 CXX_FILES := $(shell find csrc scripts tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 # one process for each core, up to eight, with one thread each; a test that hangs is ended after the
 # stacks of its threads are printed, and the other tests continue
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal \
-  --timeout=1800 --timeout-method=thread
+PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal --timeout=1800 --timeout-method=thread
+PYTEST := $(BIN)/python -m pytest $(PARALLEL)
+FAST := -m "not (slow or peers or native or trains or long or browser or benchmarks or other_isa)"
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all test-arm test-rounding fuzz harden test-peers native-test cuda lint format bench docs notebooks runtime wheels build clean
+.PHONY: help demo test test-all test-oldest test-newest test-arm test-rounding fuzz harden test-peers native-test cuda lint format bench docs notebooks runtime wheels build clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -35,10 +38,16 @@ demo: build ## from the CSV files of simulated robots to a model, its test on un
 	@$(BIN)/python examples/demo.py --output demo_output
 
 test: build ## the tests, with one test of each expensive kind; about five minutes on two cores
-	@$(PYTEST) -m "not (slow or peers or native or trains or long or browser or benchmarks or other_isa)" $(PYTEST_ARGS)
+	@$(PYTEST) $(FAST) $(PYTEST_ARGS)
 
 test-all: build ## the slow tests too: other versions of torch, other processors, complete data sets
 	@SENSORSEQ_NO_CACHE=1 $(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)
+
+test-oldest: build $(OLDEST)/.built ## the tests of `make test`, with the oldest packages that pyproject.toml allows
+	@$(call test-copy,$(OLDEST)) -W default::DeprecationWarning
+
+test-newest: build $(NEWEST)/.built ## the same, with the newest packages (torch stays); PYTHON=python3.13
+	@$(call test-copy,$(NEWEST)) -W "default:Guards may run slower:RuntimeWarning"
 
 # the root file system for ARM comes from Debian's packages and PyPI, and stays in build/arm; the tests
 # build the wheel
@@ -114,7 +123,7 @@ wheels: $(WHEELS)/.built ## sdist and wheels that need no compiler, one of them 
 build: $(VENV)/.built
 
 clean: ## remove environments and all build outputs
-	rm -rf $(VENV) $(PEERS) $(DOCS) $(WHEELS) build dist demo_output sensorseq/_*.so *.egg-info
+	rm -rf $(VENV) $(PEERS) $(DOCS) $(WHEELS) $(OLDEST) $(NEWEST) build dist demo_output sensorseq/_*.so *.egg-info
 
 $(VENV)/.packages: requirements/core.txt
 	@$(call check-tools)
@@ -160,6 +169,26 @@ $(WHEELS)/.built: requirements/wheels.txt $(VENV)/.packages
 	@$(call make-environment,$(WHEELS))
 	@$(WHEELS)/bin/python $(INSTALL) --requirement requirements/wheels.txt
 	@touch $@
+
+$(OLDEST)/.built $(NEWEST)/.built: .venv-%/.built: scripts/neighbors.py pyproject.toml requirements/core.txt $(VENV)/.packages
+	@echo "making .venv-$* and installing the $* packages (a few minutes, once)"
+	@$(call make-environment,.venv-$*)
+	@$(BIN)/python scripts/neighbors.py $* > .venv-$*/requirements.txt
+	@.venv-$*/bin/python $(INSTALL) --only-binary=:all: --requirement .venv-$*/requirements.txt
+	@touch $@
+
+# The numpy of another environment needs a library of its own, so the tests run in a copy of the
+# checkout, and the library beside the sources stays as it is. Only _signal is compiled again.
+define test-copy
+	rm -rf $(1)/checkout $(1)/index && git clone --quiet --shared --no-checkout . $(1)/checkout && \
+	export GIT_INDEX_FILE=$(CURDIR)/$(1)/index && git add --all && \
+	git checkout-index --all --prefix=$(1)/checkout/ && unset GIT_INDEX_FILE && \
+	cd $(1)/checkout && git add --all && \
+	export SENSORSEQ_OPS=$(CURDIR)/sensorseq/_ops.abi3.so && \
+	$(call install-package,$(CURDIR)/$(1)) && unset SENSORSEQ_OPS && \
+	../bin/python -m pip freeze --exclude-editable > ../versions.txt && \
+	../bin/python -m pytest $(PARALLEL) $(FAST) $(PYTEST_ARGS)
+endef
 
 # the old library is removed first, because a glob could find it instead of the new one
 define install-package

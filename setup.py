@@ -152,7 +152,9 @@ class TakeBuilt(build_ext):
             super().build_extension(ext)
         else:
             (built,) = Path(BUILT_OPS).parent.glob(f"{ext.name.rpartition('.')[2]}*.so")
-            shutil.copy(built, self.get_ext_fullpath(ext.name))
+            target = Path(self.get_ext_fullpath(ext.name))
+            target.parent.mkdir(parents=True, exist_ok=True)  # missing if the install is editable
+            shutil.copy(built, target)
 
 
 def runtime():

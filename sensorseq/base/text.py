@@ -56,7 +56,9 @@ def plain(value: Any) -> Plain:
         return [plain(part) for part in value]
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    return getattr(value, "__qualname__", None) or str(value)
+    # the functions of older versions of numpy have only the second name
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    return name or str(value)
 
 
 def number(value: Any) -> Plain:

@@ -105,7 +105,9 @@ def _texts(path: Path, name: str, table: pa.Table) -> pa.ChunkedArray | pa.Array
             column = column.cast(pa.int64())
     if pa.types.is_integer(column.type) or pa.types.is_large_string(column.type):
         column = column.cast(pa.string())
-    return column if pa.types.is_string(column.type) else pa.array(as_labels(path, name, table))
+    if pa.types.is_string(column.type):
+        return column
+    return pa.array(as_labels(path, name, table), pa.string())
 
 
 def open_rows(path: Path, rows: TableRows) -> ArrowTable:

@@ -483,7 +483,9 @@ def _are_integers(stamps: NDArray[Any], _: int) -> NDArray[np.bool_]:
 def _split_digits(stamps: NDArray[Any], scale: int) -> list[NDArray[np.int64]]:
     """Return years, months, days, hours, minutes, seconds, and fractions in units of 1/scale s."""
     with np.errstate(invalid="ignore"):  # a missing stamp (NaN) becomes digits that are not a date
-        digits, fraction = np.divmod(np.floor(stamps).astype(np.int64), scale)
+        # not of integers: before numpy 2.1, floor made floats of them, which lose digits
+        whole = np.floor(stamps) if stamps.dtype.kind == "f" else stamps
+        digits, fraction = np.divmod(whole.astype(np.int64), scale)
     parts = [fraction]
     for _ in range(5):
         digits, part = np.divmod(digits, 100)

@@ -28,7 +28,7 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 def integer_seed(sequence: np.random.SeedSequence) -> int:
     """Return a 63-bit seed for torch from `sequence`."""
-    return int(sequence.generate_state(1, np.uint64)[0] >> 1)
+    return int(sequence.generate_state(1, np.uint64)[0]) >> 1
 
 
 @contextmanager

@@ -15,13 +15,17 @@ from sensorseq.base.numeric import (
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_logarithms_of_sums_have_the_bits_of_scipy(dtype, axis):
+    has_bits = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 15)
+    rtol = 0 if has_bits else 8 * np.finfo(dtype).eps  # older versions round otherwise
     rng = np.random.default_rng(axis)
     for scale in (0.1, 1.0, 100.0):
         x = (scale * rng.normal(size=(3, 40, 5))).astype(dtype)
         for values in (x, np.round(x)):  # rounded, so that there are several maxima
             for own, other in ((log_softmax, "log_softmax"), (logsumexp, "logsumexp")):
                 expected = getattr(scipy.special, other)(values, axis=axis)
-                np.testing.assert_array_equal(own(values, axis=axis), expected, strict=True)
+                actual = own(values, axis=axis)
+                assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
+                np.testing.assert_allclose(actual, expected, rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("seconds", [1e-3, 0.3, 50.0, 1e5])

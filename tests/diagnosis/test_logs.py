@@ -302,7 +302,9 @@ def test_metrics_csv_of_lightning(tmp_path):
 def test_metrics_csv_of_lightning_through_pandas(tmp_path):
     pd = pytest.importorskip("pandas")
     path = write(tmp_path, lines(*lightning_rows()), "metrics.csv")
-    assert_is_ours(read_history(pd.read_csv(path)))
+    history = read_history(pd.read_csv(path))
+    for name, values in OURS.items():  # older versions of pandas round otherwise
+        assert column(history, name) == pytest.approx(values, rel=1e-15)
 
 
 def test_a_training_loss_of_single_batches_is_not_used_unless_it_is_named(tmp_path):

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import runpy
 import subprocess
 import sys
 import sysconfig
@@ -106,6 +107,44 @@ def test_the_changelog_describes_the_first_release_in_a_thousand_words():
     earlier = "formerly|no longer|earlier|previous(ly)?|renamed|removed?|replace[ds]?|anymore|now"
     assert re.search(rf"\b({earlier}|(is|are) new|used to)\b", text, re.IGNORECASE) is None
     assert [target for target in links_of(page) if not leads_somewhere(page, target)] == []
+
+
+def neighbors(age):
+    """Return what `make test-oldest` or `make test-newest` installs, without torch, and torch."""
+    script = runpy.run_path(ROOT / "scripts" / "neighbors.py")
+    lines = [line.partition(" ;")[0] for line in script["iter_requirements"](age)]
+    (torch,) = (line for line in lines if line.startswith("torch"))
+    return [line for line in lines if line != torch], torch
+
+
+def test_the_oldest_packages_have_the_lower_bounds_of_pyproject():
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    text = text[: text.index("\ndocs = [")] + text[text.index("\ndev = [") :]
+    bounds = dict(re.findall(r'"([\w-]+)>=([\d.]+)[",]', text))
+    assert set(bounds) >= {"h5py", "numpy", "pandas", "scikit-learn"}
+    del bounds["torch"], bounds["asammdf"]  # torch stays pinned, and asammdf needs a newer numpy
+    oldest, _ = neighbors("oldest")
+    assert dict(line.split("==") for line in oldest if "==" in line) == bounds
+
+
+def test_the_newest_packages_have_the_bounds_of_pyproject():
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    newest, _ = neighbors("newest")
+    assert [line for line in newest if "==" in line] == []
+    for name in ("h5py", "numpy", "pandas", "scikit-learn"):
+        (line,) = (line for line in newest if line.startswith(f"{name}>"))
+        assert f'"{line}"' in text
+
+
+@pytest.mark.parametrize("age", ["oldest", "newest"])
+def test_beside_the_pins_torch_stays_and_no_tool_is_newer(age):
+    lines = (ROOT / "requirements" / "core.txt").read_text("utf-8").splitlines()
+    pinned = {line.partition(" ;")[0] for line in lines}
+    others, torch = neighbors(age)
+    assert torch in pinned
+    tools = {line.replace("<=", "==") for line in others if re.fullmatch(r"[\w-]+<=.*", line)}
+    assert "pytest" in {tool.split("==")[0] for tool in tools}
+    assert tools <= pinned
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def test_a_move_is_at_most_the_last_digit_and_leaves_zero(values, seed):
 
 def test_a_third_of_all_values_stays_a_third_rises_a_third_falls():
     steps = rounding_moves.moves(1, "weight", np.arange(9000))
-    counts = np.unique_counts(steps).counts
+    counts = np.unique(steps, return_counts=True)[1]
     assert (np.abs(counts - 3000) < 4 * np.sqrt(9000 * 2 / 9)).all()
 
 

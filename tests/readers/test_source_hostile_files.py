@@ -6,6 +6,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -213,7 +214,7 @@ def test_message_types_with_too_many_values_are_refused(tmp_path, definition, en
 
 def test_a_database_with_computed_columns_is_refused(tmp_path):
     pytest.importorskip("rosbags", reason="rosbags is not installed")
-    with sqlite3.connect(tmp_path / "a.db3") as database:
+    with closing(sqlite3.connect(tmp_path / "a.db3")) as database, database:
         database.execute("CREATE TABLE topics(id INTEGER PRIMARY KEY, name, type, format)")
         computed = "data BLOB AS (zeroblob(900000000))"
         database.execute(f"CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id, {computed})")
