@@ -318,6 +318,24 @@ def test_silent_connections_make_room_for_robots_that_send_data(monkeypatch):
     assert sum("makes room" in text for text in texts) == 7
 
 
+def test_a_robot_beyond_the_maximum_is_refused_while_the_others_send_data(monkeypatch):
+    opened = []
+
+    async def talking(port):
+        opened.append(await asyncio.open_connection("127.0.0.1", port))
+        opened[-1][1].write(b"1,2,3\n4,5,6\n")
+        return await opened[-1][0].readline()
+
+    async def ended(port):
+        for _, writer in opened:
+            writer.close()
+
+    robots = [talking, talking, sending("1,2,3\n4,5,6\n"), ended]
+    found, _ = served(monkeypatch, robots, max_clients=2)
+    assert [json.loads(line)["x"] for line in found[:2]] == [1.0, 1.0]
+    assert "there are already 2 connections, the maximum number." in found[2]
+
+
 def test_a_robot_that_sent_data_lately_keeps_its_place():
     def robot(name, has_sent, silent_s):
         return serving._Robot(name, heard_s=100.0 - silent_s, has_sent=has_sent)
