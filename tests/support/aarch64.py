@@ -33,6 +33,7 @@ def find_emulator():
 
 def make_root(folder):
     """Unpack Debian's Python and numpy's wheel for aarch64 into a folder that lacks them."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another worker of pytest may be making the root
         return _made(folder, folder / "root")
