@@ -46,7 +46,8 @@ test-all: build ## the slow tests too: other versions of torch, other processors
 test-oldest: build $(OLDEST)/.built ## the tests of `make test`, with the oldest packages that pyproject.toml allows
 	@$(call test-copy,$(OLDEST)) -W default::DeprecationWarning
 
-test-newest: build $(NEWEST)/.built ## the same, with the newest packages (torch stays); PYTHON=python3.13
+test-newest: build $(NEWEST)/.built ## the same, with the newest packages (torch stays); PYTHON=python3.13 in the first call
+	@$(NEWEST)/bin/python $(INSTALL) --upgrade --only-binary=:all: --requirement $(NEWEST)/requirements.txt
 	@$(call test-copy,$(NEWEST)) -W "default:Guards may run slower:RuntimeWarning"
 
 # the root file system for ARM comes from Debian's packages and PyPI, and stays in build/arm; the tests
@@ -67,12 +68,12 @@ harden: build ## damaged files, kills, full disks and sanitizers; writes a table
 	@$(BIN)/python benchmarks/harden/run.py
 
 native-test: build ## the native core alone, under sanitizers
-	@$(BIN)/python -m pytest tests/native -s $(PYTEST_ARGS)
+	@SENSORSEQ_NO_CACHE=1 $(BIN)/python -m pytest tests/native -s $(PYTEST_ARGS)
 
 cuda: ## compile CUDA for all GPUs without warnings or spills, and compare its resources with a table
 	@SENSORSEQ_CUDA=1 $(MAKE) --no-print-directory build
 	@SENSORSEQ_CUDA=1 SENSORSEQ_WERROR=1 $(BIN)/python build_cuda.py
-	@$(BIN)/python -m pytest tests/cuda $(PYTEST_ARGS)
+	@SENSORSEQ_NO_CACHE=1 $(BIN)/python -m pytest tests/cuda $(PYTEST_ARGS)
 
 test-peers: $(PEERS)/.built ## tests against skorch, Keras, aeon and sktime, in their own environment
 	@KERAS_BACKEND=torch $(PEERS)/bin/python -m pytest tests/peers -m peers -o filterwarnings=default $(PYTEST_ARGS)
@@ -133,7 +134,7 @@ $(VENV)/.packages: requirements/core.txt
 	@touch $@
 
 ifneq ($(CUDA_REQUEST),)
-ifneq ($(CUDA_REQUEST),$(shell cat $(VENV)/.cuda-request 2> /dev/null))
+ifneq ($(CUDA_REQUEST),$(shell cat build/cuda-request 2> /dev/null))
 $(VENV)/.built: other-cuda
 endif
 endif
@@ -143,8 +144,8 @@ $(VENV)/.built: $(VENV)/.packages $(NATIVE) pyproject.toml
 	@$(call check-tools)
 	@$(BIN)/python build_cuda.py --plan
 	@echo "building the native core (under a minute; with CUDA for all GPUs, some minutes)"
+	@rm -f $@
 	@$(call install-package,$(VENV))
-	@echo $(CUDA_REQUEST) > $(VENV)/.cuda-request
 	@touch $@
 
 $(VENV)/.notebooks: requirements/notebooks.txt $(VENV)/.built
@@ -192,9 +193,10 @@ endef
 
 # the old library is removed first, because a glob could find it instead of the new one
 define install-package
-	rm -f sensorseq/_*.so && mkdir -p build && \
+	rm -f sensorseq/_*.so build/cuda-request && mkdir -p build && \
 	PATH="$(abspath $(1))/bin:$$PATH" $(1)/bin/python $(INSTALL) --no-build-isolation --no-deps --editable . \
-	  > build/install.log 2>&1 || { tail -n 40 build/install.log; exit 1; }
+	  > build/install.log 2>&1 || { tail -n 40 build/install.log; exit 1; }; \
+	echo "$(CUDA_REQUEST)" > build/cuda-request
 endef
 
 define make-environment

@@ -40,14 +40,19 @@ FOR_ALL = "SENSORSEQ_CUDA=1 builds it for all GPUs"
 # may crash.
 ASK_DRIVER = """
 from ctypes import CDLL, byref, c_int
-driver, number, gpu = CDLL("libcuda.so.1"), c_int(), c_int()
-assert driver.cuInit(0) == driver.cuDeviceGetCount(byref(number)) == 0
+def call(name, *arguments):
+    if getattr(driver, name)(*arguments):
+        raise SystemExit(1)
+driver, number, gpu, found = CDLL("libcuda.so.1"), c_int(), c_int(), []
+call("cuInit", 0)
+call("cuDeviceGetCount", byref(number))
 for index in range(number.value):
-    assert driver.cuDeviceGet(byref(gpu), index) == 0
+    call("cuDeviceGet", byref(gpu), index)
     major, minor = c_int(), c_int()
-    assert driver.cuDeviceGetAttribute(byref(major), 75, gpu) == 0
-    assert driver.cuDeviceGetAttribute(byref(minor), 76, gpu) == 0
-    print(f"{major.value}.{minor.value}")
+    call("cuDeviceGetAttribute", byref(major), 75, gpu)
+    call("cuDeviceGetAttribute", byref(minor), 76, gpu)
+    found.append(f"{major.value}.{minor.value}")
+print("\\n".join(found))
 """
 
 
@@ -88,6 +93,11 @@ def plan(environ: Mapping[str, str] = os.environ) -> Toolkit | None:
     if wanted not in ("", "0", "1"):
         sys.exit(f"sensorseq: SENSORSEQ_CUDA is {wanted!r}; expected 0, 1 or nothing.")
     named = environ.get("SENSORSEQ_CUDA_ARCHS", "")
+    if wanted and named:
+        sys.exit(
+            f"sensorseq: SENSORSEQ_CUDA={wanted} and SENSORSEQ_CUDA_ARCHS={named} contradict each"
+            " other; set one of them."
+        )
     try:
         if wanted == "0":
             raise LeftOutError("SENSORSEQ_CUDA=0")
@@ -97,7 +107,7 @@ def plan(environ: Mapping[str, str] = os.environ) -> Toolkit | None:
         elif not wanted:
             toolkit = dataclasses.replace(toolkit, codes=_codes_here(environ))
     except LeftOutError as reason:
-        if wanted == "1" or (named and not wanted):
+        if wanted == "1" or named:
             setting = f"SENSORSEQ_CUDA_ARCHS={named}" if named else "SENSORSEQ_CUDA=1"
             sys.exit(f"sensorseq: CUDA is wanted ({setting}) but cannot be built: {reason}.")
         print(f"sensorseq: CUDA is left out: {reason}.", flush=True)
@@ -146,7 +156,7 @@ def _codes_named(named: str) -> tuple[str, ...]:
 
 def _codes_here(environ: Mapping[str, str]) -> tuple[str, ...]:
     visible = {k: v for k, v in environ.items() if k != "CUDA_VISIBLE_DEVICES"}  # all are there
-    lines = _say([sys.executable, "-c", ASK_DRIVER], visible).splitlines()
+    lines = _say([sys.executable, "-I", "-c", ASK_DRIVER], visible).splitlines()
     here = [line for line in lines if _capability(line)]
     if not here:
         raise LeftOutError(f"no driver reports a GPU; {FOR_ALL}")
@@ -185,6 +195,11 @@ def find_toolkit(environ: Mapping[str, str]) -> Toolkit:
     raise LeftOutError(f"libcudart_static.a is not beside {nvcc}")
 
 
+def is_current(toolkit: Toolkit) -> bool:
+    """Return whether the objects are those that this toolkit would make of today's sources."""
+    return not any(_File(toolkit, source, FOLDER, False).is_stale() for source in SOURCES)
+
+
 def compile_changed(
     toolkit: Toolkit,
     sources: Sequence[Path] = SOURCES,
@@ -219,9 +234,8 @@ class _File:
         )
         wanted = PORTABLE if source.stem in PORTABLE_SOURCES else (HOPPER,)
         codes = [code for code in wanted if code in toolkit.codes]
-        # without an architecture, a file's launches return an error instead of running kernels
-        flags = list(map(_gencode, codes)) or ["-DSENSORSEQ_NO_TENSOR_CORES"]
-        self.command = [toolkit.nvcc, *FLAGS, *flags]
+        flags = [] if codes else ["-DSENSORSEQ_NO_HOPPER"]  # launches return an error
+        self.command = [toolkit.nvcc, *FLAGS, *map(_gencode, codes or toolkit.codes[:1]), *flags]
         self.command += ["-MMD", "-MF", str(self.depends)]
         self.command += ["-c", str(source), "-o", str(self.object)]
         self.fingerprint = f"{toolkit.version}\n{shlex.join(self.command)}\n"

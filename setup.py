@@ -123,7 +123,7 @@ def share_objects(builder):
 
 
 def build_by_torch():
-    """Return torch's builder, which first lets nvcc compile the CUDA part, if there is an nvcc."""
+    """Return torch's builder, which first compiles the CUDA part as `build_cuda.plan` decides."""
     from torch.utils.cpp_extension import BuildExtension
 
     class BuildOps(BuildExtension):

@@ -1,6 +1,6 @@
 """Counts the instructions of a decision on emulated aarch64; times a decision on this machine.
 
-    make test-arm                          # makes the wheel and root file system in build/arm
+    SENSORSEQ_NO_CACHE=1 make test-arm     # unpacks the wheel in the root file system in build/arm
     bench_arm.py                           # prints a table, writes results/arm.json
     bench_arm.py --quick                   # short windows only; nothing is written
 

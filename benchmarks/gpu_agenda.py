@@ -100,7 +100,13 @@ class Agenda:
             self.run(5, "nvidia-smi", [*SMI, "--format=csv"], program="nvidia-smi")
             if self.run(30, "load the operators", ["-c", LOAD]) not in (0, OVER_TIME):
                 build = ["setup.py", "-q", "build_ext", "--inplace"]
-                self.run(120, "build the operators for this GPU", build, SENSORSEQ_BUILD="ops")
+                self.run(
+                    120,
+                    "build the operators",
+                    build,
+                    SENSORSEQ_BUILD="ops",
+                    SENSORSEQ_CUDA_ARCHS="9.0",
+                )
         STAGES[name](self)
 
     def smoke(self, limit_s, repeats):

@@ -10,6 +10,7 @@ import argparse
 import json
 import re
 import statistics
+import sys
 from pathlib import Path
 
 from common.measured_code import digest_of
@@ -589,15 +590,19 @@ FILES = {  # for markers without a results file of the same name
 
 def measurements_of(results: dict) -> list[dict]:
     """Return what results tell about their measurements."""
-    return results["environment"].get("measurements") or [results["environment"]]
+    facts = results.get("environment")
+    if facts is None:  # each row is a measurement of its own
+        return list(results["rows"].values())
+    return facts.get("measurements") or [facts]
 
 
 def measured(stamp: dict) -> tuple[str, str]:
     """Return when and at which commit something was measured, and its processor, as stored."""
+    processor = stamp.get("processor", "a processor that was not noted")
     if "digest" in stamp:
-        return f"Measured on {stamp['date']} at commit {stamp['commit']}.", stamp["processor"]
+        return f"Measured on {stamp['date']} at commit {stamp['commit']}.", processor
     # before there were digests, the commit was not always the one that was measured
-    processors = stamp.get("measured", {}).get("processor") or [stamp["processor"]]
+    processors = stamp.get("measured", {}).get("processor") or [processor]
     return "Measured before 30 November 2026, on another version.", " and ".join(processors)
 
 
@@ -625,9 +630,8 @@ def differing(folder: Path = RESULTS) -> list[str]:
     """Return the names of the results files whose code differs from today's."""
     return [
         path.name
-        for path in results_of(list(TABLES), folder)
-        if path.exists()
-        and any(
+        for path in sorted(folder.glob("*.json"))
+        if any(
             "digest" not in stamp or digest_of(ROOT / stamp["benchmark"]) != stamp["digest"]
             for stamp in measurements_of(json.loads(path.read_text()))
         )
@@ -655,7 +659,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="list results of other code")
     if parser.parse_args().check:
-        print(*differing(), sep="\n")
+        sys.exit("\n".join(differing()) or 0)
     else:
         for name in PAGES:
             path = ROOT / name

@@ -167,6 +167,7 @@ def build_libraries(machine: str, python: str, source: Path, arguments: argparse
     parts = "core" if arguments.runtime else "ops"
     env = {**compilers(machine, source), "SENSORSEQ_BUILD": parts}
     env["SENSORSEQ_CUDA"] = str(int(arguments.cuda and machine == HERE))
+    env["SENSORSEQ_CUDA_ARCHS"] = ""  # all architectures
     env["PATH"] = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"  # for ninja
     run(python, "setup.py", "build_ext", env=env, cwd=source)
     built = sorted((source / "sensorseq").glob("_*.so"))

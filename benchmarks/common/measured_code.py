@@ -1,7 +1,7 @@
 """The code that a benchmark measures: its files, their digest, and the commit that has them.
 
-A benchmark measures sensorseq/, csrc/ and its own files: its script, its folder, `common`, and what
-these import from `benchmarks/`.
+A benchmark measures the package, the native core with its flags, the runtime, and its own files:
+its script, its folder, `common`, and what these import from `benchmarks/`.
 """
 
 import datetime
@@ -95,7 +95,8 @@ def places_of(script: Path) -> list[Path]:
         for file in _files(place):
             for name in set(_IMPORT.findall(file.read_text())) - _ONLY_PRINTED:
                 todo += [benchmarks / name, benchmarks / f"{name}.py"]
-    return [root / "sensorseq", root / "csrc", *sorted(own)]
+    always = ("sensorseq", "csrc", "runtime", "setup.py", "build_cuda.py")
+    return [*(root / name for name in always if (root / name).exists()), *sorted(own)]
 
 
 def _files(place: Path) -> Iterable[Path]:
@@ -123,23 +124,25 @@ def commit_and_changes(root: Path, places: Iterable[Path]) -> tuple[str, tuple[s
     measured.
     """
     known = _git(root, "rev-parse", "--show-toplevel", "--short", "HEAD")
-    top, _, commit = known.partition("\n")
+    top, _, commit = (known or "").partition("\n")
     if not commit or Path(top).resolve() != root:
         return os.environ.get("SENSORSEQ_COMMIT") or "unknown", ()
     status = ("status", "--porcelain", "--no-renames", "--untracked-files=all", "-z", "--")
     changes = _git(root, *status, *(str(place.relative_to(root)) for place in places))
+    if changes is None:
+        raise SystemExit(f"error: git cannot tell which files of {root} have changes.")
     names = sorted(change[3:] for change in changes.split("\0") if change)
     return commit, tuple(name for name in names if _counts(name))
 
 
-def _git(root: Path, *words: str) -> str:
-    """Return what a git command prints; nothing if it fails."""
+def _git(root: Path, *words: str) -> str | None:
+    """Return what a git command prints; None if it fails."""
     command = ["git", "--no-optional-locks", *words]
     try:
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     except OSError:
-        return ""
-    return done.stdout.rstrip("\n") if done.returncode == 0 else ""
+        return None
+    return done.stdout.rstrip("\n") if done.returncode == 0 else None
 
 
 def processor() -> str:

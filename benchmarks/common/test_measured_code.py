@@ -27,6 +27,8 @@ def checkout(tmp_path, monkeypatch):
     texts = {
         "sensorseq/a.py": "",
         "csrc/cpu/a.h": "",
+        "runtime/a.py": "",
+        "setup.py": "",
         "docs/a.md": "",
         "benchmarks/bench_x.py": "from tools.data import a\n    import bench_z\nimport json\n",
         "benchmarks/bench_y.py": "",
@@ -58,6 +60,7 @@ def write(checkout, code, *, folder=None, rows=(), **more):
 MEASURED = (
     *("sensorseq/a.py", "csrc/cpu/a.h", "benchmarks/bench_x.py", "benchmarks/x/a.cu"),
     *("benchmarks/common/a.py", "benchmarks/tools/data.py", "benchmarks/bench_z.py"),
+    *("runtime/a.py", "setup.py"),
 )
 OTHER = (
     *("docs/a.md", "benchmarks/bench_y.py", "benchmarks/common/test_a.py", ".gitignore"),

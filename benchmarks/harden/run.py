@@ -116,7 +116,9 @@ def table(rows):
 
 
 def write_table(rows):
-    """Write the table into the README.md of this folder."""
+    """Write the table into the README.md of this folder, if the results are for this checkout."""
+    if RESULTS != ROOT / "benchmarks" / "results":
+        return
     readme = FOLDER / "README.md"
     head, _, after = readme.read_text().partition("<!-- results -->")
     tail = after.partition("<!-- /results -->")[2]

@@ -9,7 +9,7 @@
 
 namespace sensorseq::cuda {
 
-#ifdef SENSORSEQ_NO_TENSOR_CORES  // a build for other GPUs only
+#ifdef SENSORSEQ_NO_HOPPER  // a build for other GPUs only
 
 template <int kPlanes, int kHidden>
 cudaError_t LaunchForward(const ForwardParams&, cudaStream_t) {

@@ -57,7 +57,7 @@ cudaError_t LaunchTasks(const typename Body::Params& p, cudaStream_t stream) {
 }
 template <typename Body>
 cudaError_t LaunchSlots(const typename Body::Params& p, cudaStream_t stream) {
-#ifdef SENSORSEQ_NO_TENSOR_CORES  // a build for other GPUs only
+#ifdef SENSORSEQ_NO_HOPPER  // a build for other GPUs only
   (void)p, (void)stream;
   return cudaErrorNoKernelImageForDevice;
 #else

@@ -23,10 +23,8 @@ _extension.load()
 build_cuda = ptxas.load_build_cuda()
 FACTS = json.loads(torch.ops.sensorseq.cuda_facts())
 ALL_CODES = build_cuda.Toolkit.codes
-NOT_BUILT = "no nvcc or GPU when the core was built, or SENSORSEQ_CUDA=0: `make cuda` builds CUDA"
-NOT_FOR_ALL = f"CUDA was not built for all GPUs; `make cuda` does that ({NOT_BUILT})"
+NOT_BUILT = ptxas.without_cuda(build_cuda) or ptxas.NOT_FOR_ALL
 needs_build = pytest.mark.skipif(not FACTS["built"], reason=NOT_BUILT)
-is_for_all = FACTS["built"] and FACTS["arch"] == ",".join(ALL_CODES)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +38,8 @@ def toolkit():
 @pytest.fixture(scope="module")
 def outputs():
     """Return the output of ptxas; fail if a source was not compiled."""
-    if not is_for_all:
-        pytest.skip(NOT_FOR_ALL)
+    if not FACTS["built"] or ptxas.without_cuda(build_cuda):
+        pytest.skip(NOT_BUILT)
     for source in build_cuda.SOURCES:
         done = build_cuda.FOLDER / f"{source.stem}.command"
         assert done.exists(), f"{source.name} was not compiled: run `make cuda`"
@@ -297,6 +295,13 @@ def test_cuda_that_is_not_wanted_is_left_out(tmp_path):
     assert "SENSORSEQ_CUDA is 'no'; expected 0, 1 or nothing" in done.stderr
 
 
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_two_settings_that_contradict_each_other_are_an_error(tmp_path, value):
+    done = run_build(tmp_path, SENSORSEQ_CUDA=value, SENSORSEQ_CUDA_ARCHS="8.6")
+    assert done.returncode == 1
+    assert f"SENSORSEQ_CUDA={value} and SENSORSEQ_CUDA_ARCHS=8.6 contradict" in done.stderr
+
+
 @pytest.mark.parametrize("version", ["12.7.99", "11.8.89"])
 def test_an_old_nvcc_is_left_out_by_name(tmp_path, version):
     pretend_nvcc(tmp_path, version)
@@ -427,7 +432,12 @@ def test_without_capability_9_0_the_tensor_core_kernels_are_not_compiled(toolkit
     for codes in (("sm_86",), ("sm_90", "sm_90a")):
         only = dataclasses.replace(toolkit, codes=codes)
         command = build_cuda._File(only, sources[0], tmp_path, False).command
-        assert ("-DSENSORSEQ_NO_TENSOR_CORES" in command) == ("sm_90a" not in codes)
+        assert ("-DSENSORSEQ_NO_HOPPER" in command) == ("sm_90a" not in codes)
+        assert [word for word in command if "gencode" in word] == [
+            "-gencode=arch=compute_90a,code=sm_90a"
+            if "sm_90a" in codes
+            else "-gencode=arch=compute_86,code=sm_86"
+        ]
     only = dataclasses.replace(toolkit, codes=("sm_86",))
     objects = build_cuda.compile_changed(only, sources, tmp_path)
     assert [ptxas.read(path.with_suffix(".ptxas").read_text()).kernels for path in objects] == [

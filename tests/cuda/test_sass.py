@@ -20,9 +20,8 @@ def kernels():
     cuobjdump = sass.find_cuobjdump()
     if cuobjdump is None:
         pytest.skip(sass.MISSING)
-    done = build_cuda.FOLDER / "portable.command"
-    if not (done.exists() and all(code in done.read_text() for code in build_cuda.PORTABLE)):
-        pytest.skip("no nvcc, or no build for all GPUs, which `make cuda` is")
+    if why := ptxas.without_cuda(build_cuda):
+        pytest.skip(why)
     return sass.of_build(build_cuda, cuobjdump)
 
 

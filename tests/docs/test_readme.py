@@ -101,6 +101,9 @@ def test_a_page_says_that_results_without_a_digest_are_of_another_version(
     words = "- Measured before 30 November 2026, on another version."
     lines = listed(tables, tmp_path, monkeypatch, cpu=old, verdict=summary)
     assert lines == [f"{words} P: `cpu.json`; P and R: `verdict.json`."]
+    rows = {"measurements": [{}, {"commit": "7654321"}]}  # of earlier runs
+    lines = listed(tables, tmp_path, monkeypatch, cpu=rows, verdict=old)
+    assert lines == [f"{words} a processor that was not noted: `cpu.json`; P: `verdict.json`."]
 
 
 def test_results_of_other_code_can_be_listed(tables, tmp_path, monkeypatch):

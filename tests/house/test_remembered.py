@@ -180,6 +180,8 @@ import pytest
 
 @pytest.mark.native
 def test_of_the_core():
+    if "DIES" in os.environ:
+        os._exit(1)
     assert "FAILS" not in os.environ
 
 @pytest.mark.native
@@ -279,6 +281,23 @@ def test_a_failure_is_never_remembered_and_ends_an_earlier_pass(checkout):
     assert checkout(FAILS="1")[0] == REMEMBERED
     assert checkout(FAILS="1", **{NO_CACHE: "1"})[0] == failed
     assert checkout()[0] == RUN
+
+
+def test_the_end_of_a_tests_process_ends_an_earlier_pass(checkout):
+    two = ("-n", "2")
+    assert checkout(*two)[0] == RUN
+    died = checkout(*two, DIES="1", **{NO_CACHE: "1"})[0]
+    assert died["failed"] == 1
+    assert checkout(*two)[0] == RUN
+
+
+def test_a_cache_that_cannot_be_written_changes_no_outcome(checkout, tmp_path):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    assert checkout()[0] == checkout()[0] == RUN
+
+
+def test_the_skips_of_a_run_are_counted_by_these_words():
+    assert f'"{PASSED}"' in (ROOT / ".ci" / "count_skips.py").read_text()
 
 
 def test_a_damaged_file_of_passes_counts_as_none(checkout, tmp_path):

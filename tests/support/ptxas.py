@@ -6,6 +6,7 @@
 import dataclasses
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,18 @@ def load_build_cuda():
     sys.modules["build_cuda"] = module  # dataclasses look up their module here
     spec.loader.exec_module(module)
     return module
+
+
+NOT_FOR_ALL = "CUDA is not built for all GPUs from these sources: run `make cuda`"
+
+
+def without_cuda(build_cuda):
+    """Return why there are no objects of today's sources for all GPUs, or an empty string."""
+    try:
+        toolkit = build_cuda.find_toolkit(os.environ)
+    except build_cuda.LeftOutError as reason:
+        return f"no nvcc: {reason}"
+    return "" if build_cuda.is_current(toolkit) else NOT_FOR_ALL
 
 
 @dataclasses.dataclass

@@ -5,7 +5,9 @@ passed is skipped while `digest` stays the same, and says so. Passes are kept ou
 in `$XDG_CACHE_HOME/sensorseq/passed`; SENSORSEQ_NO_CACHE=1 ignores them.
 """
 
+import contextlib
 import datetime
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -65,7 +67,8 @@ KINDS = {
         ),
     ),
     "arm": Kind(
-        ("tests/runtime/test_arm.py",),
+        # not the test of the toolkit, whose wheel is built elsewhere
+        ("tests/runtime/test_arm.py::test_models", "tests/runtime/test_arm.py::test_the_command"),
         "slow",
         (
             *_ALWAYS,
@@ -86,7 +89,8 @@ VARIABLES = ("CXX", "CC", "CUDA_HOME", "NVCC_", "CPATH", "C_INCLUDE_PATH", "CPLU
 VARIABLES += ("LIBRARY_PATH", "LD_", "COMPILER_PATH", "GCC_", "GCOV_", "SOURCE_DATE_EPOCH")
 VARIABLES += ("ASAN_", "LSAN_", "TSAN_", "UBSAN_", "QEMU_", "GLIBC_", "MALLOC_", "CUDA_")
 VARIABLES += ("SENSORSEQ_", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "PYTHON", "OPENBLAS_")
-PROGRAMS = ("gcc", "nvcc", "aarch64-linux-gnu-g++", "qemu-aarch64", "ld", "as", "c++filt")
+PROGRAMS = ("gcc", "nvcc", "aarch64-linux-gnu-g++", "qemu-aarch64", "qemu-aarch64-static", "ld")
+PROGRAMS += ("as", "c++filt")
 MOST_FILES = 40  # of passes, for as many states of the code
 
 
@@ -96,7 +100,8 @@ def digest(kind, root, environ=os.environ):
     for path in _files(kind, root):
         content = path.read_bytes()
         hashed.update(f"{path.relative_to(root)}\0{len(content)}\0".encode() + content)
-    compilers = (environ.get("CXX", "g++"), environ.get("CXX_AARCH64", ""))
+    compilers = [environ.get("CXX", "g++"), environ.get("CXX_AARCH64", "")]
+    compilers += [f"{environ['CUDA_HOME']}/bin/nvcc"] if environ.get("CUDA_HOME") else []
     facts = {
         "variables": {
             name: value
@@ -152,14 +157,21 @@ def _read(key):
         return {}
 
 
-def _write(key, passed):
+def _update(key, passed, failed):
+    """Add the tests that passed to those of earlier runs, and remove those that failed."""
     file = _store(key)
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(passed, indent=1))
-    unfinished.replace(file)
-    for old in sorted(file.parent.glob("*.json"), key=lambda p: p.stat().st_mtime)[:-MOST_FILES]:
-        old.unlink(missing_ok=True)
+    with (file.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be ending, too
+        before = _read(key)
+        now = {name: date for name, date in (before | passed).items() if name not in failed}
+        if now != before:
+            unfinished = file.with_suffix(".unfinished")
+            unfinished.write_text(json.dumps(now, indent=1))
+            unfinished.replace(file)
+        files = sorted(file.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)
+        for old in files[:-MOST_FILES]:
+            old.unlink()
 
 
 def _clean_commit(root):
@@ -183,44 +195,46 @@ class Remembered:
         self.is_worker = hasattr(config, "workerinput")
         self.commit = None if self.is_worker else _clean_commit(self.root)
         self.digests, self.before = {}, {}
-        self.passed, self.failed = {}, set()
+        self.passed, self.failed = {}, {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item):
-        kind = next((name for name in KINDS if _is_of(item, KINDS[name])), None)
-        if kind is None:
+        kind = _kind_of(item.nodeid)
+        if kind is None or item.get_closest_marker(KINDS[kind].marker) is None:
             return
-        if kind not in self.digests:
-            self.digests[kind] = digest(kind, self.root)
-            self.before |= {(kind, name): date for name, date in _read(self.digests[kind]).items()}
-        item.user_properties.append(("digest", self.digests[kind]))
-        date = self.before.get((kind, item.nodeid))
+        key = self._digest(kind)
+        item.user_properties.append(("digest", key))
+        if key not in self.before:
+            self.before[key] = _read(key)
+        date = self.before[key].get(item.nodeid)
         if date and os.environ.get(NO_CACHE, "") in ("", "0"):
             pytest.skip(f"{PASSED} {date}")
 
     def pytest_runtest_logreport(self, report):
-        key = dict(report.user_properties).get("digest")
-        if key is None or self.is_worker:
+        kind = _kind_of(report.nodeid)
+        if kind is None or self.is_worker:
             return
-        if report.failed:
-            self.failed.add((key, report.nodeid))
-        elif report.when == "call" and report.passed and not hasattr(report, "wasxfail"):
-            self.passed[key, report.nodeid] = str(datetime.datetime.now(datetime.UTC).date())
+        key = dict(getattr(report, "user_properties", ())).get("digest")
+        if report.failed:  # if the process of the test has died, its report has no digest
+            self.failed.setdefault(key or self._digest(kind), set()).add(report.nodeid)
+        elif key and report.when == "call" and report.passed and not hasattr(report, "wasxfail"):
+            today = str(datetime.datetime.now(datetime.UTC).date())
+            self.passed.setdefault(key, {})[report.nodeid] = today
 
     def pytest_sessionfinish(self):
         if self.is_worker:
             return
         is_clean = self.commit is not None and _clean_commit(self.root) == self.commit
-        for key in {key for key, _ in (*self.passed, *self.failed)}:
-            before = _read(key)
-            now = before | {
-                name: date for (of, name), date in self.passed.items() if of == key and is_clean
-            }
-            now = {name: date for name, date in now.items() if (key, name) not in self.failed}
-            if now != before:
-                _write(key, now)
+        for key in {*self.passed, *self.failed}:
+            passed = self.passed.get(key, {}) if is_clean else {}
+            with contextlib.suppress(OSError, RuntimeError):  # no home, or it cannot be written
+                _update(key, passed, self.failed.get(key, ()))
+
+    def _digest(self, kind):
+        if kind not in self.digests:
+            self.digests[kind] = digest(kind, self.root)
+        return self.digests[kind]
 
 
-def _is_of(item, kind):
-    is_there = any(item.nodeid.startswith(place) for place in kind.tests)
-    return is_there and item.get_closest_marker(kind.marker) is not None
+def _kind_of(nodeid):
+    return next((name for name in KINDS if nodeid.startswith(KINDS[name].tests)), None)
