@@ -565,7 +565,8 @@ def format_installation(installed: Mapping[str, Any]) -> str:
     shown: dict[str, Any] = dict(installed)
     rows = shown.pop("served")
     cuda = shown.pop("cuda build")
-    shown["cuda build"] = "none" if cuda is None else f"{cuda['arch']}, nvcc {cuda['nvcc']}"
+    arch = "" if cuda is None else cuda["arch"].replace(",sm_", ",")
+    shown["cuda build"] = "none" if cuda is None else f"{arch}, nvcc {cuda['nvcc']}"
     shown["gpus"] = ", ".join(shown.pop("gpus")) or "none"
     names = ("device", "dtype", "hidden", "served by", "in", "why")
     lines = table(names, [tuple(row.values()) for row in rows])
