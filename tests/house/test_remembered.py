@@ -87,6 +87,16 @@ def test_variables_that_the_tests_read_count(inputs, variable, counts):
     assert (digest("native", inputs, changed) != digest("native", inputs)) == counts
 
 
+def test_the_place_of_the_checkout_does_not_count(inputs, tmp_path):
+    root = tmp_path / "elsewhere"
+    shutil.copytree(inputs, root)
+    here, there = (
+        digest("native", folder, {**os.environ, "PYTHONPATH": f"{folder}/tests/rounding"})
+        for folder in (inputs, root)
+    )
+    assert here == there != digest("native", root)
+
+
 @pytest.mark.parametrize(
     "program", ["g++", "nvcc", "aarch64-linux-gnu-g++", "qemu-aarch64", "another-g++"]
 )

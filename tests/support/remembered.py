@@ -104,7 +104,7 @@ def digest(kind, root, environ=os.environ):
     compilers += [f"{environ['CUDA_HOME']}/bin/nvcc"] if environ.get("CUDA_HOME") else []
     facts = {
         "variables": {
-            name: value
+            name: value.replace(str(root), "")  # wherever the checkout is
             for name, value in sorted(environ.items())
             if name.startswith(VARIABLES) and name != NO_CACHE
         },
