@@ -97,6 +97,14 @@ def test_the_place_of_the_checkout_does_not_count(inputs, tmp_path):
     assert here == there != digest("native", root)
 
 
+def test_what_tests_add_to_the_path_does_not_count(inputs, tmp_path, monkeypatch):
+    before = digest("native", inputs)
+    (tmp_path / "another-1.dist-info").mkdir()
+    (tmp_path / "another-1.dist-info" / "METADATA").write_text("Name: another\nVersion: 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert digest("native", inputs) == before
+
+
 @pytest.mark.parametrize(
     "program", ["g++", "nvcc", "aarch64-linux-gnu-g++", "qemu-aarch64", "another-g++"]
 )

@@ -15,6 +15,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,8 +110,10 @@ def digest(kind, root, environ=os.environ):
             if name.startswith(VARIABLES) and name != NO_CACHE
         },
         "programs": {name: _version(name, environ) for name in (*compilers, *PROGRAMS)},
+        # of the environment alone, because tests extend sys.path
         "packages": sorted(
-            f"{found.name} {found.version}" for found in importlib.metadata.distributions()
+            f"{found.name} {found.version}"
+            for found in importlib.metadata.distributions(path=[sysconfig.get_path("platlib")])
         ),
         "machine": [platform.python_version(), *platform.libc_ver(), *_processor()],
     }
@@ -122,7 +125,8 @@ def _files(kind, root):
     for name in KINDS[kind].inputs:
         path = root / name
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (p for p in found if p.is_file() and p.suffix not in (".pyc", ".so"))
+        found = [p for p in found if p.parent.name != "__pycache__" and p.suffix != ".so"]
+        yield from (p for p in found if p.is_file())
 
 
 def _version(name, environ):
