@@ -156,13 +156,14 @@ def _codes_named(named: str) -> tuple[str, ...]:
 
 def _codes_here(environ: Mapping[str, str]) -> tuple[str, ...]:
     visible = {k: v for k, v in environ.items() if k != "CUDA_VISIBLE_DEVICES"}  # all are there
-    lines = _say([sys.executable, "-I", "-c", ASK_DRIVER], visible).splitlines()
-    here = [line for line in lines if _capability(line)]
+    said = _say([sys.executable, "-I", "-c", ASK_DRIVER], visible)
+    here = [found for line in said.splitlines() if (found := _capability(line))]
     if not here:
         raise LeftOutError(f"no driver reports a GPU; {FOR_ALL}")
-    codes = _codes_of([capability for line in here if (capability := _capability(line))])
+    codes = _codes_of(here)
     if not codes:
-        raise LeftOutError(f"no kernel serves compute capability {', '.join(sorted(set(here)))}")
+        names = ", ".join(f"{major}.{minor}" for major, minor in sorted(set(here)))
+        raise LeftOutError(f"no kernel serves compute capability {names}")
     return codes
 
 
