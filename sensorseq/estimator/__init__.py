@@ -34,5 +34,8 @@ def load_estimator(path: str | os.PathLike[str], *, device: str | None = None) -
     device : str, optional
         Device to use instead of the saved device.
     """
-    single: Callable[..., AnyClassifier] = SensorLSTMClassifier._restored
-    return load_file(path, device, single, SensorFusionClassifier._restored)
+    restored: dict[bool, Callable[..., AnyClassifier]] = {
+        each._names_sensors: each._restored
+        for each in (SensorLSTMClassifier, SensorFusionClassifier)
+    }
+    return load_file(path, device, restored)

@@ -5,12 +5,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.base.checks import check_integer
@@ -40,13 +39,13 @@ from sensorseq.estimator.fit_windows import (
     read_windows,
     scale_windows,
 )
+from sensorseq.estimator.fitted import FittedClassifier, of_model
 from sensorseq.estimator.report import make_report
 from sensorseq.estimator.saving import (
     Contents,
     check_stored,
     current_arguments,
     imported,
-    load_file,
     model_contents,
     packed,
     read_fitted,
@@ -54,8 +53,6 @@ from sensorseq.estimator.saving import (
 )
 from sensorseq.estimator.uncertainty import (
     LeftOut,
-    accuracy_of,
-    find_abstention,
     with_probabilities,
 )
 from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
@@ -65,25 +62,18 @@ from sensorseq.io.model_file import (
     check_texts,
     model_digest,
     take_field,
-    write_model,
 )
 from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.learners.motors import Roles
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.checked_windows import Windows, is_table
 from sensorseq.prediction.decisions import (
-    Abstention,
-    Decisions,
-    RecordingDecision,
     softmax,
 )
 from sensorseq.prediction.frames import refuse_panel
 from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.model import TrainedModel
-from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.patches import Patch
-from sensorseq.prediction.stream import DecisionStream
-from sensorseq.sequence import Timeline
 from sensorseq.sequence.smoothing import Smooth
 from sensorseq.training import EngineChoice
 from sensorseq.training.evaluation import modules_of
@@ -97,39 +87,7 @@ _SMALLER = (
 )
 
 
-class Fitted(Protocol):
-    """A fitted classifier of one sensor or of several; both have the methods that need no more."""
-
-    classes_: Any
-
-    @property
-    def model_(self) -> TrainedModel:
-        """The trained model."""
-
-    def _open(self, X: Any, name: str = "X") -> Any: ...
-
-    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
-        """Return the most probable label of each window."""
-
-
-AnyFitted = TypeVar("AnyFitted", bound=Fitted)
-
-
-def _of_model(name: str, change: Callable[..., TrainedModel] = replace) -> Any:
-    """Return a property that reads a field of `model_`, and sets it with `change`."""
-
-    def set_field(self: Any, value: Any) -> None:
-        self.model_ = change(self.model_, **{name: value})
-
-    def get_field(self: Any) -> Any:
-        if not hasattr(self, "model_"):
-            raise AttributeError(f"{type(self).__name__} has no {name}_ before fit.")
-        return getattr(self.model_, name)
-
-    return property(get_field, set_field)
-
-
-class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTMClassifier(FittedClassifier):
     """Classify windows of sensor signals with an LSTM and a linear head.
 
     Parameters
@@ -406,13 +364,13 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     __metadata_request__predict_proba: ClassVar = {"lengths": True}
     __metadata_request__decision_function: ClassVar = {"lengths": True}
     __metadata_request__score: ClassVar = {"lengths": True}
+    _names_sensors = False
 
     scale: str | None
     missing: str
     device: str
     loss: str | Callable[..., Any]
 
-    model_: TrainedModel
     histories_: list[History]
     best_epoch_: int
     best_score_: float
@@ -614,31 +572,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     # The learned values
 
-    classes_ = _of_model("classes")
-    temperature_ = _of_model("temperature")
-    scaler_ = _of_model("scaler", TrainedModel.with_input)
-    preparation_ = _of_model("preparation", TrainedModel.with_input)
+    temperature_ = of_model("temperature")
+    scaler_ = of_model("scaler", TrainedModel.with_input)
+    preparation_ = of_model("preparation", TrainedModel.with_input)
 
     @property
     def patch_(self) -> Patch | None:
         """How samples become inputs of the LSTM, or None if each sample is one step."""
         return self.model_.lstm.patch
-
-    @property
-    def abstention_(self) -> Abstention:
-        """The result of `fit_abstention`."""
-        if self.model_.abstention is None:
-            raise AttributeError("there is no abstention_ before fit_abstention.")
-        return self.model_.abstention
-
-    @abstention_.setter
-    def abstention_(self, abstention: Abstention) -> None:
-        self.model_ = replace(self.model_, abstention=abstention)
-
-    @property
-    def abstain_threshold_(self) -> float:
-        """The threshold chosen by `fit_abstention`."""
-        return self.abstention_.threshold
 
     @property
     def modules_(self) -> list[LSTMLinear]:
@@ -685,36 +626,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             refuse_panel(X, name)
         return read_table(X, name)
 
-    def predict(self: Fitted, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
-        """Return the most probable label of each window.
-
-        Parameters
-        ----------
-        X : as in `fit`
-            Windows with the same channels as in `fit`. All windows of a prepared file are
-            predicted, in the order of the file. Columns of DataFrames may be in any order if the
-            channels had names in `fit`, from DataFrames, a WindowSet or a file.
-        lengths : array of shape (n,), int, optional
-            Number of valid steps of each window.
-        """
-        X = self._open(X)
-        return self.model_.predict(X, lengths)
-
-    def predict_proba(
-        self: Fitted, X: Any, lengths: ArrayLike | None = None
-    ) -> NDArray[np.float64]:
-        """Return class probabilities: the softmax of the logits divided by `temperature_`.
-
-        For an ensemble, the probabilities are averaged over its members. The result is a float64
-        array of shape (n, n_classes) with columns in the order of `classes_`.
-
-        Parameters
-        ----------
-        X, lengths : as in `predict`
-        """
-        X = self._open(X)
-        return self.model_.predict_proba(X, lengths)
-
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the logits divided by `temperature_`; their softmax is `predict_proba`.
 
@@ -729,283 +640,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         X = self._open(X)
         logits = self.model_.logits(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
-
-    # scikit-learn's `score` accepts neither lengths nor a WindowSet
-    def score(
-        self: Fitted,
-        X: Any,
-        y: Any = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        lengths: ArrayLike | None = None,
-    ) -> float:
-        """Return the accuracy. The columns of one-hot labels must be in the order of `classes_`.
-
-        Parameters
-        ----------
-        X, y, sample_weight, lengths : as in `fit`
-        """
-        if isinstance(X, str | os.PathLike):
-            X = self._open(X)
-        return accuracy_of(self.predict(X, lengths), self.classes_, X, y, sample_weight)
-
-    def predict_or_abstain(
-        self: Fitted,
-        X: Any,
-        lengths: ArrayLike | None = None,
-        *,
-        threshold: float | None = None,
-    ) -> Decisions:
-        """Return the label of each window, with uncertain labels masked.
-
-        Parameters
-        ----------
-        X, lengths : as in `predict`
-        threshold : float, optional
-            Minimum probability for which a label is returned; by default, the threshold chosen by
-            `fit_abstention`.
-
-        Returns
-        -------
-        Decisions
-            The labels, the probabilities, and which windows got a label.
-
-        Raises
-        ------
-        ArgumentError
-            If `threshold` is out of range.
-        InputError
-            If no threshold is given and none has been chosen.
-        """
-        X = self._open(X)
-        return self.model_.predict_or_abstain(X, lengths, threshold=threshold)
-
-    def fit_abstention(
-        self: AnyFitted,
-        X: Any,
-        y: Any = None,
-        *,
-        error_rate: float = 0.05,
-        confidence: float = 0.9,
-        groups: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
-    ) -> AnyFitted:
-        """Choose the probability below which to abstain, using windows not used in `fit`.
-
-        The result is the lowest threshold for which the windows show that at most a fraction
-        `error_rate` of the answers is wrong. Windows of one group are treated as correlated; see
-        `sensorseq.estimator.uncertainty.choose_threshold`. With probability `confidence`, this
-        bound holds on new recordings of the same kind. The bound does not cover other recordings,
-        such as those of a new surface or robot. `save` also stores the results, `abstention_` and
-        `abstain_threshold_`.
-
-        Parameters
-        ----------
-        X, y, lengths : as in `fit`
-            Held-out windows that are not used for training, for validation or for the final score
-            that you report.
-        error_rate : float, default=0.05
-            Maximum allowed fraction of wrong answers, above 0 and below 1.
-        confidence : float, default=0.9
-            Confidence of this bound, above 0 and below 1.
-        groups : array of shape (n_windows,), optional
-            The recording of each window. By default, a WindowSet provides its groups or, if it has
-            none, its recordings. Without either, all windows are treated as independent, although
-            windows of one recording are not.
-
-        Raises
-        ------
-        InputError
-            If no threshold keeps this bound; the message gives the lowest error rate for which
-            there is a threshold. This error is also raised if the windows were used in `fit` or
-            have no labels.
-        """
-        X = self._open(X)
-        fitted: Any = self
-        abstention = find_abstention(
-            fitted.model_,
-            X,
-            y,
-            groups,
-            lengths,
-            error_rate=error_rate,
-            confidence=confidence,
-        )
-        fitted.model_ = replace(fitted.model_, abstention=abstention)
-        return self
-
-    def stream(
-        self,
-        sample_rate_hz: float | None = None,
-        *,
-        max_gap_s: float | None = None,
-        max_delay_s: float = 0.0,
-        smooth: Smooth = "none",
-    ) -> DecisionStream:
-        """Return a stream that prepares samples as in training and classifies them as they arrive.
-
-        If the samples are complete and evenly spaced at `sample_rate_hz`, the decisions of the
-        stream are bit for bit those of `sensorseq predict` on the whole recording. The sensor's
-        clock may drift, and its timestamps may jitter by less than half a period. Samples missing
-        in a gap of up to `max_gap_s` are interpolated linearly; after a longer gap, new windows
-        begin.
-
-        Parameters
-        ----------
-        sample_rate_hz : float, optional
-            Rate of the samples in Hz; by default, the rate to which the recordings were resampled.
-        max_gap_s : float, optional
-            Longest gap to bridge; by default, the value used in training, which is ten periods
-            unless it was set.
-        max_delay_s : float, default=0
-            How long to wait for samples that arrive out of order according to their timestamps.
-            All decisions are delayed by this time. Samples that arrive even later are ignored and
-            counted.
-        smooth : {"none", "filter", "lag"} or Smoothing, default="none"
-            ``"filter"`` also uses the earlier windows for a decision. ``"lag"`` additionally waits
-            for the next three windows (``Smoothing("lag", lag=5)`` for five), which delays each
-            decision by the `latency_s` of the stream; the classes are bit for bit those of
-            `timeline` with the same lag. The class may change during a gap between windows.
-
-        Returns
-        -------
-        DecisionStream
-            The stream, with the methods `push` and `flush`.
-
-        Raises
-        ------
-        InputError
-            If the model has no record of how its windows were prepared, or if the preparation needs
-            whole recordings.
-        """
-        check_is_fitted(self)
-        return self.model_.stream(
-            sample_rate_hz,
-            max_gap_s=max_gap_s,
-            max_delay_s=max_delay_s,
-            smooth=smooth,
-        )
-
-    def timeline(
-        self: Fitted,
-        X: Any,
-        recording_id: ArrayLike | None = None,
-        start_s: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
-        *,
-        window_s: float | None = None,
-        smooth: Smooth = "marginals",
-    ) -> Timeline:
-        """Return the class over time, as segments of one class instead of single windows.
-
-        A robot usually stays in one class for a while, so the neighbors of a window are also
-        evidence for its class. A hidden Markov model of each recording uses this evidence.
-
-        Parameters
-        ----------
-        X : array of shape (n_windows, n_timesteps, n_channels), WindowSet, or list of Recording
-            Recordings are cut into windows as in training.
-        recording_id : array of shape (n_windows,), optional
-            The recording of each window. By default, a WindowSet provides its recordings, and an
-            array is treated as one recording.
-        start_s : array of shape (n_windows,), optional
-            Start time of each window in seconds; by default, a WindowSet provides its start times.
-        lengths : as in `predict`
-        window_s : float, optional
-            Length of the windows in seconds, if X is an array; by default, the time from one window
-            to the next.
-        smooth : {"none", "filter", "lag", "marginals"} or Smoothing, default="marginals"
-            Which windows determine the class of a window. ``"none"`` uses only that window,
-            ``"filter"`` also uses all earlier windows, and ``"lag"`` additionally uses the next
-            three windows. ``"marginals"`` uses all windows. A `sensorseq.sequence.Smoothing` also
-            sets the lag, how long classes last, and which classes follow which.
-
-        Returns
-        -------
-        Timeline
-            The timeline, with its `spans` and the probabilities of each window.
-
-        Raises
-        ------
-        InputError
-            If the times of the windows are unknown.
-        ArgumentError
-            If `smooth` is not known or does not use a field that is given, if a dwell time is
-            shorter than a window, or if `transitions` has a wrong shape.
-
-        Examples
-        --------
-        >>> usual = Smoothing(mean_dwell_s=30)  # doctest: +SKIP
-        >>> clf.timeline(recordings, smooth=usual).to_csv("drive.csv")  # doctest: +SKIP
-        """
-        X = self._open(X)
-        return self.model_.timeline(
-            X,
-            recording_id,
-            start_s,
-            lengths,
-            window_s=window_s,
-            smooth=smooth,
-        )
-
-    def predict_recordings(
-        self: Fitted,
-        X: Any,
-        recording_id: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
-        *,
-        how: str = "mean",
-    ) -> list[RecordingDecision]:
-        """Return one label for each recording, based on all its windows.
-
-        Parameters
-        ----------
-        X, lengths : as in `predict`
-        recording_id : array of shape (n_windows,), optional
-            The recording of each window. By default, a WindowSet provides its recordings.
-        how : {"mean", "vote"}, default="mean"
-            ``"mean"`` returns the class with the highest mean probability, so uncertain windows
-            count less. ``"vote"`` returns the majority vote of the windows, which a few confident
-            errors cannot change; a tie goes to the class with the higher mean probability.
-
-        Returns
-        -------
-        list of RecordingDecision
-            One decision for each recording, in the order in which the recordings first appear.
-        """
-        X = self._open(X)
-        return self.model_.predict_recordings(X, recording_id, lengths, how=how)
-
-    def outside(self: Fitted, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike all training windows, such as windows recorded in a different unit.
-
-        Parameters
-        ----------
-        X, lengths : as in `predict`
-
-        Returns
-        -------
-        OutsideWindows
-            The windows that were found, with the reason for each channel.
-
-        Raises
-        ------
-        InputError
-            If the model has no ranges because it was imported.
-
-        Notes
-        -----
-        `fit` records the extremes of its windows, except those of the test part; `adapt` and a warm
-        start widen these extremes. A window is outside if any channel lies too far beyond the
-        recorded extremes. For values, the limit is half of the recorded range. For the standard
-        deviation, and for the fraction of the power in each of eight frequency bands, the limit is
-        a factor of 10. For the standard deviation relative to the other channels, the limit is a
-        factor of 3. A window is also outside if it has a constant channel that was never constant
-        in training. docs/validation.md lists the faults that this method finds and those that it
-        misses.
-        """
-        X = self._open(X)
-        return self.model_.outside(X, lengths)
 
     def held_out_predictions(
         self, n_windows: int
@@ -1153,25 +787,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     # Files and exports
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted estimator to one safetensors file.
-
-        The file contains the weights, the scaling, the classes, the history, the report and all
-        arguments. The file appears only when it is complete.
-
-        Parameters
-        ----------
-        path : str or path
-            Name of the file; an existing file is replaced.
-
-        Raises
-        ------
-        InputError
-            If an argument is a function or another object that cannot be stored as plain data.
-        """
-        check_is_fitted(self)
-        write_model(path, *self._stored())
-
     def _stored(self) -> Contents:
         """Return the contents of this estimator's model file."""
         arrays, description = model_contents(
@@ -1187,26 +802,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             adaptation=self.adaptation_,
         )
         return arrays, {**description, "fluctuation": self.fluctuation_.to_dict()}
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
-        """Load a fitted estimator written by `save`. Nothing in the file is executed.
-
-        Parameters
-        ----------
-        path : str or path
-            The file.
-        device : str, optional
-            Device to use instead of the saved device, such as ``"cpu"`` if a GPU was used.
-
-        Raises
-        ------
-        ModelFileError
-            If the file is truncated or damaged, or if it was written by another program or a newer
-            version.
-        """
-        loaded: Self = load_file(path, device, single=cls._restored)
-        return loaded
 
     @classmethod
     def _restored(
@@ -1450,7 +1045,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
         tags.input_tags.allow_nan = self.missing != "error"
         return tags
 

@@ -214,20 +214,18 @@ class Checkpoint(Callback):
 def load_file(
     path: str | os.PathLike[str],
     device: str | None,
-    single: Callable[..., Loaded] | None = None,
-    fusion: Callable[..., Loaded] | None = None,
+    restored: Mapping[bool, Callable[..., Loaded]],
 ) -> Loaded:
-    """Return the estimator that `single` or `fusion` makes from the contents of a file."""
+    """Return the estimator made from a file by `restored`, whose keys are True for many sensors."""
     if device is not None:
         check_device(device)
     arrays, description = read_model(path)
     is_fused = "fusion" in description
-    restored = fusion if is_fused else single
     with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
-        if restored is None:
+        if is_fused not in restored:
             kind = "several sensors; use SensorFusion" if is_fused else "one sensor; use SensorLSTM"
             raise ModelFileError(f"{path} is a model of {kind}Classifier.load.")
-        return restored(arrays, description, path, device)
+        return restored[is_fused](arrays, description, path, device)
 
 
 def read_fitted(

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.errors import InputError, noting
@@ -16,10 +15,11 @@ from sensorseq.estimator.adapt import refuse_apart
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.explain import Explanation, explain_sensors
 from sensorseq.estimator.fit_sensors import fit_sensors, without_lost
+from sensorseq.estimator.fitted import FittedClassifier
 from sensorseq.estimator.saving import (
+    Contents,
     check_stored,
     current_arguments,
-    load_file,
     plain_arguments,
 )
 from sensorseq.export.c_source import CExport, COptions, render_sensors, write_texts
@@ -28,12 +28,11 @@ from sensorseq.io.model_file import take_field
 from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.model import TrainedModel, read_joint
-from sensorseq.prediction.stream import DecisionStream
 from sensorseq.sensor_windows import UNNAMED, SensorWindows, are_sensors, as_sensor_windows
 from sensorseq.training.prepared_windows import read_prepared
 
 
-class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class SensorFusionClassifier(FittedClassifier):
     """Classify windows of several sensors, each with its own rate and its own classifier.
 
     The logits of the sensors are combined in a weighted sum. The weights are fitted on windows that
@@ -78,6 +77,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     """
 
     __metadata_request__fit: ClassVar = {"groups": True}
+    _names_sensors = True
 
     sensors_: dict[str, SensorLSTMClassifier]
     _joint: TrainedModel  # without the models of the sensors
@@ -136,49 +136,6 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         check_is_fitted(self)
         return _open(X) if isinstance(X, str | os.PathLike) else X
 
-    classes_ = SensorLSTMClassifier.classes_
-    abstention_ = SensorLSTMClassifier.abstention_
-    abstain_threshold_ = SensorLSTMClassifier.abstain_threshold_
-    predict = SensorLSTMClassifier.predict
-    predict_proba = SensorLSTMClassifier.predict_proba
-    predict_or_abstain = SensorLSTMClassifier.predict_or_abstain
-    predict_recordings = SensorLSTMClassifier.predict_recordings
-    fit_abstention = SensorLSTMClassifier.fit_abstention
-    score = SensorLSTMClassifier.score
-    timeline = SensorLSTMClassifier.timeline
-    outside = SensorLSTMClassifier.outside
-
-    def stream(
-        self,
-        sample_rate_hz: Mapping[str, float] | None = None,
-        *,
-        max_gap_s: float | None = None,
-        max_delay_s: float = 0.0,
-        max_wait_s: float | None = None,
-    ) -> DecisionStream:
-        """Return a stream that prepares samples as in training and classifies them as they arrive.
-
-        Parameters
-        ----------
-        sample_rate_hz : mapping of str to float, optional
-            Rate of each sensor in Hz; by default, the rate to which its recordings were resampled.
-        max_gap_s, max_delay_s
-            As in `SensorLSTMClassifier.stream`.
-        max_wait_s : float, optional
-            Used only if sensors may be missing. A sensor counts as missing when the samples of
-            another sensor are more than this many seconds ahead of its own samples. By default, the
-            time between windows. Samples must be pushed in chunks shorter than this time.
-
-        Returns
-        -------
-        DecisionStream
-            The stream; pass the sensor's name first: ``stream.push("imu", samples, timestamps_s)``.
-        """
-        check_is_fitted(self)
-        return self.model_.stream(
-            sample_rate_hz, max_gap_s=max_gap_s, max_delay_s=max_delay_s, max_wait_s=max_wait_s
-        )
-
     def explain(
         self,
         X: Any,
@@ -227,9 +184,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     # Files and exports
 
-    save = SensorLSTMClassifier.save
-
-    def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    def _stored(self) -> Contents:
         """Return the arrays and the description of a model file."""
         arrays: dict[str, NDArray[Any]] = {}
         of_sensors = []
@@ -245,20 +200,6 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             "features": self.features_.to_dict(),
             "sensors": of_sensors,
         }
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
-        """Load a fitted classifier written by `save`; see `SensorLSTMClassifier.load`.
-
-        Parameters
-        ----------
-        path : str or path
-            The file.
-        device : str, optional
-            Device to use instead of the saved one.
-        """
-        loaded: Self = load_file(path, device, fusion=cls._restored)
-        return loaded
 
     @classmethod
     def _restored(
@@ -351,7 +292,6 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
         tags.input_tags.allow_nan = getattr(self.estimator, "missing", "error") != "error"
         return tags
 

@@ -2,24 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from sensorseq.base.checks import check_groups, check_positive, check_real
-from sensorseq.errors import InputError, check_choice
 from sensorseq.io.model_file import TakeField, describe_labels, read_labels
-from sensorseq.prediction.checked_windows import refuse_path
+from sensorseq.prediction.classifier_methods import ClassifierMethods
 from sensorseq.prediction.decisions import (
-    Decisions,
-    RecordingDecision,
-    answered_windows,
     check_abstention,
     check_shares,
     check_temperature,
-    decide_recording,
-    softmax,
 )
 from sensorseq.prediction.inputs import Input, check_sensor
 from sensorseq.prediction.members.choice import LSTM
@@ -27,19 +20,13 @@ from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.prediction.members.member import Member
 from sensorseq.prediction.members.sensors import SensorSum, read_rows
 from sensorseq.prediction.members.sum import Sum
-from sensorseq.prediction.preparation import Preparation
 from sensorseq.prediction.probability_model import ProbabilityModel
-from sensorseq.prediction.stream import DecisionStream
-from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.preprocessing.scale import Scaler
-from sensorseq.sensor_windows import UNNAMED, window_set_of
-from sensorseq.sequence import Timeline, timeline_of
-from sensorseq.sequence.smoothing import Smooth, Smoothing, as_smoothing
-from sensorseq.windows import iter_recordings
+from sensorseq.sensor_windows import UNNAMED
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedModel(ProbabilityModel):
+class TrainedModel(ClassifierMethods, ProbabilityModel):
     """A trained classifier of windows of one sensor or of several sensors.
 
     The attributes are those of a `ProbabilityModel`: `classes`, `inputs`, `sum`, `temperature`,
@@ -101,139 +88,14 @@ class TrainedModel(ProbabilityModel):
         """The scaling of the only sensor's channels."""
         return self.input.scaler
 
-    @property
-    def preparation(self) -> Preparation | None:
-        """How the windows were prepared; None if there are several sensors, each with its own."""
-        return None if self.names_sensors else self.input.preparation
+    # What the methods of classifiers need
 
-    # Predictions
+    def _fitted_model(self) -> "TrainedModel":
+        return self
 
-    def stream(
-        self,
-        sample_rate_hz: Union[float, Mapping[str, float], None] = None,
-        *,
-        max_gap_s: float | None = None,
-        max_delay_s: float = 0.0,
-        max_wait_s: float | None = None,
-        smooth: Smooth = "none",
-    ) -> DecisionStream:
-        """Return a stream that classifies samples; see the method of the classifiers.
-
-        `max_wait_s` is for several sensors, and `smooth` for one.
-        """
-        return DecisionStream(
-            self,
-            sample_rate_hz,
-            max_gap_s=max_gap_s,
-            max_delay_s=max_delay_s,
-            max_wait_s=max_wait_s,
-            smoothing=self.smoothing(smooth),
-        )
-
-    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
-        """Return the most probable label of each window; see `SensorLSTMClassifier.predict`."""
-        return np.asarray(self.classes[self.logits(X, lengths).argmax(axis=1)])
-
-    def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return probabilities (n, K); see `SensorLSTMClassifier.predict_proba`."""
-        return softmax(self.logits(X, lengths) / self.temperature)
-
-    def predict_or_abstain(
-        self, X: Any, lengths: ArrayLike | None = None, *, threshold: float | None = None
-    ) -> Decisions:
-        """Return labels, masked where uncertain; see `SensorLSTMClassifier.predict_or_abstain`."""
-        if threshold is None and self.abstention is not None:
-            threshold = self.abstention.threshold
-        if threshold is None:
-            raise InputError(
-                "there is no threshold yet: call fit_abstention on held-out windows first, or"
-                " give a probability as threshold=."
-            )
-        check_real("threshold", threshold, 0.0, 1.0, high_open=False)
-        rows, lacks = self.probabilities(X, lengths)
-        probability = rows.max(axis=1)
-        answered = np.array(answered_windows(rows, lacks, threshold), bool)
-        label = np.ma.MaskedArray(self.classes[rows.argmax(axis=1)], mask=~answered)
-        return Decisions(label, probability, answered)
-
-    def predict_recordings(
-        self,
-        X: Any,
-        recording_id: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
-        *,
-        how: str = "mean",
-    ) -> list[RecordingDecision]:
-        """Return a label for each recording; see `SensorLSTMClassifier.predict_recordings`."""
-        check_choice("how", how, ("mean", "vote"))
-        if recording_id is None and (windows := window_set_of(X)) is not None:
-            recording_id = windows.recording_id
-        if recording_id is None:
-            raise InputError(
-                "the recording of each window is unknown; give recording_id, or a WindowSet that"
-                " has it."
-            )
-        probabilities = self.predict_proba(X, lengths)
-        ids = check_groups("recording_id", recording_id, len(probabilities))
-        assert ids is not None
-        return [
-            decide_recording(name, probabilities[rows], how, self.classes.tolist())
-            for name, rows in iter_recordings(ids)
-        ]
-
-    def smoothing(self, smooth: Smooth) -> Smoothing:
-        """Check a `Smoothing`, and replace fields that are None by values learned in training."""
-        return self.with_learned_dwell(as_smoothing(smooth))
-
-    def with_learned_dwell(self, smoothing: Smoothing) -> Smoothing:
-        """Replace fields that are None by values learned in training, if there are any."""
-        learned = None if self.preparation is None else self.preparation.get("dwell")
-        if learned is not None and len(learned["mean_s"]) == len(self.classes):
-            if smoothing.mean_dwell_s is None:
-                smoothing = smoothing._replace(mean_dwell_s=learned["mean_s"])
-            if smoothing.transitions is None:
-                smoothing = smoothing._replace(transitions=learned["follows"])
-        return smoothing
-
-    def timeline(
-        self,
-        X: Any,
-        recording_id: ArrayLike | None = None,
-        start_s: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
-        *,
-        window_s: float | None = None,
-        smooth: Smooth = "marginals",
-    ) -> Timeline:
-        """Return the class over time; see `SensorLSTMClassifier.timeline`."""
-        refuse_path(X)
-        smoothing = self.smoothing(smooth)
-        X, hop_s = self.cut(X), None
-        if (windows := window_set_of(X)) is not None:
-            hop_s = recorded_hop_s(windows.provenance)
-            recording_id = windows.recording_id if recording_id is None else recording_id
-            start_s = windows.start_s if start_s is None else start_s
-            window_s = windows.window_s if window_s is None else window_s
-        if start_s is None:
-            raise InputError(
-                "the start of each window is unknown; give start_s in seconds, a WindowSet that has"
-                " it, or recordings."
-            )
-        starts = np.asarray(start_s, np.float64)
-        rows, _ = self.probabilities(X, lengths)
-        if window_s is None:
-            hops = np.diff(np.unique(starts))
-            window_s = float(np.median(hops)) if len(hops) else 1.0
-        return timeline_of(
-            rows,
-            self.classes,
-            starts,
-            check_positive("window_s", window_s),
-            recording_id,
-            hop_s=hop_s,
-            class_shares=self.class_shares,
-            smooth=smoothing,
-        )
+    def _open(self, X: Any, name: str = "X") -> Any:
+        """Return X, because a model does not read files."""
+        return X
 
     # Model files
 

@@ -15,7 +15,7 @@ from sensorseq.prediction.gaps import EMPTY
 from sensorseq.prediction.inputs import Input, check_sensor
 from sensorseq.prediction.members.sensors import SensorSum
 from sensorseq.prediction.members.sum import Sum
-from sensorseq.prediction.outside import OutsideWindows, join_sensors_outside
+from sensorseq.prediction.preparation import Preparation
 from sensorseq.recording import Recording
 from sensorseq.sensor_windows import (
     UNNAMED,
@@ -25,6 +25,7 @@ from sensorseq.sensor_windows import (
     as_sensor_windows,
     check_complete,
 )
+from sensorseq.sequence.smoothing import Smooth, Smoothing, as_smoothing
 
 _FEWER = "give fewer windows at a time"
 Rows = Union[slice, NDArray[np.int64]]
@@ -83,6 +84,11 @@ class ProbabilityModel:
     def has_ranges(self) -> bool:
         """True if the model has the ranges of its training windows, which `outside` needs."""
         return all(of_sensor.ranges is not None for of_sensor in self.inputs.values())
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """How the windows were prepared; None if there are several sensors, each with its own."""
+        return None if self.names_sensors else self.input.preparation
 
     # From windows to logits
 
@@ -222,15 +228,19 @@ class ProbabilityModel:
             probabilities[is_empty] = self.class_shares
         return probabilities, lacks
 
-    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike the training windows; see `SensorLSTMClassifier.outside`."""
-        n_windows, of_sensors = self.read(X, lengths)
-        found = {
-            name: (self.inputs[name].outside(windows), rows)
-            for name, (windows, rows) in of_sensors.items()
-        }
-        channels = {name: of_sensor.channel_names for name, of_sensor in self.inputs.items()}
-        return join_sensors_outside(found, channels, n_windows)
+    def smoothing(self, smooth: Smooth) -> Smoothing:
+        """Check a `Smoothing`, and replace fields that are None by values learned in training."""
+        return self.with_learned_dwell(as_smoothing(smooth))
+
+    def with_learned_dwell(self, smoothing: Smoothing) -> Smoothing:
+        """Replace fields that are None by values learned in training, if there are any."""
+        learned = None if self.preparation is None else self.preparation.get("dwell")
+        if learned is not None and len(learned["mean_s"]) == len(self.classes):
+            if smoothing.mean_dwell_s is None:
+                smoothing = smoothing._replace(mean_dwell_s=learned["mean_s"])
+            if smoothing.transitions is None:
+                smoothing = smoothing._replace(transitions=learned["follows"])
+        return smoothing
 
 
 def in_sensor(name: str, what: str = "windows") -> AbstractContextManager[None]:

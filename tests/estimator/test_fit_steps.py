@@ -15,6 +15,7 @@ from sensorseq.estimator.fit import report_fit, show_progress, train_model
 from sensorseq.estimator.fit_windows import check_arguments, hold_out, read_windows, scale_windows
 from sensorseq.evaluation.predict import predict_recordings
 from sensorseq.prediction import TrainedModel, load
+from sensorseq.prediction.classifier_methods import ClassifierMethods
 
 RNG = np.random.default_rng(0)
 Y = np.array(["calm", "rough"])[np.arange(60) % 2]
@@ -78,9 +79,14 @@ def test_the_learned_attributes_are_those_of_the_model():
         unfitted.predict(X)
 
 
-def test_a_class_of_ours_inherits_from_scikit_learn_alone():
-    ours = [base for base in SensorLSTMClassifier.__mro__ if base.__module__[:9] == "sensorseq"]
-    assert ours == [SensorLSTMClassifier]
+@pytest.mark.parametrize("kind", [SensorLSTMClassifier, SensorFusionClassifier, TrainedModel])
+def test_a_public_method_has_one_definition_in_the_line_of_a_class(kind):
+    ours = [base for base in kind.__mro__ if base.__module__[:9] == "sensorseq"]
+    names = [name for base in ours for name in vars(base) if not name.startswith("_")]
+    names = [name for name in names if not name.endswith("_request")]  # made by scikit-learn
+    assert len(names) == len(set(names))
+    assert ClassifierMethods in ours
+    assert len(ours) == 3
 
 
 def test_arguments_that_are_set_after_a_fit_change_no_prediction(tmp_path):
