@@ -1,6 +1,5 @@
 """scikit-learn objects that resample, filter, cut, scale, balance and augment."""
 
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
@@ -8,61 +7,34 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
 
 from sensorseq.base.checks import (
     RandomState,
     check_not_empty,
-    check_per_window,
-    check_positive,
-    check_positive_or_none,
-    check_random_state,
     check_rate,
     refuse_beside_windows,
 )
-from sensorseq.errors import ArgumentError, SignalError, WindowError
-from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_attenuation
+from sensorseq.errors import ArgumentError, SignalError, WindowError, noting
+from sensorseq.preprocessing.held import held_channels, kinds_of_slow
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.preprocessing.steps import Step, StepChain
 from sensorseq.preprocessing.steps.chain import make_steps
-from sensorseq.preprocessing.windowing.augment import (
-    copy_numbers,
-)
 from sensorseq.preprocessing.windowing.balance import balance_indices
-from sensorseq.preprocessing.windowing.cut import check_window_choices, window_recordings
+from sensorseq.preprocessing.windowing.cut import window_recordings
 from sensorseq.recording import Channel, Recording
-from sensorseq.windows import PARTS, WindowSet
+from sensorseq.windows import WindowSet
 
 
-class RecordingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Base class of the transformers that learn nothing."""
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
-        """Check the arguments; there is nothing to learn.
-
-        Parameters
-        ----------
-        X, y : object, optional
-            Not used.
-
-        Raises
-        ------
-        ArgumentError, SignalError
-            If an argument is invalid, or a rate is not above zero.
-        """
-        self._check_arguments()
-        return self
-
-    @abstractmethod
-    def _check_arguments(self) -> None: ...
-
-
-class Resampler(RecordingTransformer):
-    """Resample recordings to one constant rate, and cut them at gaps.
+class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+    """Resample recordings to one constant rate and cut them at gaps, as `PreparePipeline` does.
 
     Parameters
     ----------
@@ -72,6 +44,11 @@ class Resampler(RecordingTransformer):
         Longest gap to interpolate across, in seconds; by default, ten sample periods of the input.
     attenuation_db : float, default=90
         As in `sensorseq.preprocessing.resample.resample`.
+
+    Attributes
+    ----------
+    held_ : list of str
+        Channels whose values are held until the next one; see `resample_recording`.
     """
 
     def __init__(
@@ -84,17 +61,25 @@ class Resampler(RecordingTransformer):
         self.max_gap_s = max_gap_s
         self.attenuation_db = attenuation_db
 
-    def _check_arguments(self) -> None:
-        check_rate("sample_rate_hz", self.sample_rate_hz)
-        check_positive_or_none("max_gap_s", self.max_gap_s)
-        check_attenuation(self.attenuation_db)
+    def fit(self, X: Sequence[Recording], y: Any = None) -> Self:
+        """Find the channels to hold.
 
-    def transform(self, X: Iterable[Recording]) -> list[Recording]:
+        Parameters
+        ----------
+        X : list of Recording
+            Training recordings.
+        y : None
+            Not used.
+        """
+        self.held_ = held_channels({str(at): kinds_of_slow(each) for at, each in enumerate(X)})
+        return self
+
+    def transform(self, X: Sequence[Recording]) -> list[Recording]:
         """Return the pieces of all recordings, in order; see `resample_recording`.
 
         Parameters
         ----------
-        X : iterable of Recording
+        X : list of Recording
             Recordings, which may have uneven timestamps and missing samples (NaN).
 
         Returns
@@ -105,10 +90,13 @@ class Resampler(RecordingTransformer):
 
         Raises
         ------
+        ArgumentError, SignalError
+            If an argument is invalid.
         RecordingError
             If a channel has no valid sample, or `max_gap_s` is shorter than a sample period.
         """
-        how = self.get_params(deep=False)
+        check_is_fitted(self)
+        how = {**self.get_params(deep=False), "held": self.held_}
         return [piece for recording in X for piece in resample_recording(recording, **how)]
 
 
@@ -138,8 +126,6 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         The value that is subtracted from each channel, and the channel's divisor.
     constant_channels_ : tuple of int
         Indices of channels that were constant; they are centered and scaled by 1.
-    channel_mean_ : ndarray of shape (n_channels,)
-        The same as `channel_center_`; only for ``kind="standard"``.
     n_features_in_ : int
         Number of timesteps for 2-D input, otherwise number of channels.
     """
@@ -188,8 +174,6 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         self.constant_channels_ = self.scaler_.constant_channels
         self.channel_center_ = self.scaler_.channel_center
         self.channel_scale_ = self.scaler_.channel_scale
-        if self.kind == "standard":
-            self.channel_mean_ = self.scaler_.channel_center
         return self
 
     def fit_transform(
@@ -395,55 +379,42 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If windows of a WindowSet are padded.
         """
         check_is_fitted(self, "steps_")
-        if isinstance(X, WindowSet):
-            return self._transform_window_set(X)
+        chain = StepChain(self.steps_)
         if _are_recordings(X):
-            return [StepChain(self.steps_).apply(recording) for recording in X]
-        values = check_window_array(self, X, reset=False)
-        windows = values[:, :, np.newaxis] if values.ndim == 2 else values
-        if not self.steps_:
-            return values.copy()
-        names = tuple(f"channel_{i}" for i in range(windows.shape[2]))
-        made = np.stack(self._apply_to_each(windows, names, self._rate_hz(None))[0])
-        return made[:, :, 0] if values.ndim == 2 and made.shape[2] == 1 else made
-
-    def _transform_window_set(self, windows: WindowSet) -> WindowSet:
-        lengths = np.asarray(windows.lengths)
-        if (lengths < windows.n_timesteps).any():
+            return [chain.apply(recording) for recording in X]
+        if not isinstance(X, WindowSet):
+            values = check_window_array(self, X, reset=False)
+            windows = values[:, :, np.newaxis] if values.ndim == 2 else values
+            if not self.steps_:
+                return values.copy()
+            names = tuple(f"channel_{i}" for i in range(windows.shape[2]))
+            made = self._apply_to_each(windows, names, self.sample_rate_hz)
+            return made[:, :, 0] if values.ndim == 2 and made.shape[2] == 1 else made
+        if (np.asarray(X.lengths) < X.n_timesteps).any():
             raise WindowError(
                 "windows are padded (lengths below n_timesteps); apply the steps to the recordings"
                 " before cutting windows."
             )
-        rate = self._rate_hz(windows.sample_rate_hz)
         if not self.steps_:
-            return windows
-        # If there are no windows, a window of zeros determines the shape of the result.
-        inputs = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
-        made, last = self._apply_to_each(inputs, windows.channels, rate)
-        return replace(
-            windows,
-            X=np.stack(made)[: len(windows)].astype(np.float32, copy=False),
-            lengths=None,
-            channels=last.channel_names,
-            sample_rate_hz=rate,
-        )
-
-    def _rate_hz(self, known_hz: float | None) -> float:
-        rate = known_hz if self.sample_rate_hz is None else self.sample_rate_hz
-        if rate is None:
-            raise ArgumentError("the windows have no sample rate; give sample_rate_hz.")
-        return float(rate)
+            return X
+        rate = X.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
+        made = self._apply_to_each(X.X, X.channels, rate)
+        channels = chain.output_channels(tuple(map(Channel, X.channels)))
+        names = tuple(channel.name for channel in channels)
+        return replace(X, X=made, channels=names, sample_rate_hz=rate)
 
     def _apply_to_each(
-        self, windows: NDArray[np.floating], names: Sequence[str], rate: float
-    ) -> tuple[list[NDArray[np.floating]], Recording]:
-        made, out = [], None
-        for row, values in enumerate(windows):
-            recording = Recording.evenly_sampled(values, rate, names, f"window {row}")
-            out = StepChain(self.steps_).apply(recording, rate)
-            made.append(out.values)
-        assert out is not None
-        return made, out
+        self, windows: NDArray[np.floating], names: Sequence[str], rate: float | None
+    ) -> NDArray[np.floating]:
+        if rate is None:
+            raise ArgumentError("the windows have no sample rate; give sample_rate_hz.")
+        chain = StepChain(self.steps_)
+        made = [
+            chain.apply(Recording.evenly_sampled(values, rate, names, f"window {row}"), rate).values
+            for row, values in enumerate(windows)
+        ]
+        n_outputs = len(chain.output_channels(tuple(map(Channel, names))))
+        return np.reshape(made, (*windows.shape[:2], n_outputs))
 
 
 def _are_recordings(X: Any) -> bool:
@@ -454,8 +425,8 @@ def _are_recordings(X: Any) -> bool:
     )
 
 
-class Windower(RecordingTransformer):
-    """Cut evenly sampled recordings into windows.
+class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+    """Cut evenly sampled recordings into windows, as `PreparePipeline` does.
 
     Parameters
     ----------
@@ -493,10 +464,18 @@ class Windower(RecordingTransformer):
         self.min_purity = min_purity
         self.short = short
 
-    def _check_arguments(self) -> None:
-        check_positive("window_s", self.window_s)
-        check_positive_or_none("hop_s", self.hop_s)
-        check_window_choices(self.label_rule, self.min_purity, self.short)
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Do nothing, because there is nothing to learn.
+
+        Parameters
+        ----------
+        X, y : object, optional
+            Not used.
+        """
+        return self
 
     def transform(self, X: Iterable[Recording]) -> WindowSet:
         """Return the windows of all recordings; see `window_recordings`.
@@ -513,6 +492,8 @@ class Windower(RecordingTransformer):
 
         Raises
         ------
+        ArgumentError
+            If an argument is invalid.
         RecordingError
             If a recording is unevenly sampled, has gaps, or differs from the others in channels or
             rate.
@@ -525,7 +506,8 @@ class Windower(RecordingTransformer):
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
     """Drop or repeat training windows until all classes have the same number of windows.
 
-    This class works on windows of any shape, and in the pipeline of imbalanced-learn.
+    The same windows are chosen as by ``PreparePipeline(balance=strategy)``. This class works on
+    windows of any shape, and in the pipeline of imbalanced-learn.
 
     Parameters
     ----------
@@ -547,18 +529,10 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_chosen,), int64
-        Indices of the chosen windows in the input.
-    copy_numbers_ : ndarray of shape (n_chosen,), int64
-        0 for a window itself; 1, 2, ... for its copies.
-    groups_, lengths_ : ndarray of shape (n_chosen,) or None
-        The `groups` and `lengths` of the chosen windows.
+        Sorted indices of the chosen windows in the input; copies of a window have its index.
     """
 
-    __metadata_request__fit_resample: ClassVar = {
-        "groups": True,
-        "lengths": True,
-        "recording_id": True,
-    }
+    __metadata_request__fit_resample: ClassVar = {"groups": True, "recording_id": True}
 
     def __init__(
         self,
@@ -576,7 +550,6 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         X: Any,
         y: ArrayLike | None = None,
         groups: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
         recording_id: ArrayLike | None = None,
     ) -> tuple[Any, NDArray[Any]]:
         """Return the chosen windows and their labels.
@@ -584,14 +557,12 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like of shape (n_windows, ...) or WindowSet
-            The windows. A WindowSet has its own labels, groups, lengths and recordings. If the
-            WindowSet has a split, only its training part is balanced; the other parts stay
-            unchanged.
-        y : array-like of shape (n_windows,)
-            Labels.
-        groups, lengths : array-like of shape (n_windows,), optional
-            The group and the number of valid steps of each window. The groups take turns when
-            windows are dropped or repeated.
+            The windows. If a WindowSet has a split, only its training part is balanced; the other
+            parts stay unchanged.
+        y : array-like of shape (n_windows,), optional
+            Labels; a WindowSet has its own labels, groups and recordings.
+        groups : array-like of shape (n_windows,), optional
+            The group of each window. The groups take turns when windows are dropped or repeated.
         recording_id : array-like of shape (n_windows,), optional
             The recording of each window, for `max_per_recording`.
 
@@ -603,58 +574,33 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         WindowError
-            If there are no labels, shapes disagree, or X is a WindowSet with a split but without
-            training windows. Validation and test parts are never balanced.
+            If there are no labels, or a WindowSet has a split but no training windows. Validation
+            and test parts are never balanced.
         ArgumentError
             If an argument is invalid, or duplicates what a WindowSet already has.
         """
-        named = {"groups": groups, "lengths": lengths, "recording_id": recording_id}
-        is_set = isinstance(X, WindowSet)
-        if is_set:
-            refuse_beside_windows(**named)
-            named = {name: getattr(X, name) for name in named}
-            y = X.y if y is None else y
-        else:
-            X = np.asarray(X)
-            if not X.ndim:
-                raise WindowError(f"X={X!r} is not an array of windows.")
-        if y is None:
-            raise WindowError("balancing needs labels, but y is None.")
-        labels = np.asarray(y)
-        if len(labels) != len(X):
-            raise WindowError(f"X has {len(X)} windows, but y has {len(labels)} labels.")
-        arrays = {
-            name: check_per_window(name, values, len(X), WindowError)
-            for name, values in named.items()
-        }
-        is_split = is_set and X.split is not None
-        rows = np.flatnonzero(X.split == "train") if is_split else np.arange(len(X))
-        if is_split and not len(rows) and len(X):
-            parts = " and ".join(part for part in PARTS if part in X.split)
-            raise WindowError(
-                f"these {len(X)} windows are in the {parts} part; only training windows may be"
-                " balanced, because other parts must reflect real use."
-            )
-        chosen = balance_indices(
-            labels[rows],
-            _take_rows(arrays["groups"], rows),
+        if not isinstance(X, WindowSet):
+            check_consistent_length(X, y)
+            self.sample_indices_ = rows = self._chosen(y, groups, recording_id)
+            return np.asarray(X)[rows], np.asarray(y)[rows]
+        refuse_beside_windows(y=y, groups=groups, recording_id=recording_id)
+        train = np.arange(len(X)) if X.split is None else np.flatnonzero(X.split == "train")
+        of_train = [None if of is None else of[train] for of in (X.y, X.groups, X.recording_id)]
+        with noting("in the training part, which alone is balanced", WindowError):
+            chosen = train[self._chosen(*of_train)]
+        others = np.setdiff1d(np.arange(len(X)), train)
+        self.sample_indices_ = rows = np.sort(np.concatenate([chosen, others]))
+        made = {"strategy": self.strategy, "before_split": X.split is None}
+        balanced = replace(X.take(rows), provenance={**X.provenance, "balanced": made})
+        return balanced, np.asarray(balanced.y)
+
+    def _chosen(self, y: Any, groups: Any, recording_id: Any) -> NDArray[np.int64]:
+        """Return the indices of the chosen windows."""
+        return balance_indices(
+            y,
+            groups,
             self.strategy,
-            check_random_state(self.random_state),
-            recording_id=_take_rows(arrays["recording_id"], rows),
+            self.random_state,
+            recording_id=recording_id,
             max_per_recording=self.max_per_recording,
         )
-        not_train = np.setdiff1d(np.arange(len(labels)), rows)
-        kept = np.sort(np.concatenate([rows[chosen], not_train]))
-        self.sample_indices_ = kept
-        self.copy_numbers_ = copy_numbers(kept)
-        self.groups_ = _take_rows(arrays["groups"], kept)
-        self.lengths_ = _take_rows(arrays["lengths"], kept)
-        if not is_set:
-            return X[kept], labels[kept]
-        made = {"strategy": self.strategy, "before_split": not is_split}
-        provenance = {**X.provenance, "balanced": made}
-        return replace(X.take(kept), provenance=provenance), labels[kept]
-
-
-def _take_rows(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> Any:
-    return None if values is None else values[rows]

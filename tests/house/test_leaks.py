@@ -380,7 +380,7 @@ def more_folds_than_groups_of_a_class():
 
 REFUSED = [
     (prepare_balanced_without_a_split, "only training windows may be balanced"),
-    (balance_the_test_part, "windows are in the test part"),
+    (balance_the_test_part, "at least one window"),
     (scale_twice, "already scaled"),
     (fit_on_scaled_windows_with_a_scaling, "would be scaled twice"),
     (fit_with_a_group_in_two_parts, "in train and test"),

@@ -1,15 +1,20 @@
 import numpy as np
 import pytest
 import sklearn
-from cut_windows import counting
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sensorseq.errors import ArgumentError, SignalError, WindowError
-from sensorseq.preprocessing import ChannelScaler, ClassBalancer, Resampler, Windower
+from sensorseq.preprocessing import (
+    ChannelScaler,
+    ClassBalancer,
+    Resampler,
+    SignalSteps,
+    Windower,
+)
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.windowing.cut import window_recordings
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.windows import WindowSet
 
@@ -25,12 +30,19 @@ def windows(n_windows=20, n_timesteps=30, n_channels=2, **more):
 
 
 def recordings():
-    times = np.r_[np.arange(300), 400 + np.arange(200)] / 100.0
-    waves = [np.sin(times + i)[:, None] for i in range(4)]
-    return [
-        Recording(wave, times, ("current",), f"run {i}", label="ab"[i % 2])
-        for i, wave in enumerate(waves)
-    ]
+    """Return uneven recordings with a gap, a slow channel, and labels that change."""
+    rng, made = np.random.default_rng(0), []
+    for at in range(8):
+        times = np.r_[np.arange(300), 400 + np.arange(60 * at, 500)] / 100.0
+        times += rng.uniform(0, 0.003, len(times))
+        values = np.column_stack([np.sin(times + at), rng.normal(size=len(times))])
+        values[np.arange(len(times)) % 7 > 0, 1] = np.nan
+        middle_s = float(times[150])
+        spans = [LabelSpan(0.0, middle_s, "ab"[at % 2]), LabelSpan(middle_s, 10.0, "ba"[at % 2])]
+        if at % 4 == 3:
+            spans = [LabelSpan(0.0, 10.0, "b")]
+        made.append(Recording(values, times, ("current", "slow"), f"run {at}", label_spans=spans))
+    return made
 
 
 def test_a_window_set_and_its_arrays_are_scaled_alike():
@@ -46,7 +58,6 @@ def test_a_window_set_and_its_arrays_are_scaled_alike():
     np.testing.assert_allclose(valid.std(axis=0), 1, atol=1e-5)
     back = scaler.inverse_transform(scaled)
     np.testing.assert_allclose(back.X[:15], given.X[:15], atol=1e-5)
-    np.testing.assert_array_equal(scaler.channel_mean_, scaler.channel_center_)
     assert scaler.n_features_in_ == 2
 
 
@@ -94,54 +105,147 @@ def test_lengths_are_routed_through_a_pipeline():
     assert np.isfinite(scaled).all()
 
 
-def test_resampler_and_windower_make_a_pipeline_of_recordings():
-    steps = make_pipeline(Resampler(50.0), Windower(0.5, hop_s=0.25))
-    cut = clone(steps).fit(recordings()).transform(recordings())
-    assert cut.X.shape[1:] == (25, 1)
-    assert cut.sample_rate_hz == 50.0
-    alike = PreparePipeline(sample_rate_hz=50.0, window_s=0.5, hop_s=0.25, split=None)
-    np.testing.assert_array_equal(cut.X, alike.prepare(recordings()).X)
-    assert set(cut.y) == {"a", "b"}
-
-
 @pytest.mark.parametrize(
-    ("step", "said"),
+    "options",
     [
-        (Resampler(0.0), "sample_rate_hz=0"),
-        (Resampler(50.0, -1), "max_gap_s=-1"),
-        (Windower(0), "window_s=0"),
-        (Windower(1, 0), "hop_s=0"),
-        (Windower(1, label_rule="most"), "label_rule"),
+        {"window_s": 0.5, "hop_s": 0.25},
+        {"window_s": 1.0, "max_gap_s": 0.2, "attenuation_db": 60.0, "short": "pad"},
+        {"window_s": 0.5, "label_rule": "majority", "min_purity": 0.8},
+        {"window_s": 0.5, "steps": [{"kind": "difference"}]},
+        {"window_s": 0.5, "scale": "robust", "balance": "oversample", "random_state": 3},
+        {"window_s": 0.5, "balance": "undersample", "max_per_recording": 12},
     ],
 )
-def test_arguments_are_checked_in_fit(step, said):
-    with pytest.raises(ValueError, match=said):
-        clone(step).fit(recordings())
+def test_the_transformers_return_what_the_pipeline_returns(options):
+    def chosen(*names):
+        return {name: options[name] for name in names if name in options}
+
+    given = recordings()
+    pipeline = PreparePipeline(sample_rate_hz=50.0, **options)
+    windows = pipeline.prepare(given)
+    made = make_pipeline(
+        Resampler(50.0, **chosen("max_gap_s", "attenuation_db")),
+        SignalSteps(options.get("steps")),
+        Windower(**chosen("window_s", "hop_s", "label_rule", "min_purity", "short")),
+    ).fit_transform(given)
+    for name in ("X", "y", "lengths", "groups", "recording_id", "start_s"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(windows, name))
+    assert (made.channels, made.sample_rate_hz) == (windows.channels, windows.sample_rate_hz)
+
+    scaled = ChannelScaler(options.get("scale", "standard")).fit_transform(windows)
+    expected = pipeline.scaler_.transform(windows.X, windows.lengths)
+    np.testing.assert_array_equal(scaled.X, expected)
+
+    if "balance" in options:
+        seed = options.get("random_state", 0)
+        balancer = ClassBalancer(options["balance"], seed, **chosen("max_per_recording"))
+        balanced, y = balancer.fit_resample(windows)
+        train = windows.take(pipeline.sample_indices_)
+        np.testing.assert_array_equal(balanced.part("train").X, train.X)
+        np.testing.assert_array_equal(y, windows.y[balancer.sample_indices_])
+
+
+def test_new_recordings_hold_the_channels_of_the_training_recordings():
+    """A gear that one training recording shows to be a measurement is interpolated in all."""
+    times = np.arange(310) / 100.0
+    slow = np.full(310, np.nan)
+    slow[::10] = np.arange(31) % 3  # looks like codes
+    codes = Recording(np.column_stack([slow, times]), times, ("slow", "fast"), "codes", label="a")
+    measured = Recording(
+        np.column_stack([slow + 0.1 * np.sin(7 * times), times]),
+        times,
+        ("slow", "fast"),
+        "measured",
+        label="b",
+    )
+    for train, held in (([codes], ["slow"]), ([codes, measured], [])):
+        resampler = Resampler(100.0).fit(train)
+        assert resampler.held_ == held
+        alike = PreparePipeline(window_s=3.0, split=None, sample_rate_hz=100.0).prepare(train)
+        pieces = resampler.transform([codes])
+        np.testing.assert_array_equal(pieces[0].values.astype(np.float32)[:300], alike.X[0])
+
+
+def unbalanced(**more):
+    more = {"y": np.repeat(["ice", "mud"], [20, 10]), "recording_id": np.arange(30) // 5} | more
+    return windows(30, start_s=np.arange(30.0), **more)
 
 
 @pytest.mark.parametrize("strategy", ["undersample", "oversample"])
-def test_balanced_rows_can_be_traced(strategy):
-    given = windows(y=np.repeat(["a", "b"], [14, 6]), recording_id=np.arange(20) // 2)
-    lengths = np.arange(20)
+def test_a_window_set_and_its_arrays_are_balanced_alike(strategy):
+    given = unbalanced()
     balancer = ClassBalancer(strategy=strategy, random_state=0)
-    X, y = balancer.fit_resample(given.X, given.y, groups=given.groups, lengths=lengths)
+    X, y = balancer.fit_resample(given.X, given.y, groups=given.groups)
     rows = balancer.sample_indices_
     np.testing.assert_array_equal(X, given.X[rows])
     np.testing.assert_array_equal(y, given.y[rows])
-    np.testing.assert_array_equal(balancer.groups_, given.groups[rows])
-    np.testing.assert_array_equal(balancer.lengths_, lengths[rows])
-    assert len(set(np.unique(y, return_counts=True)[1])) == 1
-    as_set, y_of_set = ClassBalancer(strategy=strategy, random_state=0).fit_resample(given)
+    as_set, y_of_set = clone(balancer).fit_resample(given)
     np.testing.assert_array_equal(as_set.X, X)
-    np.testing.assert_array_equal(as_set.recording_id, balancer.groups_)
+    np.testing.assert_array_equal(as_set.recording_id, given.groups[rows])
     np.testing.assert_array_equal(y_of_set, y)
 
 
-def test_a_balancer_without_labels_or_with_too_few_labels_raises_an_error():
-    with pytest.raises(WindowError, match="needs labels"):
-        ClassBalancer().fit_resample(windows())
-    with pytest.raises(WindowError, match="20 windows, but y has 3"):
+@pytest.mark.parametrize("strategy", ["oversample", "undersample"])
+def test_validation_and_test_windows_stay_bit_for_bit(strategy):
+    split = np.tile(["train", "train", "validation", "test", "train"], 6)
+    given, step = unbalanced(split=split), ClassBalancer(strategy, 0)
+    found, _ = step.fit_resample(given)
+    for part in ("validation", "test"):
+        kept, was = found.part(part), given.part(part)
+        assert kept.X.tobytes() == was.X.tobytes()
+        np.testing.assert_array_equal(kept.start_s, was.start_s)
+    assert len(found.part("train")) != len(given.part("train"))
+
+
+def test_input_that_the_balancer_cannot_use_is_refused():
+    given = unbalanced(split=np.repeat(["train", "test"], 15))
+    with pytest.raises(WindowError, match="at least one window") as caught:
+        ClassBalancer().fit_resample(given.part("test"))
+    assert "in the training part, which alone is balanced" in caught.value.__notes__
+    with pytest.raises(ArgumentError, match="the WindowSet X already has groups"):
+        ClassBalancer().fit_resample(given, groups=given.groups)
+    for X in (windows(), windows().X):
+        with pytest.raises(WindowError, match=r"y has shape \(\); expected \(n_windows,\)"):
+            ClassBalancer().fit_resample(X)
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[20, 3\]"):
         ClassBalancer().fit_resample(windows().X, [0, 1, 0])
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_balancer_works_in_the_pipeline_of_imbalanced_learn(flat):
+    pipeline = pytest.importorskip("imblearn.pipeline")
+    given = unbalanced(groups=np.repeat([0, 1, 2, 3], [17, 2, 1, 10]))
+    X = given.X[:, :, 0] if flat else given.X
+    alone = ClassBalancer(random_state=0)
+    alone.fit_resample(X, given.y, groups=given.groups)
+    steps = pipeline.make_pipeline(ChannelScaler(), clone(alone), DummyClassifier(strategy="prior"))
+    with sklearn.config_context(enable_metadata_routing=True):
+        steps.fit(X, given.y, groups=given.groups)
+    np.testing.assert_array_equal(steps[1].sample_indices_, alone.sample_indices_)
+    np.testing.assert_allclose(steps[-1].class_prior_, [0.5, 0.5])
+    assert len(steps.predict(X)) == 30
+    counts = np.bincount(given.groups[alone.sample_indices_])
+    assert counts.tolist() == [7, 2, 1, 10]  # groups contribute in turn, not in proportion
+
+
+@pytest.mark.parametrize(
+    ("strategy", "peer"),
+    [("undersample", "RandomUnderSampler"), ("oversample", "RandomOverSampler")],
+)
+def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer):
+    module = pytest.importorskip(f"imblearn.{strategy.removesuffix('sample')}_sampling")
+    given = unbalanced()
+    theirs = getattr(module, peer)(random_state=0)
+    theirs.fit_resample(given.X[:, :, 0], given.y)
+    ours = ClassBalancer(strategy, 0)
+    _, y = ours.fit_resample(given.X, given.y)
+    rows = theirs.sample_indices_
+    for label in ("ice", "mud"):
+        assert (y == label).sum() == (given.y[rows] == label).sum()
+    full = np.flatnonzero(given.y == ("mud" if strategy == "undersample" else "ice"))
+    for chosen in (rows, ours.sample_indices_):
+        # each window of the class that sets the count is used once
+        np.testing.assert_array_equal(np.sort(chosen[np.isin(chosen, full)]), full)
 
 
 def test_parameters_survive_cloning():
@@ -168,13 +272,3 @@ def test_the_scaler_reports_constant_channels():
     given.X[:, :, 1] = 4.0
     assert ChannelScaler().fit(given).constant_channels_ == (1,)
     assert ChannelScaler().fit(given.X).constant_channels_ == (1,)
-
-
-def test_the_windower_passes_its_arguments_on():
-    spans = [LabelSpan(0, 4.2, "ice"), LabelSpan(4.2, 9.8, "mud")]
-    given = [counting(100, f"run {i}", label_spans=spans) for i in range(2)]
-    choices = {"label_rule": "majority", "min_purity": 0.9, "short": "pad"}
-    cut = clone(Windower(1.0, 0.5, **choices)).fit(given).transform(given)
-    direct = window_recordings(given, 1.0, 0.5, **choices)
-    for name in ("X", "y", "start_s"):
-        np.testing.assert_array_equal(getattr(cut, name), getattr(direct, name))

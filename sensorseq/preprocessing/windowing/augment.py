@@ -304,15 +304,6 @@ def channel_sd_of(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.
     return np.array([windows[:, :, c][mask].std(dtype=np.float64) for c in range(n_channels)])
 
 
-def copy_numbers(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the earlier occurrences of each row: 0 for a window itself; 1, 2, ... for copies."""
-    order = np.argsort(rows, kind="stable")
-    _, first, counts = np.unique(rows[order], return_index=True, return_counts=True)
-    number = np.empty(len(rows), np.int64)
-    number[order] = np.arange(len(rows)) - np.repeat(first, counts)
-    return number
-
-
 def _mirror_image(
     how: Augmentation, n_channels: int
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:

@@ -12,7 +12,6 @@ from sensorseq.base.checks import (
     check_random_state,
 )
 from sensorseq.errors import ArgumentError, WindowError, check_choice
-from sensorseq.preprocessing.windowing.augment import copy_numbers
 
 FEW_RECORDINGS = 5
 STRATEGIES = ("undersample", "oversample")
@@ -133,6 +132,15 @@ def _reachable_count(
             stacklevel=3,
         )
     return reached, cap
+
+
+def copy_numbers(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count the earlier occurrences of each row: 0 for a window itself; 1, 2, ... for copies."""
+    order = np.argsort(rows, kind="stable")
+    _, first, counts = np.unique(rows[order], return_index=True, return_counts=True)
+    number = np.empty(len(rows), np.int64)
+    number[order] = np.arange(len(rows)) - np.repeat(first, counts)
+    return number
 
 
 def _take_capped(

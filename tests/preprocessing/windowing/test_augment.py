@@ -4,24 +4,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy
-import sklearn
 from augment_reference import augmented, stream
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from sklearn.base import clone
-from sklearn.dummy import DummyClassifier
 
-from sensorseq.errors import ArgumentError, SignalError, WindowError
-from sensorseq.preprocessing import ChannelScaler, ClassBalancer
+from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.preprocessing.windowing.augment import (
     Augmentation,
     augment_windows,
     channel_sd_of,
-    copy_numbers,
     find_axes,
 )
-from sensorseq.windows import WindowSet
 
 KINDS = ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift", "offset")
 MIRROR = {"mirror": [0, 2], "swap": [(0, 1)]}
@@ -263,12 +257,6 @@ def test_one_channel_may_be_two_dimensional():
     assert augment_windows(np.ones((2, 5), int), Augmentation(jitter=0.1), 0).dtype == np.float64
 
 
-@given(rows=st.lists(st.integers(0, 6), max_size=30))
-def test_copies_are_numbered_in_order(rows):
-    expected = [rows[:at].count(row) for at, row in enumerate(rows)]
-    np.testing.assert_array_equal(copy_numbers(np.array(rows, np.int64)), expected)
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -315,127 +303,6 @@ def test_errors_say_what_is_wrong():
     for use in (lambda: augment_windows(X, EVERYTHING), lambda: channel_sd_of(X)):
         with pytest.raises(SignalError, match="window 4, step 7, channel 2"):
             use()
-
-
-# The transformers
-
-
-def windows(**more):
-    more = {"y": np.repeat(["ice", "mud"], [20, 10]), "recording_id": np.arange(30) // 5} | more
-    return WindowSet(signal(), start_s=np.arange(30.0), **more)
-
-
-@pytest.mark.parametrize("strategy", ["oversample", "undersample"])
-def test_validation_and_test_windows_stay_bit_for_bit(strategy):
-    split = np.tile(["train", "train", "validation", "test", "train"], 6)
-    given, step = windows(split=split), ClassBalancer(strategy, 0)
-    found, _ = clone(step).fit_resample(given)
-    for part in ("validation", "test"):
-        kept, was = found.part(part), given.part(part)
-        assert kept.X.tobytes() == was.X.tobytes()
-        np.testing.assert_array_equal(kept.start_s, was.start_s)
-    assert len(found.part("train")) != len(given.part("train"))
-    # The content of the held-out windows does not affect the training windows.
-    X = given.X.copy()
-    X[split != "train"] = 1e6
-    again, _ = clone(step).fit_resample(replace(given, X=X))
-    np.testing.assert_array_equal(again.part("train").X, found.part("train").X)
-
-
-@pytest.mark.parametrize("part", ["validation", "test"])
-def test_a_held_out_part_is_refused_by_name(part):
-    given = windows(split=np.repeat(["train", part], 15))
-    with pytest.raises(WindowError, match=f"15 windows are in the {part} part; only training"):
-        ClassBalancer().fit_resample(given.part(part))
-
-
-def test_repeated_windows_have_copy_numbers():
-    given = windows()
-    balancer = ClassBalancer("oversample", 0)
-    X, y = balancer.fit_resample(given)
-    rows, number = balancer.sample_indices_, balancer.copy_numbers_
-    np.testing.assert_array_equal(np.unique(y, return_counts=True)[1], [20, 20])
-    np.testing.assert_array_equal(X.X, given.X[rows])
-    np.testing.assert_array_equal(np.sort(rows[number == 0]), np.arange(30))
-    assert number.sum() == 10
-
-
-@pytest.mark.parametrize("flat", [False, True])
-def test_the_balancer_works_in_the_pipeline_of_imbalanced_learn(flat):
-    pipeline = pytest.importorskip("imblearn.pipeline")
-    steps = pipeline.make_pipeline(
-        ClassBalancer("oversample", 0),
-        DummyClassifier(strategy="prior"),
-    )
-    given = windows()
-    X = given.X[:, :, 0] if flat else given.X
-    steps.fit(X, given.y)
-    np.testing.assert_allclose(steps[-1].class_prior_, [0.5, 0.5])
-    assert len(steps[0].sample_indices_) == 40
-    assert len(steps.predict(X)) == 30
-
-
-def test_a_cap_for_each_recording_reaches_the_balancer():
-    given = windows(recording_id=np.r_[np.zeros(18), 1, 1, np.full(5, 2), np.full(5, 3)])
-    with pytest.warns(UserWarning, match="every class gets 8"):
-        found, _ = ClassBalancer(random_state=0, max_per_recording=6).fit_resample(given)
-    assert np.unique(found.recording_id, return_counts=True)[1].max() <= 6
-    with pytest.warns(UserWarning, match="every class gets 8"):
-        X, _ = ClassBalancer(random_state=0, max_per_recording=6).fit_resample(
-            given.X, given.y, recording_id=given.recording_id, groups=given.groups
-        )
-    np.testing.assert_array_equal(X, found.X)
-
-
-def test_input_that_the_balancer_cannot_use_is_refused():
-    given = windows()
-    with pytest.raises(ArgumentError, match="the WindowSet X already has groups"):
-        ClassBalancer().fit_resample(given, groups=given.groups)
-    with pytest.raises(WindowError, match=r"lengths has \d+ value"):
-        ClassBalancer().fit_resample(given.X, given.y, lengths=[1, 2])
-
-
-def test_groups_and_lengths_reach_them_inside_the_pipeline_of_imbalanced_learn():
-    pipeline = pytest.importorskip("imblearn.pipeline")
-    groups = np.repeat([0, 1, 2, 3], [17, 2, 1, 10])
-    given = windows(lengths=np.full(30, 25), groups=groups)
-    X = given.X.copy()
-    X[:, 25:] = np.nan
-    arrays = {"groups": given.groups, "lengths": given.lengths}
-    alone = ClassBalancer(random_state=0)
-    alone.fit_resample(X, given.y, **arrays)
-    steps = pipeline.make_pipeline(ChannelScaler(), clone(alone), DummyClassifier())
-    with sklearn.config_context(enable_metadata_routing=True):
-        steps.fit(X, given.y, **arrays)
-    np.testing.assert_array_equal(steps[1].sample_indices_, alone.sample_indices_)
-    np.testing.assert_array_equal(steps[1].groups_, alone.groups_)
-    np.testing.assert_array_equal(steps[1].lengths_, alone.lengths_)
-    counts = np.bincount(ClassBalancer(random_state=0).fit_resample(given)[0].groups)
-    assert counts.tolist() == [7, 2, 1, 10]  # groups contribute in turn, not in proportion
-
-
-@pytest.mark.parametrize("flat", [True, False])
-@pytest.mark.parametrize(
-    ("strategy", "peer"),
-    [("undersample", "RandomUnderSampler"), ("oversample", "RandomOverSampler")],
-)
-def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer, flat):
-    module = pytest.importorskip(f"imblearn.{strategy.removesuffix('sample')}_sampling")
-    given = windows()
-    theirs = getattr(module, peer)(random_state=0)
-    theirs.fit_resample(given.X[:, :, 0], given.y)
-    ours = ClassBalancer(strategy, 0)
-    X, y = ours.fit_resample(given.X[:, :, 0] if flat else given.X, given.y)
-    rows = theirs.sample_indices_
-    assert len(X) == len(rows) == len(ours.sample_indices_)
-    for label in ("ice", "mud"):
-        assert (y == label).sum() == (given.y[rows] == label).sum()
-    full = np.flatnonzero(given.y == ("mud" if strategy == "undersample" else "ice"))
-    for chosen in (
-        rows,
-        ours.sample_indices_,
-    ):  # each window of the class that sets the count is used once
-        np.testing.assert_array_equal(np.sort(chosen[np.isin(chosen, full)]), full)
 
 
 @given(

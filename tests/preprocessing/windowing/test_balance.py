@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, WindowError
-from sensorseq.preprocessing.windowing.balance import STRATEGIES, balance_indices, draw_in_rounds
+from sensorseq.preprocessing.windowing.balance import (
+    STRATEGIES,
+    balance_indices,
+    copy_numbers,
+    draw_in_rounds,
+)
 
 counts_of_classes = st.lists(st.integers(1, 40), min_size=1, max_size=5)
 
@@ -142,6 +147,12 @@ def test_a_cap_is_a_number_of_rows_or_a_share(most):
         return
     with pytest.raises(ArgumentError, match="max_per_recording"):
         balance_indices([0, 1], **more)
+
+
+@given(rows=st.lists(st.integers(0, 6), max_size=30))
+def test_copies_are_numbered_in_order(rows):
+    expected = [rows[:at].count(row) for at, row in enumerate(rows)]
+    np.testing.assert_array_equal(copy_numbers(np.array(rows, np.int64)), expected)
 
 
 @given(count=st.integers(1, 20), n=st.integers(0, 60), seed=st.integers(0, 100))
