@@ -68,7 +68,6 @@ def with_scale(arguments: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
     """Parse ``name=value`` pairs of TOML values; a bare word is a string, and ``none`` is None."""
     from sensorseq.estimator import SensorLSTMClassifier
-    from sensorseq.training.parameters import MOVED
 
     parameters = SensorLSTMClassifier().get_params()
     read: dict[str, Any] = {}
@@ -76,8 +75,6 @@ def read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
         name, text = read_pair("--set", setting, "NAME=VALUE, such as dropout=0.3")
         if name not in parameters:
             hint = did_you_mean(name, parameters, "{}")
-            if name in MOVED:
-                hint = " Use --set 'optimizer_params={momentum=0.9}'."
             raise ArgumentError(
                 f"--set {setting}: SensorLSTMClassifier has no argument {name}.{hint}"
             )

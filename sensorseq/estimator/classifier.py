@@ -43,9 +43,8 @@ from sensorseq.estimator.fitted import FittedClassifier, of_model
 from sensorseq.estimator.report import make_report
 from sensorseq.estimator.saving import (
     Contents,
-    check_stored,
-    current_arguments,
     imported,
+    known_arguments,
     model_contents,
     packed,
     read_fitted,
@@ -78,7 +77,7 @@ from sensorseq.sequence.smoothing import Smooth
 from sensorseq.training import EngineChoice
 from sensorseq.training.evaluation import modules_of
 from sensorseq.training.inputs import open_windows
-from sensorseq.training.parameters import refuses_moved
+from sensorseq.training.parameters import check_parameters
 from sensorseq.windows import WindowSet
 
 _SMALLER = (
@@ -383,7 +382,6 @@ class SensorLSTMClassifier(FittedClassifier):
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     _out_of_fold: LeftOut | None = None
 
-    @refuses_moved
     def __init__(
         self,
         *,
@@ -815,8 +813,8 @@ class SensorLSTMClassifier(FittedClassifier):
         take = partial(take_field, description, path=path)
         histories = [take("history", list), *take("other_histories", list)]
         take("versions", dict)  # used only in messages
-        estimator = cls(**current_arguments(take("parameters", dict)))
-        check_stored(estimator.get_params(deep=False))
+        estimator = cls(**known_arguments(take("parameters", dict), cls._get_param_names()))
+        check_parameters(estimator.get_params(deep=False))
         if device is not None:
             estimator.device = device
         estimator.histories_ = [History(rows) for rows in histories]
@@ -1064,11 +1062,6 @@ class SensorLSTMClassifier(FittedClassifier):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        if {"module_", "plain_module_"} & set(state):
-            raise InputError(
-                "this pickle was written by a version that is no longer supported. Fit the model"
-                " again with this version, and write the model with `save`."
-            )
         if "model_" in state:
             report, facts = state["_judged"]
             state["_judged"] = Judged(FluctuationReport.from_dict(report), facts, None)

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from sensorseq.diagnosis.defaults import DEFAULTS
 from sensorseq.errors import (
     ArgumentError,
     ModelFileError,
@@ -43,22 +42,12 @@ from sensorseq.training import EngineChoice
 from sensorseq.training.callbacks import Callback
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import ModuleNetwork, modules_of
-from sensorseq.training.parameters import check_device, check_parameters, check_plain
+from sensorseq.training.parameters import check_device, check_plain
 from sensorseq.training.torch_network import ARCHITECTURE, network_arrays, read_network
 
 Loaded = TypeVar("Loaded")
 Contents = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 """The arrays and the description of a model file."""
-_REMOVED = {  # arguments of earlier versions, with the value that has no effect
-    "clip_by": "norm",
-    "l1": 0.0,
-}
-_REMOVED_VALUES = {  # values of arguments in earlier versions
-    "loss": ("mse",),
-    "lr_schedule": ("one_cycle",),
-    "optimizer": ("lion",),
-    "scale": ("min_max", "max_abs"),
-}
 
 
 def model_contents(
@@ -114,39 +103,18 @@ def plain_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def current_arguments(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an estimator's arguments from a model file, which may be of an earlier version.
+def known_arguments(stored: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    """Return the known arguments of an estimator from a model file; warn if there are others.
 
-    Arguments that only the training needed are left out. A warning names those that had an effect.
+    Only `fit` needs the arguments.
     """
-    arguments = dict(stored)
-    for name, without_effect in _REMOVED.items():
-        value = arguments.pop(name, without_effect)
-        if value != without_effect:
-            warn_caller(
-                f"the model was trained with {name}={value!r}, which no longer exists; it predicts"
-                f" as before, but fit will not use {name}."
-            )
-    momentum = arguments.pop("momentum", None)
-    if momentum is not None and arguments["optimizer"] == "sgd":
-        arguments["optimizer_params"] = {
-            **(arguments["optimizer_params"] or {}),
-            "momentum": momentum,
-        }
-    return arguments
-
-
-def check_stored(arguments: Mapping[str, Any]) -> None:
-    """Check an estimator's arguments from a model file, but allow values of earlier versions.
-
-    A model with such a value predicts as before; `fit` refuses the value.
-    """
-    check_parameters(
-        {
-            name: DEFAULTS[name] if value in _REMOVED_VALUES.get(name, ()) else value
-            for name, value in arguments.items()
-        }
-    )
+    others = [f"{name}={value!r}" for name, value in stored.items() if name not in known]
+    if others:
+        warn_caller(
+            f"the model was trained with {', '.join(others)}, which this version does not have; the"
+            " model predicts as before, but fit will not use it."
+        )
+    return {name: value for name, value in stored.items() if name in known}
 
 
 def architecture_of(module: LSTMLinear) -> dict[str, Any]:

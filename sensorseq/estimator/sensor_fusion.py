@@ -18,8 +18,7 @@ from sensorseq.estimator.fit_sensors import fit_sensors, without_lost
 from sensorseq.estimator.fitted import FittedClassifier
 from sensorseq.estimator.saving import (
     Contents,
-    check_stored,
-    current_arguments,
+    known_arguments,
     plain_arguments,
 )
 from sensorseq.export.c_source import CExport, COptions, render_sensors, write_texts
@@ -29,6 +28,7 @@ from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.model import TrainedModel, read_joint
 from sensorseq.sensor_windows import UNNAMED, SensorWindows, are_sensors, as_sensor_windows
+from sensorseq.training.parameters import check_parameters
 from sensorseq.training.prepared_windows import read_prepared
 
 
@@ -213,8 +213,9 @@ class SensorFusionClassifier(FittedClassifier):
         take = partial(take_field, description, path=path)
         restored = partial(SensorLSTMClassifier._restored, path=path, device=device)
         sensors: dict[str, SensorLSTMClassifier] = sensors_of(arrays, take, restored)
-        estimator = SensorLSTMClassifier(**current_arguments(take("parameters", dict)))
-        check_stored(estimator.get_params(deep=False))
+        known = SensorLSTMClassifier._get_param_names()
+        estimator = SensorLSTMClassifier(**known_arguments(take("parameters", dict), known))
+        check_parameters(estimator.get_params(deep=False))
         if device is not None:
             estimator.device = device
         fusion = cls(estimator)

@@ -31,7 +31,6 @@ _LARGEST_LABELS_BYTES = 2**26
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
 _LABEL = (str, bool, int, float)
 _FORMAT, _VERSION = "sensorseq.model", 8
-_OLDEST = 7
 SAVE_AGAIN = " Save the model again where it was trained."
 _WAY_OUT = "Give a model that `sensorseq run`, `sensorseq train` or `save` wrote, or copy it again."
 # Types in the order in which their arrays are stored in a file: the widest first.
@@ -101,17 +100,16 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
             f" expected {_FORMAT!r}). {_WAY_OUT}"
         )
     version = metadata.get("version", "")
-    if re.fullmatch(r"[1-9]\d{0,5}", version) and not _OLDEST <= int(version) <= _VERSION:
+    if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) != _VERSION:
         way_out = "Update sensorseq, or save the model again with the older version."
-        if int(version) < _OLDEST:
+        if int(version) < _VERSION:
             way_out = "The file is older; fit the model again with this version, and save it."
         raise ModelFileError(
-            f"{file} has format version {version}; this version of sensorseq reads {_OLDEST} to"
-            f" {_VERSION}."
+            f"{file} has format version {version}; this version of sensorseq reads {_VERSION}."
             f" {way_out}"
         )
     text = metadata.get("description", "")
-    is_whole = set(metadata) == _KEYS and version in map(str, range(_OLDEST, _VERSION + 1))
+    is_whole = set(metadata) == _KEYS and version == str(_VERSION)
     if not is_whole or metadata["sha256"] != _digest(arrays, text):
         raise ModelFileError(f"{file} is damaged: its checksum does not match. {_WAY_OUT}")
     try:
@@ -120,35 +118,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
         raise ModelFileError(f"{file} has a description that cannot be read. {_WAY_OUT}") from error
     if not isinstance(description, dict):
         raise ModelFileError(f"{file} has a description that is not a mapping. {_WAY_OUT}")
-    return (arrays, description) if version == str(_VERSION) else _from_7(file, arrays, description)
-
-
-def _from_7(
-    file: Path, arrays: Mapping[str, NDArray[Any]], description: dict[str, Any]
-) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return the contents of a file of version 7, which kept features apart from the LSTM."""
-    renamed = {
-        re.sub(r"^(sensor\.\d+\.)?patch\.", r"\1member.lstm.patch.", name).replace(
-            "features.", "member."
-        ): array
-        for name, array in arrays.items()
-    }
-    try:
-        for of_sensor in description["sensors"] if "fusion" in description else [description]:
-            head = of_sensor["features"] or {"lstm_weight": 1.0, "blocks": {}}
-            reason = of_sensor.pop("alone", "features=None")
-            choice = {"names": [], "candidates": [], "n_windows": 0, "n_folds": 0, "reason": reason}
-            of_sensor["features"] = head.get("choice", choice)
-            # weights of linear layers were part of the layers
-            factors = {name: block.pop("factor", 1.0) for name, block in head["blocks"].items()}
-            of_sensor["sum"] = {
-                "weights": {"lstm": head["lstm_weight"], **factors},
-                "bias": [0.0] * len(of_sensor["classes"]["values"]),
-                "members": {"lstm": {"patch": of_sensor.pop("patch")}, **head["blocks"]},
-            }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"{file} is inconsistent: {error!r}.{SAVE_AGAIN}") from error
-    return renamed, description
+    return arrays, description
 
 
 def is_model(path: Path) -> bool:

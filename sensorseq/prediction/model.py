@@ -88,7 +88,7 @@ class TrainedModel(ClassifierMethods, ProbabilityModel):
         """The scaling of the only sensor's channels."""
         return self.input.scaler
 
-    # What the methods of classifiers need
+    # Hooks of `ClassifierMethods`
 
     def _fitted_model(self) -> "TrainedModel":
         return self

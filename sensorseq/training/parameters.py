@@ -2,10 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +24,6 @@ from sensorseq.training.labels import check_class_weight
 from sensorseq.training.torch_network import check_scheme
 from sensorseq.training.window_format import check_augment
 
-P = ParamSpec("P")
-MOVED = {"momentum": "optimizer_params={'momentum': ...}"}
-"""What replaces arguments of earlier versions."""
 _NAME = re.compile(r"cpu|cuda(:\d+)?")
 
 
@@ -65,18 +61,6 @@ def resolve_device(
             " or install a CUDA build of torch."
         )
     return resolved
-
-
-def refuses_moved(init: Callable[P, None]) -> Callable[P, None]:
-    """Decorate a constructor, so that an argument of earlier versions is an error that helps."""
-
-    @wraps(init)
-    def checked(*args: P.args, **arguments: P.kwargs) -> None:
-        for name in MOVED.keys() & arguments.keys():
-            raise ArgumentError(f"{name}= is no longer an argument; use {MOVED[name]}.")
-        init(*args, **arguments)
-
-    return checked
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:

@@ -420,7 +420,6 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
         ("evaluate {model}", "Missing argument"),
         ("train {prepared}", "Missing option"),
         ("train {prepared} -o {out} --set poolin=last", "Did you mean pooling"),
-        ("train {prepared} -o {out} --set momentum=0.5", "optimizer_params={momentum=0.9}"),
         ("train {prepared} -o {out} --motors curL", "give CURRENT:SPEED for each motor"),
         ("train {prepared} -o {out} --motors curX:velX", "'curX', which is not a channel"),
         ("train {prepared} -o {out} --set pooling", "give NAME=VALUE"),

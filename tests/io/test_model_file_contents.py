@@ -4,13 +4,16 @@ import hashlib
 import platform
 
 import numpy as np
+import pytest
 import torch
 from fits import plain_classifier
 
 import sensorseq
 from sensorseq import SensorLSTMClassifier
-from sensorseq.io.model_file import read_model
+from sensorseq.errors import ModelFileError
+from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import read_windows
+from sensorseq.prediction.loading import load
 from sensorseq.prepare import prepare
 
 
@@ -47,3 +50,22 @@ def test_preparation_history_digests_and_versions_are_restored(tmp_path):
     for recording_id, digests in again.preparation_["recordings"].items():
         content = (tmp_path / f"{recording_id}.csv").read_bytes()
         assert digests == [hashlib.sha256(content).hexdigest()]
+
+
+def test_an_argument_that_is_gone_is_ignored_and_a_value_that_is_gone_is_refused(tmp_path):
+    path, rng = tmp_path / "model", np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 12, 1)), np.arange(20) % 2
+    fitted = plain_classifier(hidden_size=2, max_epochs=1).fit(X, y)
+    fitted.save(path)
+    arrays, description = read_model(path)
+    for name, value in (("l1", 0.01), ("loss", "mse")):
+        parameters = {**description["parameters"], name: value}
+        write_model(path, arrays, {**description, "parameters": parameters})
+        assert load(path).predict_proba(X).tobytes() == fitted.predict_proba(X).tobytes()
+        if name == "loss":
+            with pytest.raises(ModelFileError, match="loss='mse' is not known"):
+                SensorLSTMClassifier.load(path)
+            continue
+        with pytest.warns(UserWarning, match=r"l1=0\.01, .* fit will not use it"):
+            loaded = SensorLSTMClassifier.load(path)
+        assert loaded.predict_proba(X).tobytes() == fitted.predict_proba(X).tobytes()
