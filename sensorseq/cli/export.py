@@ -1,6 +1,5 @@
 """The command export."""
 
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +16,7 @@ from sensorseq.io.atomic import make_folder
 from sensorseq.options import split_names
 
 if TYPE_CHECKING:
-    from sensorseq.estimator import AnyClassifier
+    pass
 
 
 class Format(StrEnum):
@@ -25,11 +24,6 @@ class Format(StrEnum):
 
     onnx = "onnx"
     c = "c"
-
-
-_FOR_ALL_SENSORS = ("units", "weights", "check", "prefix")
-_UNSET = {"smooth": "none"}
-_NAMES = {"n_timesteps": "timesteps", "sample_rate_hz": "sample-rate"}
 
 
 @command(
@@ -103,7 +97,6 @@ def export(
     sensors, the graph has one input per sensor; in C, each sensor has its own files, and two more
     files combine the sensors.
     """
-    options: dict[str, Any] = {"n_timesteps": n_timesteps}
     if to is Format.c:
         _refuse_options(to, lengths=lengths is not None, steps=steps)
         is_new = not output.exists()
@@ -116,20 +109,21 @@ def export(
         for path in (output / f"{prefix}_model.h", output / f"{prefix}_model.c"):
             check_output(path, model_file)
         form = "NAME=UNIT, such as current=mA"
-        options |= {"check": check, "weights": weights or "float32", "prefix": prefix}
-        options |= {"hop": hop, "sample_rate_hz": sample_rate_hz}
-        options |= {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
-        options["units"] = dict(
-            read_pair("--units", pair, form) for pair in split_names(units) or ()
-        )
+        of_channels = dict(read_pair("--units", pair, form) for pair in split_names(units) or ())
         model = load_model(model_file)
         from sensorseq.sequence.smoothing import Smoothing
 
-        allowed = _export_options(options, model)
-        if "smooth" in allowed:
-            how = (allowed.pop(name) for name in ("smooth", "lag", "mean_dwell_s"))
-            allowed["smooth"] = Smoothing(*how)
-        written = model.to_c(output, **allowed)
+        written = model.to_c(
+            output,
+            n_timesteps=n_timesteps,
+            hop=hop,
+            sample_rate_hz=sample_rate_hz,
+            units=of_channels,
+            weights=weights or "float32",
+            check=check,
+            prefix=prefix,
+            smooth=Smoothing(smooth, lag, mean_dwell_s),
+        )
         print_result({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
     c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}
@@ -142,7 +136,7 @@ def export(
             " before the steps; check a graph without --steps."
         )
     model = load_model(model_file)
-    model.to_onnx(output, lengths=lengths, steps=steps, **_export_options(options, model))
+    model.to_onnx(output, n_timesteps=n_timesteps, lengths=lengths, steps=steps)
     from sensorseq.export.graph_preprocessing import stored_steps
 
     result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
@@ -170,20 +164,6 @@ def export(
     print_result(result, "\n".join(lines), as_json)
     if difference is not None and not difference <= TOLERANCE:
         raise typer.Exit(GATE)
-
-
-def _export_options(options: Mapping[str, Any], model: "AnyClassifier") -> dict[str, Any]:
-    """Return the options of an export; for several sensors, refuse options for one sensor only."""
-    if not model.model_.names_sensors:
-        return dict(options)
-    allowed = {name: options[name] for name in _FOR_ALL_SENSORS if name in options}
-    for name, value in options.items():
-        if name not in allowed and value != _UNSET.get(name):
-            raise ArgumentError(
-                f"--{_NAMES.get(name, name.replace('_', '-'))} cannot apply to all sensors"
-                f" ({', '.join(model.model_.inputs)}); leave it out."
-            )
-    return allowed
 
 
 def _refuse_options(to: Format, **options: Any) -> None:

@@ -54,8 +54,6 @@ from sensorseq.estimator.uncertainty import (
     LeftOut,
     with_probabilities,
 )
-from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
-from sensorseq.export.to_onnx import write_onnx
 from sensorseq.history import History
 from sensorseq.io.model_file import (
     check_texts,
@@ -73,12 +71,10 @@ from sensorseq.prediction.frames import refuse_panel
 from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import Patch
-from sensorseq.sequence.smoothing import Smooth
 from sensorseq.training import EngineChoice
 from sensorseq.training.evaluation import modules_of
 from sensorseq.training.inputs import open_windows
 from sensorseq.training.parameters import check_parameters
-from sensorseq.windows import WindowSet
 
 _SMALLER = (
     "use a smaller hidden_size, batch_size or n_models, fewer or shorter windows, or the path of a"
@@ -892,136 +888,6 @@ class SensorLSTMClassifier(FittedClassifier):
         facts = {"n_val": None, "n_train": None}
         estimator._judged = Judged(estimator._made_report(facts), facts, None)
         return estimator
-
-    def to_onnx(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        n_timesteps: int | None = None,
-        lengths: bool | None = None,
-        steps: bool = False,
-        dtype: str = "float32",
-    ) -> None:
-        """Write an ONNX model that computes `predict_proba`.
-
-        The graph accepts windows in the form given to `fit`, and includes cropping, scaling, all
-        networks, `features` and the temperature. The probabilities are NaN for windows that
-        `predict_proba` refuses because of their values. The graph uses opset 17 and runs in
-        onnxruntime 1.15 or later. Windows must be prepared as in training; see `steps`. The
-        metadata contain the preparation, the classes, channels, units and sample rate, and the
-        SHA-256 of the model file. This method requires the extra ``onnx``.
-
-        Parameters
-        ----------
-        path : str or path
-            Name of the file; an existing file is replaced.
-        n_timesteps : int, optional
-            Number of timesteps of every window; a fixed number lets onnxruntime precompute more. By
-            default, the graph accepts windows with any number of steps.
-        lengths : bool, optional
-            Whether the graph has an input ``lengths`` of shape (n,) and type int64, the number of
-            valid steps of each window, 1 to t. By default, the graph has this input if the windows
-            in `fit` differed in length.
-        steps : bool, default=False
-            Whether to include the preparation steps, so that the graph accepts windows of
-            unprepared samples at the model's sample rate. Products, power, differences of channels,
-            signed channels and magnitudes can be exported. If a step depends on earlier samples, as
-            a filter does, an error that names the step is raised.
-        dtype : {"float32", "float64"}, default="float32"
-            Type of the input ``X``, which has shape (n, t, c), or (n, t) after a fit on a table.
-            The output ``probabilities``, of shape (n, n_classes), is always float32.
-
-        Raises
-        ------
-        InputError
-            If the graph cannot compute part of the model: ``normalize="recording"``
-            or your own function as `features`.
-        EnvironmentProblemError
-            If the library onnx is missing.
-        """
-        check_is_fitted(self)
-        options: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths, "dtype": dtype}
-        write_onnx(self.model_, path, **options, steps=steps, stored=self._stored)
-
-    def to_c(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        n_timesteps: int | None = None,
-        hop: int | None = None,
-        sample_rate_hz: float | None = None,
-        units: Mapping[str, str] | None = None,
-        weights: str = "float32",
-        check: WindowSet | str | os.PathLike[str] | None = None,
-        prefix: str = "sensorseq",
-        smooth: Smooth = "none",
-    ) -> CExport:
-        """Write the classifier as C99: one header and one source file, without malloc.
-
-        ``sensorseq_push(&state, sample, probabilities)`` takes one raw sample and returns 1 when a
-        window is complete. Resampling, causal steps, scaling, networks, features and
-        `temperature_` are included. With float32 weights, the probabilities of a window agree with
-        those of `predict_proba` within 1e-5.
-
-        Parameters
-        ----------
-        folder : str or path
-            Folder for ``sensorseq_model.h`` and ``sensorseq_model.c``; created if missing.
-        n_timesteps : int, optional
-            Number of samples in a window; by default, as in training. Required after `from_torch`.
-        hop : int, optional
-            Number of samples from the start of one window to the start of the next, at the sample
-            rate of the windows. By default, as in the preparation; without a preparation, windows
-            do not overlap.
-        sample_rate_hz : float, optional
-            Rate in Hz of the samples that are pushed, if the C code is to resample them. By
-            default, the samples must already have the rate to which the training recordings were
-            resampled.
-        units : mapping of str to str, optional
-            Units of input channels, such as ``{"current": "mA"}``; needed for steps that multiply
-            channels.
-        weights : {"float32", "int8"}, default="float32"
-            Type of the weights. ``"int8"`` needs a quarter of the memory and has one scale for each
-            row; activations stay float32.
-        check : WindowSet or path of a prepared file, optional
-            Labeled windows on which to measure the accuracy with these weights; the accuracy is
-            written into the header. The validation part is used, or all windows if there is no
-            split.
-        prefix : str, default="sensorseq"
-            Prefix of all names in C and of the file names.
-        smooth : {"none", "filter", "lag"} or Smoothing, default="none"
-            ``"filter"`` and ``"lag"`` also write ``sensorseq_smooth(&smoother, probabilities,
-            smoothed)``, which smooths the probabilities from ``sensorseq_push`` over time. The
-            results agree with those of `stream` within 1e-5. The smoother needs ``8 * (lag + 1)``
-            bytes for each class.
-
-        Returns
-        -------
-        CExport
-            The paths of the files, and the RAM, flash and multiply-adds that the code needs; print
-            it to see a table.
-
-        Raises
-        ------
-        InputError
-            If part of the model cannot be written in C: your own function as `features`,
-            ``normalize="recording"``, or a step with ``phase="zero"``.
-        ArgumentError
-            If an argument does not match the model.
-        """
-        check_is_fitted(self)
-        options = COptions(
-            n_timesteps=n_timesteps,
-            hop=hop,
-            sample_rate_hz=sample_rate_hz,
-            units=units,
-            weights=weights,
-            check=None if check is None else self._open(check, "check"),
-            prefix=prefix,
-            smoothing=self.model_.smoothing(smooth),
-            is_refitted=getattr(self, "refitted_", False),
-        )
-        return write_texts(folder, *render_c(self.model_, options))
 
     # scikit-learn
 

@@ -12,10 +12,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.estimator.saving import Contents, load_file
 from sensorseq.estimator.uncertainty import accuracy_of, find_abstention
+from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
+from sensorseq.export.to_onnx import write_onnx
 from sensorseq.io.model_file import write_model
 from sensorseq.prediction.classifier_methods import ClassifierMethods
 from sensorseq.prediction.decisions import Abstention
 from sensorseq.prediction.model import TrainedModel
+from sensorseq.sensor_windows import AnyWindows
+from sensorseq.sequence.smoothing import Smooth
 
 
 def of_model(name: str, change: Callable[..., TrainedModel] = replace) -> Any:
@@ -125,7 +129,7 @@ class FittedClassifier(ClassifierMethods, ClassifierMixin, BaseEstimator):  # ty
         )
         return self
 
-    # Files
+    # Files and exports
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to one safetensors file.
@@ -165,6 +169,156 @@ class FittedClassifier(ClassifierMethods, ClassifierMixin, BaseEstimator):  # ty
         """
         restored: Callable[..., Self] = cls._restored
         return load_file(path, device, {cls._names_sensors: restored})
+
+    def to_onnx(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        n_timesteps: int | None = None,
+        lengths: bool | None = None,
+        steps: bool = False,
+        dtype: str = "float32",
+    ) -> None:
+        """Write an ONNX model that computes `predict_proba`.
+
+        The graph accepts windows in the form given to `fit`, and includes cropping, scaling, all
+        networks, `features` and the temperature. The probabilities are NaN for windows that
+        `predict_proba` refuses because of their values. The graph uses opset 17 and runs in
+        onnxruntime 1.15 or later. Windows must be prepared as in training; see `steps`. The
+        metadata contain the preparation, the classes, channels, units and sample rate, and the
+        SHA-256 of the model file. This method requires the extra ``onnx``.
+
+        The graph of several sensors has an input ``X_<sensor>`` for each sensor and, with
+        `lengths`, an input ``lengths_<sensor>``; a sensor is missing if its window contains only
+        NaN. The metadata entry ``sensors`` describes the input of each sensor.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file; an existing file is replaced.
+        n_timesteps : int, optional
+            Number of timesteps of every window; a fixed number lets onnxruntime precompute more. By
+            default, the graph accepts windows with any number of steps, as always for several
+            sensors.
+        lengths : bool, optional
+            Whether the graph has an input ``lengths`` of shape (n,) and type int64, the number of
+            valid steps of each window, 1 to t. By default, the graph has this input if the windows
+            in `fit` differed in length.
+        steps : bool, default=False
+            Whether to include the preparation steps, so that the graph accepts windows of
+            unprepared samples at the model's sample rate. Products, power, differences of channels,
+            signed channels and magnitudes can be exported. If a step depends on earlier samples, as
+            a filter does, an error that names the step is raised.
+        dtype : {"float32", "float64"}, default="float32"
+            Type of the input ``X``, which has shape (n, t, c), or (n, t) after a fit on a table.
+            The output ``probabilities``, of shape (n, n_classes), is always float32.
+
+        Raises
+        ------
+        InputError
+            If the graph cannot compute part of the model: ``normalize="recording"``, your own
+            function as `features`, or more than ten sensors.
+        ArgumentError
+            If an argument does not match the model.
+        EnvironmentProblemError
+            If the library onnx is missing.
+        """
+        model, stored = self._fitted_model(), self._stored
+        write_onnx(
+            model,
+            path,
+            n_timesteps=n_timesteps,
+            lengths=lengths,
+            steps=steps,
+            dtype=dtype,
+            stored=stored,
+        )
+
+    def to_c(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        n_timesteps: int | None = None,
+        hop: int | None = None,
+        sample_rate_hz: float | None = None,
+        units: Mapping[str, str] | None = None,
+        weights: str = "float32",
+        check: AnyWindows | str | os.PathLike[str] | None = None,
+        prefix: str = "sensorseq",
+        smooth: Smooth = "none",
+    ) -> CExport:
+        """Write the classifier as C99: one header and one source file, without malloc.
+
+        ``sensorseq_push(&state, sample, probabilities)`` takes one raw sample and returns 1 when a
+        window is complete. Resampling, causal steps, scaling, networks, features and
+        `temperature_` are included. With float32 weights, the probabilities of a window agree with
+        those of `predict_proba` within 1e-5.
+
+        Each of several sensors has its own header and source, with functions such as
+        ``sensorseq_imu_push``. ``sensorseq_join(of_imu, of_motor, probabilities)`` in
+        ``sensorseq_model.h`` joins the sensors' probabilities for the same time interval; NULL
+        stands for a missing sensor. `n_timesteps`, `hop`, `sample_rate_hz` and `smooth` are only
+        for one sensor.
+
+        Parameters
+        ----------
+        folder : str or path
+            Folder for ``sensorseq_model.h`` and ``sensorseq_model.c``; created if missing.
+        n_timesteps : int, optional
+            Number of samples in a window; by default, as in training. Required after `from_torch`.
+        hop : int, optional
+            Number of samples from the start of one window to the start of the next, at the sample
+            rate of the windows. By default, as in the preparation; without a preparation, windows
+            do not overlap.
+        sample_rate_hz : float, optional
+            Rate in Hz of the samples that are pushed, if the C code is to resample them. By
+            default, the samples must already have the rate to which the training recordings were
+            resampled.
+        units : mapping of str to str, optional
+            Units of input channels, such as ``{"current": "mA"}``; needed for steps that multiply
+            channels.
+        weights : {"float32", "int8"}, default="float32"
+            Type of the weights. ``"int8"`` needs a quarter of the memory and has one scale for each
+            row; activations stay float32.
+        check : WindowSet, SensorWindows or path of a prepared file, optional
+            Labeled windows on which to measure the accuracy with these weights; the accuracy is
+            written into the header. The validation part is used, or all windows if there is no
+            split.
+        prefix : str, default="sensorseq"
+            Prefix of all names in C and of the file names.
+        smooth : {"none", "filter", "lag"} or Smoothing, default="none"
+            ``"filter"`` and ``"lag"`` also write ``sensorseq_smooth(&smoother, probabilities,
+            smoothed)``, which smooths the probabilities from ``sensorseq_push`` over time. The
+            results agree with those of `stream` within 1e-5. The smoother needs ``8 * (lag + 1)``
+            bytes for each class.
+
+        Returns
+        -------
+        CExport
+            The paths of the files, and the RAM, flash and multiply-adds that the code needs; print
+            it to see a table.
+
+        Raises
+        ------
+        InputError
+            If part of the model cannot be written in C: your own function as `features`,
+            ``normalize="recording"``, a step with ``phase="zero"``, or more than ten sensors.
+        ArgumentError
+            If an argument does not match the model.
+        """
+        model = self._fitted_model()
+        options = COptions(
+            n_timesteps=n_timesteps,
+            hop=hop,
+            sample_rate_hz=sample_rate_hz,
+            units=units,
+            weights=weights,
+            check=None if check is None else self._open(check, "check"),
+            prefix=prefix,
+            smoothing=model.smoothing(smooth),
+            is_refitted=getattr(self, "refitted_", False),
+        )
+        return write_texts(folder, *render_c(model, options))
 
     @abstractmethod
     def _stored(self) -> Contents:

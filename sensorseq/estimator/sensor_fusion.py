@@ -21,13 +21,11 @@ from sensorseq.estimator.saving import (
     known_arguments,
     plain_arguments,
 )
-from sensorseq.export.c_source import CExport, COptions, render_sensors, write_texts
-from sensorseq.export.to_onnx import write_onnx
 from sensorseq.io.model_file import take_field
 from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.model import TrainedModel, read_joint
-from sensorseq.sensor_windows import UNNAMED, SensorWindows, are_sensors, as_sensor_windows
+from sensorseq.sensor_windows import UNNAMED, are_sensors, as_sensor_windows
 from sensorseq.training.parameters import check_parameters
 from sensorseq.training.prepared_windows import read_prepared
 
@@ -182,7 +180,7 @@ class SensorFusionClassifier(FittedClassifier):
         adapted.sensors_, adapted._joint = models, replace(self._joint, abstention=None)
         return adapted
 
-    # Files and exports
+    # Files
 
     def _stored(self) -> Contents:
         """Return the arrays and the description of a model file."""
@@ -224,69 +222,10 @@ class SensorFusionClassifier(FittedClassifier):
         fusion.model_ = read_joint(take, {name: each.model_ for name, each in sensors.items()})
         return fusion
 
-    def to_onnx(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        lengths: bool | None = None,
-        steps: bool = False,
-        dtype: str = "float32",
-    ) -> None:
-        """Write an ONNX model that computes `predict_proba`.
-
-        The graph has an input ``X_<sensor>`` for each sensor and, with `lengths`, an input
-        ``lengths_<sensor>``; a sensor is missing if its window contains only NaN. The probabilities
-        are NaN for windows that `predict_proba` refuses. The metadata entry ``sensors`` describes
-        the input of each sensor.
-
-        Parameters
-        ----------
-        path, lengths, steps, dtype
-            As in `SensorLSTMClassifier.to_onnx`.
-
-        Raises
-        ------
-        InputError
-            If the graph cannot compute part of the model, or if there are more than ten sensors.
-        """
-        check_is_fitted(self)
-        options: dict[str, Any] = {"n_timesteps": None, "lengths": lengths, "dtype": dtype}
-        write_onnx(self.model_, path, **options, steps=steps, stored=self._stored)
-
-    def to_c(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        units: Mapping[str, str] | None = None,
-        weights: str = "float32",
-        check: SensorWindows | str | os.PathLike[str] | None = None,
-        prefix: str = "sensorseq",
-    ) -> CExport:
-        """Write the classifier as C99, without malloc.
-
-        Each sensor has its own header and source, with functions such as ``sensorseq_imu_push``.
-        ``sensorseq_join(of_imu, of_motor, probabilities)`` in ``sensorseq_model.h`` joins the
-        sensors' probabilities for the same time interval; NULL stands for a missing sensor.
-
-        Parameters
-        ----------
-        folder, units, weights, check, prefix
-            As in `SensorLSTMClassifier.to_c`.
-
-        Raises
-        ------
-        InputError
-            If part of the model cannot be written in C, or if there are more than ten sensors.
-        """
-        check_is_fitted(self)
-        options = COptions(
-            units=units,
-            weights=weights,
-            check=None if check is None else self._open(check),
-            prefix=prefix,
-            is_refitted=any(classifier.refitted_ for classifier in self.sensors_.values()),
-        )
-        return write_texts(folder, *render_sensors(self.model_, options))
+    @property
+    def refitted_(self) -> bool:
+        """True if the model of a sensor has also learned from the held-out windows."""
+        return any(classifier.refitted_ for classifier in self.sensors_.values())
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "sensors_")

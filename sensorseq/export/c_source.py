@@ -31,7 +31,7 @@ from sensorseq.export.c_tables import (
 )
 from sensorseq.export.features import not_exported
 from sensorseq.export.graph_preprocessing import MOST_STEPS
-from sensorseq.export.network import module_of, used_modules
+from sensorseq.export.network import module_of, refuse_for_sensors, used_modules
 from sensorseq.features.motors import LEAST_SLOPE, RIDGE
 from sensorseq.features.summary import SummaryFeatures, inner_edges
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
@@ -203,7 +203,9 @@ class COptions:
 
 
 def render_c(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
-    """Return the export of `SensorLSTMClassifier.to_c`, with the text of each file."""
+    """Return the export of `to_c`, with the text of each file."""
+    if model.names_sensors:
+        return _render_sensors(model, options)
     if model.missing != "error":
         warn_caller(
             f"the C code does not bridge gaps, as predict does with missing={model.missing!r}: its"
@@ -256,8 +258,15 @@ def _render(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path,
     return export, dict(zip(paths, texts, strict=True))
 
 
-def render_sensors(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
-    """Return the export of a model of several sensors, with the text of each file."""
+def _render_sensors(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
+    smooth = options.smoothing.smooth
+    refuse_for_sensors(
+        model,
+        n_timesteps=options.n_timesteps,
+        hop=options.hop,
+        sample_rate_hz=options.sample_rate_hz,
+        smooth=None if smooth == "none" else smooth,
+    )
     joint, prefix = model.sum, options.prefix
     assert isinstance(joint, SensorSum)
     table = joint.weight_table()

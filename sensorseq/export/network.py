@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sensorseq.errors import ArgumentError
 from sensorseq.export.graph import Graph, float32
 from sensorseq.export.graph_preprocessing import GraphWindows
 from sensorseq.nn import LSTMLinear
@@ -17,6 +18,16 @@ from sensorseq.training.evaluation import ModuleNetwork
 from sensorseq.training.torch_network import read_network
 
 _GATES = (0, 3, 1, 2)  # positions of ONNX's gates i, o, f, c in our order i, f, g, o
+
+
+def refuse_for_sensors(model: TrainedModel, **options: Any) -> None:
+    """Raise an error if an option for one sensor is given for a model of several sensors."""
+    for name, value in options.items():
+        if model.names_sensors and value is not None:
+            raise ArgumentError(
+                f"{name}={value!r} cannot apply to all sensors ({', '.join(model.inputs)}); leave"
+                " it out."
+            )
 
 
 def used_modules(model: TrainedModel) -> list[LSTMLinear]:

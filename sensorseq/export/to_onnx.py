@@ -28,7 +28,7 @@ from sensorseq.export.graph_preprocessing import (
     input_channels,
     read_windows,
 )
-from sensorseq.export.network import network_outputs, used_modules
+from sensorseq.export.network import network_outputs, refuse_for_sensors, used_modules
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.model_file import model_digest
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, DOUBTFUL_SHARE, EMPTY
@@ -61,6 +61,7 @@ def write_onnx(
     If `lengths` is None, the graph has an input for lengths only if the windows of the fit differed
     in length. `stored` returns the arrays and the description of the model file.
     """
+    refuse_for_sensors(model, n_timesteps=n_timesteps)
     check_choice("dtype", dtype, INPUT_TYPES)
     steps = check_flag("steps", steps)
     if lengths is not None:

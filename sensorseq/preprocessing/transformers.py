@@ -1,4 +1,4 @@
-"""scikit-learn objects that resample, filter, cut, scale, balance and augment."""
+"""scikit-learn objects that resample, filter, cut, scale and balance."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

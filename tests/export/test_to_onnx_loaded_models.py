@@ -5,7 +5,7 @@ import onnx
 import pytest
 from fits import fused_classifier, small_classifier
 
-from sensorseq.export.c_source import COptions, render_c, render_sensors
+from sensorseq.export.c_source import COptions, render_c
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.prediction import load
 
@@ -37,9 +37,8 @@ def test_the_model_of_a_file_has_the_same_exports_as_the_estimator(made, tmp_pat
     fitted = made()
     fitted.save(tmp_path / "model")
     models = fitted.model_, load(tmp_path / "model")
-    render = render_sensors if hasattr(fitted, "sensors_") else render_c
     for weights in ("float32", "int8"):
-        texts = [render(model, COptions(weights=weights, **C_OPTIONS))[1] for model in models]
+        texts = [render_c(model, COptions(weights=weights, **C_OPTIONS))[1] for model in models]
         assert texts[0] == texts[1]
     graphs = []
     for number, model in enumerate(models):

@@ -208,10 +208,14 @@ def test_the_command_checks_a_graph_on_a_file_of_several_sensors(files, tmp_path
     assert [sensors[name]["sample_rate_hz"] for name in sensors] == pytest.approx([20, 5])
     assert {"n_timesteps", "window_s", "preparation"} <= sensors["imu"].keys()
     other = tmp_path / "other.onnx"
-    assert "--timesteps cannot apply to all" in refused(
-        2, "export", model, "-o", other, "--timesteps", 5
-    )
-    assert not other.exists()
+    for option, value, more in (
+        ("--timesteps", 5, []),
+        ("--hop", 5, ["--format", "c"]),
+        ("--smooth", "lag", ["--format", "c"]),
+    ):
+        command = "export", model, "-o", other, option, value, *more
+        assert f"{option} {value} cannot apply to all sensors" in refused(2, *command)
+        assert not other.exists()
 
 
 @pytest.mark.parametrize("other", ["A B", "a b_model"])
