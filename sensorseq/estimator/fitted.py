@@ -198,8 +198,7 @@ class FittedClassifier(ClassifierMethods, ClassifierMixin, BaseEstimator):  # ty
             Name of the file; an existing file is replaced.
         n_timesteps : int, optional
             Number of timesteps of every window; a fixed number lets onnxruntime precompute more. By
-            default, the graph accepts windows with any number of steps, as always for several
-            sensors.
+            default, and always for several sensors, windows may have any number of steps.
         lengths : bool, optional
             Whether the graph has an input ``lengths`` of shape (n,) and type int64, the number of
             valid steps of each window, 1 to t. By default, the graph has this input if the windows
@@ -223,15 +222,14 @@ class FittedClassifier(ClassifierMethods, ClassifierMixin, BaseEstimator):  # ty
         EnvironmentProblemError
             If the library onnx is missing.
         """
-        model, stored = self._fitted_model(), self._stored
         write_onnx(
-            model,
+            self._fitted_model(),
             path,
             n_timesteps=n_timesteps,
             lengths=lengths,
             steps=steps,
             dtype=dtype,
-            stored=stored,
+            stored=self._stored,
         )
 
     def to_c(

@@ -179,6 +179,8 @@ def test_a_window_set_and_its_arrays_are_balanced_alike(strategy):
     rows = balancer.sample_indices_
     np.testing.assert_array_equal(X, given.X[rows])
     np.testing.assert_array_equal(y, given.y[rows])
+    is_copy = np.diff(rows, prepend=-1) == 0  # the recipe of docs/preprocessing/augmentation.md
+    np.testing.assert_array_equal(rows[~is_copy], np.unique(rows))
     as_set, y_of_set = clone(balancer).fit_resample(given)
     np.testing.assert_array_equal(as_set.X, X)
     np.testing.assert_array_equal(as_set.recording_id, given.groups[rows])
