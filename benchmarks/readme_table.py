@@ -20,7 +20,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGES = {  # the tables that each page must contain, in addition to the marker `measured`
     "README.md": ("best", "headlines"),
     "docs/benchmarks.md": (
-        *("cpu", "fit", "preprocessing", "estimator", "verdict", "level"),
+        *("cpu", "fit", "preprocessing", "estimator", "verdict"),
         *("diagnosis", "accuracy", "odd_recordings"),
     ),
     "docs/features.md": ("members",),
@@ -401,23 +401,6 @@ def diagnosis_table(results: dict) -> str:
     )
 
 
-def level_table(results: dict) -> str:
-    """Return how often runs are rightly or wrongly called worse than their data allow."""
-    rows = results["rows"]
-    row_of = {(row["source"], row["what"]): row for row in rows}
-    sources = ("sensible settings", "all")
-    lines = [f"| runs | {' | '.join(sources)} |", "|---" * (1 + len(sources)) + "|"]
-    for what in dict.fromkeys(row["what"] for row in rows):
-        cells = []
-        for row in (row_of[source, what] for source in sources):
-            (k, n), (low, high) = row["runs"], row["interval"]
-            cells.append(f"{100 * k / n:.0f} % of {n} [{100 * low:.0f}, {100 * high:.0f}]")
-        lines.append(f"| {what} | {' | '.join(cells)} |")
-    facts = results["environment"]
-    note = f"{facts['runs']} runs from {len(facts['draws'])} draws; brackets contain 95 % intervals"
-    return "\n".join((*lines, "", f"{note} (Clopper and Pearson). {_environment(results)}"))
-
-
 def remedies_table(results: dict) -> str:
     """Return the first clear effect of each remedy in pairs of runs, and all unclear effects."""
     lines = ["| on | from | to | measured | without | with | difference | seeds |"]
@@ -571,7 +554,6 @@ TABLES = {
     "estimator": estimator_table,
     "verdict": verdict_table,
     "diagnosis": diagnosis_table,
-    "level": level_table,
     "best": best_table,
     "headlines": headlines,
     "remedies": remedies_table,

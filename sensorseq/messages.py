@@ -418,11 +418,6 @@ one_class: Validation accuracy cannot be judged: all validation windows belong t
 no_overfitting: The validation loss did not rise by more than chance explains.
 val_loss_guesses: The network does not generalize: the validation loss, {level:.3g} nats, is no
   better than that of guessing, {guess:.3g} nats; the training loss is {last:.2g} nats.
-[level]
-below_data: Your network gets {network:.0%} of the validation windows right; {rival} gets
-  {accuracy:.0%}.
-[gain]
-gain_of_defaults: About {points:in_points} of accuracy: the default settings include {rival}.
 [recovery]
 recovered: The {part} loss was not finite in {epochs:epochs}; the run recovered.
 [unit]
@@ -583,12 +578,13 @@ nothing_else: Without validation windows, nothing else can be judged.
 _OF_CAUSES = """
 [cause]
 unusual_setting: {name} is {value}, usually {usual}.
-unregularized: dropout and weight_decay are both 0; usually at least one of them is not.
 few_validation_windows: Validation accuracy moves +-{noise:points} points per epoch{luck:? (chance
   alone gives up to +-{luck:points})}, and the training loss moves +-{loss:.3f} nats per epoch.
+  > Training is fine. Hold out more windows or cross-validate, and watch the validation loss.
 windows_never_fit: {stuck:.3g} % of the training windows never fit; they are {depth:.2g} times as
   far on the wrong side of the decision boundary as typical windows are on the right side{wrong:?,
   and {wrong:.3g} % of the validation errors are always the same windows}.
+  > Check the labels of the windows that never fit.
 cause_unclear: Cause unclear.
   > A safe first change: scaled inputs, Adam with a learning rate of 0.001 to 0.003 that falls to
   zero, and gradients clipped at 1.

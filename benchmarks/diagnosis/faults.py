@@ -7,12 +7,24 @@ from typing import Any
 import numpy as np
 from diagnosis.fits import Settings
 
-from sensorseq.diagnosis import causes as table
-
 Rng = np.random.Generator
 FAMILIES = ("step", "capacity", "data", "start", "stopping")
-FAMILY_OF = {  # the family of each cause that can be injected
-    cause: family for cause, family in table.FAMILY_OF.items() if family in FAMILIES
+FAMILY_OF = {  # the family of each cause that can be injected; repairs of a family are similar
+    "learning_rate": "step",
+    "batch_size": "step",
+    "optimizer": "step",
+    "gradient_clipping": "step",
+    "model_complexity": "capacity",
+    "regularization": "capacity",
+    "preprocessing": "data",
+    "label_noise": "data",
+    "sequence_length": "data",
+    "distribution_shift": "data",
+    "small_validation_set": "data",
+    "data_bug": "data",
+    "weight_init": "start",
+    "loss": "start",
+    "early_stopping": "stopping",
 }
 DATA_CHANGES_OF = {
     "label_noise": ("random_labels", "confused_labels"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from diagnosis.configuration import ConfigurationGuess
 from diagnosis.faults import DATA_CHANGES_OF, FAMILIES, FAMILY_OF
-from diagnosis.fits import fit
+from diagnosis.fits import DEFAULTS, FIXED, as_arguments, fit
 from diagnosis.generate import HEALTHY
 from diagnosis.resets import ALL_DEFAULTS, COSINE, HARMED, REPAIRED, SAME, helps
 from diagnosis.truth import (
@@ -29,12 +29,19 @@ from scipy.stats import binomtest
 from verdict.rates import wilson
 from verdict.runs import load
 
-from sensorseq.diagnosis.causes import Cause, causes_of, deviations
+from sensorseq.diagnosis.causes import (
+    SETTINGS,
+    TROUBLED,
+    causes_of,
+    name_settings,
+    settings_outside,
+)
 from sensorseq.estimator.report import make_report
 from sensorseq.history import History
 
 OURS, LOGISTIC = "ours", "configuration, fitted"
 RULE = "ours, whatever the verdict"  # also applied to calm and short runs
+FIRST_TWO = "ours, one of the first two"  # whatever the verdict
 BEST = "best single reset"
 OF_VALIDATION = ("distribution_shift", "small_validation_set")  # fresh windows show neither cause
 OF_DATA = tuple(DATA_CHANGES_OF)
@@ -42,10 +49,12 @@ Answer = tuple[str, str, str]  # verdict, first family and first cause; "" if no
 
 
 def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
-    """Return a row with the current answers of the report to its two records, one per seed.
+    """Return a row with what the current code says about its data and its two records.
 
-    Without records, there is a single answer from the row's history. The row also gets the number
-    of fresh windows and the accuracy of a constant guess on these windows.
+    The fault and the minor fault are the first findings in the data. For each record, one per seed,
+    there is the verdict and the reason for a rough curve; without records, there is one of each,
+    from the row's history. The row also gets the number of fresh windows and the accuracy of a
+    constant guess on these windows. Causes that name a setting follow from the row; see `answer`.
     """
     drawn = draw_short_windows(row["part"], row["draw"], borealtc)
     parts = change_parts(drawn, row["change"], row["draw"])
@@ -64,25 +73,53 @@ def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
             best_epoch=(row["report"] if run is None else run.facts)["best_epoch"],
             **classifier._judged.facts,
         )
-        named = _first(report.causes)
-        answers.append((report.verdict, FAMILY_OF.get(named, ""), named))
-    facts = causes_of(classifier._judged.facts["data_facts"], arguments)
-    rule = _first([cause for cause in facts if not cause.is_minor]) or next(
-        (deviation.key.partition(": ")[0] for deviation in deviations(arguments, len(parts.train))),
-        "",
-    )
+        rough = (cause.name for cause in report.causes if "curve" in cause.sources)
+        answers.append((report.verdict, next(rough, "")))
+    faults = causes_of(classifier._judged.facts["data_facts"], arguments)
     counts = np.bincount(parts.fresh.y)
     return {
         **row,
         "answers": answers,
-        "rule": FAMILY_OF.get(rule, ""),
+        "fault": next((cause.name for cause in faults if not cause.is_minor), ""),
+        "minor_fault": next((cause.name for cause in faults if cause.is_minor), ""),
         "guess": float(counts.max() / counts.sum()),
         "n_fresh": int(counts.sum()),
     }
 
 
-def _first(causes: Sequence[Cause]) -> str:
-    return next((cause.name for cause in causes if cause.name in FAMILY_OF), "")
+def answer(row: Row, number: int) -> Answer:
+    """Return what the report says about a record of a row; see `find_causes`."""
+    verdict, rough = row["answers"][number]
+    named = row["fault"] or (rough if verdict == "normal" else "")
+    if verdict in TROUBLED and not named:
+        named = next(iter(_settings(row, loss_moves=verdict != "not_learning")), "")
+    named = named or row["minor_fault"]
+    return verdict, FAMILY_OF.get(named, ""), named
+
+
+def _settings(row: Row, *, loss_moves: bool = False) -> list[str]:
+    """Return the causes that a row's settings suggest, the likeliest first."""
+    causes = name_settings(arguments_of(row), row["sizes"][0], loss_moves=loss_moves)
+    return [cause.name for cause in causes]
+
+
+def arguments_of(row: Row) -> dict[str, Any]:
+    """Return the arguments of a row's classifier, whatever its number of classes."""
+    return as_arguments({**DEFAULTS, **FIXED, **row["settings"]}, 2)
+
+
+def score_ranges(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return how often the reset of a cause helps the runs with a setting outside its range."""
+    outside: dict[str, set[str]] = {}
+    for row in rows:
+        for one in settings_outside(arguments_of(row), row["sizes"][0]):
+            outside.setdefault(one.setting.title, set()).add(row["name"])
+    lines = []
+    for setting in {setting.title: setting for setting in SETTINGS}.values():
+        of = [row for row in rows if row["name"] in outside.get(setting.title, ())]
+        helped = [setting.cause in right_causes(row, strictly=False) for row in of]
+        lines.append({"table": "ranges", "runs": setting.title, "who": OURS, **_share(helped)})
+    return lines
 
 
 def score(
@@ -104,6 +141,12 @@ def score(
         `rows` of other data sets.
     """
     lines = []
+    rule = {
+        row["name"]: [
+            FAMILY_OF[cause] for cause in (row["fault"], *_settings(row)) if cause in FAMILY_OF
+        ]
+        for row in rows
+    }
     for what, strictly, chosen in (
         ("a single reset repairs", True, lambda row: True),
         ("a single reset repairs, among runs that fluctuate or fail", True, moves_or_fails),
@@ -119,13 +162,16 @@ def score(
         guesses = _guess(rows_with_cause, rows, learned, strictly)
         named = {
             OURS: {row["name"]: answers[row["name"]][1] for row in rows_with_cause},
-            RULE: {row["name"]: row.get("rule", "") for row in rows_with_cause},
+            RULE: {row["name"]: next(iter(rule[row["name"]]), "") for row in rows_with_cause},
             LOGISTIC: guesses,
         }
         hits = {who: [named[who][n] in right[n] for n in right] for who in named}
         for who, of in hits.items():
             line = {"table": "family first", "runs": what, "who": who, **_share(of)}
             lines.append(line | {"p": mcnemar(hits[RULE], of) if who != RULE else None})
+        either = [not right[name].isdisjoint(rule[name][:2]) for name in right]
+        line = {"table": "family first", "runs": what, "who": FIRST_TWO, **_share(either)}
+        lines.append(line | {"p": None})
         named_rows = [name for name in right if named[OURS][name]]
         of_named = [named[OURS][name] in right[name] for name in named_rows]
         lines.append({"table": "where named", "runs": what, "who": OURS, **_share(of_named)})

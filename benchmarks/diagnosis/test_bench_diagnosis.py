@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from common.json_lines import read_lines
 from common.measured_code import MeasuredCode
-from diagnosis import faults, fits, generate, level, resets, score, truth, windows
+from diagnosis import faults, fits, generate, resets, score, truth, windows
 from diagnosis.configuration import ConfigurationGuess, deviations
-from verdict.data import draw
+from verdict.data import GENERATED, MEASURED, draw
 from verdict.runs import load
 
-from sensorseq.diagnosis.causes import CAUSE_NAMES
+from sensorseq.diagnosis import metrics
+from sensorseq.diagnosis.causes import CAUSE_NAMES, SETTINGS, Cause, find_causes
 
 pytestmark = pytest.mark.benchmarks
 SIZES = (120, 50)
@@ -60,7 +61,7 @@ def test_no_data_set_is_in_both_parts_and_every_one_is_in_one():
     calibration, test = (set(windows.SETS_OF[part]) for part in ("calibration", "test"))
     assert not calibration & test
     assert set(windows.SETS_OF["sick"]) == test
-    assert calibration | test == set(windows.SETS)
+    assert calibration | test == {*MEASURED, *GENERATED}
 
 
 def test_settings_become_arguments():
@@ -184,6 +185,9 @@ def row(name="a", level=0.5, movement=0.01, *, data="x", settings=None, fresh=No
         "settings": settings or settings_of(),
         "sizes": [100, 50, 50, 1],
         "verdict": "normal",
+        "fault": "",
+        "minor_fault": "",
+        "answers": [["normal", ""]],
     }
 
 
@@ -264,6 +268,52 @@ def test_the_score_of_made_up_rows():
     assert count["repairs", "sick", resets.SAME] == [0, 3]
 
 
+SLOW = {"batch_size": None}  # cannot make a loss move
+NARROW = {"hidden_size": 4}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "told", "settings", "named"),
+    [
+        ("not_learning", {}, NARROW, "model_complexity"),
+        ("not_learning", {"minor_fault": "data_bug"}, NARROW, "model_complexity"),
+        ("not_learning", {"fault": "data_bug"}, NARROW, "data_bug"),
+        ("not_learning", {"minor_fault": "data_bug"}, {}, "data_bug"),
+        ("not_learning", {}, SLOW, "batch_size"),
+        ("fluctuating", {}, SLOW, ""),
+        ("normal", {}, NARROW, ""),
+        ("normal", {"fault": "data_bug"}, NARROW, "data_bug"),
+        ("normal", {"answers": [["normal", "label_noise"]]}, {}, "label_noise"),
+        ("too_short_to_tell", {}, NARROW, ""),
+    ],
+)
+def test_the_cause_of_a_row_is_the_first_one_of_its_report(verdict, told, settings, named):
+    twin = settings_of(lr_schedule="cosine", learning_rate=3e-3, batch_size=100, optimizer="adam")
+    of = row(settings={**twin, "batch_size": 16, **settings}) | {"answers": [[verdict, ""]]} | told
+    of["sizes"] = [300, 50, 50, 1]
+    arguments = score.arguments_of(of)
+    kinds = {"fault": False, "minor_fault": True}
+    facts = [Cause(of[kind], kind, is_minor=kinds[kind]) for kind in kinds if of[kind]]
+    assert score.answer(of, 0) == (verdict, faults.FAMILY_OF.get(named, ""), named)
+    if of["answers"][0][1]:
+        return  # the curve is not in the row
+    rough = metrics.Run({}, 0, n_val=None, n_train=300, n_classes=None, **NO_CURVE)
+    reported = [cause.name for cause in find_causes(rough, verdict, arguments, facts)]
+    assert next((name for name in reported if name != "unknown"), "") == named
+
+
+NO_CURVE = {"majority_fraction": None, "best_epoch": None}
+
+
+def test_settings_are_named_in_the_order_of_how_often_their_reset_helped():
+    rows = read_lines(bench_diagnosis.RESULTS / bench_diagnosis.ROWS)
+    lines = score.score_ranges([row for row in rows if row["part"] == "calibration"])
+    assert len(lines) == len({setting.title for setting in SETTINGS})
+    # few runs are weighed with two more, at the mean share of a quarter
+    shares = [(line["count"][0] + 0.5) / (line["count"][1] + 2) for line in lines]
+    assert shares == sorted(shares, reverse=True)
+
+
 @pytest.fixture
 def tiny(monkeypatch):
     """Limit a draw to two runs of a few epochs, with few resets."""
@@ -316,9 +366,10 @@ def test_a_run_that_was_stopped_gives_the_same_rows(tiny, tmp_path, capsys):
     assert bench_diagnosis.main(["--work", str(whole), "--show"]) == 0
     assert "healthy, called sick" in capsys.readouterr().out
 
-    (whole / "test.jsonl").write_text((whole / "calibration.jsonl").read_text())
+    judged = bench_diagnosis.judge_records(whole, None)
+    as_test = [row | {"part": "test"} for row in judged]
     code = MeasuredCode.of(bench_diagnosis.__file__)
-    bench_diagnosis.write_table(whole, code, keep=True, folder=tmp_path)
+    bench_diagnosis.write_table([*judged, *as_test], code, keep=True, folder=tmp_path)
     _check_table(tmp_path)
     said = json.loads((tmp_path / "diagnosis.json").read_text())["environment"]
     assert said["measurements"] == [code.stamp()]
@@ -333,6 +384,7 @@ def _check_table(folder):
     lines = bench_diagnosis.lines_of(judged, learned)
     if sick:
         lines += bench_diagnosis.lines_of_sick(sick, learned)
+    lines += score.score_ranges(learned)
     assert json.loads(json.dumps(lines)) == table["rows"]
 
 
@@ -340,35 +392,3 @@ def test_the_committed_table_agrees_with_the_committed_rows():
     if not (bench_diagnosis.RESULTS / "diagnosis.json").exists():
         pytest.skip("nothing was measured yet")
     _check_table(bench_diagnosis.RESULTS)
-
-
-def test_the_table_of_levels_counts_sick_healthy_and_those_below():
-    base = {"source": "a", "best": 0.9, "movement": 0.001, "verdict": "normal"}
-    base |= {"generalization": None, "below": False}
-    rows = [
-        base | {"level": 0.5, "rival": 0.95, "below": True},  # sick, flagged only by its level
-        base | {"level": 0.5, "rival": 0.95, "verdict": "diverged"},
-        base | {"level": 0.9, "rival": 0.92},  # healthy
-        base | {"level": 0.9, "rival": 0.99, "below": True},  # as good as other networks; flagged
-    ]
-    lines = level.summarize(rows)
-    assert [line["runs"] for line in lines if line["source"] == "all"] == [
-        *([1, 2], [2, 2], [0, 1], [1, 2], [2, 2])
-    ]
-    assert lines[-1]["interval"][1] == 1.0
-    assert lines[-1]["interval"][0] == pytest.approx(0.025**0.5)
-
-
-def test_levels_resume(tmp_path, monkeypatch, capsys):
-    def measure(number, borealtc, *, only_tuned):
-        return [{"draw": number, "source": "a", "level": 0.9, "best": 0.9, "rival": 0.9} | OTHERS]
-
-    monkeypatch.setattr(bench_diagnosis, "measure_draw", measure)
-    arguments = ["--level", "--work", str(tmp_path), "--first", "7", "--draws"]
-    assert bench_diagnosis.main([*arguments, "1"]) == bench_diagnosis.main([*arguments, "2"]) == 0
-    drawn = [rows[0]["draw"] for rows in read_lines(tmp_path / bench_diagnosis.LEVELS)]
-    assert drawn == [7, 8]
-    assert "healthy, level is below_data" in capsys.readouterr().out
-
-
-OTHERS = {"movement": 0.0, "verdict": "normal", "generalization": None, "below": False}

@@ -1,4 +1,4 @@
-"""The windows of the diagnosis and repair benchmarks: their sets, draws and faulty data."""
+"""The windows of the diagnosis benchmark: their sets, draws and faulty data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from verdict.data import GENERATED, MEASURED, DrawnParts, Floats, LabeledWindows, draw
+from verdict.data import DrawnParts, Floats, LabeledWindows, draw
 
-SETS = (*MEASURED, *GENERATED)
 # No data set is in both parts: the guess is fitted on the first part, and all answers are judged on
 # the second.
 SETS_OF = {
@@ -21,17 +20,8 @@ LEAST_FRESH = 60  # with fewer fresh windows, accuracies would be too coarse
 Rng = np.random.Generator
 
 
-def draw_windows(number: int, borealtc: Path | None) -> DrawnParts:
-    """Draw windows from a data set, in random units."""
-    rng = np.random.default_rng([77, number])
-    n_train, n_val = round(10 ** rng.uniform(1.8, 2.6)), round(10 ** rng.uniform(1.3, 2.1))
-    parts = draw(SETS[number % len(SETS)], 1000 + number, n_train, n_val, borealtc=borealtc)
-    factor, offset = rng.choice([1.0, 1.0, 30.0, 0.03]), rng.choice([0.0, 0.0, 0.0, 10.0])
-    return in_units(parts, factor, offset)
-
-
 def draw_short_windows(part: str, number: int, borealtc: Path | None) -> DrawnParts:
-    """Draw at most 180 training windows of at most 50 steps, for the diagnosis benchmark."""
+    """Draw at most 180 training windows of at most 50 steps, in random units."""
     rng = np.random.default_rng([78, number, sum(part.encode())])
     names = SETS_OF[part]
     n_train, n_val = round(10 ** rng.uniform(1.8, 2.25)), round(10 ** rng.uniform(1.3, 2.1))

@@ -1,8 +1,8 @@
-"""Name the causes of a bad run: faults in the data, or the most unusual setting."""
+"""Name the causes of a bad run: faults in the data, then the settings outside their ranges."""
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -37,18 +37,6 @@ class Cause:
         """The name of the cause, followed by the finding if there is one."""
         return f"{self.name}: {self.finding}" if self.finding else self.name
 
-    @property
-    def family(self) -> str:
-        """The family of this cause, such as ``"step"``; causes of a family have similar repairs."""
-        return FAMILY_OF.get(self.name, UNKNOWN)
-
-
-def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
-    """Return the cause that probably lowers the accuracy of a calm run; None for other runs."""
-    if verdict != "normal":
-        return None
-    return next((cause for cause in causes if "arguments" in cause.sources), None)
-
 
 def data_fault(causes: Sequence[Cause]) -> Cause | None:
     """Return the first serious fault that the data checks found, or None."""
@@ -58,322 +46,247 @@ def data_fault(causes: Sequence[Cause]) -> Cause | None:
 
 
 UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usual:
-    """An argument's default, its other usual values, and the causes that unusual values indicate.
-
-    The distance of a number outside the usual range is measured from `middle`, or from the default
-    if `middle` is None. A factor of ten counts as `tenfold`; if `unit` is given, a difference of
-    `unit` counts as 1 instead. An unusual value that is not a number has the distance `odd`, and a
-    custom function has the distance 1.
-    """
-
-    default: Any = None  # default of the classifier, filled in below
-    least: float = -math.inf
-    most: float = math.inf
-    middle: float | None = None
-    tenfold: float = 1.0
-    unit: float = 0.0
-    also: tuple[Any, ...] = ()  # usual values in addition to the default
-    odd: float = 0.5
-    description: str = ""  # the usual values in words, if not derived from the fields above
-    low: str = ""  # entry of `TABLE` for a number below `least`
-    high: str = ""  # entry of `TABLE` for a number above `most`
-    other: str = ""  # entry of `TABLE` for an unusual value that is not a number
-
-    def distance(self, value: float) -> float:
-        """Return the distance of a value from the usual range; negative below it, 0 within it."""
-        middle = self.default if self.middle is None else self.middle
-        if self.least <= value <= self.most:
-            return 0.0
-        if self.unit:
-            return (value - middle) / self.unit
-        return self.tenfold * math.log10(max(value, _LEAST_VALUE) / middle)
-
-    def describe(self, times: float) -> str:
-        """Describe the usual values; numbers are multiplied by `times`."""
-        if self.description:
-            return self.description
-        numbers = [f"{times * end:.3g}" for end in (self.least, self.most) if math.isfinite(end)]
-        if len(numbers) == 2:
-            return " to ".join(numbers)
-        if numbers:
-            return f"at {'most' if math.isfinite(self.most) else 'least'} {numbers[0]}"
-        return repr(self.default)
-
-
-_LEAST_VALUE = 1e-12  # smaller numbers and 0 are treated as this value
-_INITIALIZATION: Mapping[str, Any] = {
-    "also": ("xavier", "orthogonal", "he", "uniform"),
-    "other": "weight_init",
-}
-_DROPOUT: Mapping[str, Any] = {
-    "most": 0.5,
-    "middle": 0.3,
-    "unit": 0.4,
-    "high": "regularization: too strong",
-}
-# The arguments whose values indicate a cause; of equally unusual arguments, the first is named.
-_USUAL: Mapping[str, Usual] = {
-    "learning_rate": Usual(
-        least=1e-3,
-        most=1e-2,
-        low="learning_rate: too low",
-        high="learning_rate: too high",
-    ),
-    "lr_schedule": Usual(also=("plateau",), other="learning_rate: schedule missing"),
-    "hidden_size": Usual(
-        least=32,
-        most=128,
-        low="model_complexity: too small",
-        high="model_complexity: too large",
-    ),
-    "num_layers": Usual(most=2, unit=2.0, high="model_complexity: too large"),
-    "pooling": Usual(also=("mean", "max"), other="model_complexity: last step only"),
-    "dropout": Usual(**_DROPOUT),
-    "recurrent_dropout": Usual(**_DROPOUT),
-    "weight_decay": Usual(most=1e-2, tenfold=0.5, high="regularization: too strong"),
-    "weight_init": Usual(**_INITIALIZATION),
-    "recurrent_init": Usual(**_INITIALIZATION),
-    "forget_bias": Usual(least=0.0, most=2.0, unit=2.0, low="weight_init", high="weight_init"),
-    "loss": Usual(odd=0.7, other="loss: not cross-entropy"),
-    "class_weight": Usual(
-        also=("balanced",),
-        most=3.0,
-        middle=1.0,
-        description="None or 'balanced'",
-        high="loss: classes weighted wrongly",
-    ),
-    "optimizer": Usual(also=("adam",), other="optimizer"),
-    "optimizer_params": Usual(odd=1.0, other="optimizer"),
-    "batch_size": Usual(
-        least=16, most=64, low="batch_size: too small", high="batch_size: too large"
-    ),
-    "max_grad_norm": Usual(least=0.5, low="gradient_clipping", other="gradient_clipping"),
-    "max_timesteps": Usual(least=50, middle=100, low="sequence_length"),
-    "scale": Usual(
-        also=("robust", "physical"),
-        odd=1.0,
-        other="preprocessing: scale of the inputs",
-    ),
-    "max_epochs": Usual(
-        least=20,
-        most=200,
-        middle=50,
-        low="early_stopping: too few epochs",
-        high="early_stopping: too many epochs",
-    ),
-}
-USUAL: Mapping[str, Usual] = {
-    name: replace(usual, default=DEFAULTS[name]) for name, usual in _USUAL.items()
-}
-_MOMENTUM = Usual(  # of sgd, in `optimizer_params`
-    default=0.9, least=0.8, most=0.95, unit=0.9, low="optimizer", high="optimizer"
-)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry of `TABLE`: a cause, or one direction of a cause, such as "too high"."""
-
-    key: str  # the cause, followed by ": " and the direction if there are several
-    # "step", "capacity" (of the network), "data", "start" or "stopping" (length of the training);
-    # repairs within a family are nearly the same
-    family: str
-    advice: str = ""  # what to do, in words that fit any framework
-    denied_by: str = ""  # verdicts and statement kinds that contradict the cause, space-separated
-
-    @property
-    def cause(self) -> str:
-        """The name of the cause."""
-        return self.key.partition(": ")[0]
-
-    @property
-    def finding(self) -> str:
-        """The direction of the cause; empty if the cause has only one."""
-        return self.key.partition(": ")[2]
-
-
-TABLE = (
-    Entry("learning_rate: too high", "step", "Lower the learning rate."),
-    Entry(
-        "learning_rate: too low",
-        "step",
-        "Raise the learning rate.",
-        denied_by="fluctuating diverged",
-    ),
-    Entry(
-        "learning_rate: schedule missing",
-        "step",
-        "The learning rate itself may be right: let it decay towards the end.",
-    ),
-    Entry(
-        "batch_size: too small",
-        "step",
-        "Use batches of 32 windows or more; a lower learning rate also reduces the noise.",
-    ),
-    Entry(
-        "batch_size: too large",
-        "step",
-        "Use batches of 32 windows or fewer, so that an epoch has more steps.",
-        denied_by="fluctuating diverged",
-    ),
-    Entry(
-        "optimizer",
-        "step",
-        "Use Adam with its usual parameters: it adapts the step size of each parameter.",
-    ),
-    Entry(
-        "gradient_clipping",
-        "step",
-        "Inspect the windows with the largest gradients: they may be outliers.",
-    ),
-    Entry("model_complexity: too small", "capacity", "Use more hidden units; 64 are usual."),
-    Entry(
-        "model_complexity: last step only",
-        "capacity",
-        "Feed the mean and maximum over all time steps into the last layer.",
-    ),
-    Entry(
-        "model_complexity: too large",
-        "capacity",
-        "Use one layer and fewer hidden units, or record more data.",
-    ),
-    Entry(
-        "regularization: too strong",
-        "capacity",
-        "Use dropout of at most 0.3 and a weight decay of at most 0.001.",
-    ),
-    Entry(
-        "regularization: missing",
-        "capacity",
-        "Use a dropout of 0.3 and a weight decay of 0.001; more recordings help more.",
-    ),
-    Entry(
-        "preprocessing: scale of the inputs",
-        "data",
-        "Scale each channel with the mean and standard deviation of the training windows.",
-    ),
-    Entry("label_noise", "data", "Check the labels of the windows that never fit."),
-    Entry(
-        "sequence_length",
-        "data",
-        "Cut windows that last two to four periods of the slowest motion that matters.",
-    ),
-    Entry(
-        "distribution_shift",
-        "data",
-        "Record more data, or prepare the recordings with normalize='recording'.",
-    ),
-    Entry(
-        "small_validation_set",
-        "data",
-        "Training is fine. Hold out more windows or cross-validate, and watch the validation loss.",
-        denied_by="accuracy_calm accuracy_restless accuracy_recordings accuracy_alone",
-    ),
-    Entry("data_bug", "data"),
-    Entry(
-        "weight_init",
-        "start",
-        "Start from Xavier (input) and orthogonal (recurrent) weights and a forget bias of 1.",
-    ),
-    Entry(
-        "loss: not cross-entropy",
-        "start",
-        "Train with the cross-entropy of the logits; apply the softmax only once.",
-    ),
-    Entry("loss: classes weighted wrongly", "start", "Use no class weights, or balanced ones."),
-    Entry(
-        "early_stopping: too few epochs",
-        "stopping",
-        "Train longer.",
-        denied_by="flat hardly_falls overfits got_worse noise_constant noise_falls_little"
-        " noise_rises noise_rises_little",
-    ),
-    Entry(
-        "early_stopping: too many epochs",
-        "stopping",
-        "Train for fewer epochs, or record more data.",
-        denied_by="still_falls no_overfitting",
-    ),
-    Entry(UNKNOWN, UNKNOWN),
-)
-ENTRY = {entry.key: entry for entry in TABLE}
-FAMILY_OF = {entry.cause: entry.family for entry in TABLE}
-CAUSE_NAMES = tuple(FAMILY_OF)
 # the cause that is named if there is no other
 UNCLEAR = Cause(UNKNOWN, text_of("cause_unclear"), advice=advice_of("cause_unclear"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """The values of an argument that were measured to help, and the cause that others suggest."""
+
+    argument: str
+    cause: str  # one of `CAUSE_NAMES`
+    finding: str = ""  # see `Cause`
+    advice: str  # what to do, in words that fit any framework
+    least: float = -math.inf
+    most: float = math.inf
+    usual: tuple[Any, ...] | None = None  # the values that are not numbers; None allows any
+    # True if the value can only slow the training down: it makes no loss move or diverge
+    only_slow: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name of the cause, followed by the finding if there is one."""
+        return f"{self.cause}: {self.finding}" if self.finding else self.cause
+
+    def allows(self, value: Any) -> bool:
+        """Return whether a value is in the range; numbers and other values are tested apart."""
+        if _is_number(value):
+            return bool(self.least <= value <= self.most)
+        return self.usual is None or any(is_same(value, usual) for usual in self.usual)
+
+    def describe(self, times: float) -> str:
+        """Describe the range; numbers are multiplied by `times`."""
+        if self.usual is not None:
+            *others, last = map(repr, self.usual or (DEFAULTS[self.argument],))
+            return f"{', '.join(others)} or {last}" if others else last
+        numbers = [f"{times * end:.3g}" for end in (self.least, self.most) if math.isfinite(end)]
+        if len(numbers) == 2:
+            return " to ".join(numbers)
+        return f"at {'most' if math.isfinite(self.most) else 'least'} {numbers[0]}"
+
+
+_STRONG: Mapping[str, Any] = {
+    "cause": "regularization",
+    "finding": "too strong",
+    "advice": "Use dropout of at most 0.3 and a weight decay of at most 0.001.",
+}
+_START: Mapping[str, Any] = {
+    "cause": "weight_init",
+    "advice": "Start from Xavier (input) and orthogonal (recurrent) weights and a forget bias of"
+    " 1.",
+}
+_LARGE: Mapping[str, Any] = {
+    "cause": "model_complexity",
+    "finding": "too large",
+    "advice": "Use one layer and fewer hidden units, or record more data.",
+}
+_OPTIMIZER: Mapping[str, Any] = {
+    "cause": "optimizer",
+    "advice": "Use Adam with its usual parameters: it adapts the step size of each parameter.",
+}
+# Causes are named in this order. It is the order of how often a reset of the cause made a run
+# outside the range better, on the data sets of benchmarks/diagnosis that are not used for the test;
+# benchmarks/results/diagnosis.json has the frequencies.
+SETTINGS = (
+    Setting(
+        argument="class_weight",
+        cause="loss",
+        finding="classes weighted wrongly",
+        advice="Use no class weights, or balanced ones.",
+        most=3.0,  # the largest weight divided by the smallest
+        usual=(None, "balanced"),
+    ),
+    Setting(
+        argument="max_timesteps",
+        cause="sequence_length",
+        advice="Cut windows that last two to four periods of the slowest motion that matters.",
+        least=50,
+    ),
+    Setting(argument="dropout", most=0.5, **_STRONG),
+    Setting(argument="recurrent_dropout", most=0.5, **_STRONG),
+    Setting(argument="weight_decay", most=1e-2, **_STRONG),
+    Setting(
+        argument="learning_rate",
+        cause="learning_rate",
+        finding="too low",
+        advice="Raise the learning rate.",
+        least=1e-3,
+        only_slow=True,
+    ),
+    Setting(argument="weight_init", usual=("xavier", "orthogonal", "he", "uniform"), **_START),
+    Setting(argument="recurrent_init", usual=("orthogonal", "xavier", "he", "uniform"), **_START),
+    Setting(argument="forget_bias", least=0.0, most=2.0, **_START),
+    Setting(
+        argument="scale",
+        cause="preprocessing",
+        finding="scale of the inputs",
+        advice="Scale each channel with the mean and standard deviation of the training windows.",
+        usual=("standard", "robust", "physical"),
+    ),
+    Setting(
+        argument="hidden_size",
+        cause="model_complexity",
+        finding="too small",
+        advice="Use more hidden units; 64 are usual.",
+        least=16,
+    ),
+    Setting(
+        argument="max_epochs",
+        cause="early_stopping",
+        finding="too few epochs",
+        advice="Train longer.",
+        least=20,
+    ),
+    Setting(
+        argument="lr_schedule",
+        cause="learning_rate",
+        finding="schedule missing",
+        advice="Let the learning rate decay towards the end.",
+        usual=("cosine", "plateau"),
+    ),
+    Setting(
+        argument="max_grad_norm",
+        cause="gradient_clipping",
+        finding="too strong",
+        advice="Clip gradients at a norm of 1.",
+        least=0.5,
+    ),
+    Setting(argument="optimizer", usual=("adamw", "adam"), **_OPTIMIZER),
+    Setting(argument="optimizer_params", usual=(None, {}), **_OPTIMIZER),
+    Setting(
+        argument="pooling",
+        cause="model_complexity",
+        finding="last step only",
+        advice="Feed the mean and maximum over all time steps into the last layer.",
+        usual=("meanmax", "mean", "max"),
+    ),
+    Setting(
+        argument="learning_rate",
+        cause="learning_rate",
+        finding="too high",
+        advice="Lower the learning rate.",
+        most=1e-2,
+    ),
+    Setting(
+        argument="batch_size",
+        cause="batch_size",
+        finding="too large",
+        advice="Use batches of 32 windows or fewer, so that an epoch has more steps.",
+        most=64,
+        only_slow=True,
+    ),
+    Setting(argument="hidden_size", most=128, **_LARGE),
+    Setting(argument="num_layers", most=2, **_LARGE),
+    Setting(
+        argument="batch_size",
+        cause="batch_size",
+        finding="too small",
+        advice="Use batches of 32 windows or more; a lower learning rate also reduces the noise.",
+        least=8,
+    ),
+    Setting(
+        argument="max_grad_norm",
+        cause="gradient_clipping",
+        finding="missing",
+        advice="Clip gradients, and inspect the windows with the largest: they may be outliers.",
+        usual=(),
+    ),
+    Setting(
+        argument="loss",
+        cause="loss",
+        finding="not cross-entropy",
+        advice="Train with the cross-entropy of the logits; apply the softmax only once.",
+        usual=("cross_entropy",),
+    ),
+)
+
+
 def usual_rate(arguments: Mapping[str, Any]) -> float:
-    """Return the usual learning rate of the run's optimizer; with sgd, it depends on momentum."""
-    name = arguments.get("optimizer", USUAL["optimizer"].default)
+    """Return the usual learning rate of the run's optimizer."""
+    name = arguments.get("optimizer")
     optimizer = OPTIMIZERS.get(name) if isinstance(name, str) else None
-    rate = USUAL["learning_rate"].default if optimizer is None else optimizer.usual_rate
-    momentum = _with_momentum(arguments).get("momentum")
-    if isinstance(momentum, int | float) and 0 <= momentum < 1:
-        rate *= (1 - momentum) / (1 - _MOMENTUM.default)
-    return float(f"{rate:.3g}")
+    return float(DEFAULTS["learning_rate"]) if optimizer is None else optimizer.usual_rate
 
 
-def _with_momentum(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the arguments of a run with the momentum of sgd apart from `optimizer_params`."""
-    if arguments.get("optimizer") != "sgd":
-        return arguments
-    given = arguments.get("optimizer_params")
-    params = {"momentum": _MOMENTUM.default, **(given if isinstance(given, Mapping) else {})}
-    momentum = params.pop("momentum")
-    return {**arguments, "momentum": momentum, "optimizer_params": params or None}
+class OutsideSetting(NamedTuple):
+    """A setting outside its range."""
+
+    setting: Setting
+    evidence: str  # a sentence with the value and the range
+    default: Any
 
 
-class Deviation(NamedTuple):
-    """Arguments with unusual values, and the cause that they suggest."""
-
-    distance: float  # how far the values are from usual; see `Usual`
-    key: str  # the cause and its direction, as in `TABLE`
-    arguments: tuple[str, ...]
-    evidence: str  # a sentence with these values and the usual values
-
-
-def deviations(
-    arguments: Mapping[str, Any], n_train: int | None = None, n_epochs: int | None = None
-) -> list[Deviation]:
-    """Return the unusual settings of a run, the most unusual first."""
-    unusual, arguments = [], _with_momentum(arguments)
-    for name, usual in [*USUAL.items(), ("momentum", _MOMENTUM)]:
+def settings_outside(
+    arguments: Mapping[str, Any], n_train: int | None = None
+) -> list[OutsideSetting]:
+    """Return the settings outside their ranges, in the order of `SETTINGS`."""
+    outside = []
+    for setting in SETTINGS:
+        name = setting.argument
         if name not in arguments:
             continue
-        argument = value = arguments[name]
+        value, default, times = arguments[name], DEFAULTS[name], 1.0
         if name == "batch_size" and value is None:
             value = n_train  # all windows in one batch
-        if name == "max_epochs" and n_epochs is not None and _is_number(value):
-            value = min(value, n_epochs)  # training may have ended before `max_epochs`
-        if isinstance(value, Mapping):
-            value = _ratio(value) if name == "class_weight" else value or None
-        times = usual_rate(arguments) / usual.default if name == "learning_rate" else 1.0
-        distance, key = 0.0, usual.other
-        if _is_number(value):
-            distance = usual.distance(value / times)
-            key = usual.low if distance < 0 else usual.high
-        elif callable(value):
-            distance = 1.0
-        elif not any(is_same(value, usual_one) for usual_one in (usual.default, *usual.also)):
-            distance = usual.odd
-        if distance and key:
-            shown = getattr(argument, "__name__", repr(argument))
-            described = usual.describe(times)
-            evidence = text_of("unusual_setting", name=name, value=shown, usual=described)
-            changed = "optimizer_params" if name == "momentum" else name
-            unusual.append(Deviation(abs(distance), key, (changed,), evidence))
-    if all(_is_number(v := arguments.get(name)) and v == 0 for name in _REGULARIZERS):
-        evidence = text_of("unregularized")
-        unusual.append(Deviation(0.5, "regularization: missing", _REGULARIZERS, evidence))
-    return sorted(unusual, key=lambda deviation: -deviation.distance)
+        if name == "class_weight" and isinstance(value, Mapping):
+            value = _ratio(value)
+        if name == "learning_rate":
+            default = usual_rate(arguments)
+            times = default / DEFAULTS[name]
+        if not setting.allows(value / times if _is_number(value) else value):
+            shown = getattr(arguments[name], "__name__", repr(arguments[name]))
+            usual = setting.describe(times)
+            evidence = text_of("unusual_setting", name=name, value=shown, usual=usual)
+            outside.append(OutsideSetting(setting, evidence, default))
+    return outside
 
 
-_REGULARIZERS = ("dropout", "weight_decay")  # either can keep a network from memorizing windows
+def name_settings(
+    arguments: Mapping[str, Any], n_train: int | None = None, *, loss_moves: bool = False
+) -> list[Cause]:
+    """Return the causes that settings outside their ranges suggest, the likeliest first.
+
+    `loss_moves` states that the loss fluctuates or diverges, which slow training does not explain.
+    """
+    by_cause: dict[str, list[OutsideSetting]] = {}
+    for one in settings_outside(arguments, n_train):
+        if not (one.setting.only_slow and loss_moves):
+            by_cause.setdefault(one.setting.cause, []).append(one)
+    causes = []
+    for name, outside in by_cause.items():
+        change = {one.setting.argument: one.default for one in outside}
+        if name == "optimizer":  # the previous rate and parameters do not fit the new optimizer
+            usual = {of: DEFAULTS[of] for of in _OF_OPTIMIZER}
+            change = {of: v for of, v in usual.items() if not is_same(arguments.get(of), v)}
+        finding = ", ".join(dict.fromkeys(one.setting.finding for one in outside))
+        advice = " ".join(dict.fromkeys(one.setting.advice for one in outside))
+        evidence = " ".join(one.evidence for one in outside)
+        causes.append(Cause(name, evidence, finding, change, advice, {"arguments": evidence}))
+    return causes
+
+
+_OF_OPTIMIZER = ("optimizer", "learning_rate", "optimizer_params")
 
 
 def _is_number(value: Any) -> bool:
@@ -391,48 +304,22 @@ def find_causes(
     verdict: str,
     arguments: Mapping[str, Any] | None = None,
     data_facts: Sequence[Cause] = (),
-    statement_kinds: Iterable[str] = (),
-    *,
-    is_below_data: bool = False,
+    statement_kinds: Collection[str] = (),
 ) -> tuple[Cause, ...]:
-    """Name the causes of a judged run: faults in the data, then the most unusual setting.
+    """Name the causes of a judged run: faults in the data, then settings outside their ranges.
 
-    If there are only minor faults and no unusual setting, ``"unknown"`` comes first. For a normal
-    run, reasons for a rough curve are named instead of a setting, unless `is_below_data`, that is,
-    unless the run turned out worse than the data allow.
-    Settings and reasons that contradict the verdict or one of the `statement_kinds` are left out.
+    If there are only minor faults and no such setting, ``"unknown"`` comes first. For a normal run,
+    reasons for a rough curve are named instead of settings, unless one of the `statement_kinds`
+    contradicts them.
     """
-    if verdict != "normal" and verdict not in TROUBLED:
+    if verdict == "normal":
+        return merge_causes([*data_facts, *explain_rough_curve(run, statement_kinds)])
+    if verdict not in TROUBLED:
         return tuple(data_facts)
-    stated = {verdict, *statement_kinds}
-    denied = {entry.key for entry in TABLE if not stated.isdisjoint(entry.denied_by.split())}
-    if verdict == "normal" and not is_below_data:
-        explained = [cause for cause in explain_rough_curve(run) if cause.title not in denied]
-        return merge_causes([*data_facts, *explained])
-    unusual = deviations(arguments or {}, run.n_train, run.n_epochs)
-    key = next((deviation.key for deviation in unusual if deviation.key not in denied), None)
-    if key is not None:
-        return merge_causes([*data_facts, _cause_by_settings(key, unusual, arguments or {})])
-    return with_unknown(merge_causes(data_facts))
-
-
-_OF_OPTIMIZER = ("optimizer", "learning_rate", "optimizer_params")
-
-
-def _cause_by_settings(
-    key: str, unusual: Sequence[Deviation], arguments: Mapping[str, Any]
-) -> Cause:
-    """Return the cause with this key and the arguments that it recommends changing."""
-    by_key = [deviation for deviation in unusual if deviation.key == key]
-    change = {name: USUAL[name].default for deviation in by_key for name in deviation.arguments}
-    if "optimizer" in change:  # parameters of the previous optimizer do not fit the new one
-        usual = {name: USUAL[name].default for name in _OF_OPTIMIZER}
-        change = {name: v for name, v in usual.items() if not is_same(arguments.get(name), v)}
-    elif "learning_rate" in change:
-        change["learning_rate"] = usual_rate(arguments)
-    entry, evidence = ENTRY[key], " ".join(deviation.evidence for deviation in by_key)
-    sources = {"arguments": evidence}
-    return Cause(entry.cause, evidence, entry.finding, change, entry.advice, sources)
+    loss_moves = verdict != "not_learning"
+    settings = name_settings(arguments or {}, run.n_train, loss_moves=loss_moves)
+    causes = merge_causes([*data_facts, *settings])
+    return causes if any(not cause.is_minor for cause in causes) else (UNCLEAR, *causes)
 
 
 def merge_causes(causes: Iterable[Cause]) -> tuple[Cause, ...]:
@@ -450,12 +337,11 @@ def merge_causes(causes: Iterable[Cause]) -> tuple[Cause, ...]:
     return tuple(by_name.values())
 
 
-def with_unknown(causes: Sequence[Cause]) -> tuple[Cause, ...]:
-    """Put ``"unknown"`` first if there are only minor causes."""
-    return tuple(causes) if any(not cause.is_minor for cause in causes) else (UNCLEAR, *causes)
+# statements that contradict a small validation set as the reason for a rough curve
+_NOT_SMALL = ("accuracy_calm", "accuracy_restless", "accuracy_recordings", "accuracy_alone")
 
 
-def explain_rough_curve(run: Run) -> tuple[Cause, ...]:
+def explain_rough_curve(run: Run, statement_kinds: Collection[str] = ()) -> list[Cause]:
     """Explain why a calm run's curve looks rough: too few validation windows, or wrong labels."""
     values = {name: float(statistic.value) for name, statistic in run.statistics.items()}
     loss = values.get("fixed_loss_noise", values.get("train_loss_noise", math.nan))
@@ -465,18 +351,18 @@ def explain_rough_curve(run: Run) -> tuple[Cause, ...]:
         and noise > limits.ACCURACY_NOISE
         and values.get("val_accuracy_noise_over_sampling", math.nan) < limits.EXCESS_OVER_SAMPLING
         and values.get("val_common_mode", math.nan) < limits.EXCESS_RATIO
+        and not any(kind in statement_kinds for kind in _NOT_SMALL)
     ):
         luck = run.statistics["val_accuracy_noise"].floor
         evidence = text_of("few_validation_windows", noise=noise, luck=luck, loss=loss)
-        causes.append(_cause_by_curve("small_validation_set", evidence))
+        advice = advice_of("few_validation_windows")
+        sources = {"curve": evidence}
+        causes.append(Cause("small_validation_set", evidence, advice=advice, sources=sources))
     stuck = describe_stuck_windows(run)
     if stuck is not None:
-        causes.append(_cause_by_curve("label_noise", stuck))
-    return tuple(causes)
-
-
-def _cause_by_curve(key: str, evidence: str) -> Cause:
-    return Cause(key, evidence, advice=ENTRY[key].advice, sources={"curve": evidence})
+        advice = advice_of("windows_never_fit")
+        causes.append(Cause("label_noise", stuck, advice=advice, sources={"curve": stuck}))
+    return causes
 
 
 def describe_stuck_windows(run: Run) -> str | None:
@@ -551,6 +437,15 @@ CAUSE_OF_FINDING = {
     ),
     "outlier_windows": DataCause("preprocessing", "outliers", is_minor=True),
 }
+CAUSE_NAMES = tuple(
+    dict.fromkeys(
+        [
+            *(setting.cause for setting in SETTINGS),
+            *(cause.name for cause in CAUSE_OF_FINDING.values()),
+            *("label_noise", "small_validation_set", UNKNOWN),
+        ]
+    )
+)
 SCALES = {"not_scaled": ("standard", "robust"), "outlier_windows": ("robust",)}
 
 

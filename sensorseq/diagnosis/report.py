@@ -31,10 +31,10 @@ from sensorseq.history import MAX_WATCHED, History, TrainingRecord
 from sensorseq.io.atomic import write_whole
 
 _SAVED: tuple[str, ...]
-_SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")
+_SAVED = ("verdict", "severity", "generalization", "statements", "causes", "statistics")
 _SAVED += ("n_epochs", "n_val", "n_train", "n_classes", "best_epoch", "history", "evidence")
 _SAVED += ("model",)
-_VERSION, _OLDEST = 6, 4
+_VERSION = 7
 # limits of a report file, so that its page can be rendered
 _MOST_STATEMENTS, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
 _CONTAINERS: Any = (list, tuple, type({}.values()))
@@ -61,8 +61,8 @@ class FluctuationReport(ReportContents):
     statements : tuple of Statement
         The sentences of the report, the most important first. `explanation` contains their texts.
     causes : tuple of Cause
-        Possible causes: the findings of the data checks, then the most unusual setting.
-        No setting is named if the run is normal and no worse than the data allow.
+        Possible causes: the findings of the data checks, then the settings outside the ranges that
+        were measured to help. No setting is named if the run is normal.
     statistics : dict of str to Statistic
         Measured values, each with the reference value (floor) that it was compared with.
     n_epochs : int
@@ -77,9 +77,6 @@ class FluctuationReport(ReportContents):
         Data recorded in addition to the history; not in `to_dict` or pickles.
     columns_read : dict of str to str
         Maps our name for each recognized column to its name in the log. Not part of `to_dict`.
-    causes_if_below : tuple of Cause
-        For a normal run, the causes to name if the run turns out to be worse than the data allow.
-        Not part of `to_dict`.
     model : FeatureChoice or None
         For a fit with features: the members of the model with their weights, and the accuracy of
         the model on windows left out. The verdict is about the curve of the LSTM alone.
@@ -99,12 +96,6 @@ class FluctuationReport(ReportContents):
         columns: Mapping[str, str | None] | None = None,
         arguments: Mapping[str, Any] | None = None,
         data_facts: Sequence[Cause] = (),
-        X: Any = None,
-        y: Any = None,
-        X_val: Any = None,
-        y_val: Any = None,
-        groups: Any = None,
-        groups_val: Any = None,
     ) -> "FluctuationReport":
         """Judge a training curve by the values recorded after each epoch.
 
@@ -138,16 +129,9 @@ class FluctuationReport(ReportContents):
             Maps our names to columns that are not recognized, such as ``dict(accuracy="my_acc")``,
             or to None if no column may be used.
         arguments : mapping of str to object, optional
-            Arguments of the fitted estimator; the report names the most unusual one.
+            Arguments of the fitted estimator; the report names those outside their range.
         data_facts : sequence of Cause, optional
             Findings of the data checks.
-        X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
-            Training windows of equal length, the validation windows of `val_accuracy`, and the
-            labels of both. If all four are given, simple classifiers are trained on the same
-            windows, which takes about a second, and `level` shows whether the network is worse than
-            these classifiers. This comparison needs scikit-learn.
-        groups, groups_val : array-like of shape (n,), optional
-            The recording that each window was cut from.
 
         Raises
         ------
@@ -191,25 +175,18 @@ class FluctuationReport(ReportContents):
         with read.naming_it():
             verdict, severity, statements = judge(run)
         kinds = {statement.kind for statement in statements}
-        judged = run, verdict, arguments, data_facts, kinds
         of_run = ("statistics", "n_epochs", "n_val", "n_train", "best_epoch", "evidence")
-        report = cls(
+        return cls(
             verdict,
             severity,
             tuple(statements),
-            find_causes(*judged),
-            causes_if_below=find_causes(*judged, is_below_data=True) if verdict == "normal" else (),
+            find_causes(run, verdict, arguments, data_facts, kinds),
             n_classes=None if n_classes is None else int(n_classes),
             history=numbers,
             record=record,
             columns_read=read.names,
             **{name: getattr(run, name) for name in of_run},
         )
-        if all(part is None for part in (X, y, X_val, y_val)):
-            return report
-        from sensorseq.diagnosis.rival_models import compare_level, read_parts
-
-        return compare_level(report, *read_parts(X, y, X_val, y_val, groups, groups_val))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for `json.dumps`.
@@ -247,11 +224,10 @@ class FluctuationReport(ReportContents):
             )
         kind, version = (description.get(name) for name in ("format", "version"))
         try:
-            if kind != "sensorseq.fluctuation" or version not in range(_OLDEST, _VERSION + 1):
+            if kind != "sensorseq.fluctuation" or version != _VERSION:
                 raise ValueError(f"format {reprlib.repr(kind)}, version {reprlib.repr(version)}")
-            description = {"model": None, **description} if version == _OLDEST else description
             saved = {name: description[name] for name in _SAVED}
-            del saved["generalization"], saved["level"]  # these follow from the statements
+            del saved["generalization"]  # follows from the statements
             if is_page:
                 _check_size(saved)
             report: FluctuationReport = from_plain(cls, saved)
@@ -262,7 +238,7 @@ class FluctuationReport(ReportContents):
             _ = str(report), repr(report), is_page and report._as_page()
         except Exception as error:  # malformed contents may break any part of the page
             raise ArgumentError(
-                f"this is not a fluctuation report of version {_OLDEST} to {_VERSION}: {error!r}."
+                f"this is not a fluctuation report of version {_VERSION}: {error!r}."
             ) from error
         return report
 
@@ -488,8 +464,8 @@ class TrainingMonitor:
         Parameters
         ----------
         **given
-            Arguments of `FluctuationReport.from_history`, such as `n_train` and `best_epoch`, or
-            `X`, `y` and `X_val` to find out what the data allow. Logged data need not be given.
+            Arguments of `FluctuationReport.from_history`, such as `n_train` and `best_epoch`.
+            Logged data need not be given.
         """
         if not len(self.history):
             raise ArgumentError("no epoch has ended yet, so there is nothing to judge.")
@@ -497,8 +473,6 @@ class TrainingMonitor:
         if self._y_val is not None:
             n_val = len(self._y_val)
             logged |= {"n_val": n_val, "majority_fraction": np.bincount(self._y_val).max() / n_val}
-            if given.get("X_val") is not None:
-                logged |= {"y_val": self._y_val, "groups_val": self._groups}
         return FluctuationReport.from_history(self.history, **(logged | given))
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from sensorseq.base.text import percent, plural
 from sensorseq.diagnosis import metrics
-from sensorseq.diagnosis.causes import UNKNOWN, data_fault, hidden_cause
+from sensorseq.diagnosis.causes import UNKNOWN, data_fault
 from sensorseq.diagnosis.metrics import Floats, Statistic
 from sensorseq.diagnosis.report_text import (
     Command,
@@ -355,8 +355,7 @@ def color_of(report: ReportContents) -> str:
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
     color = _COLORS.get(report.verdict, "")
-    may_cost = hidden_cause(report.verdict, report.causes) or data_fault(report.causes)
-    is_doubtful = bool(report.generalization or report.level or may_cost)
+    is_doubtful = report.generalization is not None or data_fault(report.causes) is not None
     return "wait" if color == "good" and is_doubtful else color
 
 

@@ -11,13 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sensorseq.base.text import percent, plural
-from sensorseq.diagnosis.causes import (
-    TROUBLED,
-    UNKNOWN,
-    Cause,
-    data_fault,
-    hidden_cause,
-)
+from sensorseq.diagnosis.causes import TROUBLED, UNKNOWN, Cause, data_fault
 from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, statement_of
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
@@ -34,7 +28,10 @@ GENERALIZATION = {  # advice for each value of `report.generalization`
     "not_generalizing": "Check the split and the labels, then record more groups.",
 }
 
-FIT_DEFAULTS = "Fit with the default settings, which add features to the network:"
+FIT_DEFAULTS = "Fit the default settings, and compare held-out accuracy:"
+BY_DEFAULTS = "The defaults repaired 127 of 130 bad runs of the benchmark."
+# for a calm run of a network alone
+OR_DEFAULTS = "Keep the settings, or fit the defaults to see if the data allow more:"
 # Expected gains of untested steps; docs/benchmarks.md has the frequencies (Causes, Repairs).
 UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
 TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
@@ -51,8 +48,6 @@ WITHOUT_COLUMN_OPTIONS = (
     "--column accuracy=none --column val_accuracy=none",
     "--column loss=none --column val_loss=none",
 )
-COMPARE = "Fit the default settings too, and compare held-out accuracy:"
-BY_DEFAULTS = "Most bad runs do better with the defaults."
 UNTRIED_DATA = {
     "overfitting": "Unknown: it depends on the new recordings. Going back to the epoch with the"
     " lowest validation loss rarely gets more windows right.",
@@ -118,17 +113,16 @@ class NextStep:
 
 def list_steps(report: ReportContents, command: Command | None = None) -> list[NextStep]:
     """List the next steps in order; `command` returns the shell command that changes arguments."""
-    by_defaults = "" if command is None else command(None)
+    has_fault = data_fault(report.causes) is not None
     repair = _repair(report, command)
-    is_about_network = report.network_is_minor and data_fault(report.causes) is None
+    is_about_network = report.network_is_minor and not has_fault
     steps = [] if repair is None or is_about_network else [repair]
-    if report.level is not None:
-        (level, *_) = of_topic(report.statements, "level")
-        points = level.values["accuracy"] - level.values["network"]
-        gain = str(statement_of("gain_of_defaults", points=points, rival=level.values["rival"]))
-        defaults = NextStep("defaults", FIT_DEFAULTS, gain, code=DEFAULTS_CODE, command=by_defaults)
-        comes_second = data_fault(report.causes) is not None and bool(steps)
-        steps.insert(1 if comes_second else 0, defaults)
+    if report.model is None:  # a fit with features already has what makes the defaults better
+        is_fine = report.verdict == "normal" and report.generalization is None and not has_fault
+        text, gain = (OR_DEFAULTS, _resolution(report)) if is_fine else (FIT_DEFAULTS, BY_DEFAULTS)
+        by_command = "" if command is None else command(None)
+        defaults = NextStep("defaults", text, gain, code=DEFAULTS_CODE, command=by_command)
+        steps.insert(len(steps) if has_fault else 0, defaults)
     if _excludes(report) and report.verdict in ("too_short_to_tell", "not_learning"):
         ways = WITHOUT_COLUMNS if command is None else WITHOUT_COLUMN_OPTIONS
         steps.insert(0, NextStep("columns", EXCLUDED.format(*ways), "A verdict."))
@@ -139,11 +133,6 @@ def list_steps(report: ReportContents, command: Command | None = None) -> list[N
         keep = _keep_words(report)
         words = GENERALIZATION[report.generalization].format(keep=keep)
         steps.append(NextStep("generalize", words, UNTRIED_DATA[report.generalization]))
-    # a fit with features already has what makes the defaults better
-    if steps and report.model is None and report.level is None:
-        steps.append(
-            NextStep("compare", COMPARE, BY_DEFAULTS, code=DEFAULTS_CODE, command=by_defaults)
-        )
     return steps
 
 
@@ -163,10 +152,8 @@ def _keep_words(report: ReportContents) -> str:
 
 def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
     """Return the step that counters the likeliest cause."""
-    hidden = hidden_cause(report.verdict, report.causes)
-    first = hidden or next(iter(report.causes), None)
-    fault = data_fault(report.causes)
-    if report.verdict == "normal" and hidden is None:
+    first, fault = next(iter(report.causes), None), data_fault(report.causes)
+    if report.verdict == "normal":
         return None if fault is None else NextStep("change", fault.advice, AFTER_REPAIR)
     if first is None or not (first.recommendation or first.advice):
         return None
@@ -226,10 +213,10 @@ def banner_words(report: ReportContents) -> str:
     """Return the verdict in words, with severity and generalization."""
     words = "cannot be judged" if _are_excluded(report) else report.verdict.replace("_", " ")
     words = f"{words} ({report.severity})" if report.severity else words
-    problems = [_GENERALIZATION[report.generalization]] if report.generalization else []
-    problems += ["below what the data allow"] if report.level else []
+    if report.generalization is None:
+        return words
     conjunction = "but" if report.verdict == "normal" else "and"
-    return f"{words}, {conjunction} {' and '.join(problems)}" if problems else words
+    return f"{words}, {conjunction} {_GENERALIZATION[report.generalization]}"
 
 
 def headline(report: ReportContents) -> str:
@@ -323,9 +310,6 @@ def _problem(report: ReportContents) -> str:
         problems = []  # the model learns something from the training windows
     if report.generalization is not None:
         problems.append(_POOR_GENERALIZATION[report.generalization])
-    problems += [str(statement) for statement in of_topic(report.statements, "level")]
-    if not problems and hidden_cause(report.verdict, report.causes) is not None:
-        problems = ["The curve is calm, but a setting may cost accuracy."]
     if (fault := data_fault(report.causes)) is not None:
         begin = "The" if problems or report.verdict != "normal" else "The curve is calm, but the"
         problems.append(f"{begin} data seem to have a fault: {fault.finding}.")
@@ -417,13 +401,12 @@ def describe_open_questions(report: ReportContents) -> list[str]:
     still_open = of_topic(report.statements, "open")
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
         still_open.append(statement_of("running_loss"))
-    is_bad = report.verdict in TROUBLED or hidden_cause(report.verdict, report.causes) is not None
-    if is_bad:
+    if report.verdict in TROUBLED:
         still_open.append(statement_of("not_tried" if report.causes else "none_sought"))
     return [str(statement) for statement in [*still_open, statement_of("one_run")]]
 
 
-_WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 16, 10
+_WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 18, 10
 _TITLE = 60  # longest title of a cause
 _EXPLANATION = "explanation"
 _ON_PAGE = {_EXPLANATION: "findings", "causes": "causes"}
@@ -475,7 +458,7 @@ def write_report(
     for part in (answers["Longer?"], answers["Kept"]):
         counts_as = _EXPLANATION if part.statement else ""
         blocks.append(_Block(6, 5, _wrap(part.label, part.text), counts_as))
-    is_fine = report.verdict == "normal" and not (report.generalization or report.level)
+    is_fine = report.verdict == "normal" and report.generalization is None
     is_fine |= report.network_is_minor
     height = _CALM_HEIGHT if is_fine and not report.causes else _HEIGHT
     shown, left_out = _choose(blocks, height - len(head) - 1)
@@ -510,7 +493,7 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
 
 
 def _statement_blocks(report: ReportContents, answers: Iterable[Answer]) -> list[_Block]:
-    quoted = [answer.statement for answer in answers] + of_topic(report.statements, "level")
+    quoted = [answer.statement for answer in answers]
     statements = [statement for statement in report.statements if statement not in quoted]
     first = of_topic(statements, *_FIRST)[:3] or statements[:1]
     first += of_topic(report.statements, "unit", "recovery")

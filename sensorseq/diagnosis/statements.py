@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sensorseq.diagnosis.causes import UNKNOWN, Cause
+from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.metrics import Statistic
 from sensorseq.diagnosis.thresholds import MINOR_SHARE
 from sensorseq.history import TrainingRecord
@@ -69,7 +69,6 @@ class ReportContents:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     record: TrainingRecord | None = None
     columns_read: Mapping[str, str] = field(default_factory=dict)
-    causes_if_below: tuple[Cause, ...] = ()
     model: FeatureChoice | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,23 +85,7 @@ class ReportContents:
         return generalization_of(self.statements)
 
     @property
-    def level(self) -> str | None:
-        """``"below_data"`` if the network does worse than the data allow, else None.
-
-        A network does worse if ridge regression or boosted trees on features of the same training
-        windows classify significantly more validation windows correctly. The value is also None if
-        nothing was compared.
-        """
-        is_below = any(statement.kind == "below_data" for statement in self.statements)
-        return "below_data" if is_below else None
-
-    @property
     def network_is_minor(self) -> bool:
         """True if the judged network has little or no weight in the model that was fitted."""
         share = None if self.model is None else self.model.lstm_share
         return share is not None and share < MINOR_SHARE
-
-    @property
-    def family(self) -> str | None:
-        """The family of the first known cause; None if there is none."""
-        return next((cause.family for cause in self.causes if cause.name != UNKNOWN), None)

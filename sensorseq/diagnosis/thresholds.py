@@ -69,13 +69,6 @@ EXCESS_RATIO = 1.5
 RESTLESS_WINDOWS = 0.1  # fraction of windows that count as restless: those that flip most
 RESTLESS_SHARE = 0.6  # restless windows with this fraction of all flips make the curve rough
 ONE_CLASS_WINDOWS = 10  # with this many windows, equal predictions are not a coincidence
-# Is a network below the level that the data allow? Two rivals (ridge regression and boosted trees)
-# are tested, each at a significance level of 1 %. With too few groups for a sign test, windows are
-# compared instead, and the gap must exceed what differences between groups usually cause.
-LEVEL_ALPHA = 0.01
-LEVEL_GAP = 0.1  # smallest difference in accuracy that matters
-LEVEL_GROUPS = 8
-LEVEL_GAP_OF_FEW_GROUPS = 0.2
 # Is a loss a mean in nats? In the first epochs, a mean is close to the loss of guessing. A sum over
 # batches is far above the loss of guessing at first, and for many epochs the sum remains above the
 # loss that matches the accuracy.

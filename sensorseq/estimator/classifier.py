@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.base.checks import check_integer
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.rival_models import compare_level
 from sensorseq.errors import (
     ArgumentError,
     InputError,
@@ -597,14 +596,10 @@ class SensorLSTMClassifier(FittedClassifier):
 
     @property
     def fluctuation_(self) -> FluctuationReport:
-        """The report; without features, the first access compares the network with other models."""
+        """The report on the training curve."""
         if not hasattr(self, "_judged"):
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
-        report, facts, to_compare = self._judged
-        if to_compare is not None:
-            report = compare_level(report, *to_compare)
-            self._judged = Judged(report, facts, None)
-        return report
+        return self._judged.report
 
     # Predictions
 
@@ -824,14 +819,14 @@ class SensorLSTMClassifier(FittedClassifier):
                 report = FluctuationReport._from_dict(take("fluctuation", dict), is_page=False)
             except ArgumentError as error:
                 raise ModelFileError(f"{path}: {error}") from error
-        estimator._judged = Judged(report, facts, None)
+        estimator._judged = Judged(report, facts)
         estimator._set_model(read_fitted(arrays, description, path, estimator.device))
         adaptation = take("adaptation", dict | None)
         estimator.adaptation_ = None if adaptation is None else Adaptation(**adaptation)
         estimator.refitted_ = take("refitted", bool)
         choice = estimator.features_ = FeatureChoice.from_dict(take("features", dict))
         if choice.candidates:
-            estimator._judged = Judged(replace(report, model=choice), facts, None)
+            estimator._judged = Judged(replace(report, model=choice), facts)
         return estimator
 
     def _made_report(self, facts: Mapping[str, Any]) -> FluctuationReport:
@@ -886,7 +881,7 @@ class SensorLSTMClassifier(FittedClassifier):
         estimator.engine_ = EngineChoice("none", "the weights were taken from torch.nn.LSTM")
         estimator.adaptation_ = None
         facts = {"n_val": None, "n_train": None}
-        estimator._judged = Judged(estimator._made_report(facts), facts, None)
+        estimator._judged = Judged(estimator._made_report(facts), facts)
         return estimator
 
     # scikit-learn
@@ -916,9 +911,8 @@ class SensorLSTMClassifier(FittedClassifier):
         state = dict(super().__getstate__())
         if "model_" not in state:
             return state
-        report = self.fluctuation_.to_dict()  # needs windows that a pickle lacks
         state["model_"] = packed(self.model_)
-        state["_judged"] = report, {**self._judged.facts, "data_facts": ()}
+        state["_judged"] = self.fluctuation_.to_dict(), {**self._judged.facts, "data_facts": ()}
         state["histories_"] = [history.to_rows() for history in self.histories_]
         state["engine_"] = list(self.engine_)
         state["adaptation_"] = None if self.adaptation_ is None else dict(vars(self.adaptation_))
@@ -930,7 +924,7 @@ class SensorLSTMClassifier(FittedClassifier):
         state = dict(state)
         if "model_" in state:
             report, facts = state["_judged"]
-            state["_judged"] = Judged(FluctuationReport.from_dict(report), facts, None)
+            state["_judged"] = Judged(FluctuationReport.from_dict(report), facts)
             state["model_"] = unpacked(state["model_"])
             state["histories_"] = [History(rows) for rows in state["histories_"]]
             state["engine_"] = EngineChoice(*state["engine_"])

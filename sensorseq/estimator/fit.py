@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 
 from sensorseq.base.checks import check_integer
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.rival_models import Compared
 from sensorseq.errors import DivergedError, warn_caller
 from sensorseq.estimator.fit_windows import FitArguments, ScaledFit
 from sensorseq.estimator.plan import Plan, make_plan
 from sensorseq.estimator.report import (
     check_parts,
     make_report,
-    parts_to_compare,
     warn_of_the_end,
 )
 from sensorseq.estimator.saving import Checkpoint
@@ -68,11 +66,10 @@ class Trained:
 
 
 class Judged(NamedTuple):
-    """The report of a fit, the facts behind it, and windows to compare models on."""
+    """The report of a fit and the facts behind it."""
 
     report: FluctuationReport
     facts: dict[str, Any]
-    to_compare: Compared | None
 
 
 # 4. Train
@@ -281,7 +278,7 @@ def report_fit(
     arguments: FitArguments, scaled: ScaledFit, trained: Trained, choice: FeatureChoice
 ) -> Judged:
     """Make the report of a fit, with findings about its windows and the `choice` of members."""
-    held_out, result, data = scaled.data.validation, trained.results[0], scaled.data
+    held_out, result = scaled.data.validation, trained.results[0]
     findings = (*scaled.findings, *check_parts(*scaled.held()))
     facts = {**facts_of(scaled), "data_facts": findings}
     record = result.record
@@ -298,6 +295,4 @@ def report_fit(
     )
     if choice.candidates:
         report = replace(report, model=choice)
-    is_alone = parameters["features"] is None and parameters["motors"] is None
-    compared = parts_to_compare(data.train, data.validation) if is_alone else None
-    return Judged(report, facts, compared)
+    return Judged(report, facts)

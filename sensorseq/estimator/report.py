@@ -10,7 +10,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.diagnosis.causes import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.rival_models import Compared, spread
 from sensorseq.diagnosis.statements import statement_of
 from sensorseq.errors import warn_caller
 from sensorseq.history import History, TrainingRecord
@@ -57,14 +56,6 @@ def warn_of_label_channels(windows: Windows, train: Windows, channels: list[str]
     )
     if finding is not None:
         warn_caller(str(finding))
-
-
-def parts_to_compare(train: Windows, validation: Windows | None) -> Compared | None:
-    """Return a sample of both parts for `compare_level`; None if no windows are held out."""
-    if validation is None:
-        return None
-    rows = spread(len(validation))
-    return train.take(spread(len(train))).held(), validation.take(rows).held(), rows
 
 
 def make_report(

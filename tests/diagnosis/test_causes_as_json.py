@@ -81,13 +81,18 @@ def test_an_invalid_description_is_rejected(described):
         FluctuationReport.from_dict(described)
 
 
-def test_keys_of_other_versions_are_ignored():
+def test_unknown_keys_are_ignored():
     described = restless().to_dict()
     told = FluctuationReport.from_dict(described)
     for cause in described["causes"]:
         cause["grade"] = "suspected"
-    again = FluctuationReport.from_dict({**described, "version": 5, "probes": {"cost": 1.0}})
+    again = FluctuationReport.from_dict({**described, "probes": {"cost": 1.0}})
     assert again.causes == told.causes
+
+
+def test_a_report_of_an_earlier_version_is_refused_in_one_sentence():
+    with pytest.raises(ArgumentError, match=r"^this is not a fluctuation report of version 7: .*6"):
+        FluctuationReport.from_dict(restless().to_dict() | {"version": 6})
 
 
 def test_every_field_is_described():

@@ -700,7 +700,7 @@ def described(**changes):
     [
         {},
         {"format": "sensorseq.fluctuation", "version": 3},
-        described(version=7),
+        described(version=8),
         described(statements=[{"kind": "overfits", "values": {}}]),
         described(statements=[{"kind": "overfits"}]),
         described(version=np.array([4, 4])),

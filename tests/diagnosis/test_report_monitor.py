@@ -95,15 +95,6 @@ def test_a_model_that_moves_is_told_from_one_that_does_not():
     assert (hot.n_val, hot.n_classes) == (60, 2)
 
 
-def test_with_the_windows_it_says_what_the_data_allow():
-    y, y_val = np.arange(200) % 2, np.arange(60) % 2
-    X, X_val = (RNG.normal(size=(len(of), 20)) + of[:, None] for of in (y, y_val))
-    followed = TrainingMonitor(y_val, groups_val=np.arange(60) // 4)
-    for _ in range(20):
-        followed.log_epoch(loss=0.69, val_outputs=0.01 * RNG.normal(size=(60, 2)))
-    assert followed.report(X=X, y=y, X_val=X_val).level == "below_data"
-
-
 @pytest.mark.parametrize(
     ("make", "says"),
     [

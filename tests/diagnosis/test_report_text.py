@@ -11,7 +11,7 @@ from sample_reports import SAMPLES, VERDICTS, expected_roughness, make_report, r
 from sensorseq.cli.models import rerun_command
 from sensorseq.diagnosis.causes import CAUSE_NAMES, Cause
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.report_text import literal, write_report
+from sensorseq.diagnosis.report_text import list_steps, literal, write_report
 from sensorseq.diagnosis.statements import statement_of
 
 
@@ -98,12 +98,21 @@ def test_the_text_answers_the_questions_and_repeats_nothing(verdict):
 
 def test_a_calm_run_needs_few_lines():
     lines = lines_of(run_of("normal"))
-    assert len(lines) <= 16
+    assert len(lines) <= 18
     assert lines[2:4] == [
         "Problem   None: the curve is as calm as can be expected.",
-        "Step      No step is needed: keep these settings.",
+        "Step      Keep the settings, or fit the defaults to see if the data allow more:",
     ]
-    assert lines[4].startswith("Gain      The accuracy on 60 validation windows is known to +-")
+    assert lines[5].startswith("Gain      The accuracy on 60 validation windows is known to +-")
+
+
+def test_the_first_remedy_is_the_defaults_unless_the_data_have_a_fault():
+    first, second = list_steps(restless())
+    assert [first.name, second.name] == ["defaults", "repair"]
+    copies = Cause("data_bug", "58 copies.", advice="Remove the copies.", sources={"data": "58"})
+    faulty = replace(restless(), causes=(copies, *restless().causes))
+    assert [step.name for step in list_steps(faulty)] == ["change", "defaults"]
+    assert said(faulty).index("Remove the copies.") < said(faulty).index("Fit the default settings")
 
 
 def test_a_repair_is_the_call_that_makes_it_and_is_marked_as_untested():
@@ -128,7 +137,7 @@ def test_an_unknown_cause_gets_no_repair():
     unknown = Cause("unknown", "x.", advice="Begin with the defaults.")
     text = said(replace(restless(), causes=(unknown, *restless().causes)))
     assert "set_params" not in text
-    assert "Step Begin with the defaults. Gain Unknown until it is tried" in text
+    assert "Then Begin with the defaults." in text
 
 
 def test_the_report_of_a_normal_run_says_that_its_accuracy_jumps_by_chance():
@@ -144,7 +153,8 @@ def test_a_run_that_overfits_is_never_only_normal():
     lines = str(report).split("\n")
     assert lines[1] == "Verdict   NORMAL, BUT OVERFITS"
     assert lines[2].startswith("Problem   The network overfits")
-    assert lines[3].startswith("Step      Record more groups")
+    assert lines[3].startswith("Step      Fit the default settings, and compare held-out accuracy:")
+    assert "Then      Record more groups" in str(report)
     assert "The network overfits: the validation loss rises from epoch 9 on." in str(report)
     assert repr(report) == "FluctuationReport('NORMAL, BUT OVERFITS', 40 epochs)"
 

@@ -1,5 +1,6 @@
 """The code and the commands in docs/fluctuation.md run."""
 
+import math
 import re
 import shlex
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from commands import succeed, write_logs
 from fits import learn_few_features, plain_classifier
+
+from sensorseq.diagnosis.causes import SETTINGS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "fluctuation.md"
 
@@ -32,7 +35,7 @@ def test_a_bad_setting_is_named_and_compared_with_the_defaults(capsys, monkeypat
         for code in code_below(heading):
             exec(code, names)
     printed = capsys.readouterr().out
-    assert "learning_rate is 1e-09, usually 0.001 to 0.01." in printed
+    assert "learning_rate is 1e-09, usually at least 0.001." in printed
     of_mine, of_defaults = (
         np.array(re.search(rf"^{name} \[(.*)\]", printed, re.M)[1].split(), float)
         for name in ("mine", "the defaults")
@@ -44,6 +47,17 @@ def test_a_bad_setting_is_named_and_compared_with_the_defaults(capsys, monkeypat
             for name in ("mine", "reset")
         )
         assert reset > mine + 0.2
+
+
+def test_the_table_of_ranges_has_every_setting_with_the_ends_of_its_range():
+    rows = dict(
+        re.findall(r"^\| `(\w+)` \| (.*) \|$", section("Which cause, and what to change"), re.M)
+    )
+    assert set(rows) == {setting.cause for setting in SETTINGS}
+    for setting in SETTINGS:
+        assert f"`{setting.argument}`" in rows[setting.cause]
+        for end in (setting.least, setting.most):
+            assert not math.isfinite(end) or re.search(rf"\b{end:g}\b", rows[setting.cause])
 
 
 def test_two_models_are_trained_and_evaluated_on_one_file(in_tmp_path, monkeypatch):

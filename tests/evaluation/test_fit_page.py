@@ -200,7 +200,7 @@ def test_the_page_of_a_fit_has_causes_what_to_do_and_baselines(windows):
     assert f"1. {first.title}" in text
     (step, *_) = list_steps(report, command)
     assert step.text in text
-    assert "Fit the default settings too" in text
+    assert "Fit the default settings, and compare held-out accuracy" in text
     assert "majority class" in text
     assert "ridge on summary features" in text
     ridge = comparison.baselines["ridge"].scores["accuracy"]

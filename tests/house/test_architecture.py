@@ -17,7 +17,7 @@ TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md 
          setup.py tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 DIAGNOSIS_ORDER = """thresholds log_names defaults < metrics < causes < statements < evidence
-                     < judge logs < report_text < rival_models report_page < report"""
+                     < judge logs < report_text < report_page < report"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage is exported with the splits
 HOME = {  # each library, with prefixes of the paths where it may be imported
     "h5py": ("io/hdf5_file.py", "io/foreign.py"),

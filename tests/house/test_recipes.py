@@ -91,13 +91,10 @@ class Sum(_Combined):
     "cause": {
         "diagnosis/causes.py": [
             (
-                "TABLE = (\n",
-                """    Entry("window_overlap", "data", "Cut windows with a longer hop."),
-""",
-            ),
-            (
-                "_USUAL: Mapping[str, Usual] = {\n",
-                """    "patch": Usual(most=50, middle=10, high="window_overlap"),
+                "SETTINGS = (\n",
+                """    Setting(
+        argument="patch", cause="window_overlap", advice="Cut windows with a longer hop.", most=50
+    ),
 """,
             ),
         ]
@@ -295,10 +292,10 @@ for export in clf.to_c, clf.to_onnx:
         raise AssertionError("exported")
 """,
     "cause": """
-from sensorseq.diagnosis.causes import FAMILY_OF
+from sensorseq.diagnosis.causes import CAUSE_NAMES
 from sensorseq.diagnosis.report import FluctuationReport
 
-assert FAMILY_OF["window_overlap"] == "data"
+assert "window_overlap" in CAUSE_NAMES
 history = {"loss": [0.5 + 0.2 * (-1) ** t for t in range(40)]}
 (cause,) = FluctuationReport.from_history(history, arguments={"patch": 400}).causes
 assert cause.evidence == "patch is 400, usually at most 50."
