@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sensorseq.base.text import html_table, plural, times
 from sensorseq.errors import InputError
-from sensorseq.preprocessing.odd_scales import likely_unit
+from sensorseq.preprocessing.odd import likely_unit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
