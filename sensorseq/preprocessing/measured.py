@@ -74,10 +74,10 @@ def measure_values(recording: Recording, slow: Mapping[str, str]) -> Measured:
     """
     n, n_channels = recording.n_samples, max(recording.n_channels, 1)
     size = int(np.clip(MOST_READ // (MOST_PIECES * n_channels), N_SEGMENT, PIECE))
-    starts = np.linspace(0, n - size, MOST_PIECES).astype(np.int64).tolist()
-    spans = [slice(start, start + size) for start in starts]
-    if n <= MOST_PIECES * size:
-        spans = [slice(n)]
+    spans = [slice(n)]
+    if n > MOST_PIECES * size:
+        starts = np.linspace(0, n - size, MOST_PIECES).astype(np.int64).tolist()
+        spans = [slice(start, start + size) for start in starts]
     scales: dict[str, list[float]] = {}
     odd_of: dict[str, dict[str, list[list[float]]]] = defaultdict(dict)
     for at, name in enumerate(recording.channel_names):
