@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.text import UNIT_FACTORS
 from sensorseq.io.blocks import release
-from sensorseq.preprocessing.odd import UNIT_RATIO, UNITS, Floats, OddFacts, is_usual_mark
+from sensorseq.preprocessing.odd import UNIT_RATIO, Floats, OddFacts, is_usual_mark
 from sensorseq.recording import Recording
 
 # The limits were chosen on borealtc and on simulated recordings, with and without planted faults.
@@ -52,7 +53,7 @@ LEAST_SHAPE = 0.2  # a flatter spectrum is noise, as from a robot at rest
 
 
 class Measured(NamedTuple):
-    """What of a recording is compared with other recordings; prepared files store it as JSON."""
+    """Figures that are compared between recordings; prepared files store them as JSON."""
 
     # By channel: the range from the 5th to the 95th percentile, and log10 of the power in each band
     scales: dict[str, list[float]]
@@ -272,7 +273,7 @@ def _rescaled(pieces: Sequence[_Piece], start_s: float) -> list[list[float]]:
         factor = means[1] / means[0]
         same = factor > 0 and abs(np.log10(factor) - change) < SAME_LEVEL and apart < SAME_SHAPE
     else:
-        nearest = min(abs(abs(change) - np.log10(factor)) for factor, _, _ in UNITS)
+        nearest = min(abs(abs(change) - np.log10(factor)) for factor, _, _ in UNIT_FACTORS)
         is_alike = apart < SAME_SHAPE_ALONE and shapes.std(axis=1).min() > LEAST_SHAPE
         same = not any(is_known) and nearest < SAME_UNIT and is_alike
     return [[float(f"{10**change:.3g}"), float(began_s[at] - start_s)]] if same else []

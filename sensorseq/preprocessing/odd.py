@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.base.text import listed, plural, times
+from sensorseq.base.text import likely_unit, listed, plural, times
 from sensorseq.errors import RecordingError
 from sensorseq.messages import ODD_VALUES
-from sensorseq.stamps.names import UNITS as TIME_UNITS
+from sensorseq.stamps.names import UNITS
 from sensorseq.stamps.period import is_plausible
 
 Floats = NDArray[np.float64]
@@ -27,13 +27,6 @@ SAME_SHAPE = 0.6  # largest RMS difference between log10 spectra of equal shape
 SHAPE_MARGIN = 1.5  # largest RMS difference, as a multiple of the difference among usual recordings
 FEWEST = 3  # minimum number of recordings of a class that a comparison needs
 LEAST_MARKS, LEAST_USUAL_MARKS, LEAST_WRAPS = 5, 2, 3
-
-UNITS = (  # factor between two units; likely unit if the values are larger, and if smaller
-    (180 / np.pi, "degrees where {} radians", "radians where {} degrees"),
-    (1e3, "1000 times smaller, such as mA where {} A", "A where {} mA"),
-    (1e6, "a million times smaller, such as uA where {} A", "A where {} uA"),
-)
-NEAR_UNIT = 3.0  # largest ratio of a change of scale to such a factor, or the reverse
 
 
 class OddValues(NamedTuple):
@@ -146,8 +139,8 @@ def odd_rates(rates_hz: Sequence[float | None], units: Sequence[str]) -> dict[in
         ratio = (rate or np.nan) / usual
         if not max(ratio, 1 / ratio) > RATE_RATIO:
             continue
-        per_s = TIME_UNITS.get(unit, 1)
-        likely = [name for name, each in TIME_UNITS.items() if 0.2 < ratio * each / per_s < 5]
+        per_s = UNITS.get(unit, 1)
+        likely = [name for name, each in UNITS.items() if 0.2 < ratio * each / per_s < 5]
         known_by = f" (read as {unit})" if unit else ""
         guess = f"; its timestamps are perhaps in {likely[0]}" if likely else ""
         texts[at] = (
@@ -223,11 +216,3 @@ def unit_text(channel: str, ratio: float, label: str) -> str:
         f"channel {channel!r} varies {times(ratio, 'as much as', 'less than')} in most"
         f" recordings{among}, with the same spectrum{likely_unit(ratio)}"
     )
-
-
-def likely_unit(ratio: float, other_unit: str = "others have") -> str:
-    """Return the end of a sentence with the unit that a ratio suggests, or an empty string."""
-    for factor, larger, smaller in UNITS:
-        if 1 / NEAR_UNIT < max(ratio, 1 / ratio) / factor < NEAR_UNIT:
-            return f"; its unit is perhaps {(larger if ratio > 1 else smaller).format(other_unit)}"
-    return ""

@@ -8,6 +8,7 @@ import pytest
 from borealtc import BOREALTC, needs_borealtc
 from scipy.signal import lfilter
 
+from sensorseq.base.text import likely_unit
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import RecordingError
 from sensorseq.inspection.recordings import similar_names
@@ -15,7 +16,7 @@ from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
 from sensorseq.preprocessing.measured import measure_values
-from sensorseq.preprocessing.odd import likely_unit, odd_rates, odd_units
+from sensorseq.preprocessing.odd import odd_rates, odd_units
 from sensorseq.readers import find_recordings, read_source
 from sensorseq.recording import Recording
 
