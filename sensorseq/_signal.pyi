@@ -187,11 +187,6 @@ class Moments:
     ]:
         """Return the step count, and means, sums of squared deviations, minima and maxima."""
 
-def may_have_ends_apart(
-    x: NDArray[np.float64], low: float, high: float, spreads: float, n_drawn: int
-) -> bool:
-    """Return whether the lowest or highest value may be apart; see csrc/signal/ends.h."""
-
 def all_finite(x: NDArray[np.float32] | NDArray[np.float64]) -> bool:
     """Return whether no entry is NaN or infinite, in one pass without an intermediate array."""
 

@@ -56,6 +56,6 @@ void BindCsv(pybind11::module_& m);           // signal/csv_numbers.h
 void BindMoving(pybind11::module_& m);
 void BindResample(pybind11::module_& m);
 void BindSections(pybind11::module_& m);
-void BindWindow(pybind11::module_& m);  // signal/window.h, signal/moments.h, signal/ends.h
+void BindWindow(pybind11::module_& m);  // signal/window.h, signal/moments.h
 
 }  // namespace sensorseq

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "bind/signal.h"
-#include "signal/ends.h"
 #include "signal/moments.h"
 #include "signal/window.h"
 
@@ -174,19 +173,9 @@ py::tuple Summarize(Shared<signal::Moments>& moments) {
   return py::make_tuple(count, mean, m2, low, high);
 }
 
-bool MayHaveEndsApart(const Doubles& x, double low, double high, double spreads, int64_t n_drawn) {
-  Require(x.size() > 0 && n_drawn > 0, "x is empty, or n_drawn is not positive");
-  const double* from = x.data();
-  const int64_t n = x.size();
-  const py::gil_scoped_release release;
-  return signal::MayHaveEndsApart(from, n, low, high, spreads, n_drawn);
-}
-
 }  // namespace
 
 void BindWindow(py::module_& m) {
-  m.def("may_have_ends_apart", &MayHaveEndsApart, py::arg("x"), py::arg("low"), py::arg("high"),
-        py::arg("spreads"), py::arg("n_drawn"));
   m.def("gather_windows", &GatherWindows, py::arg("values"), py::arg("starts"), py::arg("lengths"),
         py::arg("center"), py::arg("scale"), py::arg("out").noconvert());
   m.def("scale_windows", &ScaleWindows, py::arg("x"), py::arg("lengths"), py::arg("center"),

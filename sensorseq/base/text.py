@@ -37,6 +37,22 @@ def times(ratio: float, more: str, less: str) -> str:
     return f"{size:,.0f} times {words}" if abs(size) >= 10 else f"{size:g} times {words}"
 
 
+UNIT_FACTORS = (  # factor between two units; the likely unit of larger and of smaller values
+    (180 / math.pi, "degrees where {} radians", "radians where {} degrees"),
+    (1e3, "1000 times smaller, such as mA where {} A", "A where {} mA"),
+    (1e6, "a million times smaller, such as uA where {} A", "A where {} uA"),
+)
+_NEAR_FACTOR = 3.0  # maximum ratio of a change of scale to such a factor, or the reverse
+
+
+def likely_unit(ratio: float, other_unit: str = "others have") -> str:
+    """Return the end of a sentence with the unit that a ratio suggests, or an empty string."""
+    for factor, larger, smaller in UNIT_FACTORS:
+        if 1 / _NEAR_FACTOR < max(ratio, 1 / ratio) / factor < _NEAR_FACTOR:
+            return f"; its unit is perhaps {(larger if ratio > 1 else smaller).format(other_unit)}"
+    return ""
+
+
 def plain(value: Any) -> Plain:
     """Convert any value to dictionaries, lists, strings, numbers, booleans and None.
 

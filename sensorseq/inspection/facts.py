@@ -11,8 +11,7 @@ from sensorseq.inspection.copies import stretch_hashes
 from sensorseq.inspection.motion import measure_motion
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.preprocessing.held import HELD, kinds_of_slow
-from sensorseq.preprocessing.odd_scales import mean_spectrum, measure_scales
-from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
+from sensorseq.preprocessing.measured import Measured, mean_spectrum, measure_values
 from sensorseq.recording import Channel, Recording
 from sensorseq.stamps.period import GAP_PERIODS, sample_period
 
@@ -103,8 +102,7 @@ class RecordingFacts:
     duration_s: float
     rate_hz: float
     channels: dict[str, ChannelFacts]
-    scales: dict[str, list[float]]  # from `measure_scales`
-    odd_values: OddFacts  # from `measure_odd_values`
+    measured: Measured  # as `prepare` measures it
     idle_s: float  # longest time in which no channel moves
     held_s: float  # longest time in which no value changes
     # (c, c) for the first channels: correlation of their changes at the best delay, and this delay
@@ -138,8 +136,7 @@ def measure(recording: Recording) -> RecordingFacts:
         recording.duration_s,
         max(rates, default=np.nan),
         facts,
-        measure_scales(recording),
-        measure_odd_values(recording, slow),
+        measure_values(recording, slow),
         *moves,
         stretch_hashes(recording.values),
     )

@@ -17,10 +17,9 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.odd_recordings import OddRecording, rank_recordings
 from sensorseq.messages import MESSAGES, ODD_VALUES
 from sensorseq.prediction.outside import Floats
-from sensorseq.preprocessing.odd_scales import odd_units
-from sensorseq.preprocessing.odd_values import find_odd_values
+from sensorseq.preprocessing.odd import find_odd_values, odd_units
 from sensorseq.readers.columns import as_label
-from sensorseq.stamps.read import odd_rates
+from sensorseq.stamps.period import is_plausible
 
 # The limits were chosen on borealtc and simulated recordings, both with and without planted faults.
 RATE_RATIO = 1.1
@@ -72,7 +71,7 @@ def _odd_channels(facts: Sequence[RecordingFacts]) -> dict[str, list[Finding]]:
             by_channel[channel.name].append((recording, channel))
     of_kind: dict[str, dict[str, list[tuple[str, str, float]]]] = defaultdict(dict)
     examples: dict[tuple[str, str], str] = {}
-    for odd in find_odd_values([recording.odd_values for recording in facts]):
+    for odd in find_odd_values([recording.measured.odd_values for recording in facts]):
         ids = [facts[at].recording_id for at in sorted(odd.figures)]
         of_kind[odd.kind][odd.channel] = [(i, "", 0.0) for i in ids]
         examples[odd.kind, odd.channel] = odd.example([r.recording_id for r in facts])
@@ -81,7 +80,7 @@ def _odd_channels(facts: Sequence[RecordingFacts]) -> dict[str, list[Finding]]:
         for kind, i, words, weight in _check_each(rows):
             if kind not in _CAUSED_BY_MARKS or (i, name) not in marked:
                 of_kind[kind].setdefault(name, []).append((i, words, weight))
-    labels, scales = [r.label for r in facts], [r.scales for r in facts]
+    labels, scales = [r.label for r in facts], [r.measured.scales for r in facts]
     for at, name, ratio in odd_units(labels, scales):
         words = times(ratio, "the usual range", "smaller than the usual range")
         odd_unit = words, max(ratio, 1 / ratio)
@@ -128,7 +127,6 @@ def _check_each(rows: Rows) -> Odd:
     """Yield recordings in which a channel deviates from its usual behavior."""
     usual = median_finite([c.spread for _, c in rows])
     rate = median_finite([c.rate_hz for _, c in rows])
-    unlikely = odd_rates({r.recording_id: r.rate_hz for r, c in rows if c.rate_hz > 0})
     limits = limits_of(rows)
     still = [c.still_samples for _, c in rows]
     # In nine of ten recordings, the longest constant segment is far shorter than this.
@@ -142,7 +140,7 @@ def _check_each(rows: Rows) -> Odd:
         if c.is_held or not c.n_known:
             continue
         ratio = max(c.rate_hz / rate, rate / c.rate_hz)
-        if ratio > TIME_UNIT_RATIO or i in unlikely:
+        if ratio > TIME_UNIT_RATIO or (c.rate_hz > 0 and not is_plausible(recording.rate_hz)):
             yield "time_unit", i, f"{c.rate_hz:.4g} Hz", 0.0
         elif ratio > RATE_RATIO:
             yield "rates", i, f"{c.rate_hz:.4g} Hz", ratio

@@ -4,6 +4,12 @@ The HDF5 content is followed by the CRC-32 of each 256 KiB piece (little-endian,
 footer. The footer contains the CRC-32 of these sums and of the rest of the footer (4 bytes), the
 size of a piece (4 bytes), the size of the content (8 bytes), and ``ssqsums1``. HDF5 ignores bytes
 after its own end.
+
+HDF5's own checksums would not be enough. Of 405 faults planted into a prepared file (changed bits,
+bytes and blocks, erased chunks, swapped words, lost ends), the checksums above detected all, and
+Fletcher-32, which every chunk has, 243; after 122, HDF5 read changed values without an error. In
+the newest HDF5 format, with all arrays in chunks, it still did so after 42 of 314: Fletcher-32
+does not notice that a chunk is erased or that 0 becomes 65535.
 """
 
 import io

@@ -7,9 +7,8 @@ from typing import Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.base.text import html_table, plural, times
+from sensorseq.base.text import html_table, likely_unit, plural, times
 from sensorseq.errors import InputError
-from sensorseq.preprocessing.odd_scales import likely_unit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -50,7 +50,8 @@ from sensorseq.preprocessing.preparation import (
 )
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.find import check_labels
-from sensorseq.stamps.read import describe_clock, odd_rates
+from sensorseq.stamps.period import is_plausible
+from sensorseq.stamps.read import describe_clock
 from sensorseq.windows import WindowSet
 
 Progress = Callable[[str, int, int], None]
@@ -424,7 +425,11 @@ def summarize(
         held=list(cut.held),
         packets=dict(Counter(facts.packets for facts in cut.facts if facts.packets)),
         clocks=dict(Counter(describe_clock(f.clock) for f in cut.facts if f.clock)),
-        odd_rates_hz=odd_rates({facts.recording_id: facts.sample_rate_hz for facts in kept}),
+        odd_rates_hz={
+            facts.recording_id: rate
+            for facts in kept
+            if (rate := facts.sample_rate_hz) and not is_plausible(rate)
+        },
         odd_values=odd_values_of(kept),
         counters=count_by_column("counters"),
         zero_windows={

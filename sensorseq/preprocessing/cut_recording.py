@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sensorseq.errors import RecordingError
 from sensorseq.io.blocks import blocks, count_where
 from sensorseq.preprocessing.cutting import describe_cut
-from sensorseq.preprocessing.odd_scales import ScaleFacts, measure_scales
-from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
+from sensorseq.preprocessing.measured import measure_values
+from sensorseq.preprocessing.odd import OddFacts
 from sensorseq.preprocessing.parts import TRAINING
 from sensorseq.preprocessing.plan import PreparationPlan
 from sensorseq.preprocessing.simultaneous import Covered
@@ -51,9 +51,9 @@ class Facts:
     counters: list[str]
     dropped: list[dict[str, Any]]
     sources: list[dict[str, Any]]  # paths and digests of the files; empty without files
-    scales: dict[str, list[float]] | None = None  # the result of `measure_scales`
+    scales: dict[str, list[float]] | None = None  # from `measure_values`
     left_out_classes: list[str] = field(default_factory=list)  # names from the label column
-    odd_values: OddFacts | None = None  # the result of `measure_odd_values`
+    odd_values: OddFacts | None = None  # from `measure_values`
 
     @property
     def files(self) -> str:
@@ -64,18 +64,6 @@ class Facts:
     def name(self) -> str:
         """The name for messages."""
         return self.files or f"recording {self.recording_id!r}"
-
-    @property
-    def scale_facts(self) -> ScaleFacts:
-        """The facts that `find_odd_scales` compares."""
-        return ScaleFacts(
-            self.name,
-            ", ".join(self.labels),
-            self.sample_rate_hz,
-            str((self.clock or {}).get("unit", "s")),
-            self.scales or {},
-            is_zero=0 < self.n_windows == self.n_zero_windows,
-        )
 
     @property
     def covered(self) -> Covered:
@@ -115,6 +103,7 @@ def cut_recording(
         return list(names)
 
     cut = describe_cut(recording, pieces)
+    measured = measure_values(recording, cut["slow"])
     facts = Facts(
         recording_id=recording.recording_id,
         group=recording.group,
@@ -133,9 +122,9 @@ def cut_recording(
         counters=attribute("counters"),
         dropped=windows.provenance["dropped"],
         sources=sources or [],
-        scales=measure_scales(recording),
+        scales=measured.scales,
         left_out_classes=attribute("left_out_classes"),
-        odd_values=measure_odd_values(recording, cut["slow"]) or None,
+        odd_values=measured.odd_values or None,
     )
     return facts, sets
 

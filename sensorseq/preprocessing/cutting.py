@@ -18,7 +18,6 @@ from sensorseq.errors import (
     noting,
     within_memory,
 )
-from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_attenuation
 from sensorseq.preprocessing.regrid import bridging_gap_s, valid_rows
 from sensorseq.preprocessing.resample import resample_recording
@@ -143,9 +142,6 @@ class RecordingPlan:
     def prepare(self, recordings: Iterable[Recording]) -> WindowSet:
         """Cut recordings into windows; see `PreparePipeline.prepare`."""
         taken = self.checked(recordings)
-        facts = list(map(ScaleFacts.of, taken))
-        for at, texts in find_odd_scales(facts).items():
-            raise odd_scale_error(facts[at], texts)
         given_hz = self.options.sample_rate_hz
         if given_hz is None:
             rate, rate_from = common_rate(map(sample_rate_of, taken))

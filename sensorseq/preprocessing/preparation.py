@@ -4,7 +4,7 @@
 """
 
 import importlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,8 +16,13 @@ from numpy.typing import NDArray
 from sensorseq.errors import RecordingError, SplitError, WindowError, noting
 from sensorseq.preprocessing.cut_recording import Facts
 from sensorseq.preprocessing.held import held_channels, held_in
-from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
-from sensorseq.preprocessing.odd_values import describe_odd_values
+from sensorseq.preprocessing.odd import (
+    describe_odd_values,
+    odd_rates,
+    odd_scale_error,
+    odd_units,
+    unit_text,
+)
 from sensorseq.preprocessing.parts import Part, windows_in
 from sensorseq.preprocessing.plan import Learned, PreparationPlan
 from sensorseq.preprocessing.simultaneous import Simultaneous, find_simultaneous, sets_by_name
@@ -36,9 +41,23 @@ def refuse_odd_rates(names: Sequence[str], rates_hz: Sequence[float]) -> None:
 
     Rates are compared before recordings are cut, because such a rate may be 1000 times too high.
     """
-    facts = [ScaleFacts(name, "", rate) for name, rate in zip(names, rates_hz, strict=True)]
-    for at, texts in find_odd_scales(facts).items():
-        raise odd_scale_error(facts[at], texts)
+    for at, text in odd_rates(rates_hz, [""] * len(names)).items():
+        raise odd_scale_error(names[at], [text])
+
+
+def find_odd_scales(facts: Sequence[Facts]) -> dict[int, list[str]]:
+    """Describe recordings that differ in a unit or contain only zeros, by position in `facts`."""
+    texts: dict[int, list[str]] = defaultdict(list)
+    units = [str((recording.clock or {}).get("unit", "s")) for recording in facts]
+    for at, text in odd_rates([recording.sample_rate_hz for recording in facts], units).items():
+        texts[at].append(text)
+    labels = [", ".join(recording.labels) for recording in facts]
+    for at, channel, ratio in odd_units(labels, [recording.scales or {} for recording in facts]):
+        texts[at].append(unit_text(channel, ratio, labels[at]))
+    for at, recording in enumerate(facts):
+        if 0 < recording.n_windows == recording.n_zero_windows:
+            texts[at].append("all its samples are zero")
+    return texts
 
 
 def cut_alike(
@@ -77,12 +96,11 @@ class CutRecordings:
         These recordings have windows, and the channels and scales of most recordings.
         """
         facts = self._with_usual_channels(refuse)
-        compared = [recording.scale_facts for recording in facts]
-        odd = find_odd_scales(compared)
+        odd = find_odd_scales(facts)
         if allow_scales:
-            return facts, [f"{compared[at].name}: {'; '.join(odd[at])}" for at in sorted(odd)]
+            return facts, [f"{facts[at].name}: {'; '.join(odd[at])}" for at in sorted(odd)]
         for at in sorted(odd):
-            refuse(facts[at], odd_scale_error(compared[at], odd[at], len(odd)))
+            refuse(facts[at], odd_scale_error(facts[at].name, odd[at], len(odd)))
         return [recording for at, recording in enumerate(facts) if at not in odd], []
 
     def _with_usual_channels(self, refuse: Refuse) -> list[Facts]:

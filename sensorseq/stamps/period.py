@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sensorseq.io.blocks import Rows, blocks, evenly_drawn
 
 PLAUSIBLE_HZ = (0.5, 20_000.0)
-"""Range of sample rates of robot sensors; a time unit that implies any other rate is doubtful."""
+"""A time unit that implies a sample rate outside this range is doubtful."""
 GAP_PERIODS = 10.0
 """By default, a step of more than this many sample periods between two samples is a gap."""
 MOST_STEPS = 1 << 22
@@ -32,6 +32,11 @@ _FEW_PAUSES = 0.02  # if a smaller fraction of steps is long, the long steps are
 _LOSS_RANGE = 0.5 * 1.25
 _ROUNDEST = 0.01  # maximum relative change of a period by rounding
 _MOST_DIGITS = 9
+
+
+def is_plausible(rate_hz: float) -> bool:
+    """Return whether a sample rate is usual for the sensors of robots."""
+    return PLAUSIBLE_HZ[0] <= rate_hz <= PLAUSIBLE_HZ[1]
 
 
 def resolution_s(stamps: NDArray[np.float64]) -> float:

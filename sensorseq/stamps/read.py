@@ -15,7 +15,7 @@ from sensorseq.errors import RecordingError, check_choice
 from sensorseq.io.blocks import blocks, count_where, evenly_drawn, map_blocks
 from sensorseq.stamps.dates import DAY_NS, DateTexts
 from sensorseq.stamps.names import CALENDAR_S, UNITS, is_time_name, unit_in_name
-from sensorseq.stamps.period import MOST_STEPS, PLAUSIBLE_HZ
+from sensorseq.stamps.period import MOST_STEPS, PLAUSIBLE_HZ, is_plausible
 
 EXACT = 2**53
 """Floats cannot represent every whole number above this number."""
@@ -254,18 +254,6 @@ def date_of(attributes: Mapping[str, Any], stamps_s: NDArray[np.float64]) -> str
     return f"{datetime.fromtimestamp(start_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def odd_rates(rates_hz: Mapping[str, float | None]) -> dict[str, float]:
-    """Return, by recording, the rates that are so unusual that the time unit may be wrong."""
-    lowest, highest = PLAUSIBLE_HZ
-    plausible = [rate for rate in rates_hz.values() if rate and lowest <= rate <= highest]
-    usual = float(np.median(plausible or [1.0]))
-    return {
-        name: rate
-        for name, rate in rates_hz.items()
-        if rate and not (lowest <= rate <= highest and usual / 300 < rate < usual * 300)
-    }
-
-
 def _converted(stamps: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     if stamps.dtype == dtype:
         return stamps
@@ -289,11 +277,10 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
         drawn.append(differences[differences > 0].astype(np.float64))
     steps = np.concatenate(drawn)
     step = float(np.median(steps)) if len(steps) >= _FEWEST else 0.0
-    lowest, highest = PLAUSIBLE_HZ
     rates = {}
     if step:
         rates = {unit: per_s / step for unit, per_s in UNITS.items()}
-    likely = [unit for unit, rate in rates.items() if lowest <= rate <= highest]
+    likely = [unit for unit, rate in rates.items() if is_plausible(rate)]
     if len(likely) == 1 or (rates and not likely):
         return likely[0] if likely else "s"
     first = int(ticks[0]) if ticks.size else 0
@@ -348,14 +335,15 @@ def _refuse_implausible(
     """Raise an error if a unit leads to an implausible rate or date; None means seconds."""
     if (rates := _rates_of(stamps)) is None:
         return
-    read_as, first, (lowest, highest) = unit or "s", float(stamps[0]), PLAUSIBLE_HZ
+    read_as, first = unit or "s", float(stamps[0])
     hz = {u: rates[0] * per_s for u, per_s in UNITS.items()}
-    usual = {u for u, rate in hz.items() if lowest <= rate <= highest}
+    usual = {u for u, rate in hz.items() if is_plausible(rate)}
     dated = {u for u, n in UNITS.items() if CALENDAR_S[0] <= first / n < CALENDAR_S[1]}
     better = [
         u for u in UNITS if u in usual | dated and u != read_as and not _are_odd(rates, UNITS[u])
     ]
     is_late = first / UNITS[read_as] >= CALENDAR_S[1]
+    is_slow = max(rates) < PLAUSIBLE_HZ[0]
     is_named = known_by in _GIVEN and read_as in usual
     may_be_days = unit is None and any(
         CALENDAR_S[0] <= (first - day) * 86_400 < CALENDAR_S[1] for day in _DAYS_OF_1970
@@ -364,7 +352,7 @@ def _refuse_implausible(
     is_round = np.abs(steps_s[:, None] / _DAY_STEPS_S - 1) < _ROUND
     is_doubtful = _are_odd(rates, UNITS[read_as]) or (
         # doubtful if another unit gives a plausible rate, or a date between 2000 and 2100
-        (not usual.isdisjoint(better) and (is_late or (unit is None and max(rates) < lowest)))
+        (not usual.isdisjoint(better) and (is_late or (unit is None and is_slow)))
         or not (dated.isdisjoint(better) or read_as in dated or is_named)
         or (may_be_days and bool(is_round.any()))
     )

@@ -1,6 +1,7 @@
 """A plan restored from provenance cuts recordings like the pipeline."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,3 +112,12 @@ def test_a_pause_that_leaves_all_samples_in_windows_is_not_to_be_bridged(jump_s)
     made = RecordingPlan(CutOptions(window_s=10.0), ()).prepare([recording])
     assert len(made.y) == 12
     assert "bridging_gap_s" not in made.provenance["recordings"][0]
+
+
+def test_each_recording_is_cut_as_if_it_were_alone():
+    """A recording in a different unit changes nothing; its windows are reported by the model."""
+    plan = RecordingPlan(CutOptions(window_s=2.0, sample_rate_hz=50.0), ())
+    recordings = [*drives()]
+    recordings[3] = replace(recordings[3], values=1000 * recordings[3].values)
+    alone = [plan.prepare([recording]).X for recording in recordings]
+    np.testing.assert_array_equal(plan.prepare(recordings).X, np.concatenate(alone))

@@ -8,25 +8,27 @@ import pytest
 from borealtc import BOREALTC, needs_borealtc
 from scipy.signal import lfilter
 
+from sensorseq.base.text import likely_unit
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import RecordingError
 from sensorseq.inspection.recordings import similar_names
 from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
-from sensorseq.preprocessing.odd_scales import (
-    ScaleFacts,
-    find_odd_scales,
-    likely_unit,
-    measure_scales,
-)
+from sensorseq.preprocessing.measured import measure_values
+from sensorseq.preprocessing.odd import odd_rates, odd_units
 from sensorseq.readers import find_recordings, read_source
-from sensorseq.recording import Recording, sample_rate_of
+from sensorseq.recording import Recording
 
 
-def facts_of(recording):
-    facts = (recording.label or "", sample_rate_of(recording), "s", measure_scales(recording))
-    return ScaleFacts(recording.recording_id, *facts)
+def scales_of(recording):
+    return measure_values(recording, {}).scales
+
+
+def odd_in(recordings, scales=None):
+    """The positions of recordings with a channel in a different unit."""
+    labels = [recording.label for recording in recordings]
+    return [at for at, _, _ in odd_units(labels, scales or [*map(scales_of, recordings)])]
 
 
 def times(recording, channel, factor):
@@ -42,41 +44,40 @@ def surfaces():
 
 class TestUnits:
     def test_healthy_recordings_are_in_one_unit(self, surfaces):
-        assert find_odd_scales([facts_of(recording) for recording in surfaces]) == {}
+        assert odd_in(surfaces) == []
 
     @pytest.mark.parametrize("factor", [1000.0, 0.001, 100.0, 180 / np.pi])
     def test_each_recording_in_another_unit_is_found_alone(self, surfaces, factor):
-        facts = [facts_of(recording) for recording in surfaces]
-        for at in range(0, len(facts), 10):
-            odd = facts_of(times(surfaces[at], 0, factor))
-            assert list(find_odd_scales([*facts[:at], odd, *facts[at + 1 :]])) == [at]
+        scales = [scales_of(recording) for recording in surfaces]
+        for at in range(0, len(scales), 10):
+            odd = scales_of(times(surfaces[at], 0, factor))
+            assert odd_in(surfaces, [*scales[:at], odd, *scales[at + 1 :]]) == [at]
 
     def test_joints_that_often_rest_and_bear_other_loads_are_hardly_ever_refused(self):
         rng, n_odd = np.random.default_rng(0), 0
         for _ in range(5):
-            facts, loads = [], 10 ** rng.uniform(-1, 1, size=(4, 6))
+            made, loads = [], 10 ** rng.uniform(-1, 1, size=(4, 6))
             for i in range(24):
                 moves = np.where(rng.random(6) < 0.6, rng.uniform(0.3, 3, 6), 0.02)
                 waves = lfilter([1], [1, -0.7], rng.normal(size=(1000, 6)), axis=0)
                 currents = waves * loads[i % 4] * moves + 0.01 * rng.normal(size=waves.shape)
                 label = f"task {i % 3}"
-                made = Recording.evenly_sampled(currents, 100, list("abcdef"), str(i), label=label)
-                facts.append(facts_of(made))
-            n_odd += len(find_odd_scales(facts))
+                names = list("abcdef")
+                made.append(Recording.evenly_sampled(currents, 100, names, str(i), label=label))
+            n_odd += len({*odd_in(made)})
         assert n_odd <= 6  # of 120 recordings
 
     @pytest.mark.parametrize("share", [0.3, 0.5])
     def test_two_units_in_many_recordings_are_found(self, surfaces, share):
         is_odd = np.random.default_rng(0).random(len(surfaces)) < share
         factors = np.where(is_odd, 1000.0, 1.0)
-        facts = [facts_of(times(r, 0, f)) for r, f in zip(surfaces, factors, strict=True)]
-        assert len(find_odd_scales(facts)) >= 0.5 * is_odd.sum()
+        mixed = [times(r, 0, f) for r, f in zip(surfaces, factors, strict=True)]
+        assert len(odd_in(mixed)) >= 0.5 * is_odd.sum()
 
     def test_another_scale_with_another_shape_is_no_unit(self, surfaces):
-        facts = [facts_of(recording) for recording in surfaces]
         noise = np.random.default_rng(0).normal(0, 1e4, surfaces[7].values.shape)
-        other = facts_of(replace(surfaces[7], values=noise))
-        assert find_odd_scales([*facts[:7], other, *facts[8:]]) == {}
+        other = replace(surfaces[7], values=noise)
+        assert odd_in([*surfaces[:7], other, *surfaces[8:]]) == []
 
     def test_missing_values_do_not_change_the_scale(self):
         rng = np.random.default_rng(0)
@@ -85,14 +86,14 @@ class TestUnits:
         sparse[::2, 0] = wave
         dense = Recording(wave[:, None], np.arange(20_000) / 50, ("a",), "dense")
         gappy = Recording(sparse, np.arange(40_000) / 100, ("a",), "sparse")
-        (without_gaps,), (with_gaps,) = (measure_scales(r).values() for r in (dense, gappy))
+        (without_gaps,), (with_gaps,) = (scales_of(r).values() for r in (dense, gappy))
         assert np.allclose(without_gaps, with_gaps, atol=0.4)
 
     @pytest.mark.parametrize(
         "values", [np.ones((500, 1)), np.ones((20, 1)), np.full((500, 1), np.nan)]
     )
     def test_a_channel_without_a_scale_is_left_out(self, values):
-        assert measure_scales(Recording(values, np.arange(len(values)) / 10, ("a",), "r")) == {}
+        assert scales_of(Recording(values, np.arange(len(values)) / 10, ("a",), "r")) == {}
 
     def test_the_unit_is_named(self):
         assert "mA where others have A" in likely_unit(1200)
@@ -103,16 +104,16 @@ class TestUnits:
 
 class TestRates:
     def rates(self, *rates_hz, unit="s"):
-        return find_odd_scales([ScaleFacts(f"r{i}", "", hz, unit) for i, hz in enumerate(rates_hz)])
+        return odd_rates(rates_hz, [unit] * len(rates_hz))
 
     @pytest.mark.parametrize(("rate_hz", "unit"), [(0.1, "ms"), (1e-4, "us"), (1e-7, "ns")])
     def test_time_in_another_unit_is_named(self, rate_hz, unit):
         odd = self.rates(100.0, 98.0, rate_hz)
         assert list(odd) == [2]
-        assert odd[2][0].endswith(f"perhaps in {unit}")
+        assert odd[2].endswith(f"perhaps in {unit}")
 
     def test_seconds_read_as_milliseconds_are_named(self):
-        assert self.rates(100.0, 1e5, 101.0, unit="ms")[1][0].endswith("perhaps in s")
+        assert self.rates(100.0, 1e5, 101.0, unit="ms")[1].endswith("perhaps in s")
 
     def test_sensors_of_other_rates_and_slow_loggers_are_no_error(self):
         assert self.rates(10.0, 10.0, 400.0) == {}
@@ -234,6 +235,6 @@ class TestPrepare:
 @pytest.mark.parametrize("files", ["pro_*.csv", "imu_*.csv.gz"])
 def test_no_recording_of_borealtc_is_in_a_different_unit(files):
     sources = find_recordings(BOREALTC, ReadOptions(files=[files], exclude=["MIXED"]))
-    facts = [facts_of(read_source(source, ReadOptions(time_column="time"))) for source in sources]
-    assert len(facts) > 60
-    assert find_odd_scales(facts) == {}
+    recordings = [read_source(source, ReadOptions(time_column="time")) for source in sources]
+    assert len(recordings) > 60
+    assert odd_in(recordings) == []

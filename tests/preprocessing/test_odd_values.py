@@ -5,7 +5,6 @@ import pytest
 from borealtc import BOREALTC, needs_borealtc
 from typer.testing import CliRunner
 
-from sensorseq._signal import may_have_ends_apart
 from sensorseq.cli.app import app
 from sensorseq.datasets import load_surfaces
 from sensorseq.evaluation.inspect import inspect_recordings
@@ -14,14 +13,8 @@ from sensorseq.inspection.recordings import check_recordings
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
 from sensorseq.preprocessing.held import kinds_of_slow
-from sensorseq.preprocessing.odd_values import (
-    MARK_SPREADS,
-    MOST_PIECES,
-    PIECE,
-    describe_odd_values,
-    find_odd_values,
-    measure_odd_values,
-)
+from sensorseq.preprocessing.measured import MOST_PIECES, PIECE, measure_values
+from sensorseq.preprocessing.odd import describe_odd_values, find_odd_values
 from sensorseq.readers import find_recordings, read_source
 from sensorseq.recording import Recording
 
@@ -49,10 +42,12 @@ def recordings(make, seconds=30.0):
     return made
 
 
+def odd_values_of(made):
+    return [measure_values(recording, kinds_of_slow(recording)).odd_values for recording in made]
+
+
 def found_in(made):
-    return find_odd_values(
-        [measure_odd_values(recording, kinds_of_slow(recording)) for recording in made]
-    )
+    return find_odd_values(odd_values_of(made))
 
 
 def lost(x, rng, mark, share=0.02):
@@ -179,22 +174,6 @@ def test_a_value_that_occurs_once_in_a_few_recordings_is_not_a_placeholder():
     assert sorted(found_in(made)[0].figures) == [3, 4]
 
 
-def test_without_sorting_an_end_is_only_ruled_out_if_it_is_near_the_other_values():
-    n_ruled_out = 0
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        x = np.round(rng.normal(size=int(rng.integers(1000, 40_000))), rng.integers(0, 6))
-        x[rng.integers(0, len(x), rng.integers(0, 30))] = rng.choice([-9.0, -3.0, 4.0, 5.0, 99.0])
-        values = np.unique(x)
-        if may_have_ends_apart(x, values[0], values[-1], MARK_SPREADS, 1 << 10):
-            continue
-        n_ruled_out += 1
-        for end, nearest in (values[:2], values[:-3:-1]):
-            low, high = np.quantile(x[x != end], (0.05, 0.95))
-            assert abs(end - nearest) <= MARK_SPREADS * (high - low)
-    assert n_ruled_out > 10
-
-
 def test_the_maximum_of_recordings_scaled_by_it_is_not_a_placeholder():
     made = recordings(lambda t, x, r: np.where(t == 9, 40, x) / 40)
     assert all(recording.values.max() == 1 for recording in made)
@@ -206,9 +185,7 @@ def test_only_a_part_of_a_long_recording_is_read():
     t = np.arange(n) / 1000
     x = (90 * t) % 360
     made = [Recording(x[:, None], t, ("a",), "long")]
-    (text,) = describe_odd_values(
-        ["long"], [measure_odd_values(recording, kinds_of_slow(recording)) for recording in made]
-    )
+    (text,) = describe_odd_values(["long"], odd_values_of(made))
     assert text.startswith("a: the values wrap around, in 1 recording (a of long: ")
 
 

@@ -16,7 +16,7 @@ from sensorseq.readers import join_sensors, read_csv, read_parquet, read_recordi
 from sensorseq.readers.columns import find_clocks, without_counters
 from sensorseq.stamps.dates import DateTexts
 from sensorseq.stamps.names import unit_in_name, usual_time_names
-from sensorseq.stamps.read import UNITS, odd_rates, seconds_of
+from sensorseq.stamps.read import UNITS, seconds_of
 
 EPOCH_S = int(datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC).timestamp())
 
@@ -361,7 +361,6 @@ def test_prepare_reports_what_it_found_and_what_looks_wrong(tmp_path):
     assert set(summary.odd_rates_hz) == {"a/0", "a/1", "a/2", "b/slow"}
     (read,) = read_recordings(tmp_path / "in" / "b" / "0.csv", time_unit="ms")
     assert read.median_sample_rate_hz == pytest.approx(100_000)
-    assert odd_rates({"fast": 1000.0, "other": 1100.0, "slow": 1.0, "none": None}) == {"slow": 1.0}
 
 
 @pytest.mark.parametrize(
