@@ -63,6 +63,15 @@ def test_labels_that_the_model_expects_change_nothing(model):
         np.testing.assert_array_equal(kept.predict_proba(X), before)
 
 
+def test_windows_of_the_same_robot_change_nothing(model):
+    X, _ = robot(60, 2)
+    for n in (3, 15, 60):
+        kept = model.adapt(*robot(n, 1))
+        assert kept.adaptation_.scaling_share == 0
+        assert "does not lower the log-loss by more than 0.3 nats" in kept.adaptation_.reason
+        np.testing.assert_array_equal(kept.predict_proba(X), model.predict_proba(X))
+
+
 def test_a_different_gain_and_offset_move_the_scaling(with_features):
     few, test = robot(15, 1, gain=4.0, offset=30.0), robot(150, 2, gain=4.0, offset=30.0)
     adapted = with_features.adapt(*few)
