@@ -175,9 +175,9 @@ def adapt(
 ) -> None:
     """Adapt a model to another robot with a few labeled windows of that robot.
 
-    Prepare the robot's recordings like the training recordings. The command changes the scaling and
-    the linear layer if that lowers the log-loss. The old training windows are not needed, and a
-    test part is not read.
+    Prepare the robot's recordings like the training recordings. The command moves the scaling
+    toward that of the new windows if this clearly lowers the log-loss. The old training windows are
+    not needed, and a test part is not read.
     """
     from sensorseq.estimator import classifiers_of
 

@@ -20,7 +20,7 @@ from sensorseq.errors import (
     ModelFileError,
     within_memory,
 )
-from sensorseq.estimator.adapt import Adaptation, adapt, copy_model
+from sensorseq.estimator.adapt import Adaptation, adapt
 from sensorseq.estimator.explain import Explanation, explain
 from sensorseq.estimator.fit import (
     Judged,
@@ -727,39 +727,32 @@ class SensorLSTMClassifier(FittedClassifier):
         self,
         X: Any,
         y: Any = None,
-        groups: ArrayLike | None = None,
         *,
         lengths: ArrayLike | None = None,
     ) -> Self:
         """Return a copy adapted to another robot, using a few labeled windows from that robot.
 
         The scaling is moved toward the scaling of the new windows if this lowers their log-loss by
-        more than 0.5 nats. The linear layer reads the features or, without features, the LSTM's
-        states. It is fitted to the new windows, with an L2 penalty on the change of its weights, if
-        this lowers the log-loss of left-out groups. This check needs two groups of each class, or
-        two windows of each class if there are no groups. Each change is made only if it also lowers
-        the log-loss by more than the standard error over the classes.
+        more than 0.3 nats and by more than its standard error over the classes. One window of each
+        class is enough. All weights stay the same.
 
         Parameters
         ----------
         X : as in `fit`
-            At most 2,000 windows with the channels and sample rate of `fit`. The ``"test"`` part of
-            a WindowSet or a prepared file is not used.
+            Windows with the channels and sample rate of `fit`. The ``"test"`` part of a WindowSet
+            or a prepared file is not used.
         y : array of shape (n,) or (n, n_classes), optional
             Labels of classes known from `fit`; not every class needs to occur. Not needed if X has
             labels.
-        groups : array of shape (n,), optional
-            The recording of each window. By default, a WindowSet provides its groups or, if it has
-            none, its recordings.
         lengths : array of shape (n,), int, optional
             Number of valid steps of each window.
 
         Returns
         -------
         SensorLSTMClassifier
-            A fitted copy without the threshold of `fit_abstention`. Its `adaptation_` lists the
-            changes and the reasons for them; its `history_`, `features_` and `fluctuation_` are
-            those of the original fit.
+            A fitted copy without the threshold of `fit_abstention`. Its `adaptation_` tells how far
+            the scaling was moved, or why it was kept; its `history_`, `features_` and
+            `fluctuation_` are those of the original fit.
 
         Raises
         ------
@@ -769,7 +762,7 @@ class SensorLSTMClassifier(FittedClassifier):
         X = self._open(X)
         source = model_digest(*self._stored()) if self.model_.sum.is_plain else None
         adapted = copy.copy(self)
-        model, adapted.adaptation_ = adapt(copy_model(self.model_), source, X, y, groups, lengths)
+        model, adapted.adaptation_ = adapt(self.model_, source, X, y, lengths)
         adapted._set_model(model)
         adapted._held_out = adapted._out_of_fold = None
         return adapted

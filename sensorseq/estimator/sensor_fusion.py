@@ -152,12 +152,12 @@ class SensorFusionClassifier(FittedClassifier):
         X = self._open(X)
         return explain_sensors(self.model_, X, label=label, n_regions=n_regions)
 
-    def adapt(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Self:
+    def adapt(self, X: Any, y: Any = None) -> Self:
         """Return a copy with adapted classifiers; see `SensorLSTMClassifier.adapt`.
 
         Parameters
         ----------
-        X, y, groups
+        X, y
             As in `SensorLSTMClassifier.adapt`, but for several sensors.
 
         Returns
@@ -168,8 +168,8 @@ class SensorFusionClassifier(FittedClassifier):
         X = self._open(X)
         if are_sensors(X):
             if getattr(X, "split", None) is not None:
-                refuse_apart(y, groups)
-            X = as_sensor_windows(X, y, groups)
+                refuse_apart(y)
+            X = as_sensor_windows(X, y)
         windows = self.model_.read_sensors(X)
         if self.model_.missing != "error":
             windows = without_lost(windows)

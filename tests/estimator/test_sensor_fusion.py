@@ -161,11 +161,11 @@ def test_an_explanation_shows_which_sensor_is_informative(fitted):
 
 
 def test_every_sensor_is_adapted_with_its_own_windows(fitted, tmp_path):
-    X, y, groups = windows(seed=8)
+    X, y, _ = windows(seed=8)
     other = {"fast": 3 * X["fast"] + 1, "slow": X["slow"]}
-    adapted = fitted.adapt(without(other, "slow", slice(0, 48)), y, groups)
+    adapted = fitted.adapt(without(other, "slow", slice(0, 48)), y)
     assert fitted.score(other, y) < 0.8 < adapted.score(other, y)
-    expected = fitted.sensors_["slow"].adapt(X["slow"][48:], y[48:], groups[48:])
+    expected = fitted.sensors_["slow"].adapt(X["slow"][48:], y[48:])
     np.testing.assert_array_equal(
         adapted.sensors_["slow"].predict_proba(X["slow"]), expected.predict_proba(X["slow"])
     )

@@ -168,16 +168,16 @@ def test_a_single_stuck_channel_is_replaced_and_its_sensor_stays(of_two):
 
 @pytest.mark.parametrize("missing", ["expected", "outside"])
 def test_a_model_that_expects_missing_samples_can_be_adapted_and_explained(fitted, missing):
-    X, y, groups = windows(seed=10)
+    X, y, _ = windows(seed=10)
     model = copy.copy(fitted).set_params(missing=missing)
     model.model_ = model.model_.with_input(missing=missing)
-    adapted = model.adapt(1000 * X, y, groups)
+    adapted = model.adapt(1000 * X, y)
     assert adapted.score(1000 * X, y) > 0.9
     failed = X[:8].copy()
     failed[:, :, 0] = 0.9
     found = model.explain(failed, n_regions=2)
     np.testing.assert_allclose(found.probability, model.predict_proba(failed).max(axis=1))
     with pytest.raises(InputError, match=r"no number in channel 1 of window 0"):
-        model.adapt(np.where(np.arange(3) == 1, np.nan, X), y, groups)
+        model.adapt(np.where(np.arange(3) == 1, np.nan, X), y)
     with pytest.raises(InputError, match="window 0 has no number"):
         model.explain(np.full_like(X[:2], np.nan))

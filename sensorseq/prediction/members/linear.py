@@ -1,7 +1,7 @@
 """LinearMember: features of a window, and a linear layer that reads them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Union
 
@@ -51,11 +51,6 @@ class LinearMember:
         weight = self.weight.astype(np.float64)
         products = [row @ weight for row in features.astype(np.float64)]
         return np.reshape(products, (len(features), len(self.bias))) + self.bias
-
-    def plus(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> "LinearMember":
-        """Return a copy with `weight` and `bias` added to those of the layer."""
-        changed = (self.weight + weight).astype(np.float32)
-        return replace(self, weight=changed, bias=self.bias + bias)
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return settings and arrays for a model file."""
