@@ -33,3 +33,4 @@ def test_files_of_two_machines_join_into_one_split_by_group(tmp_path, monkeypatc
     assert sum(map(len, groups)) == len(set(joined.groups))
     clf = small_classifier(max_epochs=1).fit("windows.h5")
     assert clf.classes_.tolist() == sorted(set(joined.y))
+    assert clf.model_.preparation["configuration"] is None  # so it cannot cut recordings, as stated
