@@ -155,9 +155,19 @@ def methods(
     """Yield each method's name and its timeline."""
     window_s, k = signals.window_s, p.shape[1]
 
-    def smoothed(p: Floats, dwell_s: float = 60.0, divide: bool = True, **how: Any) -> Timeline:
-        how |= {"mean_dwell_s": max(dwell_s, window_s), "class_shares": shares if divide else None}
-        return timeline_of(p, np.arange(k), start_s, window_s, **how)
+    def smoothed(
+        p: Floats,
+        smooth: str,
+        dwell_s: float | None = None,
+        lag: int | None = None,
+        divide: bool = True,
+    ) -> Timeline:
+        dwell_s = None if dwell_s is None else max(dwell_s, window_s)
+        smoothing = Smoothing(smooth, lag, dwell_s)
+        class_shares = shares if divide else None
+        return timeline_of(
+            p, np.arange(k), start_s, window_s, smooth=smoothing, class_shares=class_shares
+        )
 
     plain = {
         "single windows": p,
@@ -168,19 +178,19 @@ def methods(
         "mean of 7 around (lag 3)": moving_mean(p, 3, 3),
     }
     for name, rows in plain.items():
-        yield name, smoothed(rows, smooth="none")
-    yield "filter", smoothed(p, stated_s, smooth="filter")
+        yield name, smoothed(rows, "none")
+    yield "filter", smoothed(p, "filter", stated_s)
     for lag in (1, 3):
-        yield f"fixed lag {lag}", smoothed(p, stated_s, smooth=Smoothing("lag", lag))
-    yield "marginals", smoothed(p, stated_s, smooth="marginals")
+        yield f"fixed lag {lag}", smoothed(p, "lag", stated_s, lag)
+    yield "marginals", smoothed(p, "marginals", stated_s)
     for factor in (0.25, 4.0):
-        yield f"fixed lag 3, dwell x {factor:g}", smoothed(p, mean_s * factor, smooth="lag")
-    yield "marginals, default dwell", smoothed(p)
+        yield f"fixed lag 3, dwell x {factor:g}", smoothed(p, "lag", mean_s * factor)
+    yield "marginals, default dwell", smoothed(p, "marginals")
     divided = p / shares
     divided /= divided.sum(axis=1, keepdims=True)
-    yield "single windows, divided", smoothed(divided, smooth="none")
+    yield "single windows, divided", smoothed(divided, "none")
     for smooth in ("filter", "lag", "marginals"):
-        yield f"{smooth}, not divided", smoothed(p, stated_s, divide=False, smooth=smooth)
+        yield f"{smooth}, not divided", smoothed(p, smooth, stated_s, divide=False)
 
 
 class DriveResult(NamedTuple):

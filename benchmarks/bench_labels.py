@@ -1,23 +1,21 @@
 """Plants wrong labels in real windows and measures how many of them a ranking puts first.
 
-A fraction of the labels is replaced by wrong ones. ``random`` draws any other class. ``confused``
+Ten percent of the labels are replaced by wrong ones. ``random`` draws any other class. ``confused``
 takes the class that ridge regression on random convolutions most often confuses with the right
 class. ``recordings`` draws one wrong class for all windows of a recording (BorealTC's motors only).
 Precision is the fraction of wrong labels among the first n rows, where n is the number of wrong
 labels.
 
 - ``ours``: `sensorseq.find_label_errors` with the default classifier.
-- ``ours, no groups' labels``: the same probabilities, but the labels of the recording's other
-  windows are ignored.
 - ``group alone``: only the fraction of the recording's windows that have the window's label.
-- ``cleanlab, ours``: cleanlab's three scores, computed from our out-of-fold probabilities.
+- ``cleanlab, ours``: cleanlab's three scores, computed from our out-of-fold probabilities. The
+  first, self-confidence, is our ranking without the labels of the recording's other windows.
 - ``cleanlab, boosting`` and ``cleanlab, ridge``: cleanlab with probabilities that come
   from `cross_val_predict` with gradient boosting on summary statistics or ridge regression on
   random convolutions.
 
 All methods hold out complete groups. cleanlab runs in its own interpreter (``--cleanlab-python``).
-Rows that are already in the file ``--rows`` are not computed again. Settings were chosen on
-`surfaces` and on a training part of `A`, with other seeds; the other sets were evaluated once.
+Rows that are already in the file ``--rows`` are not computed again.
 """
 
 import subprocess
@@ -47,8 +45,8 @@ from sensorseq.inspection import label_errors
 
 SETS = {"A": 1, "surfaces": 3, "BasicMotions": 1, "JapaneseVowels": 1, "watch": 3}  # every nth
 KINDS = ("random", "confused")
-SHARES = (0.1, 0.05, 0.2, 0.02)
-SEEDS = (0, 1, 2)
+SHARE = 0.1
+SEEDS = (0, 1)
 SCORES = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
 N_FOLDS = 5
 _CLEANLAB = """
@@ -63,7 +61,7 @@ np.savez(sys.argv[2], version=cleanlab.__version__, **scores)
 
 
 def plant(
-    windows: LabeledWindows, kind: str, share: float, seed: int, confused: NDArray[np.int64]
+    windows: LabeledWindows, kind: str, seed: int, confused: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the labels with a fraction of them replaced by wrong ones."""
     rng = np.random.default_rng(seed)
@@ -71,7 +69,7 @@ def plant(
     units = windows.groups if kind == "recordings" else np.arange(len(y))
     assert units is not None
     names, member = np.unique(units, return_inverse=True)
-    drawn = rng.choice(len(names), max(1, round(share * len(names))), replace=False)
+    drawn = rng.choice(len(names), max(1, round(SHARE * len(names))), replace=False)
     steps = np.zeros(len(names), np.int64)
     steps[drawn] = rng.integers(1, n_classes, len(drawn))
     if kind == "confused":
@@ -159,7 +157,6 @@ def measure(
         label_errors.judge_labels = judge
     row: dict[str, Any] = {"ours_s": time.perf_counter() - started}
     wrong, classes = y != windows.y, np.unique(y)
-    plain = judge(seen[0], y, classes, None)
 
     def scored(badness: NDArray[np.float64]) -> float:
         if not whole:
@@ -169,11 +166,6 @@ def measure(
             group_means(badness, windows.groups), group_means(1.0 * wrong, windows.groups) > 0.5
         )
 
-    def by_row(of: Any) -> NDArray[np.float64]:
-        badness = np.empty(len(y))
-        badness[of.row] = of.score
-        return badness
-
     precisions = {}
     if whole:
         assert windows.groups is not None
@@ -182,8 +174,9 @@ def measure(
         precisions["ours"] = float(sum(named[:n_wrong]) / n_wrong)
         row |= {"n": len(np.unique(windows.groups)), "n_wrong": n_wrong, "n_named": len(named)}
     else:
-        precisions["ours"] = scored(by_row(ranking))
-        precisions["ours, no groups' labels"] = scored(by_row(plain))
+        first = ranking.row[: wrong.sum()]
+        hit = wrong[first]
+        precisions["ours"] = float(hit.mean())
         if windows.groups is not None:
             one_hot = np.eye(len(classes))[y]
             member = np.unique(windows.groups, return_inverse=True)[1]
@@ -192,8 +185,6 @@ def measure(
             precisions["group alone"] = scored(
                 -(sums[member] / sums[member].sum(axis=1, keepdims=True))[np.arange(len(y)), y]
             )
-        first = ranking.row[: wrong.sum()]
-        hit = wrong[first]
         named_right = ranking.likelier[: wrong.sum()][hit] == windows.y[first][hit]
         row |= {"n": len(y), "n_wrong": int(wrong.sum()), "n_estimated": ranking.n_estimated}
         row["right_class_named"] = float(named_right.mean()) if hit.any() else None
@@ -210,66 +201,28 @@ def measure(
     return row
 
 
-def plans() -> list[tuple[str, str, float, int]]:
-    """Return the set, kind, error fraction and seed of every row, most important rows first."""
-    first = [(s, kind, 0.1, seed) for seed in SEEDS for kind in KINDS for s in SETS]
-    whole = [("A", "recordings", 0.1, seed) for seed in SEEDS]
-    more_shares = [(s, kind, share, 0) for share in SHARES[1:] for kind in KINDS for s in SETS]
-    return first + whole + more_shares
+def plans() -> list[tuple[str, str, int]]:
+    """Return the set, kind and seed of every row."""
+    windows = [(name, kind, seed) for seed in SEEDS for kind in KINDS for name in SETS]
+    return windows + [("A", "recordings", seed) for seed in SEEDS]
 
 
-def page_tables(rows: list[dict[str, Any]]) -> str:
-    """Return two tables in percent: by set (for docs/label_errors.md) and by fraction of errors."""
-    of_sets = [
-        (
-            f"{name} | {kind}",
-            [row for row in rows if has_errors_of(row, kind, 0.1) and row["set"] == name],
-        )
-        for name in SETS
-        for kind in KINDS
-    ]
-    every = [
-        name
-        for name in SETS
-        if all(
-            any(has_errors_of(r, "random", share) and r["set"] == name for r in rows)
-            for share in SHARES
-        )
-    ]
-    of_shares = [
-        (
-            f"{share:.0%} | {kind}",
-            [r for r in rows if has_errors_of(r, kind, share) and r["set"] in every],
-        )
-        for share in sorted(SHARES)
-        for kind in KINDS
-    ]
-    return "\n\n".join(
-        (table_of("set", of_sets), f"Means over {', '.join(every)}:", table_of("wrong", of_shares))
-    )
-
-
-def has_errors_of(row: dict[str, Any], kind: str, share: float) -> bool:
-    """Return whether a row has this kind and fraction of planted errors."""
-    return (row["kind"], row["share"]) == (kind, share)
-
-
-def table_of(first: str, parts: list[tuple[str, list[dict[str, Any]]]]) -> str:
-    """Return a Markdown table."""
+def page_table(rows: list[dict[str, Any]]) -> str:
+    """Return the Markdown table of docs/label_errors.md, in percent."""
     lines = [
-        f"| {first} | errors | rows | ours | ours, without the recordings' labels"
-        " | cleanlab, our probabilities | cleanlab, boosting | cleanlab, ridge |",
-        "|---|---|---|---|---|---|---|---|",
+        "| set | errors | ours | cleanlab, our probabilities | cleanlab, boosting"
+        " | cleanlab, ridge |",
+        "|---|---|---|---|---|---|",
     ]
-    for name, of_part in parts:
-        precisions = [row["precision"] for row in of_part]
-        if not precisions:
+    for name, kind in ((name, kind) for name in SETS for kind in (*KINDS, "recordings")):
+        of_set = [row["precision"] for row in rows if (row["set"], row["kind"]) == (name, kind)]
+        if not of_set:
             continue
-        cells = [f"{100 * mean_of(precisions, n):.1f}" for n in ("ours", "ours, no groups' labels")]
+        cells = [f"{100 * mean_of(of_set, 'ours'):.1f}"]
         for source in ("ours", "boosting", "ridge"):
-            of_scores = [mean_of(precisions, f"cleanlab, {source}: {score}") for score in SCORES]
+            of_scores = [mean_of(of_set, f"cleanlab, {source}: {score}") for score in SCORES]
             cells.append(" / ".join(f"{100 * value:.1f}" for value in of_scores))
-        lines.append(f"| {name} | {len(precisions)} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {kind} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -293,25 +246,25 @@ def main() -> None:
     warnings.simplefilter("ignore")
     code = begin(__file__, partial=not args.write)
     rows = list(read_lines(args.rows))
-    done = {(row["set"], row["kind"], row["share"], row["seed"]) for row in rows}
+    done = {(row["set"], row["kind"], row["seed"]) for row in rows}
     places = Places(args.borealtc, args.seglearn, args.aeon)
     loaded: dict[str, tuple[LabeledWindows, NDArray[np.int64]]] = {}
-    for name, kind, share, seed in plans():
-        if name not in args.sets or (name, kind, share, seed) in done:
+    for name, kind, seed in plans():
+        if name not in args.sets or (name, kind, seed) in done:
             continue
         if name not in loaded:
             windows = load(name, places)[0]
             windows = windows.take(np.arange(0, len(windows), SETS[name]))
             loaded[name] = windows, confused_classes(windows)
         windows, confused = loaded[name]
-        y = plant(windows, kind, share, seed, confused)
-        row = {"set": name, "kind": kind, "share": share, "seed": seed}
+        y = plant(windows, kind, seed, confused)
+        row = {"set": name, "kind": kind, "seed": seed}
         row |= measure(windows, y, seed, args.cleanlab_python, whole=kind == "recordings")
         row |= code.stamp()
         rows.append(row)
         append_line(args.rows, row)
-        print(name, kind, share, seed, f"{row['precision']['ours']:.3f}", flush=True)
-    print(page_tables(rows))
+        print(name, kind, seed, f"{row['precision']['ours']:.3f}", flush=True)
+    print(page_table(rows))
     write_results("labels", rows, code=code, partial=not args.write, every=SETS)
 
 

@@ -1,18 +1,15 @@
 """Runs everything that needs a GPU machine in two calls, without preparing the machine.
 
-    benchmarks/gpu_agenda.sh build      here, beforehand: compile the bridge into build/gpu
-    benchmarks/gpu_agenda.sh first      on the GPU machine: check the numbers of every instruction
-                                        and kernel, and time a timestep
-    benchmarks/gpu_agenda.sh second     on the GPU machine, after fixes: tests/gpu and the
-                                        comparison with cuDNN
+    benchmarks/gpu_agenda.sh first      check the numbers of every kernel, and time a timestep
+    benchmarks/gpu_agenda.sh second     after fixes: tests/gpu and the comparison with cuDNN
 
 `first` and `second` end within STAGE_S seconds each, so that both fit into fifteen minutes even if
 the machine is started for each. They need torch 2.11 or later, numpy and pytest, but no network.
-The compiled files are built beforehand and copied: build/gpu, and sensorseq/_ops.abi3.so of the
-same commit. All results go to $OUT (default: benchmarks/results) in at most eight files per call;
-the end of each step's output is also printed. A step that fails or hangs is ended, and the next
-step runs; a kernel that hung or was wrong is not used again. --dry-run runs, on a CPU, the steps
-that need no GPU. SENSORSEQ_COMMIT may give the commit for the results if there is no git.
+The operators, sensorseq/_ops.abi3.so of the same commit, are built beforehand and copied. All
+results go to $OUT (default: benchmarks/results) in at most eight files per call; the end of each
+step's output is also printed. A step that fails or hangs is ended, and the next step runs; a kernel
+that hung or was wrong is not used again. --dry-run runs, on a CPU, the steps that need no GPU.
+SENSORSEQ_COMMIT may give the commit for the results if there is no git.
 """
 
 import argparse
@@ -48,7 +45,7 @@ assert facts["built"], "built without CUDA"
 """
 SMI = ["--query-gpu=name,driver_version,clocks.sm,clocks.max.sm,temperature.gpu,power.draw"]
 BENCH, PYTEST = ["benchmarks/bench_cuda.py"], ["-m", "pytest", "-p", "no:cacheprovider"]
-BRIDGE, SMOKE = "benchmarks/cuda/bridge.py", "benchmarks/cuda/smoke.py"
+SMOKE = "benchmarks/cuda/smoke.py"
 # tests that take many seconds or allocate tens of gigabytes
 LONG_TESTS = "2_to_the_31 or long_sequence or compiled"
 
@@ -135,14 +132,6 @@ class Agenda:
         _, passed = self.kernels()
         return [h for h in wanted if {("fp16", h or 64), ("fp16x3", h or 64)} <= passed]
 
-    def bridge(self, limit_s):
-        """Run the bridge test, which was compiled beforehand."""
-        name = "every instruction against the emulator"
-        if self.dry:
-            self.leave_out(name, "no GPU")
-            return
-        self.run(limit_s, name, [BRIDGE, "run", self.out / "gpu_check.json"])
-
     def bench(self, limit_s, name, *arguments, n_lines=30, tiny=1):
         """Run bench_cuda.py, which starts no case in the last 15 seconds of its limit."""
         dry = ["--dry-run", "--limit", tiny] if self.dry else []
@@ -227,14 +216,8 @@ def run_limited(command, limit_s, log, environment):
                 process.wait(5)
 
 
-def build(agenda):
-    """Compile the bridge test with nvcc."""
-    agenda.run(300, "compile the bridge", [BRIDGE, "build"])
-
-
 def first(agenda):
     """Check every kernel, and store the results even if a kernel hangs."""
-    agenda.bridge(10)
     agenda.smoke(75, repeats=5)
     file, dry = agenda.out / "gpu_check.json", ["--dry-run"] if agenda.dry else []
     agenda.run(15, "TF32 of torch and ours", ["benchmarks/cuda/tf32_error.py", file, *dry])
@@ -258,7 +241,7 @@ def second(agenda):
     agenda.bench(40, "models side by side", "--table", "models", n_lines=10)
 
 
-STAGES = {"build": build, "first": first, "second": second}
+STAGES = {"first": first, "second": second}
 
 
 def main():
@@ -275,7 +258,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also ends the running step
     out = Path(os.environ.get("OUT", ROOT / "benchmarks" / "results")).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    agenda = Agenda(out, dry=options.dry_run or options.stage == "build", worker=options.worker)
+    agenda = Agenda(out, dry=options.dry_run, worker=options.worker)
     agenda.stage(options.stage)
     head = f"\n---- summary{' of a dry run: nothing ran on a GPU' if agenda.dry else ''}"
     with (out / "gpu_agenda.log").open("a") as log:

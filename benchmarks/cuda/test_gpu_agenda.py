@@ -152,7 +152,7 @@ def test_both_calls_fit_into_fifteen_minutes_with_their_starts(tmp_path, monkeyp
     assert 2 * (start_s + gpu_agenda.STAGE_S) <= 900
     judged = list(limits).index("every kernel against float64")
     assert sum(list(limits.values())[: judged + 1]) <= 120
-    assert len(limits) == {"first": 8, "second": 9}[stage]
+    assert len(limits) == {"first": 7, "second": 9}[stage]
 
 
 def test_a_group_that_is_killed_leaves_the_reports_of_the_others(tmp_path, monkeypatch):

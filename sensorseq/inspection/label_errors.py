@@ -1,7 +1,7 @@
 """Find windows and recordings whose labels contradict cross-validated models."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -25,13 +25,14 @@ LEAST_WINDOWS = 3  # minimum number of windows of a label needed to judge a reco
 _SHOWN, _SHOWN_RECORDINGS = 10, 5  # maximum numbers of windows and recordings that are printed
 _SMALLEST = 1e-9  # smallest probability used in logarithms
 # A class with this probability counts as likely even if the mean probability of the class is
-# higher. The mean probability of an easy class is near 1, which would be too strict a limit.
+# higher. The mean probability of an easy class is near 1, which would be too strict a limit: with
+# it, `n_estimated` was farther from the number of planted errors in docs/label_errors.md.
 _SURE = 0.7
 # Weight, in windows, of the overall class frequencies when they are added to a group's label
 # counts.
 _PRIOR = 1.0
 _MOST_SEEDS = 1000
-OTHER_FOLDS = 5  # number of folds for a classifier whose fit makes no out-of-fold predictions
+_N_FOLDS = 5  # number of folds if the fit makes no out-of-fold predictions
 
 
 class Classifier(Protocol):
@@ -58,7 +59,7 @@ class SuspectRecording:
     likelier: Any  # the class that most windows with this label look like
     n_windows: int  # number of windows of the recording with this label
     share: float  # fraction of these windows that look like `likelier`, above 0.5
-    score: float  # by how many nats, on average, `likelier` fits these windows better than `given`
+    probability: float  # mean probability of `given` for these windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,16 +75,12 @@ class LabelErrors:
     given, likelier : ndarray of shape (n,)
         The label in y, and the other class that fits best.
     probability : ndarray of shape (n,), float64
-        Probability of the given label, between 0 and 1.
-    score : ndarray of shape (n,), float64
-        Natural logarithm of m / `probability`, where m is the mean probability of the label over
-        the windows that have it. A score of 0 is usual for the label; at 2.3, `probability` is a
-        tenth of m. The score decreases along the rows.
+        Probability of the given label, between 0 and 1; it increases along the rows.
     n_estimated : int
         Estimated number of wrong labels, not counting recordings that are mislabeled as a whole.
         Check at least this many rows.
     recordings : tuple of SuspectRecording
-        Recordings that may be mislabeled as a whole, the highest score first.
+        Recordings that may be mislabeled as a whole, the lowest probability first.
     """
 
     row: Ints
@@ -91,7 +88,6 @@ class LabelErrors:
     given: NDArray[Any]
     likelier: NDArray[Any]
     probability: Floats
-    score: Floats
     n_estimated: int
     recordings: tuple[SuspectRecording, ...] = ()
 
@@ -102,108 +98,97 @@ class LabelErrors:
         """Return `n_estimated`, `windows` (columns) and `recordings` (a list) as plain data."""
         columns = {
             name: values.tolist()
-            for name in ("row", "group", "given", "likelier", "probability", "score")
+            for name in ("row", "group", "given", "likelier", "probability")
             if (values := getattr(self, name)) is not None
         }
         recordings = plain(self.recordings)
         return {"n_estimated": self.n_estimated, "windows": columns, "recordings": recordings}
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
-        n = len(self)
-        yield f"About {self.n_estimated} of {n} labels look wrong. Likeliest first:"
-        group = "" if self.group is None else f"  {'group':18}"
-        yield f"{'row':>7}{group}  {'label':14}  {'likelier':14}  p(label)  score"
-        for i in range(min(n, _SHOWN)):
-            group = "" if self.group is None else f"  {_cut(self.group[i], 18)}"
-            yield (
-                f"{self.row[i]:7}{group}  {_cut(self.given[i], 14)}  {_cut(self.likelier[i], 14)}"
-                f"  {self.probability[i]:8.3f}  {self.score[i]:5.2f}"
+        in_group = "" if self.group is None else f"  {'group':18}"
+        lines = [
+            f"About {self.n_estimated} of {len(self)} labels look wrong. Likeliest first:",
+            f"{'row':>7}{in_group}  {'label':14}  {'likelier':14}  p(label)",
+        ]
+        for i in range(min(len(self), _SHOWN)):
+            in_group = "" if self.group is None else f"  {_cut(self.group[i], 18)}"
+            lines.append(
+                f"{self.row[i]:7}{in_group}  {_cut(self.given[i], 14)}"
+                f"  {_cut(self.likelier[i], 14)}  {self.probability[i]:8.3f}"
             )
         if self.recordings:
-            yield f"{plural(len(self.recordings), 'recording')} may be mislabeled as a whole:"
+            n = plural(len(self.recordings), "recording")
+            lines.append(f"{n} may be mislabeled as a whole:")
         for suspect in self.recordings[:_SHOWN_RECORDINGS]:
             share = percent(suspect.share, 0)
-            yield (
+            lines.append(
                 f"  {_cut(suspect.group, 18)}  {_cut(suspect.given, 14)}  {share:>5} of"
                 f" {suspect.n_windows} windows look like {_cut(suspect.likelier, 14).rstrip()}"
             )
+        return "\n".join(lines)
 
 
 def judge_labels(
     probability: Floats, target: Ints, classes: NDArray[Any], groups: NDArray[Any] | None
 ) -> LabelErrors:
     """Rank windows by how suspicious their label is, given out-of-fold probabilities (n, K)."""
-    every, n_classes = np.arange(len(target)), len(classes)
-    log_p = np.log(np.maximum(probability, _SMALLEST))
-    alone = together = _weigh([log_p], target)
     recordings: tuple[SuspectRecording, ...] = ()
     if groups is not None:
-        names, member = np.unique(groups, return_inverse=True)
-        counts = np.zeros((len(names), n_classes))
-        np.add.at(counts, (member, target), 1)
-        if (counts > 0).sum(axis=1).max() > 1:
-            # frequency of each class among the other windows of the group, (n, K)
-            overall = counts.sum(axis=0) / counts.sum()
-            n_others = counts[member]
-            n_others[every, target] -= 1
-            share = (n_others + _PRIOR * overall) / (n_others.sum(axis=1, keepdims=True) + _PRIOR)
-            together = _weigh([log_p, np.log(share) - np.log(overall)], target)
-        recordings = _find_recordings(alone, target, classes, names, member)
-    p_given = together[every, target]
-    mean = _mean_of_class(together, target)
-    score = np.log(mean[target]) - np.log(np.maximum(p_given, _SMALLEST))
-    rivals = together.copy()
+        # by the models alone: the group would confirm the labels of a mislabeled recording
+        recordings = _find_recordings(probability, target, classes, groups)
+        probability = _with_group_labels(probability, target, groups)
+    every = np.arange(len(target))
+    p_given = probability[every, target]
+    rivals = probability.copy()
     rivals[every, target] = -1.0
-    order = np.argsort(-score, kind="stable")
-    is_confident = np.where(together >= np.minimum(mean, _SURE), together, -1.0)
+    mean = np.bincount(target, p_given, len(classes)) / np.bincount(target, minlength=len(classes))
+    is_confident = np.where(probability >= np.minimum(mean, _SURE), probability, -1.0)
     is_off = (is_confident.max(axis=1) >= 0) & (is_confident.argmax(axis=1) != target)
+    order = np.argsort(p_given, kind="stable")
     return LabelErrors(
         row=order,
         group=None if groups is None else groups[order],
         given=classes[target[order]],
         likelier=classes[rivals.argmax(axis=1)[order]],
         probability=p_given[order],
-        score=score[order],
         n_estimated=int(is_off.sum()),
         recordings=recordings,
     )
 
 
-def _weigh(scores: list[Floats], target: Ints) -> Floats:
-    """Return class probabilities from the weighted sum of scores that minimizes the log-loss."""
-    stacked = np.stack(scores)
-    weights, _ = fit_stack(stacked, target, np.ones(len(target)))
-    return np.asarray(softmax(np.tensordot(weights, stacked, 1), axis=1))
-
-
-def _mean_of_class(probability: Floats, target: Ints) -> Floats:
-    """Return the mean probability of each class over the windows labeled with it."""
-    p_given = probability[np.arange(len(target)), target]
-    counts = np.bincount(target, minlength=probability.shape[1])
-    sums = np.bincount(target, p_given, minlength=probability.shape[1])
-    return np.maximum(sums / counts, _SMALLEST)
+def _with_group_labels(probability: Floats, target: Ints, groups: NDArray[Any]) -> Floats:
+    """Combine the probabilities with the labels of the other windows in the group."""
+    names, member = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), probability.shape[1]))
+    np.add.at(counts, (member, target), 1)
+    if (counts > 0).sum(axis=1).max() == 1:
+        return probability
+    # frequency of each class among the other windows of the group, (n, K)
+    overall = counts.sum(axis=0) / counts.sum()
+    n_others = counts[member]
+    n_others[np.arange(len(target)), target] -= 1
+    share = (n_others + _PRIOR * overall) / (n_others.sum(axis=1, keepdims=True) + _PRIOR)
+    log_p = np.log(np.maximum(probability, _SMALLEST))
+    scores = np.stack([log_p, np.log(share) - np.log(overall)])
+    weights, _ = fit_stack(scores, target, np.ones(len(target)))
+    return np.asarray(softmax(np.tensordot(weights, scores, 1), axis=1))
 
 
 def _find_recordings(
-    probability: Floats, target: Ints, classes: NDArray[Any], names: NDArray[Any], member: Ints
+    probability: Floats, target: Ints, classes: NDArray[Any], groups: NDArray[Any]
 ) -> tuple[SuspectRecording, ...]:
     """Find groups in which most windows with one label look like windows of another class."""
-    ratio = np.log(np.maximum(probability, _SMALLEST)) - np.log(_mean_of_class(probability, target))
-    best = ratio.argmax(axis=1)
-    suspects = []
-    pairs, unit = np.unique(np.stack([member, target]), axis=1, return_inverse=True)
-    for place, (group, label) in enumerate(pairs.T.tolist()):
-        rows = np.flatnonzero(unit.ravel() == place)
-        votes = np.bincount(best[rows], minlength=len(classes))
-        rival, share = int(votes.argmax()), float(votes.max() / len(rows))
-        if len(rows) >= LEAST_WINDOWS and rival != label and share > 0.5:
-            score = float((ratio[rows, rival] - ratio[rows, label]).mean())
-            fields = names[group], classes[label], classes[rival], len(rows), share, score
-            suspects.append(SuspectRecording(*fields))
-    return tuple(sorted(suspects, key=lambda suspect: -suspect.score))
+    best, suspects = probability.argmax(axis=1), []
+    for group in np.unique(groups):
+        for label in np.unique(target[groups == group]):
+            rows = np.flatnonzero((groups == group) & (target == label))
+            votes = np.bincount(best[rows])
+            rival, share = votes.argmax(), float(votes.max() / len(rows))
+            if len(rows) >= LEAST_WINDOWS and rival != label and share > 0.5:
+                p_given = float(probability[rows, label].mean())
+                fields = group, classes[label], classes[rival], len(rows), share, p_given
+                suspects.append(SuspectRecording(*fields))
+    return tuple(sorted(suspects, key=lambda suspect: suspect.probability))
 
 
 def _cut(value: Any, width: int) -> str:
@@ -219,13 +204,16 @@ def find_label_errors(
     groups: ArrayLike | None = None,
     lengths: ArrayLike | None = None,
     n_seeds: int = 2,
-    n_folds: int | None = None,
     random_state: Any = None,
 ) -> LabelErrors:
     """Rank windows by how likely it is that their label is wrong.
 
     Every window is judged by models that were trained without it and without its group. No window
     or label is changed. Look at the first rows, and correct the wrong labels.
+
+    A `SensorLSTMClassifier` is fitted once per repetition, because its fit makes out-of-fold
+    predictions for all windows. With more than 6,000 windows, with ``features=None`` and for other
+    classifiers, five classifiers are fitted, one for each fold.
 
     Parameters
     ----------
@@ -246,11 +234,6 @@ def find_label_errors(
         Number of repetitions, at most 1,000, with different folds and initial weights. The
         probabilities of all repetitions are averaged. On development data, the ranking was slightly
         better with two repetitions than with one, and no better with three than with two.
-    n_folds : int, optional
-        Number of folds in each repetition; the classifier is fitted once per fold. If None, a
-        `SensorLSTMClassifier` is fitted only once per repetition, because its fit already makes
-        out-of-fold predictions for all windows. With more than 6,000 windows, with
-        ``features=None`` and for other classifiers, None means five folds.
     random_state : int, RandomState or None, default=None
         Seed for the folds and for the `random_state` of `clf`. The same integer gives the same
         result.
@@ -264,27 +247,27 @@ def find_label_errors(
     Raises
     ------
     SplitError
-        If there are fewer groups than folds, or if a class occurs in only one group (without
-        groups, in only one window), so that some models could not learn that class.
+        If a class occurs in only one group (without groups, in only one window), so that some
+        models could not learn that class.
 
     Notes
     -----
-    The score follows confident learning [1]_: the probability of the given label is compared with
-    the mean probability of all windows with this label. A class about which the model is never
-    certain therefore does not fill the top of the table. `n_estimated` counts windows whose
-    likeliest class is not the label. A class is considered only if its probability is at least 0.7,
-    or at least the mean probability of the class over the windows that are labeled with it.
+    Windows are ranked by the probability of the given label (self-confidence [1]_). `n_estimated`
+    counts windows whose likeliest class is not the label, as in confident learning [1]_. A class is
+    considered only if its probability is at least 0.7, or at least the mean probability of the
+    class over the windows that are labeled with it.
 
-    The labels of the other windows in the group are a second opinion. The weight of this opinion
-    minimizes the log-loss on the given labels, so the weight is high if most groups have one label,
-    and near zero if all groups have the same mixture of classes. The list `recordings` is based on
+    The labels of the other windows in the group are a second opinion. The weights of both opinions
+    minimize the log-loss on the given labels, so the second counts if most groups have one label,
+    and not if all groups have the same mixture of classes. The list `recordings` is based on
     the models alone, because the second opinion would confirm the labels of a recording that is
     mislabeled as a whole. If every group has a single label, the second opinion would only repeat
     the label, so the opinion is not used.
 
     References
     ----------
-    .. [1] Northcutt et al., *Confident Learning: Estimating Uncertainty in Dataset Labels*, 2021.
+    .. [1] Northcutt, Jiang and Chuang, *Confident Learning: Estimating Uncertainty in Dataset
+       Labels*, JAIR 70, 2021.
 
     Examples
     --------
@@ -301,21 +284,18 @@ def find_label_errors(
     (np.int64(7), np.str_('fast'), np.str_('slow'))
     """
     check_integer("n_seeds", n_seeds, most=_MOST_SEEDS)
-    if n_folds is not None:
-        check_integer("n_folds", n_folds, 2)
     if isinstance(clf, type) or not is_classifier(clf) or not hasattr(clf, "predict_proba"):
         raise ArgumentError(
             f"clf={clf!r} must be a SensorLSTMClassifier or another scikit-learn classifier with"
             " predict_proba."
         )
     windows = _read(X, y, groups, lengths)
-    _check_groups(windows, n_folds)
     entropy = draw_entropy(random_state)
     seeds = np.random.SeedSequence(entropy).generate_state(n_seeds) % 2**31
     total = np.zeros((len(windows.target), len(windows.classes)))
     n_judged = np.zeros(len(total))
     for seed in seeds.tolist():
-        probability = _out_of_fold(clf, windows, n_folds, seed)
+        probability = _out_of_fold(clf, windows, seed)
         judged = np.isfinite(probability).all(axis=1)
         total[judged] += probability[judged]
         n_judged += judged
@@ -343,12 +323,18 @@ def _read(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
     labels, _ = read_labels(y, len(windows), "y")
     classes, target = np.unique(labels, return_inverse=True)
     groups = check_groups("groups", groups, len(windows))
-    windows = replace(windows, target=target, classes=classes, groups=groups)
-    if len(windows.classes) < 2:
+    if len(classes) < 2:
         raise InputError(
-            f"y has only one class ({windows.classes.tolist()[0]!r}); there must be at least two."
+            f"y has only one class ({classes.tolist()[0]!r}); there must be at least two."
         )
-    return windows
+    units, unit = (np.arange(len(windows)), "window") if groups is None else (groups, "group")
+    for k, label in enumerate(classes.tolist()):
+        if len(np.unique(units[target == k])) < 2:
+            raise SplitError(
+                f"class {label!r} is in one {unit} only, so no model can learn the class without"
+                f" this {unit}. Give another {unit} of this class, or drop the class."
+            )
+    return replace(windows, target=target, classes=classes, groups=groups)
 
 
 def _arguments(windows: Windows, rows: Ints) -> tuple[NDArray[Any], Ints | None]:
@@ -358,34 +344,13 @@ def _arguments(windows: Windows, rows: Ints) -> tuple[NDArray[Any], Ints | None]
     return X, None if windows.are_full else windows.lengths[rows]
 
 
-def _check_groups(windows: Windows, n_folds: int | None) -> None:
-    """Raise an error unless groups can be held out while every class stays in training."""
-    units, unit = windows.groups, "group"
-    if units is None:
-        units, unit = np.arange(len(windows)), "window"
-    n_units, needed = len(np.unique(units)), 2 if n_folds is None else n_folds
-    if n_units < needed:
-        raise SplitError(
-            f"there are {n_units} {unit}(s), fewer than {needed} folds. Give more {unit}s, or a"
-            " smaller n_folds."
-        )
-    for k, label in enumerate(windows.classes.tolist()):
-        if len(np.unique(units[windows.target == k])) < 2:
-            raise SplitError(
-                f"class {label!r} is in one {unit} only, so no model can learn the class without"
-                f" this {unit}. Give another {unit} of this class, or drop the class."
-            )
-
-
-def _out_of_fold(clf: Classifier, windows: Windows, n_folds: int | None, seed: int) -> Floats:
+def _out_of_fold(clf: Classifier, windows: Windows, seed: int) -> Floats:
     """Return out-of-fold probabilities (n, K); NaN for windows that no model could judge."""
-    if n_folds is None:
-        predicted = _predict_in_one_fit(clf, windows, seed)
-        if predicted is not None:
-            return predicted
-    folds = split_folds(windows.target, windows.groups, n_folds or OTHER_FOLDS, seed)
+    predicted = _predict_in_one_fit(clf, windows, seed)
+    if predicted is not None:
+        return predicted
     probability = np.full((len(windows.target), len(windows.classes)), np.nan)
-    for fit_rows, test_rows in folds:
+    for fit_rows, test_rows in split_folds(windows.target, windows.groups, _N_FOLDS, seed):
         trained = np.unique(windows.target[fit_rows])
         # windows of a class that this model was not trained on are left to other repetitions
         rows = test_rows[np.isin(windows.target[test_rows], trained)]

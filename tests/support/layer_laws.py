@@ -266,11 +266,6 @@ def exact_runs(variant, head, given):
     return [(problem, problem.run(function, "cpu", torch.float64, head)) for problem in problems]
 
 
-def less_exact(a, b, exact):
-    """Return whichever of two tensors is further from a third tensor."""
-    return a if relative_error(a, exact) > relative_error(b, exact) else b
-
-
 def check_error(device, variant, precision, head=True):
     """Check that our error against float64 is at most twice the framework's error.
 

@@ -52,7 +52,6 @@ KINDS = {
         "native",
         (
             *_ALWAYS,
-            "benchmarks/cuda",
             # what the checks of the GPU kernels load
             "sensorseq/__init__.py",
             "sensorseq/base",
@@ -61,10 +60,7 @@ KINDS = {
             "sensorseq/io/atomic.py",
             "sensorseq/ops",
             "tests/cuda",
-            *(
-                f"tests/support/{name}.py"
-                for name in ("bridge_mutants", "cuda_mutants", "ptxas", "sass")
-            ),
+            *(f"tests/support/{name}.py" for name in ("cuda_mutants", "ptxas", "sass")),
         ),
     ),
     "arm": Kind(

@@ -1,6 +1,5 @@
 // Tests of the CUDA emulator itself: small programs with undefined behavior must fault under every
-// schedule, and must run without a fault after the missing synchronization is added. The bridge
-// test of benchmarks/cuda compares the instructions with the PTX manual.
+// schedule, and must run without a fault after the missing synchronization is added.
 #include <algorithm>
 
 #include "emulator.h"
