@@ -1,13 +1,14 @@
 """PreparePipeline: the complete preparation, in a fixed order."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, NoReturn, overload
+from typing import Any, NoReturn, Unpack, overload
 
 from sensorseq.base.checks import RandomState, check_random_state
 from sensorseq.base.text import number
 from sensorseq.errors import ArgumentError, RecordingError, noting, warn_caller
+from sensorseq.options import check_names, shows_options
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     make_configuration,
@@ -19,6 +20,7 @@ from sensorseq.preprocessing.native_rates import check_native_rates, prepare_sen
 from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
     PIPELINE_OPTIONS,
+    PipelineArguments,
     PreparationOptions,
 )
 from sensorseq.preprocessing.parts import MemoryPart, as_one_array
@@ -36,90 +38,22 @@ from sensorseq.sensor_windows import SensorWindows
 from sensorseq.windows import WindowSet
 
 
+@shows_options(PreparationOptions, PipelineArguments)
 class PreparePipeline:
     """Turn recordings into split windows, and fit the scaler and balancing to the training part.
 
     resample -> steps -> normalize -> window -> split -> fit the scaler on train -> balance train.
     The order is fixed, so no statistic of a validation or test window reaches training.
-    Only `window_s` is required. `random_state` may also be a generator.
 
     Parameters
     ----------
-    channels : sequence of str, optional
-        Channels to keep, in this order. By default, columns without a name are left out, and so are
-        columns that count the rows or the time (an index, a counter that may begin again, or a
-        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
-        left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
-        are read, so other arrays may have different lengths.
-    sample_rate_hz : float, optional
-        Rate to which all recordings are resampled, and the number of rows per second in files
-        without a time column. By default, the median of the rates of the recordings; for a
-        recording with several sensors, the rate of the fastest sensor counts. The rate is stored in
-        `provenance`.
-    max_gap_s : float, optional
-        Longest gap, in seconds, across which samples are interpolated; by default ten sample
-        periods of the input.
-    attenuation_db : float, default=90.0
-        Attenuation of the anti-aliasing filter above the new Nyquist frequency.
-    steps : sequence of Step or dict, optional
-        Filters and features, applied in the given order after resampling and before windows are
-        cut; see `sensorseq.preprocessing.steps`.
     window_s : float
         Length of a window in seconds.
-    hop_s : float, optional
-        Seconds between the starts of windows; `window_s` by default.
-    label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        How to label a window in which the label changes; see `Windower`.
-    min_purity : float, default=0.5
-        For ``"majority"``: the minimum fraction of a window's samples that must have the window's
-        label.
-    short : {"drop", "pad", "error"}, default="drop"
-        What to do with a recording shorter than a window: leave it out and count it, pad it, or
-        raise an error.
-    train_hop_s : float, optional
-        Seconds between the starts of training windows, if training windows should overlap more than
-        validation and test windows; `hop_s` by default.
-    native_rates : bool, optional
-        True to keep each of several sensors (files joined by `pair`, or topics of robot logs) at
-        its own rate, instead of resampling all sensors to a common rate. Windows then begin at
-        multiples of the hop on the recording's clock, and the result is a `SensorWindows`.
-    slop_s : float, optional
-        For `native_rates`: the maximum difference, in seconds, between the window starts of two
-        sensors. By default, a tenth of the hop, or the longest sample period of any sensor if that
-        is longer.
-    missing : {"error", "expected"}, optional
-        For `native_rates`: how to handle a missing sensor. With ``"error"``, the default, a
-        recording that lacks a sensor raises an error, and windows that lack a sensor are left out.
-        With ``"expected"``, such recordings and windows are kept, with NaN for the missing sensor.
-    split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Fractions for the training, validation and test parts. Use None for recordings that are used
-        only for prediction; nothing is then fitted to them.
-    split_by : {"group", "recording", "time"}, default="group"
-        How windows are assigned to parts. ``"group"`` keeps each group in one part, and
-        ``"recording"`` keeps each recording in one part. ``"time"`` divides each recording, in
-        order of time, into training, validation and test parts, with an embargo between parts. Test
-        scores of a split by time apply only to robots in the training data.
-    embargo_s : float, optional
-        For a split by time: the number of seconds that are left out between parts. By default, the
-        length of a window plus the lookahead of the resampling filter and of steps with
-        ``phase="zero"``. The embargo must be at least as long as this lookahead.
-    random_state : int, default=0
+    random_state : int or generator, default=0
         Seed of the split, the balancing and the random phases; fixed by default, so that results
         are reproducible.
-    normalize : {"recording"} or None, default=None
-        With ``"recording"``, each channel of a recording is scaled to mean 0 and standard deviation
-        1 with the recording's own statistics, before windows are cut. Predictions then need
-        complete recordings.
-    scale : str or None, default="standard"
-        How to scale the channels: ``"standard"``, ``"robust"`` or ``"physical"``; see
-        `ChannelScaler`.
-    rated : mapping of str to float, optional
-        For ``scale="physical"``: a mapping of each channel's name to the value that is scaled to 1.
-    balance : {"undersample", "oversample"} or None, default=None
-        How to balance the classes of the training windows; see `ClassBalancer`.
-    max_per_recording : int or float, optional
-        When classes are balanced: the maximum number (int) or fraction (float) of a class's windows
-        that may come from one recording.
+    **options
+        Options by name; see `PreparationOptions`.
 
     Attributes
     ----------
@@ -142,36 +76,14 @@ class PreparePipeline:
     def __init__(
         self,
         *,
-        # options: PIPELINE_OPTIONS
-        channels: Sequence[str] | None = None,
-        sample_rate_hz: float | None = None,
-        max_gap_s: float | None = None,
-        attenuation_db: float = 90.0,
-        steps: Sequence[Any] | None = None,
         window_s: float,
-        hop_s: float | None = None,
-        label_rule: str = "whole",
-        min_purity: float | None = None,
-        short: str = "drop",
-        train_hop_s: float | None = None,
-        native_rates: bool | None = None,
-        slop_s: float | None = None,
-        missing: str | None = None,
-        split: Sequence[float] | None = (0.6, 0.2, 0.2),
-        split_by: str = "group",
-        embargo_s: float | None = None,
         random_state: RandomState = 0,
-        normalize: str | None = None,
-        scale: str | None = "standard",
-        rated: Mapping[str, float] | None = None,
-        balance: str | None = None,
-        max_per_recording: int | float | None = None,
-        # end of options
+        **options: Unpack[PipelineArguments],
     ) -> None:
-        given = locals()
-        values = {name: _plain(given[name]) for name in PIPELINE_OPTIONS}
-        values["random_state"] = _seed(random_state)
-        self.options = use = PreparationOptions(**values)
+        check_names("PreparePipeline", options, PipelineArguments.__annotations__)
+        given: dict[str, Any] = {"window_s": window_s, **options}
+        values = {name: _plain(value) for name, value in given.items()}
+        self.options = use = PreparationOptions(**values, random_state=_seed(random_state))
         check_native_rates(use)
         self.plan = PreparationPlan.of(use)
         if self.plan.cuts_training_separately and use.split_by == "time":

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import inspect
 import json
 import math
 from dataclasses import replace
@@ -28,11 +29,17 @@ from sensorseq.diagnosis.causes import (
     merge_causes,
     usual_rate,
 )
+from sensorseq.diagnosis.defaults import DEFAULTS
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.messages import MESSAGES
 from sensorseq.training.parameters import check_parameters
 
 OWN = SensorLSTMClassifier().get_params()
+
+
+def test_the_table_of_defaults_repeats_the_signature_of_the_classifier():
+    parameters = inspect.signature(SensorLSTMClassifier).parameters.values()
+    assert {each.name: each.default for each in parameters} == DEFAULTS
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import subprocess
 
 from checkout import ROOT, tree_of
 
-ORDER = """errors options _signal < base < windows < sensor_windows messages < io < stamps
+ORDER = """errors _signal < options < base < windows < sensor_windows messages < io < stamps
            < recording history html ops < preprocessing nn readers < features sequence datasets
            < prediction < training < learners < inspection < diagnosis export < estimator
            < model_selection evaluation prepare < first_model < cli < __main__"""
