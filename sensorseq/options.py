@@ -62,6 +62,11 @@ class Option:
         """True if the option is about files; `PreparePipeline` does not accept such options."""
         return self.section == "input" and self.name != "channels"
 
+    def value_in(self, sections: Mapping[str, Any]) -> Any:
+        """Return the option's value in the sections of a configuration, or None."""
+        section = sections.get(self.section)
+        return section if section is None or self.section == "steps" else section.get(self.key)
+
 
 def split_names(texts: Sequence[str] | None) -> list[str] | None:
     """Return the names given to a repeatable option; one value may list several names."""

@@ -38,7 +38,6 @@ class PartTask:
     """The task of cutting one recording into windows."""
 
     source: RecordingSource
-    options: PreparationOptions
     plan: PreparationPlan
     sample_rate_hz: float
     path: Path
@@ -58,7 +57,7 @@ def make_part(task: PartTask) -> tuple[Facts, bool]:
     if (stored := read_part_facts(path, key)) is not None:
         return Facts(**stored), True
     try:
-        recording = read_recording(source, task.options, path.parent, salvage=task.salvage)
+        recording = read_recording(source, task.plan.learning, path.parent, salvage=task.salvage)
         selected = task.plan.select(recording)
         facts, sets = cut_recording(selected, task.plan, task.sample_rate_hz, files)
     except SPOILT as error:
@@ -103,9 +102,9 @@ def _key(task: PartTask, files: Iterable[Mapping[str, Any]]) -> str:
         PART_VERSION,
         input_key(task.source, files),
         {
-            name: getattr(task.options, name)
+            name: getattr(task.plan.learning, name)
             for name in _PART_OPTIONS
-            if name not in selecting(task.options)
+            if name not in selecting(task.plan.learning)
         },
         [step.to_dict() for step in task.plan.steps],
         task.plan.options.held,

@@ -1,25 +1,30 @@
 """Prepare many recordings as one file, one at a time or in parallel; a run can be resumed."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
+
+import numpy as np
 
 from sensorseq.base.checks import check_integer, check_not_url
-from sensorseq.errors import check_choice
+from sensorseq.errors import ArgumentError, check_choice, noting
 from sensorseq.io.part_files import PartFolder
 from sensorseq.options import check_names, shows_options
 from sensorseq.prepare.earlier_file import EarlierFile
 from sensorseq.prepare.native_rates import prepare_sensor_files
-from sensorseq.prepare.request import PreparedSummary, Request
-from sensorseq.prepare.stages import Progress, Run, prepare_file, warn_of_similar_classes
+from sensorseq.prepare.stages import Progress, Run, warn_of_similar_classes
+from sensorseq.prepare.summary import PreparedSummary
 from sensorseq.prepare.workers import ENGINES, worker_pool
-from sensorseq.preprocessing.configuration import PrepareConfiguration
+from sensorseq.preprocessing.configuration import options_in, read_configuration
 from sensorseq.preprocessing.cut_recording import labels_or_none
 from sensorseq.preprocessing.options import PreparationOptions, PrepareArguments
+from sensorseq.preprocessing.plan import PreparationPlan, make_options
 from sensorseq.preprocessing.split import check_enough_groups
 from sensorseq.readers import ON_ERROR, RecordingSource, find_recordings
+from sensorseq.stamps.repair import STAMPS
 
 
 @shows_options(PreparationOptions, PrepareArguments)
@@ -27,7 +32,7 @@ def prepare(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    config: str | os.PathLike[str] | PrepareConfiguration | None = None,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     jobs: int = 1,
     engine: str = "process",
     scheduler: str | None = None,
@@ -54,8 +59,8 @@ def prepare(
         The prepared file. An existing prepared file is replaced once the new one is complete; an
         existing file of any other kind raises an error. Finished recordings are kept in
         ``<output>.parts/`` until the end, so the run needs disk space for twice the file's size.
-    config : path-like or PrepareConfiguration, optional
-        Configuration with values for the options that are None here; see `read_configuration`.
+    config : path-like or mapping, optional
+        Configuration with values for the options that are None here: a TOML file, or its sections.
         Options that are set neither here nor in the configuration have their defaults, except
         `window_s`, which must be set. ``split="none"``, ``scale="none"`` and
         ``balance="none"`` turn off what `config` sets.
@@ -107,11 +112,11 @@ def prepare(
         of file.
     """
     check_names("prepare", options, PrepareArguments.__annotations__)
-    request = Request.of(options, config)
+    plan = _plan_of(options, config)
     check_choice("on_error", on_error, ON_ERROR)
     check_choice("engine", engine, ENGINES)
     check_integer("jobs", jobs, most=4096)
-    use = request.options
+    use = plan.learning
     check_not_url(output)
     sources = find_recordings(source, use, ignore=output)
     warn_of_similar_classes(source.labels for source in sources)
@@ -121,7 +126,7 @@ def prepare(
         sources = [_absolute(source) for source in sources]
 
     def prepare_one(
-        request: Request, sources: list[RecordingSource], output: str | os.PathLike[str]
+        plan: PreparationPlan, sources: list[RecordingSource], output: str | os.PathLike[str]
     ) -> PreparedSummary:
         file = Path(output)
         with (
@@ -130,22 +135,52 @@ def prepare(
             worker_pool(engine, jobs, scheduler, sources[0].root, folder.path) as pool,
         ):
             run = Run(
+                plan=plan,
                 sources=sources,
+                output=file,
                 folder=folder,
                 pool=pool,
                 jobs=jobs,
+                resume=resume,
                 skip=on_error == "skip",
                 allow_scales=allow_scales,
                 allow_constant=allow_constant,
                 progress=progress or (lambda stage, done, total: None),
             )
-            summary = prepare_file(run, request, file, earlier, resume=resume)
+            summary = run.prepare(earlier)
             folder.discard()
         return summary
 
     if use.native_rates:
-        return prepare_sensor_files(request, sources, output, prepare_one, skip=on_error == "skip")
-    return prepare_one(request, sources, output)
+        return prepare_sensor_files(plan, sources, output, prepare_one, skip=on_error == "skip")
+    return prepare_one(plan, sources, output)
+
+
+def _plan_of(
+    options: Mapping[str, Any], config: str | os.PathLike[str] | Mapping[str, Any] | None
+) -> PreparationPlan:
+    """Check the given options; an option that is None is taken from the configuration."""
+    named: AbstractContextManager[None] = nullcontext()
+    if isinstance(config, Mapping):
+        use = options_in(config)
+    elif config is None:
+        use = {}
+    else:
+        use, named = read_configuration(config), noting(f"in the configuration {config}")
+    use |= {name: value for name, value in options.items() if value is not None}
+    seed = use.get("random_state", 0)
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise ArgumentError(
+            f"random_state={seed!r} is not an integer of 0 or more; a prepared file needs a"
+            " fixed seed."
+        )
+    if use.get("stamps") is not None:
+        check_choice("stamps", use["stamps"], STAMPS)
+    for name in {"files", "labels", "exclude", "channels"} & use.keys():
+        value = use[name]
+        use[name] = [value] if isinstance(value, str) else [str(item) for item in value]
+    with named:
+        return PreparationPlan.of(make_options(use))
 
 
 def _absolute(source: RecordingSource) -> RecordingSource:

@@ -224,9 +224,8 @@ class PreparationOptions(ReadOptions):
         sections = provenance.get("configuration") or {}
         values: dict[str, Any] = {"window_s": math.nan}
         for name, option in OPTIONS.items():
-            section = sections.get(option.section) or {}
-            value = (section or None) if option.section == "steps" else section.get(option.key)
-            if value is not None:
+            value = option.value_in(sections)
+            if value is not None and (value or name != "steps"):
                 values[name] = None if name in CAN_BE_OFF and value == "none" else value
         return cls(**values)
 

@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.base.checks import check_positive, check_unlabeled
+from sensorseq.base.text import number
 from sensorseq.errors import (
     ArgumentError,
     RecordingError,
@@ -22,8 +24,9 @@ from sensorseq.errors import (
     noting,
     warn_caller,
 )
+from sensorseq.preprocessing.configuration import configuration_of
 from sensorseq.preprocessing.cutting import CutOptions, RecordingPlan
-from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.options import CAN_BE_OFF, OPTIONS, PreparationOptions
 from sensorseq.preprocessing.parts import with_separate_training_windows
 from sensorseq.preprocessing.resample import StreamResampler
 from sensorseq.preprocessing.scale import (
@@ -48,9 +51,18 @@ from sensorseq.preprocessing.windowing.label_channels import (
     find_label_channels,
 )
 from sensorseq.recording import Channel, Recording
+from sensorseq.sensor_windows import MISSING
 from sensorseq.windows import WindowSet
 
 SPLIT_BY = ("group", "recording", "time")
+# Options that `native_rates` restricts: the only allowed value, and the reason or an alternative.
+_OF_ONE = {
+    "sample_rate_hz": (None, "each sensor keeps its own rate"),
+    "steps": (None, "a step is for the channels of one sensor, so prepare that sensor alone"),
+    "train_hop_s": (None, "use a shorter hop_s"),
+    "balance": (None, "balance the classes in training, with sampler='balanced'"),
+    "label_column": (None, "label the recordings by folders or a manifest"),
+}
 SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because timestamps are rounded
 
 
@@ -75,13 +87,30 @@ class PreparationPlan(RecordingPlan):
 
     @classmethod
     def of(cls, options: PreparationOptions) -> "PreparationPlan":
-        """Build the plan for checked options."""
+        """Check the options, and return their plan."""
+        _check_native_rates(options)
         names = (each.name for each in fields(CutOptions) if each.name != "held")
         cut = CutOptions(**{name: getattr(options, name) for name in names})
-        if options.train_hop_s is not None:
-            check_positive("train_hop_s", options.train_hop_s)
         _check_learning(options)
         return cls(cut, make_steps(options.steps), options)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The options as plain types, in sections as in a configuration file.
+
+        Local paths are left out.
+        """
+        use = {name: getattr(self.learning, name) for name in OPTIONS}
+        use["steps"] = [step.to_dict() for step in self.steps]
+        for name in ("split", "scale", "balance"):
+            use[name] = "none" if use[name] is None else use[name]
+        for name, kind in (("split", float), ("channels", str), ("exclude", str)):
+            if use[name] is not None and use[name] != "none":
+                use[name] = list(map(kind, use[name])) or None
+        use["rated"] = _lists(use["rated"])
+        if not isinstance(use["manifest"], bool | None):
+            use["manifest"] = Path(use["manifest"]).name
+        return configuration_of(use)
 
     @property
     def cuts_training_separately(self) -> bool:
@@ -254,7 +283,68 @@ def _blocks(windows: WindowSet, rows: NDArray[np.int64]) -> Iterator[NDArray[np.
     yield from samples.blocks(rows)
 
 
+def make_options(values: Mapping[str, Any]) -> PreparationOptions:
+    """Return options with plain numbers, in which "none" turned off what can be off."""
+    if values.get("window_s") is None:
+        raise ArgumentError("window_s is not given; give the window length in seconds.")
+    use = {name: _plain(value) for name, value in values.items()}
+    for name in CAN_BE_OFF:
+        if isinstance(use.get(name), str) and use[name].strip().lower() == "none":
+            use[name] = None
+    if isinstance(use.get("split"), str):
+        raise ArgumentError(f'split={use["split"]!r}: give three fractions, or "none".')
+    return PreparationOptions(**use)
+
+
+def _plain(value: Any) -> Any:
+    """Convert numpy numbers, alone or in a mapping, to Python numbers, for storage in files."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return number(value)
+
+
+def _lists(value: Any) -> Any:
+    """Convert nested tuples to lists, and mappings to dictionaries."""
+    if isinstance(value, Mapping):
+        return {key: _lists(part) for key, part in value.items()}
+    return [_lists(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _check_native_rates(use: PreparationOptions) -> None:
+    """Raise an ArgumentError if some options cannot be combined with `native_rates`."""
+    if not use.native_rates:
+        for name in ("slop_s", "missing"):
+            if getattr(use, name) is not None:
+                raise ArgumentError(f"{name}={getattr(use, name)!r} needs native_rates=True.")
+        return
+    check_choice("missing", use.missing or "error", MISSING)
+    for name, (only, way) in _OF_ONE.items():
+        value = getattr(use, name)
+        if value != only and value not in ((), []):
+            raise ArgumentError(f"{name} cannot be combined with native_rates=True: {way}.")
+    hop_s = use.window_s if use.hop_s is None else use.hop_s
+    if use.slop_s is not None and not 0 < use.slop_s < hop_s / 2:
+        raise ArgumentError(
+            f"slop_s={use.slop_s!r} must be above 0 and less than half of the {hop_s:g} s between"
+            " windows."
+        )
+    if use.split_by == "time":
+        raise ArgumentError('split_by="time" cannot be combined with native_rates=True.')
+
+
 def _check_learning(options: PreparationOptions) -> None:
+    if options.train_hop_s is not None:
+        check_positive("train_hop_s", options.train_hop_s)
+        if options.split_by == "time":
+            raise ArgumentError(
+                'train_hop_s cannot be combined with split_by="time", because training windows'
+                ' would reach into the embargo. Use split_by="group", or remove train_hop_s.'
+            )
+        if options.split is None:
+            raise ArgumentError(
+                f"train_hop_s={options.train_hop_s!r} applies to training windows, but without a"
+                " split there are none; remove it."
+            )
     if options.split is not None:
         check_fractions(options.split)
     check_choice("split_by", options.split_by, SPLIT_BY)

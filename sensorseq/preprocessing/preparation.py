@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -151,16 +152,15 @@ def split_windows(
     part_of: Callable[[Facts, str, tuple[str, ...]], Part],
     decide: Callable[[Sequence[Part]], NDArray[np.str_] | None] = lambda parts: None,
     *,
-    configuration: Mapping[str, Any],
-    failed: Mapping[str, str],
+    failed: Mapping[str, str] = MappingProxyType({}),
     allow_constant: bool,
 ) -> tuple[Learned, Simultaneous | None]:
     """Join the windows of the recordings in `kept`, split them, and fit the scaler.
 
     `part_of` returns the windows of a recording, given its group and the channels; `decide` returns
     the part of the split for each window of an existing file. The samples stay in the parts.
-    `configuration` and `failed`, the reasons why recordings were left out by recording_id, are
-    recorded in the provenance.
+    `failed`, the reasons why recordings were left out by recording_id, is recorded in the
+    provenance.
     """
     unlabeled = [facts for facts in kept if not facts.labels]
     if unlabeled and len(unlabeled) < len(kept):
@@ -196,7 +196,7 @@ def split_windows(
         # Compare with `kept`, because an extended file lacks the windows left out earlier.
         n_left_out = sum(facts.n_windows for facts in kept) - len(learned.windows)
         learned.facts["split"]["n_left_out"] = n_left_out
-    made = {"configuration": configuration, **_provenance(cut, kept, failed), **learned.facts}
+    made = {"configuration": plan.configuration, **_provenance(cut, kept, failed), **learned.facts}
     windows = replace(learned.windows, sample_rate_hz=cut.rate_hz, provenance=made)
     return replace(learned, windows=windows), simultaneous
 

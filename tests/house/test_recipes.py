@@ -215,7 +215,6 @@ import inspect, tomllib
 from sensorseq.cli import run
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
-from sensorseq.preprocessing.configuration import make_configuration
 
 pipeline = PreparePipeline(window_s=1, taper_s=0.25)
 assert pipeline.options.taper_s == 0.25
@@ -223,7 +222,7 @@ for function in (prepare, PreparePipeline):
     assert inspect.signature(function).parameters["taper_s"].default is None
     assert "taper_s : float, optional" in function.__doc__
 assert pipeline.configuration["window"]["taper_s"] == 0.25
-again = PreparePipeline.from_configuration(make_configuration(tomllib.loads(pipeline.to_toml())))
+again = PreparePipeline.from_configuration(tomllib.loads(pipeline.to_toml()))
 assert again.configuration == pipeline.configuration
 assert run(["prepare", "--help"]) == 0
 """,
