@@ -40,13 +40,13 @@ from sensorseq.prepare.workers import outcomes
 from sensorseq.preprocessing.cut_recording import Facts, labels_or_none
 from sensorseq.preprocessing.cutting import common_rate
 from sensorseq.preprocessing.parts import Part
-from sensorseq.preprocessing.plan import Learned, PreparationPlan
+from sensorseq.preprocessing.plan import PreparationPlan
 from sensorseq.preprocessing.preparation import (
     CutRecordings,
+    Learned,
     cut_alike,
     odd_values_of,
     refuse_odd_rates,
-    split_windows,
 )
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.find import check_labels
@@ -264,14 +264,10 @@ class Run:
                     decided.append(np.full(facts.n_windows, name))
             return np.concatenate(decided)
 
-        learned, simultaneous = split_windows(
-            cut, kept, part_of, decide, failed=self.failed, allow_constant=self.allow_constant
+        learned = cut.learn(
+            kept, part_of, decide, failed=self.failed, allow_constant=self.allow_constant
         )
-        summary = replace(
-            summarize(cut, kept, learned, self.output),
-            odd_scales=odd_scales,
-            simultaneous="" if simultaneous is None else str(simultaneous),
-        )
+        summary = replace(summarize(cut, kept, learned, self.output), odd_scales=odd_scales)
         read = {facts.recording_id: facts.sources for facts in cut.facts}
         inputs = self._inputs({**read, **compared.digests})
         facts = [facts.to_dict() for facts in cut.facts]
@@ -424,6 +420,7 @@ def summarize(
         zero_windows={
             facts.recording_id: facts.n_zero_windows for facts in kept if facts.n_zero_windows
         },
+        simultaneous=learned.simultaneous,
         subjects=provenance.get("split", {}).get("subjects", ""),
         bridging_gaps_s={
             facts.recording_id: facts.bridging_gap_s for facts in cut.facts if facts.bridging_gap_s

@@ -19,13 +19,13 @@ from sensorseq.preprocessing.options import (
     PreparationOptions,
 )
 from sensorseq.preprocessing.parts import MemoryPart, as_one_array
-from sensorseq.preprocessing.plan import Learned, PreparationPlan, make_options
+from sensorseq.preprocessing.plan import PreparationPlan, make_options
 from sensorseq.preprocessing.preparation import (
     CutRecordings,
+    Learned,
     cut_alike,
     odd_values_of,
     refuse_odd_rates,
-    split_windows,
 )
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.sensor_windows import SensorWindows
@@ -247,10 +247,9 @@ def _learn(
         sets = sets_of[facts.recording_id]
         return MemoryPart(recording_id=facts.recording_id, group=group, order=order, sets=sets)
 
-    learned, simultaneous = split_windows(cut, kept, part_of, allow_constant=allow_constant)
-    subjects = learned.facts.get("split", {}).get("subjects", "")
-    together = "" if simultaneous is None else str(simultaneous)
-    for text in filter(None, [*odd_values_of(kept), together, subjects]):
+    learned = cut.learn(kept, part_of, allow_constant=allow_constant)
+    subjects = learned.windows.provenance.get("split", {}).get("subjects", "")
+    for text in filter(None, [*odd_values_of(kept), learned.simultaneous, subjects]):
         warn_caller(text)
     samples: Any = learned.windows.X
     return replace(learned, windows=replace(learned.windows, X=as_one_array(samples)))
