@@ -7,20 +7,12 @@ from typing import Any
 
 from sensorseq.base.checks import check_positive
 from sensorseq.base.text import number
-from sensorseq.errors import (
-    ArgumentError,
-    check_choice,
-)
+from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.preprocessing.configuration import configuration_of
 from sensorseq.preprocessing.cutting import CutOptions, RecordingPlan
 from sensorseq.preprocessing.options import CAN_BE_OFF, OPTIONS, PreparationOptions
-from sensorseq.preprocessing.scale import (
-    KINDS,
-    PHYSICAL,
-)
-from sensorseq.preprocessing.split import (
-    check_fractions,
-)
+from sensorseq.preprocessing.scale import KINDS, PHYSICAL
+from sensorseq.preprocessing.split import check_fractions
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.windowing.balance import STRATEGIES
 from sensorseq.recording import Recording
@@ -28,13 +20,13 @@ from sensorseq.sensor_windows import MISSING
 from sensorseq.windows import WindowSet
 
 SPLIT_BY = ("group", "recording", "time")
-# Options that `native_rates` restricts: the only allowed value, and the reason or an alternative.
-_OF_ONE = {
-    "sample_rate_hz": (None, "each sensor keeps its own rate"),
-    "steps": (None, "a step is for the channels of one sensor, so prepare that sensor alone"),
-    "train_hop_s": (None, "use a shorter hop_s"),
-    "balance": (None, "balance the classes in training, with sampler='balanced'"),
-    "label_column": (None, "label the recordings by folders or a manifest"),
+# Options that cannot be combined with `native_rates`, and the reason or an alternative.
+_OF_ONE_RATE = {
+    "sample_rate_hz": "each sensor keeps its own rate",
+    "steps": "a step is for the channels of one sensor, so prepare that sensor alone",
+    "train_hop_s": "use a shorter hop_s",
+    "balance": "balance the classes in training, with sampler='balanced'",
+    "label_column": "label the recordings by folders or a manifest",
 }
 
 
@@ -65,8 +57,8 @@ class PreparationPlan(RecordingPlan):
             use[name] = "none" if use[name] is None else use[name]
         for name, kind in (("split", float), ("channels", str), ("exclude", str)):
             if use[name] is not None and use[name] != "none":
-                use[name] = list(map(kind, use[name])) or None
-        use["rated"] = _lists(use["rated"])
+                use[name] = list(map(kind, use[name]))
+        use["exclude"] = use["exclude"] or None
         if not isinstance(use["manifest"], bool | None):
             use["manifest"] = Path(use["manifest"]).name
         return configuration_of(use)
@@ -101,13 +93,6 @@ def _plain(value: Any) -> Any:
     return number(value)
 
 
-def _lists(value: Any) -> Any:
-    """Convert nested tuples to lists, and mappings to dictionaries."""
-    if isinstance(value, Mapping):
-        return {key: _lists(part) for key, part in value.items()}
-    return [_lists(part) for part in value] if isinstance(value, list | tuple) else value
-
-
 def _check_native_rates(use: PreparationOptions) -> None:
     """Raise an ArgumentError if some options cannot be combined with `native_rates`."""
     if not use.native_rates:
@@ -116,9 +101,8 @@ def _check_native_rates(use: PreparationOptions) -> None:
                 raise ArgumentError(f"{name}={getattr(use, name)!r} needs native_rates=True.")
         return
     check_choice("missing", use.missing or "error", MISSING)
-    for name, (only, way) in _OF_ONE.items():
-        value = getattr(use, name)
-        if value != only and value not in ((), []):
+    for name, way in _OF_ONE_RATE.items():
+        if getattr(use, name) not in (None, (), []):
             raise ArgumentError(f"{name} cannot be combined with native_rates=True: {way}.")
     hop_s = use.window_s if use.hop_s is None else use.hop_s
     if use.slop_s is not None and not 0 < use.slop_s < hop_s / 2:
