@@ -1,4 +1,4 @@
-"""What a preparation does: its options, checked, in memory and in files."""
+"""The plan of a preparation: its checked options, the same in memory and in files."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
