@@ -8,10 +8,13 @@ here, so that the command line starts quickly.
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypedDict, TypeVar
+
+from sensorseq.errors import did_you_mean
 
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
@@ -58,6 +61,11 @@ class Option:
     def of_files(self) -> bool:
         """True if the option is about files; `PreparePipeline` does not accept such options."""
         return self.section == "input" and self.name != "channels"
+
+    def value_in(self, sections: Mapping[str, Any]) -> Any:
+        """Return the option's value in the sections of a configuration, or None."""
+        section = sections.get(self.section)
+        return section if section is None or self.section == "steps" else section.get(self.key)
 
 
 def split_names(texts: Sequence[str] | None) -> list[str] | None:
@@ -320,8 +328,39 @@ def as_options(options: ReadOptions | None) -> ReadOptions:
     return options
 
 
+class FileArguments(TypedDict, total=False):
+    """The options about files, as keyword arguments."""
+
+    files: Sequence[str] | None
+    pair: str | None
+    time_column: str | None
+    time_unit: str | None
+    encoding: str | None
+    delimiter: str | None
+    decimal: str | None
+    no_header: bool | None
+    names: Sequence[str] | None
+    label_column: str | None
+    recording_column: str | None
+    group_column: str | None
+    sensor_column: str | None
+    labels: Sequence[str] | None
+    exclude: Sequence[str] | None
+    units: Mapping[str, str] | None
+    manifest: str | bool | None
+    stamps: str | None
+
+
+class ReadArguments(FileArguments, total=False):
+    """The options of `read_recordings`, as keyword arguments."""
+
+    channels: Sequence[str] | None
+    sample_rate_hz: float | None
+
+
 Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
+Documented = TypeVar("Documented", bound=Callable[..., Any])
 
 
 def takes_options(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
@@ -330,25 +369,74 @@ def takes_options(function: Callable[Given, Returned]) -> Callable[Given, Return
 
     @functools.wraps(function)
     def called(*given: Given.args, **named: Given.kwargs) -> Returned:
-        lost = [name for name in named if name in NAMES and name not in own]
-        if lost:
-            given_so = ", ".join(f"{name}={named[name]!r}" for name in lost)
-            raise TypeError(
-                f"{function.__name__} has no argument {lost[0]!r}; give"
-                f" options=ReadOptions({given_so})."
-            )
+        check_names(function.__name__, named, own)
         return function(*given, **named)
 
     return called
 
 
-def combined(options: ReadOptions | None, by_name: ReadOptions) -> ReadOptions:
+def check_names(function: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise a TypeError if a keyword argument of a function is not known."""
+    names = list(known)
+    lost = [name for name in given if name not in names]
+    if not lost:
+        return
+    way_out = "." + did_you_mean(lost[0], names)
+    if "options" in names and lost[0] in NAMES:
+        values = ", ".join(f"{name}={given[name]!r}" for name in lost if name in NAMES)
+        way_out = f"; give options=ReadOptions({values})."
+    raise TypeError(f"{function} has no argument {lost[0]!r}{way_out}")
+
+
+def shows_options(table: type[ReadOptions], arguments: type) -> Callable[[Documented], Documented]:
+    """Show the options that a function or class takes as ``**options`` in its `help`.
+
+    `arguments` is the TypedDict of these options; editors and mypy read it. The defaults and the
+    entries of the docstring are those of `table`.
+    """
+    taken = [each for each in fields(table) if each.name in arguments.__annotations__]
+    added = [
+        inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None if each.default is MISSING else each.default,
+            annotation=each.type,
+        )
+        for each in taken
+    ]
+
+    def show(documented: Documented) -> Documented:
+        shown: Any = documented
+        function: Any = shown.__init__ if inspect.isclass(shown) else shown
+        signature = inspect.signature(function)
+        *own, _ = signature.parameters.values()  # without the last, `**options`
+        function.__signature__ = signature.replace(parameters=[*own, *added])
+        if shown.__doc__:  # python -OO removes docstrings
+            entries = _entries(table)
+            chosen = dict.fromkeys(entries[each.name] for each in taken)
+            head, mark, text = inspect.cleandoc(shown.__doc__).partition("\n**")
+            assert mark, "the docstring has no entry for **options"
+            rest = re.split(r"\n(?! )", text, maxsplit=1)[1]
+            shown.__doc__ = "\n".join([head, *chosen, rest])
+        return documented
+
+    return show
+
+
+def _entries(table: type[ReadOptions]) -> dict[str, str]:
+    """Return the entry of each option in the docstrings of a table and of its base."""
+    found: dict[str, str] = {}
+    for kind in reversed(table.__mro__[:-1]):
+        section = inspect.cleandoc(kind.__doc__ or "").partition("----------\n")[2]
+        for entry in re.split(r"\n(?! )", section):
+            found |= dict.fromkeys(entry.partition(" :")[0].split(", "), entry)
+    return found
+
+
+def combined(options: ReadOptions | None, by_name: Mapping[str, Any]) -> ReadOptions:
     """Return the `options` of a call, overridden by the options that were given by name.
 
-    An argument that has its default value, such as None, counts as not given.
+    An option that is None counts as not given.
     """
-    options = as_options(options)
-    values = {each.name: getattr(by_name, each.name) for each in fields(ReadOptions)}
-    defaults = {each.name: each.default for each in fields(ReadOptions)}
-    changed = {name: value for name, value in values.items() if value is not defaults[name]}
-    return replace(options, **changed)
+    given = {name: value for name, value in by_name.items() if value is not None}
+    return replace(as_options(options), **given)

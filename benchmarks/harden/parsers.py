@@ -129,9 +129,13 @@ class Toml(Parser):
         ]
 
     def parse(self, path):
-        from sensorseq.preprocessing.configuration import read_configuration
+        from sensorseq.preprocessing.configuration import (
+            configuration_of,
+            read_configuration,
+            to_toml,
+        )
 
-        read_configuration(path).to_toml()
+        to_toml(configuration_of(read_configuration(path)))
 
 
 class ReportFile(Parser):

@@ -1,6 +1,6 @@
 """The defaults of SensorLSTMClassifier, for modules that work without torch.
 
-Written by `python scripts/write_signatures.py` from the signature of the class.
+A test compares them with the signature of the class.
 """
 
 from collections.abc import Mapping

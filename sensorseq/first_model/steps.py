@@ -37,7 +37,7 @@ from sensorseq.io.prepared import read_windows, refuse_prepared
 from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prepare import prepare
-from sensorseq.prepare.request import PreparedSummary
+from sensorseq.prepare.summary import PreparedSummary
 from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS
 from sensorseq.preprocessing.preparation import versions
 from sensorseq.readers import digest_source, find_recordings

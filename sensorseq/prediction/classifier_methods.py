@@ -20,7 +20,7 @@ from sensorseq.prediction.decisions import (
 from sensorseq.prediction.outside import OutsideWindows, join_sensors_outside
 from sensorseq.prediction.probability_model import ProbabilityModel
 from sensorseq.prediction.stream import DecisionStream
-from sensorseq.preprocessing.cutting import recorded_hop_s
+from sensorseq.preprocessing.provenance import Provenance
 from sensorseq.sensor_windows import window_set_of
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.smoothing import Smooth
@@ -205,7 +205,7 @@ class ClassifierMethods:
         smoothing = model.smoothing(smooth)
         X, hop_s = model.cut(X), None
         if (windows := window_set_of(X)) is not None:
-            hop_s = recorded_hop_s(windows.provenance)
+            hop_s = Provenance.of(windows.provenance).hop_s
             recording_id = windows.recording_id if recording_id is None else recording_id
             start_s = windows.start_s if start_s is None else start_s
             window_s = windows.window_s if window_s is None else window_s

@@ -86,10 +86,8 @@ class EarlierFile:
         stored = self.provenance.get("configuration") or {}
         changed = {}
         for name, option in OPTIONS.items():
-            was, now = (c.get(option.section) or {} for c in (stored, configuration))
-            if name != "steps":
-                was, now = was.get(option.key), now.get(option.key)
-            if was != now:
+            was, now = option.value_in(stored), option.value_in(configuration)
+            if was != now and (was or now or name != "steps"):
                 is_short = not isinstance(was or now, dict) and name != "steps"
                 values = f"was {_as_text(was)}, now {_as_text(now)}" if is_short else "changed"
                 changed[name] = f"{name} {values}"

@@ -16,9 +16,10 @@ from sensorseq.io.prepared import PreparedFile, SensorWriting, sensors_in, write
 from sensorseq.io.stored_windows import StoredSamples
 from sensorseq.prepare.earlier_file import EarlierFile
 from sensorseq.prepare.recording_part import SPOILT
-from sensorseq.prepare.request import PreparedSummary, Request
+from sensorseq.prepare.summary import PreparedSummary
 from sensorseq.preprocessing.native_rates import prepare_sensors
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.plan import PreparationPlan
 from sensorseq.preprocessing.scale import draw_of, fit_scaler_to_blocks
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.source import sources_by_sensor
@@ -29,20 +30,20 @@ _BLOCK = 1024  # number of windows copied at a time
 
 
 def prepare_sensor_files(
-    request: Request,
+    plan: PreparationPlan,
     sources: list[RecordingSource],
     output: str | os.PathLike[str],
-    prepare_one: Callable[[Request, list[RecordingSource], Path], PreparedSummary],
+    prepare_one: Callable[[PreparationPlan, list[RecordingSource], Path], PreparedSummary],
     *,
     skip: bool,
 ) -> PreparedSummary:
     """Prepare each sensor separately, then join their windows in `output`.
 
-    `prepare_one` prepares the file of one sensor; its arguments are a request, the sensor's sources
+    `prepare_one` prepares the file of one sensor; its arguments are a plan, the sensor's sources
     and the path of the file. The sensors' files are kept in ``<output>.sensors`` until the end, so
     that an interrupted run can be resumed.
     """
-    output, use = Path(output), request.options
+    output, use = Path(output), plan.learning
     if not sensors_in(output):
         with EarlierFile.at(output):  # refuses another kind of file
             pass
@@ -53,14 +54,14 @@ def prepare_sensor_files(
     with ExitStack() as opened:
 
         def prepare_sensor(
-            name: str, options: dict[str, Any], of_sensor: list[RecordingSource]
+            name: str, of_one: PreparationPlan, of_sensor: list[RecordingSource]
         ) -> WindowSet:
             folder.mkdir(exist_ok=True)
-            summaries[name] = prepare_one(Request.of(options, None), of_sensor, paths[name])
+            summaries[name] = prepare_one(of_one, of_sensor, paths[name])
             return opened.enter_context(PreparedFile(paths[name])).stored
 
         rates_of = partial(_rates, skip=skip)
-        windows = prepare_sensors(use, request.configuration, sources_of, rates_of, prepare_sensor)
+        windows = prepare_sensors(plan, sources_of, rates_of, prepare_sensor)
         write_sensors(output, {name: _writing(windows[name], use) for name in windows})
     for name in summaries:
         paths[name].unlink()

@@ -15,11 +15,10 @@ from sensorseq.errors import RecordingError, SignalError, WindowError, printable
 from sensorseq.io.part_files import read_part, read_part_facts, write_part
 from sensorseq.prepare.earlier_file import selecting
 from sensorseq.preprocessing.cut_recording import Facts, cut_recording
-from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
+from sensorseq.preprocessing.options import OPTIONS
 from sensorseq.preprocessing.parts import Part
 from sensorseq.preprocessing.plan import PreparationPlan
 from sensorseq.readers import RecordingSource, digest_source, read_source
-from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
 PART_VERSION = 8  # increased when the same arguments no longer give the same windows
@@ -38,7 +37,6 @@ class PartTask:
     """The task of cutting one recording into windows."""
 
     source: RecordingSource
-    options: PreparationOptions
     plan: PreparationPlan
     sample_rate_hz: float
     path: Path
@@ -58,7 +56,9 @@ def make_part(task: PartTask) -> tuple[Facts, bool]:
     if (stored := read_part_facts(path, key)) is not None:
         return Facts(**stored), True
     try:
-        recording = read_recording(source, task.options, path.parent, salvage=task.salvage)
+        # Only the reading options are used.
+        reading = replace(task.plan.learning, salvage=task.salvage, scratch=path.parent)
+        recording = read_source(source, reading)
         selected = task.plan.select(recording)
         facts, sets = cut_recording(selected, task.plan, task.sample_rate_hz, files)
     except SPOILT as error:
@@ -74,13 +74,6 @@ def make_part(task: PartTask) -> tuple[Facts, bool]:
         arrays |= _arrays(windows, prefix)
     write_part(path, key, facts.to_dict(), arrays)
     return facts, False
-
-
-def read_recording(
-    source: RecordingSource, options: PreparationOptions, folder: Path, *, salvage: bool
-) -> Recording:
-    """Read a recording; only the reading options are used."""
-    return read_source(source, replace(options, salvage=salvage, scratch=folder))
 
 
 def digests_of(source: RecordingSource) -> list[dict[str, Any]]:
@@ -103,9 +96,9 @@ def _key(task: PartTask, files: Iterable[Mapping[str, Any]]) -> str:
         PART_VERSION,
         input_key(task.source, files),
         {
-            name: getattr(task.options, name)
+            name: getattr(task.plan.learning, name)
             for name in _PART_OPTIONS
-            if name not in selecting(task.options)
+            if name not in selecting(task.plan.learning)
         },
         [step.to_dict() for step in task.plan.steps],
         task.plan.options.held,

@@ -6,7 +6,6 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,68 +19,49 @@ from sensorseq.preprocessing.options import OPTIONS, SECTIONS
 _MOST_BYTES = 1 << 16  # maximum size of a configuration file
 
 
-@dataclass(frozen=True)
-class PrepareConfiguration:
-    """The options set in a configuration file, by their names in `PreparationOptions`.
+def configuration_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by name in sections; the value of an unset key is None.
 
-    `steps` is an array of tables, ``[[steps]]``, in the order of the steps; the keys of each table
-    are ``kind`` and the fields of that step.
+    `steps` is a list of tables in the order of the steps; the keys of each table are ``kind`` and
+    the fields of that step.
     """
-
-    given: Mapping[str, Any] = field(default_factory=dict)
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the options as keyword arguments of `prepare`."""
-        values = {name: value for name, value in self.given.items() if value is not None}
-        return {name: value for name, value in values.items() if name != "steps" or value}
-
-    @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> "PrepareConfiguration":
-        """Check arguments of `prepare` and return them as a configuration; see also `arguments`."""
-        for name in arguments:
-            if name not in OPTIONS:
-                raise ConfigurationError(
-                    f"{name!r} is not an argument.{_hint(name, list(OPTIONS))}"
-                )
-        return cls({name: _check(OPTIONS[name], value) for name, value in arguments.items()})
-
-    def sections(self) -> dict[str, Any]:
-        """Return the value of every key in every section; the value of an unset key is None."""
-        sections: dict[str, Any] = {section: {} for section in SECTIONS}
-        for name, option in OPTIONS.items():
-            sections[option.section][option.key] = self.given.get(name)
-        sections["steps"] = sections["steps"]["steps"] or []
-        return sections
-
-    def to_toml(self) -> str:
-        """Return the content of an equivalent configuration file."""
-        lines = []
-        for section, content in self.sections().items():
-            is_table = isinstance(content, dict)
-            head = f"[{section}]" if is_table else f"[[{section}]]"
-            for keys in [content] if is_table else content:
-                set_keys = {key: value for key, value in keys.items() if value is not None}
-                if set_keys:
-                    lines += [head, *(f"{_key(k)} = {_toml(v)}" for k, v in set_keys.items()), ""]
-        return "\n".join(lines)
+    sections: dict[str, Any] = {section: {} for section in SECTIONS}
+    for name, option in OPTIONS.items():
+        sections[option.section][option.key] = _check(option, options.get(name))
+    sections["steps"] = sections["steps"]["steps"] or []
+    return sections
 
 
-def make_configuration(content: Mapping[str, Any]) -> PrepareConfiguration:
-    """Make a configuration from its sections; an error names the nearest known section or key."""
-    for section, keys in content.items():
+def options_in(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are set in sections, by name.
+
+    An error about an unknown section or key names the nearest known one.
+    """
+    for section, keys in sections.items():
         _check_keys(section, keys)
     values = {}
-    for option in OPTIONS.values():
-        section = content.get(option.section, {})
-        if option.section == "steps":
-            values["steps"] = _check(option, content.get("steps", []))
-        elif option.key in section:
-            values[option.name] = _check(option, section[option.key])
-    return PrepareConfiguration(values)
+    for name, option in OPTIONS.items():
+        value = _check(option, option.value_in(sections))
+        if value is not None and (value or name != "steps"):
+            values[name] = value
+    return values
 
 
-def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
-    """Read a TOML file with the sections of `prepare` and an array of steps."""
+def to_toml(sections: Mapping[str, Any]) -> str:
+    """Return the content of a configuration file with these sections."""
+    lines = []
+    for section, content in sections.items():
+        is_table = isinstance(content, Mapping)
+        head = f"[{section}]" if is_table else f"[[{section}]]"
+        for keys in [content] if is_table else content:
+            set_keys = {key: value for key, value in keys.items() if value is not None}
+            if set_keys:
+                lines += [head, *(f"{_key(k)} = {_toml(v)}" for k, v in set_keys.items()), ""]
+    return "\n".join(lines)
+
+
+def read_configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the options that are set in a TOML file, by name."""
     file = Path(path)
     try:
         if file.stat().st_size > _MOST_BYTES:
@@ -94,7 +74,7 @@ def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{file}: is not valid TOML ({error}).") from error
     try:
-        return make_configuration(content)
+        return options_in(content)
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}") from error
 
@@ -105,9 +85,7 @@ def check_recorded(sections: Mapping[str, Any]) -> None:
     Keys that are not options are ignored.
     """
     for option in OPTIONS.values():
-        value = sections.get(option.section)
-        if value is not None and option.section != "steps":
-            value = value.get(option.key)
+        value = option.value_in(sections)
         if value != "none":
             _check(option, json.loads(json.dumps(value)))  # turns tuples into lists
 

@@ -318,12 +318,6 @@ def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str,
     return facts
 
 
-def recorded_hop_s(made: Mapping[str, Any]) -> float | None:
-    """Return the hop in seconds, or None if the provenance does not contain it."""
-    window: Mapping[str, Any] = (made.get("configuration") or {}).get("window") or {}
-    return window.get("hop_s")
-
-
 def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
     """Return a common rate for recordings, and its source; NaN in `rates_hz` means unknown.
 

@@ -1,19 +1,19 @@
 """Prepare several sensors, each at its own rate, with one split and the same scaling options."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.base.text import listed
-from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting
+from sensorseq.errors import ArgumentError, RecordingError, noting
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.plan import PreparationPlan
 from sensorseq.preprocessing.split import describe_split, split_by_group
 from sensorseq.preprocessing.subjects import note_subjects
 from sensorseq.sensor_windows import (
-    MISSING,
     SensorWindows,
     channels_of_sensors,
     common_rows,
@@ -23,36 +23,6 @@ from sensorseq.sensor_windows import (
 from sensorseq.windows import WindowSet
 
 _SHARE_OF_HOP = 0.1
-# Options that `native_rates` restricts: the only allowed value, and the reason or an alternative.
-_OF_ONE = {
-    "sample_rate_hz": (None, "each sensor keeps its own rate"),
-    "steps": (None, "a step is for the channels of one sensor, so prepare that sensor alone"),
-    "train_hop_s": (None, "use a shorter hop_s"),
-    "balance": (None, "balance the classes in training, with sampler='balanced'"),
-    "label_column": (None, "label the recordings by folders or a manifest"),
-}
-
-
-def check_native_rates(use: PreparationOptions) -> None:
-    """Raise an ArgumentError if some options cannot be combined with `native_rates`."""
-    if not use.native_rates:
-        for name in ("slop_s", "missing"):
-            if getattr(use, name) is not None:
-                raise ArgumentError(f"{name}={getattr(use, name)!r} needs native_rates=True.")
-        return
-    check_choice("missing", use.missing or "error", MISSING)
-    for name, (only, way) in _OF_ONE.items():
-        value = getattr(use, name)
-        if value != only and value not in ((), []):
-            raise ArgumentError(f"{name} cannot be combined with native_rates=True: {way}.")
-    hop_s = use.window_s if use.hop_s is None else use.hop_s
-    if use.slop_s is not None and not 0 < use.slop_s < hop_s / 2:
-        raise ArgumentError(
-            f"slop_s={use.slop_s!r} must be above 0 and less than half of the {hop_s:g} s between"
-            " windows."
-        )
-    if use.split_by == "time":
-        raise ArgumentError('split_by="time" cannot be combined with native_rates=True.')
 
 
 def _slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
@@ -73,12 +43,6 @@ def _slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
     if use.slop_s is not None:
         return float(use.slop_s)
     return max([_SHARE_OF_HOP * hop_s, *(1 / rate for rate in rates_hz.values() if rate > 0)])
-
-
-def _options_of_sensor(use: PreparationOptions, slop_s: float) -> dict[str, Any]:
-    """Return the options for preparing one sensor, without a split or scaling."""
-    options = {each.name: getattr(use, each.name) for each in fields(use)}
-    return {**options, "split": "none", "scale": "none", "slop_s": slop_s}
 
 
 def _check_recordings(recordings: Mapping[str, Iterable[Any]], missing: str | None) -> None:
@@ -127,17 +91,17 @@ _R = TypeVar("_R")  # a recording, or the source of one
 
 
 def prepare_sensors(
-    use: PreparationOptions,
-    configuration: Mapping[str, Any],
+    plan: PreparationPlan,
     recordings: Mapping[str, Iterable[_R]],
     rates_of: Callable[[PreparationOptions, list[_R]], list[float]],
-    prepare_one: Callable[[str, dict[str, Any], list[_R]], WindowSet],
+    prepare_one: Callable[[str, PreparationPlan, list[_R]], WindowSet],
 ) -> SensorWindows:
     """Prepare the recordings of each sensor, and align and split their windows.
 
-    `configuration` applies to all sensors. `rates_of` returns the rates of recordings, and
-    `prepare_one` prepares one sensor, given its name and options.
+    `rates_of` returns the rates of recordings, and `prepare_one` prepares one sensor, given its
+    name and plan, without a split and scaling.
     """
+    use, configuration = plan.learning, plan.configuration
     channels = channels_of_sensors(use.channels, recordings)
     recordings_of = {name: list(recordings[name]) for name in channels}
     for name, of_sensor in recordings_of.items():
@@ -153,7 +117,8 @@ def prepare_sensors(
     sets: dict[str, WindowSet] = {}
     for name, of_sensor in recordings_of.items():
         with noting(f"in the recordings of sensor {name!r}"):
-            sets[name] = prepare_one(name, _options_of_sensor(use_of[name], slop_s), of_sensor)
+            of_one = replace(use_of[name], split=None, scale=None, slop_s=slop_s)
+            sets[name] = prepare_one(name, PreparationPlan.of(of_one), of_sensor)
     rows = common_rows(sets, slop_s, use.missing or "error")
     aligned = take_common_rows(sets, rows)
     groups, ids_of_rows = aligned.groups, aligned.recording_id

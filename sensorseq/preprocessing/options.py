@@ -8,10 +8,10 @@ with its help. numpy is not imported here, so that the command line starts quick
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import Any, TypedDict
 
 from sensorseq.errors import ArgumentError
-from sensorseq.options import CSV_FORM, Option, ReadOptions, option_field
+from sensorseq.options import CSV_FORM, FileArguments, Option, ReadOptions, option_field
 
 # Sections of the configuration file, in the order in which they are written.
 SECTIONS = ("input", "resample", "steps", "window", "split", "scale", "balance")
@@ -224,9 +224,8 @@ class PreparationOptions(ReadOptions):
         sections = provenance.get("configuration") or {}
         values: dict[str, Any] = {"window_s": math.nan}
         for name, option in OPTIONS.items():
-            section = sections.get(option.section) or {}
-            value = (section or None) if option.section == "steps" else section.get(option.key)
-            if value is not None:
+            value = option.value_in(sections)
+            if value is not None and (value or name != "steps"):
                 values[name] = None if name in CAN_BE_OFF and value == "none" else value
         return cls(**values)
 
@@ -241,6 +240,39 @@ READING_OPTIONS = (
     "sample_rate_hz",
 )
 PIPELINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if not option.of_files)
+
+
+class PipelineArguments(TypedDict, total=False):
+    """The optional arguments of `PreparePipeline`, except for the seed."""
+
+    channels: Sequence[str] | None
+    sample_rate_hz: float | None
+    max_gap_s: float | None
+    attenuation_db: float
+    steps: Sequence[Any] | None
+    hop_s: float | None
+    label_rule: str
+    min_purity: float | None
+    short: str
+    train_hop_s: float | None
+    native_rates: bool | None
+    slop_s: float | None
+    missing: str | None
+    split: Sequence[float] | str | None
+    split_by: str
+    embargo_s: float | None
+    normalize: str | None
+    scale: str | None
+    rated: Mapping[str, float] | None
+    balance: str | None
+    max_per_recording: int | float | None
+
+
+class PrepareArguments(FileArguments, PipelineArguments, total=False):
+    """The options of `prepare`, as keyword arguments."""
+
+    window_s: float
+    random_state: int
 
 
 def as_words(options: Mapping[str, Any]) -> list[str]:

@@ -1,125 +1,53 @@
 """PreparePipeline: the complete preparation, in a fixed order."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, NoReturn, overload
+from typing import Any, NoReturn, Unpack, overload
 
 from sensorseq.base.checks import RandomState, check_random_state
 from sensorseq.base.text import number
 from sensorseq.errors import ArgumentError, RecordingError, noting, warn_caller
-from sensorseq.preprocessing.configuration import (
-    PrepareConfiguration,
-    make_configuration,
-    read_configuration,
-)
+from sensorseq.options import check_names, shows_options
+from sensorseq.preprocessing.configuration import options_in, read_configuration, to_toml
 from sensorseq.preprocessing.cut_recording import Facts, cut_recording
 from sensorseq.preprocessing.cutting import common_rate
-from sensorseq.preprocessing.native_rates import check_native_rates, prepare_sensors
+from sensorseq.preprocessing.native_rates import prepare_sensors
 from sensorseq.preprocessing.options import (
-    CAN_BE_OFF,
     PIPELINE_OPTIONS,
+    PipelineArguments,
     PreparationOptions,
 )
 from sensorseq.preprocessing.parts import MemoryPart, as_one_array
-from sensorseq.preprocessing.plan import PreparationPlan
+from sensorseq.preprocessing.plan import PreparationPlan, make_options
 from sensorseq.preprocessing.preparation import (
     CutRecordings,
+    Learned,
     cut_alike,
     odd_values_of,
     refuse_odd_rates,
-    split_windows,
 )
-from sensorseq.preprocessing.scale import Scaler
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.windows import WindowSet
 
 
+@shows_options(PreparationOptions, PipelineArguments)
 class PreparePipeline:
     """Turn recordings into split windows, and fit the scaler and balancing to the training part.
 
     resample -> steps -> normalize -> window -> split -> fit the scaler on train -> balance train.
     The order is fixed, so no statistic of a validation or test window reaches training.
-    Only `window_s` is required. `random_state` may also be a generator.
 
     Parameters
     ----------
-    channels : sequence of str, optional
-        Channels to keep, in this order. By default, columns without a name are left out, and so are
-        columns that count the rows or the time (an index, a counter that may begin again, or a
-        second timestamp). The recording's ``attributes["counters"]`` lists the columns that were
-        left out. From robot logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels
-        are read, so other arrays may have different lengths.
-    sample_rate_hz : float, optional
-        Rate to which all recordings are resampled, and the number of rows per second in files
-        without a time column. By default, the median of the rates of the recordings; for a
-        recording with several sensors, the rate of the fastest sensor counts. The rate is stored in
-        `provenance`.
-    max_gap_s : float, optional
-        Longest gap, in seconds, across which samples are interpolated; by default ten sample
-        periods of the input.
-    attenuation_db : float, default=90.0
-        Attenuation of the anti-aliasing filter above the new Nyquist frequency.
-    steps : sequence of Step or dict, optional
-        Filters and features, applied in the given order after resampling and before windows are
-        cut; see `sensorseq.preprocessing.steps`.
     window_s : float
         Length of a window in seconds.
-    hop_s : float, optional
-        Seconds between the starts of windows; `window_s` by default.
-    label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        How to label a window in which the label changes; see `Windower`.
-    min_purity : float, default=0.5
-        For ``"majority"``: the minimum fraction of a window's samples that must have the window's
-        label.
-    short : {"drop", "pad", "error"}, default="drop"
-        What to do with a recording shorter than a window: leave it out and count it, pad it, or
-        raise an error.
-    train_hop_s : float, optional
-        Seconds between the starts of training windows, if training windows should overlap more than
-        validation and test windows; `hop_s` by default.
-    native_rates : bool, optional
-        True to keep each of several sensors (files joined by `pair`, or topics of robot logs) at
-        its own rate, instead of resampling all sensors to a common rate. Windows then begin at
-        multiples of the hop on the recording's clock, and the result is a `SensorWindows`.
-    slop_s : float, optional
-        For `native_rates`: the maximum difference, in seconds, between the window starts of two
-        sensors. By default, a tenth of the hop, or the longest sample period of any sensor if that
-        is longer.
-    missing : {"error", "expected"}, optional
-        For `native_rates`: how to handle a missing sensor. With ``"error"``, the default, a
-        recording that lacks a sensor raises an error, and windows that lack a sensor are left out.
-        With ``"expected"``, such recordings and windows are kept, with NaN for the missing sensor.
-    split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Fractions for the training, validation and test parts. Use None for recordings that are used
-        only for prediction; nothing is then fitted to them.
-    split_by : {"group", "recording", "time"}, default="group"
-        How windows are assigned to parts. ``"group"`` keeps each group in one part, and
-        ``"recording"`` keeps each recording in one part. ``"time"`` divides each recording, in
-        order of time, into training, validation and test parts, with an embargo between parts. Test
-        scores of a split by time apply only to robots in the training data.
-    embargo_s : float, optional
-        For a split by time: the number of seconds that are left out between parts. By default, the
-        length of a window plus the lookahead of the resampling filter and of steps with
-        ``phase="zero"``. The embargo must be at least as long as this lookahead.
-    random_state : int, default=0
+    random_state : int or generator, default=0
         Seed of the split, the balancing and the random phases; fixed by default, so that results
         are reproducible.
-    normalize : {"recording"} or None, default=None
-        With ``"recording"``, each channel of a recording is scaled to mean 0 and standard deviation
-        1 with the recording's own statistics, before windows are cut. Predictions then need
-        complete recordings.
-    scale : str or None, default="standard"
-        How to scale the channels: ``"standard"``, ``"robust"`` or ``"physical"``; see
-        `ChannelScaler`.
-    rated : mapping of str to float, optional
-        For ``scale="physical"``: a mapping of each channel's name to the value that is scaled to 1.
-    balance : {"undersample", "oversample"} or None, default=None
-        How to balance the classes of the training windows; see `ClassBalancer`.
-    max_per_recording : int or float, optional
-        When classes are balanced: the maximum number (int) or fraction (float) of a class's windows
-        that may come from one recording.
+    **options
+        Options by name; see `PreparationOptions`.
 
     Attributes
     ----------
@@ -142,48 +70,14 @@ class PreparePipeline:
     def __init__(
         self,
         *,
-        # options: PIPELINE_OPTIONS
-        channels: Sequence[str] | None = None,
-        sample_rate_hz: float | None = None,
-        max_gap_s: float | None = None,
-        attenuation_db: float = 90.0,
-        steps: Sequence[Any] | None = None,
         window_s: float,
-        hop_s: float | None = None,
-        label_rule: str = "whole",
-        min_purity: float | None = None,
-        short: str = "drop",
-        train_hop_s: float | None = None,
-        native_rates: bool | None = None,
-        slop_s: float | None = None,
-        missing: str | None = None,
-        split: Sequence[float] | None = (0.6, 0.2, 0.2),
-        split_by: str = "group",
-        embargo_s: float | None = None,
         random_state: RandomState = 0,
-        normalize: str | None = None,
-        scale: str | None = "standard",
-        rated: Mapping[str, float] | None = None,
-        balance: str | None = None,
-        max_per_recording: int | float | None = None,
-        # end of options
+        **options: Unpack[PipelineArguments],
     ) -> None:
-        given = locals()
-        values = {name: _plain(given[name]) for name in PIPELINE_OPTIONS}
-        values["random_state"] = _seed(random_state)
-        self.options = use = PreparationOptions(**values)
-        check_native_rates(use)
-        self.plan = PreparationPlan.of(use)
-        if self.plan.cuts_training_separately and use.split_by == "time":
-            raise ArgumentError(
-                'train_hop_s cannot be combined with split_by="time", because training windows'
-                ' would reach into the embargo. Use split_by="group", or remove train_hop_s.'
-            )
-        if self.plan.cuts_training_separately and use.split is None:
-            raise ArgumentError(
-                f"train_hop_s={use.train_hop_s!r} applies to training windows, but without a split"
-                " there are none; remove it."
-            )
+        check_names("PreparePipeline", options, PipelineArguments.__annotations__)
+        use = {"window_s": window_s, "random_state": _seed(random_state), **options}
+        self.plan = PreparationPlan.of(make_options(use))
+        self.options = self.plan.learning
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> "PreparePipeline":
@@ -202,48 +96,38 @@ class PreparePipeline:
         ConfigurationError
             If the file cannot be read or is invalid.
         """
-        configuration = read_configuration(path)
+        options = read_configuration(path)
         with noting(f"in the configuration {path}"):
-            return cls.from_configuration(configuration)
+            return cls._of(options)
 
     @classmethod
     def from_configuration(
-        cls, configuration: PrepareConfiguration | Mapping[str, Any], **changes: Any
+        cls, configuration: Mapping[str, Any], **changes: Any
     ) -> "PreparePipeline":
         """Make the pipeline from a configuration.
 
         Parameters
         ----------
-        configuration : PrepareConfiguration or mapping
+        configuration : mapping
             Sections as in a configuration file or the property `configuration`.
         **changes
             Arguments that override the configuration.
         """
-        if not isinstance(configuration, PrepareConfiguration):
-            configuration = make_configuration(configuration)
-        return cls(**pipeline_arguments(configuration.arguments() | changes))
+        return cls._of(options_in(configuration) | changes)
+
+    @classmethod
+    def _of(cls, options: Mapping[str, Any]) -> "PreparePipeline":
+        of_pipeline = {n: value for n, value in options.items() if n in PIPELINE_OPTIONS}
+        return cls(**{"window_s": None, **of_pipeline})
 
     def to_toml(self) -> str:
         """Return the content of a configuration file for the same pipeline."""
-        return make_configuration(self.configuration).to_toml()
+        return to_toml(self.configuration)
 
     @property
     def configuration(self) -> dict[str, Any]:
         """The arguments as plain types, in sections as in a configuration file."""
-        return PrepareConfiguration.of(self.arguments).sections()
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The arguments as plain types."""
-        use = {name: _plain(getattr(self.options, name)) for name in PIPELINE_OPTIONS}
-        use["steps"] = [step.to_dict() for step in self.plan.steps]
-        for name in ("split", "scale", "balance"):
-            use[name] = "none" if use[name] is None else use[name]
-        for name in ("split", "channels"):
-            if isinstance(use[name], Iterable) and not isinstance(use[name], str):
-                use[name] = [float(v) if name == "split" else str(v) for v in use[name]]
-        use["rated"] = None if use["rated"] is None else _lists(use["rated"])
-        return use
+        return self.plan.configuration
 
     @overload
     def prepare(
@@ -310,13 +194,14 @@ class PreparePipeline:
             if not self.options.native_rates:
                 raise ArgumentError("recordings of several sensors need native_rates=True.")
             windows = prepare_sensors(
-                self.options,
-                self.configuration,
+                self.plan,
                 recordings,
                 lambda use, of_sensor: [each.median_sample_rate_hz for each in of_sensor],
-                lambda name, options, of_sensor: PreparePipeline(
-                    **pipeline_arguments(options)
-                )._prepare(of_sensor, allow_scales=allow_scales, allow_constant=allow_constant),
+                lambda name, plan, of_sensor: (
+                    _learn(
+                        plan, of_sensor, allow_scales=allow_scales, allow_constant=allow_constant
+                    ).windows
+                ),
             )
             if subjects := windows.provenance.get("split", {}).get("subjects"):
                 warn_caller(subjects)
@@ -326,65 +211,52 @@ class PreparePipeline:
                 "native_rates=True needs the recordings of each sensor, {name: recordings}, as"
                 " read_sensors returns them."
             )
-        return self._prepare(recordings, allow_scales=allow_scales, allow_constant=allow_constant)
-
-    def _prepare(
-        self, recordings: Iterable[Recording], *, allow_scales: bool, allow_constant: bool
-    ) -> WindowSet:
-        taken = self.plan.checked(recordings)
-        rates_hz = [sample_rate_of(recording) for recording in taken]
-        if not allow_scales:
-            refuse_odd_rates([f"recording {each.recording_id!r}" for each in taken], rates_hz)
-        given_hz = self.plan.options.sample_rate_hz
-        rate, rate_from = common_rate(rates_hz) if given_hz is None else (float(given_hz), "given")
-        outcomes, held = cut_alike(
-            self.plan, lambda plan: [cut_recording(recording, plan, rate) for recording in taken]
+        learned = _learn(
+            self.plan, recordings, allow_scales=allow_scales, allow_constant=allow_constant
         )
-        facts = [recording_facts for recording_facts, _ in outcomes]
-        cut = CutRecordings(self.plan, facts, rate, rate_from, held)
-        kept, _ = cut.usual(_refuse, allow_scales=allow_scales)
-        cut.check_fates()
-        sets_of = {recording_facts.recording_id: sets for recording_facts, sets in outcomes}
-
-        def part_of(facts: Facts, group: str, channels: tuple[str, ...]) -> MemoryPart:
-            order = [facts.channels.index(name) for name in channels]
-            sets = sets_of[facts.recording_id]
-            return MemoryPart(recording_id=facts.recording_id, group=group, order=order, sets=sets)
-
-        learned, simultaneous = split_windows(
-            cut,
-            kept,
-            part_of,
-            configuration=self.configuration,
-            failed={},
-            allow_constant=allow_constant,
-        )
-        subjects = learned.facts.get("split", {}).get("subjects", "")
-        together = "" if simultaneous is None else str(simultaneous)
-        for text in filter(None, [*odd_values_of(kept), together, subjects]):
-            warn_caller(text)
-        self.scaler_: Scaler | None = learned.scaler
+        self.scaler_ = learned.scaler
         self.sample_indices_ = learned.sample_indices
-        samples: Any = learned.windows.X
-        self.windows_ = replace(learned.windows, X=as_one_array(samples))
+        self.windows_ = learned.windows
         return self.windows_
+
+
+def _learn(
+    plan: PreparationPlan,
+    recordings: Iterable[Recording],
+    *,
+    allow_scales: bool,
+    allow_constant: bool,
+) -> Learned:
+    """Return the windows of recordings in memory, and the results of fitting on them."""
+    taken = plan.checked(recordings)
+    rates_hz = [sample_rate_of(recording) for recording in taken]
+    if not allow_scales:
+        refuse_odd_rates([f"recording {each.recording_id!r}" for each in taken], rates_hz)
+    given_hz = plan.options.sample_rate_hz
+    rate, rate_from = common_rate(rates_hz) if given_hz is None else (float(given_hz), "given")
+    outcomes, held = cut_alike(
+        plan, lambda plan: [cut_recording(recording, plan, rate) for recording in taken]
+    )
+    cut = CutRecordings(plan, [facts for facts, _ in outcomes], rate, rate_from, held)
+    kept, _ = cut.usual(_refuse, allow_scales=allow_scales)
+    cut.check_fates()
+    sets_of = {facts.recording_id: sets for facts, sets in outcomes}
+
+    def part_of(facts: Facts, group: str, channels: tuple[str, ...]) -> MemoryPart:
+        order = [facts.channels.index(name) for name in channels]
+        sets = sets_of[facts.recording_id]
+        return MemoryPart(recording_id=facts.recording_id, group=group, order=order, sets=sets)
+
+    learned = cut.learn(kept, part_of, allow_constant=allow_constant)
+    subjects = learned.windows.provenance.get("split", {}).get("subjects", "")
+    for text in filter(None, [*odd_values_of(kept), learned.simultaneous, subjects]):
+        warn_caller(text)
+    samples: Any = learned.windows.X
+    return replace(learned, windows=replace(learned.windows, X=as_one_array(samples)))
 
 
 def _refuse(facts: Facts, error: RecordingError) -> NoReturn:
     raise error
-
-
-def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `prepare` that `PreparePipeline` accepts, converted to its types."""
-    if "window_s" not in arguments:
-        raise ArgumentError("window_s is not given; give the window length in seconds.")
-    use = {name: value for name, value in arguments.items() if name in PIPELINE_OPTIONS}
-    for name in CAN_BE_OFF:
-        if isinstance(use.get(name), str) and use[name].strip().lower() == "none":
-            use[name] = None
-    if isinstance(use.get("split"), str):
-        raise ArgumentError(f'split={use["split"]!r}: give three fractions, or "none".')
-    return use
 
 
 def _seed(random_state: RandomState) -> int:
@@ -392,17 +264,3 @@ def _seed(random_state: RandomState) -> int:
     seed = number(random_state)
     check_random_state(seed)
     return int(seed if isinstance(seed, int) else check_random_state(seed).integers(2**31))
-
-
-def _plain(value: Any) -> Any:
-    """Convert numpy numbers, alone or in a mapping, to Python numbers, for storage in files."""
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    return number(value)
-
-
-def _lists(value: Any) -> Any:
-    """Convert nested tuples to lists, and mappings to dictionaries."""
-    if isinstance(value, Mapping):
-        return {key: _lists(part) for key, part in value.items()}
-    return [_lists(part) for part in value] if isinstance(value, list | tuple) else value

@@ -61,6 +61,12 @@ class Provenance:
             recorded.get("held"),
         )
 
+    @property
+    def hop_s(self) -> float | None:
+        """The hop in seconds, or None if it is not recorded."""
+        window: Mapping[str, Any] = (self.configuration or {}).get("window") or {}
+        return window.get("hop_s")
+
     @classmethod
     def of_each(cls, recorded: Mapping[str, Any]) -> list["Provenance"]:
         """Read the provenance of each set that was joined, or of the only set."""

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import inspect
 import json
 import math
 from dataclasses import replace
@@ -25,10 +26,16 @@ from sensorseq.diagnosis.causes import (
     settings_outside,
     usual_rate,
 )
+from sensorseq.diagnosis.defaults import DEFAULTS
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.training.parameters import check_parameters
 
 OWN = SensorLSTMClassifier().get_params()
+
+
+def test_the_table_of_defaults_repeats_the_signature_of_the_classifier():
+    parameters = inspect.signature(SensorLSTMClassifier).parameters.values()
+    assert {each.name: each.default for each in parameters} == DEFAULTS
 
 
 @functools.cache

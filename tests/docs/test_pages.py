@@ -11,7 +11,6 @@ import pytest
 from page_links import leads_somewhere, links_of
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
-from sensorseq.preprocessing.configuration import make_configuration
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "preprocessing").glob("*.md"))
@@ -91,7 +90,7 @@ def test_configurations_on_a_page_are_understood(page):
     for text in blocks(page, "toml"):
         configuration = tomllib.loads(text)
         configuration["window"] = {"window_s": 5.0, **configuration.get("window", {})}
-        PreparePipeline.from_configuration(make_configuration(configuration))
+        PreparePipeline.from_configuration(configuration)
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)

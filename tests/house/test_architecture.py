@@ -7,7 +7,7 @@ import subprocess
 
 from checkout import ROOT, tree_of
 
-ORDER = """errors options _signal < base < windows < sensor_windows messages < io < stamps
+ORDER = """errors _signal < options < base < windows < sensor_windows messages < io < stamps
            < recording history html ops < preprocessing nn readers < features sequence datasets
            < prediction < training < learners < inspection < diagnosis export < estimator
            < model_selection evaluation prepare < first_model < cli < __main__"""
@@ -57,7 +57,7 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state
                 callbacks augment features label classes cut value values default names
                 in_order open_windows phase recording_id transform fit_transform inverse_transform
-                option_field"""
+                option_field value_in"""
 
 
 def statements_in(node):

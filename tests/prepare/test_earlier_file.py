@@ -39,13 +39,13 @@ def terrains(tmp_path):
 def parsed(monkeypatch):
     """A list of the recordings that are parsed."""
     names = []
-    read = recording_part.read_recording
+    read = recording_part.read_source
 
     def noting(source, *given, **how):
         names.append(source.recording_id)
         return read(source, *given, **how)
 
-    monkeypatch.setattr(recording_part, "read_recording", noting)
+    monkeypatch.setattr(recording_part, "read_source", noting)
     return names
 
 
@@ -83,7 +83,7 @@ class TestUpToDate:
     ):
         first = prepare(terrains, tmp_path / "w.h5", **arguments)
         before = (digest(tmp_path / "w.h5"), (tmp_path / "w.h5").stat().st_mtime_ns)
-        monkeypatch.setattr("sensorseq.prepare.recording_part.read_recording", None)
+        monkeypatch.setattr("sensorseq.prepare.recording_part.read_source", None)
         monkeypatch.setattr("sensorseq.prepare.stages.read_source_rate", None)
         again = prepare(terrains, tmp_path / "w.h5", **arguments, resume=resume, jobs=2)
         assert (digest(tmp_path / "w.h5"), (tmp_path / "w.h5").stat().st_mtime_ns) == before

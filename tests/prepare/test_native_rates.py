@@ -137,6 +137,7 @@ def test_a_recording_without_a_sensor_is_named_or_kept(logs, tmp_path):
         ({"sample_rate_hz": 10.0}, "sample_rate_hz cannot be combined with native_rates"),
         ({"split_by": "time"}, "split_by"),
         ({"balance": "undersample"}, "balance cannot be combined"),
+        ({"label_column": "label"}, "label_column cannot be combined"),
         ({"native_rates": None, "slop_s": 0.1}, "slop_s=0.1 needs native_rates=True"),
         ({"missing": "maybe"}, "missing='maybe'"),
         ({"slop_s": 1.0}, "slop_s=1.0 must be above 0 and less than half"),

@@ -515,6 +515,8 @@ class TestConfiguration:
         one, other = (read_windows(tmp_path / name) for name in ("a.h5", "b.h5"))
         np.testing.assert_array_equal(one.X, other.X)
         assert one.provenance == other.provenance
+        prepare(terrains, tmp_path / "c.h5", config=one.provenance["configuration"])
+        assert (tmp_path / "c.h5").read_bytes() == (tmp_path / "a.h5").read_bytes()
 
 
 def test_several_sensors_are_put_on_a_common_clock(tmp_path):

@@ -34,7 +34,7 @@ def write(folder, text):
 
 
 def test_every_section_becomes_arguments(tmp_path):
-    assert read_configuration(write(tmp_path, WHOLE)).arguments() == {
+    assert read_configuration(write(tmp_path, WHOLE)) == {
         "files": ["pro_*.csv", "imu_*.csv.gz"],
         "pair": "{sensor}_{recording}.*",
         "time_column": "time",
@@ -53,10 +53,8 @@ def test_every_section_becomes_arguments(tmp_path):
 
 
 def test_keys_that_are_not_set_are_left_out_of_the_arguments(tmp_path):
-    assert read_configuration(write(tmp_path, "")).arguments() == {}
-    assert read_configuration(write(tmp_path, "[window]\nwindow_s = 2\n")).arguments() == {
-        "window_s": 2
-    }
+    assert read_configuration(write(tmp_path, "")) == {}
+    assert read_configuration(write(tmp_path, "[window]\nwindow_s = 2\n")) == {"window_s": 2}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError, WindowError
 from sensorseq.preprocessing import PreparePipeline
-from sensorseq.preprocessing.cutting import CutOptions, RecordingPlan, recorded_hop_s
+from sensorseq.preprocessing.cutting import CutOptions, RecordingPlan
+from sensorseq.preprocessing.provenance import Provenance
 from sensorseq.recording import Channel, Recording
 
 
@@ -39,7 +40,7 @@ def test_the_windows_are_those_of_the_pipeline(steps):
         *(w.provenance["recordings"] for w in (again, windows)), strict=True
     ):
         assert facts.items() <= of_pipeline.items()
-    assert recorded_hop_s(again.provenance) == 1.0
+    assert Provenance.of(again.provenance).hop_s == 1.0
     assert RecordingPlan.recorded(again.provenance) == plan
     assert RecordingPlan.recorded(record, 0.5).options.hop_s == 0.5
 
@@ -70,7 +71,7 @@ def test_without_a_record_there_is_no_plan(configuration):
     made = {"configuration": configuration, "sample_rate_hz": 50.0, "channels": ["a"]}
     with pytest.raises(WindowError, match="no record of how they were made"):
         RecordingPlan.recorded(made)
-    assert recorded_hop_s({"configuration": {}}) is None
+    assert Provenance.of({"configuration": {}}).hop_s is None
 
 
 def two_sensors_in_one_table(n_each=1000, rate_hz=100.0, late_s=0.003):

@@ -1,75 +1,17 @@
-"""The request for a preparation, and the summary of its result."""
+"""The summary of a prepared file."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sensorseq.base.text import plural
-from sensorseq.errors import ArgumentError, check_choice, noting, printable
-from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
-from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
-from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments
+from sensorseq.errors import printable
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
-from sensorseq.stamps.repair import STAMPS
 
 # Fields that describe the run instead of the file.
 _RUN_FIELDS = ("path", "n_reused", "size_bytes", "action", "changes")
-
-
-@dataclass(frozen=True)
-class Request:
-    """The checked options of a preparation, and the pipeline built from them."""
-
-    options: PreparationOptions
-    pipeline: PreparePipeline
-
-    @classmethod
-    def of(
-        cls,
-        options: Mapping[str, Any],
-        config: str | os.PathLike[str] | PrepareConfiguration | None,
-    ) -> "Request":
-        """Check the given options; an option that is None is taken from the configuration."""
-        configured = PrepareConfiguration()
-        named: AbstractContextManager[None] = nullcontext()
-        if isinstance(config, PrepareConfiguration):
-            configured = config
-        elif config is not None:
-            configured, named = read_configuration(config), noting(f"in the configuration {config}")
-        use = configured.arguments()
-        use |= {name: value for name, value in options.items() if value is not None}
-        seed = use.get("random_state", 0)
-        if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
-            raise ArgumentError(
-                f"random_state={seed!r} is not an integer of 0 or more; a prepared file needs a"
-                " fixed seed."
-            )
-        if use.get("stamps") is not None:
-            check_choice("stamps", use["stamps"], STAMPS)
-        for name in {"files", "labels", "exclude", "channels"} & use.keys():
-            value = use[name]
-            use[name] = [value] if isinstance(value, str) else [str(item) for item in value]
-        with named:
-            pipeline = PreparePipeline(**pipeline_arguments(use))
-        file_options = {n: use[n] for n, option in OPTIONS.items() if option.of_files and n in use}
-        if file_options.get("units") is not None:
-            file_options["units"] = dict(file_options["units"])
-        return cls(replace(pipeline.options, **file_options), pipeline)
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """The options in sections, as in a configuration file, but without local paths."""
-        use = {name: getattr(self.options, name) for name, o in OPTIONS.items() if o.of_files}
-        use["exclude"] = list(use["exclude"] or ()) or None
-        if not isinstance(use["manifest"], bool | None):
-            use["manifest"] = Path(use["manifest"]).name
-        return PrepareConfiguration.of(self.pipeline.arguments | use).sections()
 
 
 @dataclass(frozen=True)
