@@ -119,11 +119,6 @@ class RecordingPlan:
                 "these windows have no record of how they were made; use a file written by"
                 " `prepare`."
             ) from error
-        if configuration["resample"].get("engine") == "soxr":
-            raise InputError(
-                "these windows were resampled with soxr, which is no longer supported; prepare the"
-                " recordings again, and train again."
-            )
         values["hop_s"] = values["hop_s"] if hop_s is None else hop_s
         stored = {name: value for name, value in values.items() if value is not None}
         return cls(CutOptions(**{"window_s": None, **stored}), make_steps(steps))

@@ -84,7 +84,6 @@ class ChannelMoments:
 
 
 KINDS = ("standard", "robust")  # the kinds fitted on windows
-_EARLIER_KINDS = ("min_max", "max_abs")  # are only read from files of earlier versions
 PHYSICAL = "physical"  # the kind that divides by given rated values
 
 
@@ -160,18 +159,8 @@ class Scaler:
 
         Inconsistent arrays raise a `SignalError`.
         """
-        if "per" in fields:
-            raise SignalError(
-                "the stored scaling has statistics for each recording or group; prepare with"
-                " normalize='recording' and train again."
-            )
         stored = bytes(np.asarray(fields["kind"], np.uint8)).decode()
-        if stored == "quantile":
-            raise SignalError(
-                "scale='quantile' is no longer supported; train again with scale='robust', which is"
-                " also insensitive to outliers."
-            )
-        kind = check_choice("kind", stored, (*KINDS, *_EARLIER_KINDS, PHYSICAL, "none"))
+        kind = check_choice("kind", stored, (*KINDS, PHYSICAL, "none"))
         center = np.asarray(fields["channel_center"], np.float64)
         scale = np.asarray(fields["channel_scale"], np.float64)
         constant = tuple(np.asarray(fields.get("constant_channels", ()), np.int64).tolist())

@@ -20,7 +20,6 @@ from sensorseq.prediction.preparation import Preparation, recording_digests
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import Provenance
 from sensorseq.preprocessing.scale import (
-    KINDS,
     PHYSICAL,
     Block,
     ChannelMoments,
@@ -113,10 +112,9 @@ def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
     """Warn if the estimator's default replaces the scaling for which windows were prepared."""
     configured = None if windows is None else PreparationOptions.recorded(windows.provenance).scale
     if kind == _DEFAULT_SCALE and configured not in (None, _DEFAULT_SCALE):
-        known = configured in (*KINDS, PHYSICAL)
         warn_caller(
             f"the windows were prepared with scale={configured!r}, but the estimator fits its own"
-            f" scale={kind!r}{f'; set scale={configured!r} to use that scaling' if known else ''}."
+            f" scale={kind!r}; set scale={configured!r} to use that scaling."
         )
 
 

@@ -120,8 +120,6 @@ def test_stored_statistics_that_contradict_each_other_are_refused():
     fields = fit_scaler(windows()).to_dict()
     with pytest.raises(SignalError, match="are inconsistent"):
         Scaler.from_dict({**fields, "channel_scale": np.ones(2)})
-    with pytest.raises(SignalError, match="'quantile' is no longer supported"):
-        Scaler.from_dict({**fields, "kind": np.frombuffer(b"quantile", np.uint8)})
     with pytest.raises(ArgumentError, match="standard"):
         Scaler.from_dict({**fields, "kind": np.frombuffer(b"standart", np.uint8)})
 

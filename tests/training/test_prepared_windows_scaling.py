@@ -50,9 +50,6 @@ def test_windows_prepared_for_a_different_kind_are_scaled_as_the_estimator_reque
     with pytest.warns(UserWarning, match="prepared with scale='robust'"):
         assert isinstance(small().fit(prepared).scaler_, Scaler)
     assert small(scale=None).fit(prepared).scaler_ is None
-    earlier = configured(without_groups(windows), kind="min_max")  # a kind that is gone
-    with pytest.warns(UserWarning, match=r"fits its own scale='standard'\.$"):
-        assert small().fit(earlier).scaler_.kind == "standard"
 
 
 def test_physical_windows_provide_their_rated_values(windows):

@@ -150,11 +150,6 @@ def make_step(table: Mapping[str, Any]) -> Step:
     """
     if not isinstance(table, Mapping) or "kind" not in table:
         raise ConfigurationError(f"a step must be a table with a kind, not {table!r}.")
-    if table["kind"] == "spectral":
-        raise ConfigurationError(
-            "the step 'spectral' is no longer supported, because the default features read the"
-            " spectrum of each window; prepare the recordings without it, and train again."
-        )
     step = STEPS[check_choice("kind", table["kind"], STEPS)]
     field_of = {field.name: field for field in fields(step)}  # type: ignore[arg-type]
     values = {name: value for name, value in table.items() if name != "kind"}

@@ -339,8 +339,6 @@ def test_a_mistyped_kind_or_field_is_an_error_with_the_nearest_known():
         make_step({"kind": "band_pas", "low_hz": 1.0})
     with pytest.raises(ConfigurationError, match=r"no field 'windows_s'. Did you mean 'window_s'"):
         make_step({"kind": "moving", "windows_s": 1.0})
-    with pytest.raises(ConfigurationError, match="'spectral' is no longer supported"):
-        make_step({"kind": "spectral", "frame_s": 0.5})
     with pytest.raises(ConfigurationError, match="'moving' needs window_s"):
         make_step({"kind": "moving"})
     with pytest.raises(ConfigurationError, match="a table with a kind"):
