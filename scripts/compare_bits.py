@@ -65,9 +65,7 @@ STEPS = [
     '[[steps]]\nkind = "band_pass"\nhigh_hz = 5',
     '[[steps]]\nkind = "moving"\nwindow_s = 0.2',
 ]
-SMOOTHINGS: list[dict[str, Any]] = [
-    *({"smooth": "none"}, {"smooth": "filter"}, {"smooth": "lag", "mean_dwell_s": 20.0})
-]
+SMOOTHINGS: list[tuple[Any, ...]] = [("none",), ("filter",), ("lag", 3, 20.0)]
 
 
 class Bits:
@@ -254,6 +252,7 @@ def write_trained(bits: Bits, name: str, prepared: Path, folder: Path) -> None:
     """Fit on a prepared file, in memory and in blocks; use the model on recordings and streams."""
     from sensorseq import SensorLSTMClassifier
     from sensorseq.io.prepared import read_windows
+    from sensorseq.sequence import Smoothing
 
     def made(**options: Any) -> Any:
         return SensorLSTMClassifier(
@@ -273,16 +272,16 @@ def write_trained(bits: Bits, name: str, prepared: Path, folder: Path) -> None:
     drives = recordings()[:3]
     bits.of(f"file {name} recordings", lambda: repr(clf.predict_recordings(read_windows(prepared))))
     bits.of(f"file {name} outside", lambda: repr(clf.outside(prepared)))
-    for options in SMOOTHINGS:
-        kind = options["smooth"]
+    for fields in SMOOTHINGS:
+        kind, smooth = fields[0], Smoothing(*fields)
         for model, load in (("fitted", lambda: clf), ("alone", lambda: loaded(path))):
             bits.of(
                 f"timeline {name} {kind} {model}",
-                lambda options=options, load=load: repr(load().timeline(drives, **options).spans),
+                lambda load=load, smooth=smooth: repr(load().timeline(drives, smooth=smooth).spans),
             )
             bits.of(
                 f"stream {name} {kind} {model}",
-                lambda options=options, load=load: streamed(load(), drives[0], options),
+                lambda load=load, smooth=smooth: streamed(load(), drives[0], smooth),
             )
     write_exports(bits, clf, f"of file {name}", folder)
 
@@ -294,9 +293,9 @@ def loaded(path: Path) -> Any:
     return load(path)
 
 
-def streamed(model: Any, drive: Any, options: dict[str, Any]) -> Any:
+def streamed(model: Any, drive: Any, smooth: Any) -> Any:
     """Push a recording through a stream in uneven chunks."""
-    stream = model.stream(**{k: v for k, v in options.items() if v != "none"})
+    stream = model.stream(smooth=smooth)
     times_s, values = drive.timestamps_s, drive.values
     edges = [0, *range(7, len(times_s), 41), len(times_s)]
     decisions = [

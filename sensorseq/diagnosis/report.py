@@ -223,8 +223,14 @@ class FluctuationReport(ReportContents):
                 f"from_dict needs the output of to_dict, not {type(description).__name__}."
             )
         kind, version = (description.get(name) for name in ("format", "version"))
+        is_ours = isinstance(kind, str) and kind == "sensorseq.fluctuation"
+        if is_ours and isinstance(version, int) and version != _VERSION:
+            raise ArgumentError(
+                f"this fluctuation report has format version {version}, but this version of"
+                f" sensorseq reads version {_VERSION}; fit again."
+            )
         try:
-            if kind != "sensorseq.fluctuation" or version != _VERSION:
+            if not is_ours or version != _VERSION:
                 raise ValueError(f"format {reprlib.repr(kind)}, version {reprlib.repr(version)}")
             saved = {name: description[name] for name in _SAVED}
             del saved["generalization"]  # follows from the statements

@@ -713,7 +713,7 @@ def described(**changes):
     ],
 )
 def test_an_invalid_description_of_a_report_is_rejected(wrong):
-    with pytest.raises(ArgumentError, match="not a fluctuation report"):
+    with pytest.raises(ArgumentError, match="fluctuation report"):
         FluctuationReport.from_dict(wrong)
 
 
