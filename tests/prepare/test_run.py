@@ -498,9 +498,7 @@ class TestOutput:
     def test_two_runs_do_not_write_the_same_file(self, terrains, tmp_path):
         def second(at, done, total):
             if (at, done) == ("recordings", 3):
-                with pytest.raises(
-                    PreparedFileError, match=r"w\.h5: another run \(in this process"
-                ):
+                with pytest.raises(PreparedFileError, match=r"w\.h5: .* \(in this process"):
                     prepare_plainly(terrains, tmp_path / "w.h5")
 
         prepare_plainly(terrains, tmp_path / "w.h5", progress=second)
