@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,12 +82,6 @@ def test_sample_indices_are_balanced_training_windows(strategy):
         np.testing.assert_array_equal(pipeline.sample_indices_, training)
 
 
-def test_the_same_seed_gives_the_same_data():
-    first, again = (PreparePipeline(window_s=1.0, balance="undersample") for _ in range(2))
-    np.testing.assert_array_equal(first.prepare(drives()).split, again.prepare(drives()).split)
-    np.testing.assert_array_equal(first.sample_indices_, again.sample_indices_)
-
-
 def test_without_a_rate_the_median_is_used_and_recorded():
     ones = np.ones((4000, 2))
     fast = Recording.evenly_sampled(ones, 200.0, ("current", "gyro"), "fast", label="tar")
@@ -138,15 +131,6 @@ def test_recordings_to_predict_are_windowed_without_learning_anything():
     assert windows.y is None
     assert pipeline.scaler_ is None
     assert pipeline.sample_indices_ is None
-
-
-def test_groups_of_recordings_stay_together():
-    given = enumerate(drives(n_each=(5, 5, 5)))
-    recordings = [replace(recording, group=f"day {i % 5}") for i, recording in given]
-    windows = PreparePipeline(window_s=1.0).prepare(recordings)
-    assert set(windows.groups) == {f"day {i}" for i in range(5)}
-    for day in set(windows.groups):
-        assert len(np.unique(windows.split[windows.groups == day])) == 1
 
 
 def test_recordings_and_classes_that_cannot_be_prepared_are_named():
