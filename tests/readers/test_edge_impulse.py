@@ -95,10 +95,7 @@ def test_labels_of_an_export_are_those_listed_not_the_parts_of_its_split(tmp_pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (
-            {"values": [[1, 2], [3]]},
-            "row 2 of values: must contain one number for each of the 2 sensors",
-        ),
+        ({"values": [[1, 2], [3]]}, "row 2 of values: .* each of the 2 sensors"),
         ({"values": [[1, 2]], "interval_ms": 0}, "interval_ms is 0, not a positive number"),
         ({"values": [[1, "x"]]}, r"a\.json: "),
         ({"values": []}, "its payload has no values"),

@@ -205,10 +205,7 @@ class TestManifest:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            (
-                "path,label\nx/a.csv,s\nx/c.csv,s\n",
-                r"manifest\.csv, row 2: .*c\.csv does not exist",
-            ),
+            ("path,label\nx/a.csv,s\nx/c.csv,s\n", r"manifest\.csv, row 2: .*c\.csv does not"),
             (f"path,label\n{'9' * 300}.csv,s\n", "row 1: the file .* does not exist"),
             ("path,label\nx/a.csv,s\nx/b.csv.gz,\n", r"row 2: 'x/b\.csv\.gz' has no label"),
             ("path,label\nx/a.csv,s\nx/a.csv,t\n", "row 2: 'x/a.csv' is already listed in row 1"),
@@ -393,9 +390,7 @@ def test_sensors_that_a_manifest_omits_stay_omitted_if_it_lists_several(tmp_path
 def test_pair_that_joins_none_of_the_files_in_a_manifest_is_refused(tmp_path):
     touch(tmp_path, "acc_run1.csv", "acc_run2.csv", "gyro_run3.csv")
     (tmp_path / "manifest.csv").write_text("path,label\nacc_run1.csv,w\nacc_run2.csv,t\n")
-    with pytest.raises(
-        RecordingError, match="joins nothing, because all files are of sensor 'acc'"
-    ):
+    with pytest.raises(RecordingError, match=r"joins nothing, .* of sensor 'acc'"):
         find_recordings(tmp_path, ReadOptions(pair="{sensor}_{recording}.csv"))
 
 

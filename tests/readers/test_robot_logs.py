@@ -174,9 +174,7 @@ def test_messages_with_an_unknown_encoding_are_refused_only_if_requested(tmp_pat
         writer.finish()
     (motor,) = read_sensors(file, ReadOptions(channels=["/motor.a"]))["/motor"]
     np.testing.assert_array_equal(motor.values[:, 0], np.arange(5))
-    with pytest.raises(
-        RecordingError, match="'/camera' have the encoding 'cbor'; known encodings: cdr"
-    ):
+    with pytest.raises(RecordingError, match="'/camera' have the encoding 'cbor'; known"):
         read_sensors(file)
 
 
