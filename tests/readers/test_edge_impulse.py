@@ -1,14 +1,13 @@
 """Files in Edge Impulse's acquisition format, and folders from phone apps."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from commands import succeed
 from tables import write_table
 
-from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.errors import RecordingError
 from sensorseq.readers import find_recordings, read_recordings
 
 
@@ -116,13 +115,6 @@ def test_damage_is_named(tmp_path, change, said):
     (tmp_path / "b.json").write_text("[1, 2]")
     with pytest.raises(RecordingError, match=r"b\.json: has no payload"):
         read_recordings(tmp_path / "b.json")
-
-
-def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
-    (tmp_path / "a.cbor").write_bytes(b"payload interval_ms values")
-    monkeypatch.setitem(sys.modules, "cbor2", None)
-    with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[edge\]"'):
-        read_recordings(tmp_path)
 
 
 def test_a_folder_of_phyphox_is_one_recording_of_several_sensors(tmp_path):

@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import succeed
 from lerobot_datasets import FPS, JOINTS, TASKS, episode, write_dataset
 
 from sensorseq import read_recordings
@@ -67,22 +66,6 @@ def test_names_that_do_not_fit_are_replaced_by_positions(tmp_path):
     (first, _) = read_recordings(root)
     places = [f"observation.state[{place}]" for place in range(3)]
     assert list(first.channel_names) == [*places, "action.left", "action.right"]
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_a_dataset_can_be_used_from_its_folder_to_a_prediction(tmp_path, version):
-    root = write_dataset(tmp_path / "set", version, [episode(i, 120) for i in range(10)])
-    windows, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
-    steps = [
-        ("inspect", root),
-        ("prepare", root, "--window-s", 0.5, "--hop-s", 0.25, "-o", windows),
-        ("train", windows, "-o", model, "--set", "max_epochs=2"),
-        ("predict", model, root),
-    ]
-    for step in steps:
-        out = succeed(*step)
-    assert "episode_000003" in out
-    assert TASKS[1] in out
 
 
 def damaged(root, change):

@@ -4,10 +4,8 @@ import json
 import math
 import re
 import shutil
-import sys
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -701,13 +699,6 @@ def test_prepare_uses_messages_before_the_damage_if_errors_are_skipped(long_logs
     for resume in (False, True):
         with pytest.raises(RecordingError, match=r"cut\.bag: cannot be read"):
             prepare(tmp_path / "in", tmp_path / "out.h5", resume=resume, **options)
-
-
-def test_missing_packages_are_named_with_their_extra(logs, monkeypatch):
-    monkeypatch.setitem(sys.modules, "mcap.reader", None)
-    with pytest.raises(Exception, match=r'pip install "sensorseq\[ros\]"'):
-        read_robot_log(logs["mcap"])
-    assert isinstance(logs["mcap"], Path)
 
 
 def test_channels_that_never_change_are_one_line(logs, tmp_path):
