@@ -355,7 +355,7 @@ def cut_gzip(terrains):
 
 SPOILT = {
     "a word": (replaced(7, "0.3,oops,2"), r"pro_02\.csv, row 7, column 'current': 'oops'.*empty"),
-    "beyond float32": (replaced(7, "0.3,1e300,2"), r"pro_02\.csv: .*'current' is 1e\+300 .* 7"),
+    "beyond float32": (replaced(7, "0.3,1e300,2"), r"pro_02\.csv: .*'current' is 1e\+300 .*7, out"),
     "other channels": (
         replaced(0, "time,current,velocity"),
         r"pro_02\.csv: channels current, velocity; .*most others have current, speed.*`channels`",
