@@ -32,8 +32,6 @@ from sensorseq.preprocessing.scale import Scaler
 from sensorseq.readers import read_recordings
 from sensorseq.windows import WindowSet
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
 def terrains(tmp_path):
