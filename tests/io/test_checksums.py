@@ -98,7 +98,9 @@ def test_a_large_file_is_verified_where_it_is_read(long_path, monkeypatch):
 @pytest.mark.parametrize("kept", [0, 1, 8, 500, 2000, -24, -1])
 def test_a_truncated_file_is_refused_by_name(path, kept):
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(PreparedFileError, match=f"{path.name}: "):
+    with pytest.raises(
+        PreparedFileError, match=f"{path.name}: (has no checksums|the file is empty)"
+    ):
         read_windows(path)
 
 
