@@ -3,14 +3,12 @@
 import copy
 import functools
 import inspect
-import json
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from cause_runs import N_TRAIN, healthy_record, history_of, judged_run
-from fits import plain_classifier
+from cause_runs import N_TRAIN, healthy_record, judged_run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,114 +73,57 @@ def test_the_defaults_are_in_their_ranges():
     assert settings_outside(OWN, 1000) == []
 
 
+CALMING, SCALES = "'cosine' or 'plateau'", "'standard', 'robust' or 'physical'"
+OUTSIDE = [  # argument, value, title of the cause, usual values, value to set
+    ("learning_rate", 0.3, "learning_rate: too high", "at most 0.01", 0.003),
+    ("lr_schedule", "constant", "learning_rate: schedule missing", CALMING, "cosine"),
+    ("batch_size", 2, "batch_size: too small", "at least 8", 32),
+    ("batch_size", None, "batch_size: too large", "at most 64", 32),  # one batch of all windows
+    ("max_grad_norm", None, "gradient_clipping: missing", "1.0", 1.0),
+    ("max_grad_norm", 0.01, "gradient_clipping: too strong", "at least 0.5", 1.0),
+    ("hidden_size", 2, "model_complexity: too small", "at least 16", 64),
+    ("weight_decay", 30.0, "regularization: too strong", "at most 0.01", 1e-3),
+    ("scale", None, "preprocessing: scale of the inputs", SCALES, "standard"),
+    ("max_timesteps", 5, "sequence_length", "at least 50", None),
+    ("forget_bias", -3.0, "weight_init", "0 to 2", 1.0),
+    ("loss", math.fsum, "loss: not cross-entropy", "'cross_entropy'", "cross_entropy"),
+    ("class_weight", {0: 50, 1: 1}, "loss: classes weighted wrongly", "None or 'balanced'", None),
+    ("max_epochs", 4, "early_stopping: too few epochs", "at least 20", "auto"),
+]
+
+
+def usually(argument, value, usual):
+    return f"{argument} is {getattr(value, '__name__', repr(value))}, usually {usual}."
+
+
 @pytest.mark.parametrize(
     ("settings", "title", "words", "change"),
     [
-        (
-            {"learning_rate": 0.3},
-            "learning_rate: too high",
-            "learning_rate is 0.3, usually at most 0.01.",
-            {"learning_rate": 0.003},
+        *(
+            pytest.param({name: value}, title, usually(name, value, usual), {name: to}, id=title)
+            for name, value, title, usual, to in OUTSIDE
         ),
         (
             {"learning_rate": 1e-3, "optimizer": "sgd"},
             "learning_rate: too low",
-            "learning_rate is 0.001, usually at least 0.0333.",
+            usually("learning_rate", 1e-3, "at least 0.0333"),
             {"learning_rate": 0.1},
-        ),
-        (
-            {"lr_schedule": "constant"},
-            "learning_rate: schedule missing",
-            "lr_schedule is 'constant', usually 'cosine' or 'plateau'.",
-            {"lr_schedule": "cosine"},
-        ),
-        (
-            {"batch_size": 2},
-            "batch_size: too small",
-            "batch_size is 2, usually at least 8.",
-            {"batch_size": 32},
-        ),
-        (
-            {"batch_size": None},  # None means one batch of all windows
-            "batch_size: too large",
-            "batch_size is None, usually at most 64.",
-            {"batch_size": 32},
         ),
         (
             {"optimizer": "rmsprop", "optimizer_params": {"alpha": 0.9}, "learning_rate": 1e-3},
             "optimizer",
-            "optimizer is 'rmsprop', usually 'adamw' or 'adam'. optimizer_params is {'alpha': 0.9},"
-            " usually None or {}.",
+            usually("optimizer", "rmsprop", "'adamw' or 'adam'")
+            + f" {usually('optimizer_params', {'alpha': 0.9}, 'None or {}')}",
             {"optimizer": "adamw", "optimizer_params": None, "learning_rate": 0.003},
-        ),
-        (
-            {"max_grad_norm": None},
-            "gradient_clipping: missing",
-            "max_grad_norm is None, usually 1.0.",
-            {"max_grad_norm": 1.0},
-        ),
-        (
-            {"max_grad_norm": 0.01},
-            "gradient_clipping: too strong",
-            "max_grad_norm is 0.01, usually at least 0.5.",
-            {"max_grad_norm": 1.0},
-        ),
-        (
-            {"hidden_size": 2},
-            "model_complexity: too small",
-            "hidden_size is 2, usually at least 16.",
-            {"hidden_size": 64},
         ),
         (
             {"hidden_size": 640, "num_layers": 3},
             "model_complexity: too large",
-            "hidden_size is 640, usually at most 128. num_layers is 3, usually at most 2.",
+            usually("hidden_size", 640, "at most 128")
+            + f" {usually('num_layers', 3, 'at most 2')}",
             {"hidden_size": 64, "num_layers": 1},
         ),
-        (
-            {"weight_decay": 30.0},
-            "regularization: too strong",
-            "weight_decay is 30.0, usually at most 0.01.",
-            {"weight_decay": 1e-3},
-        ),
-        (
-            {"scale": None},
-            "preprocessing: scale of the inputs",
-            "scale is None, usually 'standard', 'robust' or 'physical'.",
-            {"scale": "standard"},
-        ),
-        (
-            {"max_timesteps": 5},
-            "sequence_length",
-            "max_timesteps is 5, usually at least 50.",
-            {"max_timesteps": None},
-        ),
-        (
-            {"forget_bias": -3.0},
-            "weight_init",
-            "forget_bias is -3.0, usually 0 to 2.",
-            {"forget_bias": 1.0},
-        ),
-        (
-            {"loss": math.fsum},
-            "loss: not cross-entropy",
-            "loss is fsum, usually 'cross_entropy'.",
-            {"loss": "cross_entropy"},
-        ),
-        (
-            {"class_weight": {0: 50.0, 1: 1.0}},
-            "loss: classes weighted wrongly",
-            "class_weight is {0: 50.0, 1: 1.0}, usually None or 'balanced'.",
-            {"class_weight": None},
-        ),
-        (
-            {"max_epochs": 4},
-            "early_stopping: too few epochs",
-            "max_epochs is 4, usually at least 20.",
-            {"max_epochs": "auto"},
-        ),
     ],
-    ids=lambda given: given if isinstance(given, str) and ":" in given else "",
 )
 def test_a_setting_outside_its_range_is_named_with_what_to_set(settings, title, words, change):
     causes = causes_of(**settings)
@@ -373,18 +314,3 @@ def test_a_keras_log_gets_advice_in_words_without_arguments():
     assert cause.name == "unknown"
     assert not cause.recommendation
     assert "learning rate" in cause.advice
-
-
-def test_causes_survive_the_conversion_to_a_dictionary_and_back():
-    record = healthy_record()
-    history = history_of(record)
-    history["val_loss"][::3] += 1.0
-    record.fixed_loss[::3] += 0.5
-    arguments = plain_classifier(learning_rate=0.3).get_params()
-    report = FluctuationReport.from_history(
-        history, 120, n_train=320, n_classes=4, record=record, arguments=arguments
-    )
-    assert report.verdict == "fluctuating"
-    assert report.causes[0].name == "learning_rate"
-    told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert FluctuationReport.from_dict(told).causes == report.causes

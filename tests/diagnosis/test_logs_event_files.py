@@ -143,18 +143,6 @@ def test_files_from_the_tensorboard_writer_are_read_exactly(tmp_path):
     assert {tag for tag, _, _ in found} == {"Loss/train", "Loss/val"}
 
 
-def test_packed_tensorboard_messages_are_read(tmp_path):
-    proto = pytest.importorskip("tensorboard.compat.proto.event_pb2")
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.util.tensor_util import make_tensor_proto
-
-    message = proto.Event(wall_time=1.0, step=7, summary=Summary())
-    message.summary.value.add(tag="epoch_loss", tensor=make_tensor_proto(0.125, dtype="float32"))
-    message.summary.value.add(tag="count", tensor=make_tensor_proto(12, dtype="int64"))
-    path = write(tmp_path, message.SerializeToString())
-    assert list(read_scalars(path)) == [("epoch_loss", 7, 0.125), ("count", 7, 12.0)]
-
-
 def test_the_folders_of_a_keras_run_name_the_part(tmp_path):
     for part, values in (("train", (2.0, 1.0)), ("validation", (2.5, 1.5))):
         folder = tmp_path / part

@@ -662,11 +662,6 @@ def test_history_columns_and_rows_give_the_same_report():
     assert all(report == reports[0] for report in reports)
 
 
-def test_equal_histories_give_equal_reports():
-    first, second = (verdict_of(healthy_curve(5, 42), 42) for _ in range(2))
-    assert first.to_dict() == second.to_dict()
-
-
 def test_irrelevant_columns_change_nothing():
     curve = healthy_curve(0, 100)
     more = curve | {"learning_rate": [1e-3] * 40, "epoch": range(1, 41)}
@@ -675,14 +670,6 @@ def test_irrelevant_columns_change_nothing():
     assert with_more.pop("history")["learning_rate"] == [1e-3] * 40
     assert set(without.pop("history")) == set(curve)
     assert with_more == without
-
-
-def test_a_report_is_restored_from_its_description():
-    report = verdict_of(healthy_curve(0, 100), 100)
-    described = json.loads(json.dumps(report.to_dict()))
-    again = FluctuationReport.from_dict(described)
-    assert again.to_dict() == report.to_dict()
-    assert str(again) == str(report)
 
 
 def nested(depth):

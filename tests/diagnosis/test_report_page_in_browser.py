@@ -178,11 +178,6 @@ def test_the_button_changes_the_colors_and_says_what_it_does(browser, system):
 
 
 @pytest.mark.browser
-def test_the_copy_button_puts_the_code_on_the_clipboard(browser):
-    assert copied(browser, "code-fitted") == 'clf.fluctuation_.to_html("report.html")'
-
-
-@pytest.mark.browser
 @pytest.mark.parametrize("works", [True, False])
 def test_where_there_is_no_clipboard_the_code_is_selected(browser, works):
     browser.execute_script(

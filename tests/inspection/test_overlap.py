@@ -59,12 +59,6 @@ def test_overlapping_windows_are_named(overlap, is_shuffled):
     assert caught[0].filename == __file__
 
 
-@pytest.mark.parametrize("overlap", [0.25, 0.5])
-def test_with_groups_there_is_no_warning(overlap):
-    X, groups, y = cut(recordings(), round(T * (1 - overlap)))
-    classifier().fit(X, y, groups=groups)
-
-
 def test_groups_that_share_samples_are_named():
     X, groups, y = cut(recordings(), T // 2)
     torn = 10 * groups + np.arange(len(X)) % 2  # each recording is divided into two groups

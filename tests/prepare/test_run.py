@@ -32,8 +32,6 @@ from sensorseq.preprocessing.scale import Scaler
 from sensorseq.readers import read_recordings
 from sensorseq.windows import WindowSet
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
 def terrains(tmp_path):
@@ -355,7 +353,7 @@ def cut_gzip(terrains):
 
 SPOILT = {
     "a word": (replaced(7, "0.3,oops,2"), r"pro_02\.csv, row 7, column 'current': 'oops'.*empty"),
-    "beyond float32": (replaced(7, "0.3,1e300,2"), r"pro_02\.csv: .*'current' is 1e\+300 .* 7"),
+    "beyond float32": (replaced(7, "0.3,1e300,2"), r"pro_02\.csv: .*'current' is 1e\+300 .*7, out"),
     "other channels": (
         replaced(0, "time,current,velocity"),
         r"pro_02\.csv: channels current, velocity; .*most others have current, speed.*`channels`",
@@ -498,9 +496,7 @@ class TestOutput:
     def test_two_runs_do_not_write_the_same_file(self, terrains, tmp_path):
         def second(at, done, total):
             if (at, done) == ("recordings", 3):
-                with pytest.raises(
-                    PreparedFileError, match=r"w\.h5: another run \(in this process"
-                ):
+                with pytest.raises(PreparedFileError, match=r"w\.h5: .* \(in this process"):
                     prepare_plainly(terrains, tmp_path / "w.h5")
 
         prepare_plainly(terrains, tmp_path / "w.h5", progress=second)

@@ -81,16 +81,6 @@ def test_one_hot_columns_are_named_together(tmp_path):
         PreparePipeline(window_s=2).prepare(read_recordings(logs))
 
 
-def test_the_mass_of_each_recording_and_other_columns_are_not_reported(tmp_path):
-    logs = write_folder(tmp_path / "logs", names=("ax", "ay"))
-    for number, path in enumerate(sorted(logs.glob("*/*.csv"))):
-        rows = path.read_text().splitlines()
-        added = ["mass_kg,battery", *[f"{number * 0.7},12.5"] * (len(rows) - 1)]
-        path.write_text("\n".join(f"{a},{b}" for a, b in zip(rows, added, strict=True)) + "\n")
-    prepare(logs, tmp_path / "w.h5", window_s=2)
-    assert not find_leakage(read_windows(tmp_path / "w.h5"))
-
-
 @pytest.mark.parametrize(("rate", "late"), [(None, 0), (20.0, 5), (120.0, 5)])
 def test_a_column_that_changes_with_the_label_is_refused(rate, late):
     recordings = [changing(seed, late=late) for seed in range(6)]

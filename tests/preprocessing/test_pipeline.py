@@ -1,14 +1,12 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError, SplitError, WindowError
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.recording import Recording
 
 
@@ -46,15 +44,6 @@ def test_windows_are_unscaled_unbalanced_and_split_by_group():
         assert set(windows.part(part).y) == {"ice", "mud", "tar"}
 
 
-@pytest.mark.parametrize("kind", ["standard", "robust", None])
-def test_the_scaler_is_fitted_on_training_windows_alone(kind):
-    pipeline = PreparePipeline(window_s=1.0, scale=kind)
-    windows = pipeline.prepare(drives())
-    expected = fit_scaler(windows.part("train").X, kind=kind)
-    np.testing.assert_array_equal(pipeline.scaler_.channel_center, expected.channel_center)
-    np.testing.assert_array_equal(pipeline.scaler_.channel_scale, expected.channel_scale)
-
-
 def test_values_of_held_out_recordings_change_nothing_that_is_learned():
     pipeline = PreparePipeline(window_s=1.0, balance="oversample")
     recordings = drives()
@@ -81,12 +70,6 @@ def test_sample_indices_are_balanced_training_windows(strategy):
     else:
         training = np.flatnonzero(windows.split == "train")
         np.testing.assert_array_equal(pipeline.sample_indices_, training)
-
-
-def test_the_same_seed_gives_the_same_data():
-    first, again = (PreparePipeline(window_s=1.0, balance="undersample") for _ in range(2))
-    np.testing.assert_array_equal(first.prepare(drives()).split, again.prepare(drives()).split)
-    np.testing.assert_array_equal(first.sample_indices_, again.sample_indices_)
 
 
 def test_without_a_rate_the_median_is_used_and_recorded():
@@ -138,15 +121,6 @@ def test_recordings_to_predict_are_windowed_without_learning_anything():
     assert windows.y is None
     assert pipeline.scaler_ is None
     assert pipeline.sample_indices_ is None
-
-
-def test_groups_of_recordings_stay_together():
-    given = enumerate(drives(n_each=(5, 5, 5)))
-    recordings = [replace(recording, group=f"day {i % 5}") for i, recording in given]
-    windows = PreparePipeline(window_s=1.0).prepare(recordings)
-    assert set(windows.groups) == {f"day {i}" for i in range(5)}
-    for day in set(windows.groups):
-        assert len(np.unique(windows.split[windows.groups == day])) == 1
 
 
 def test_recordings_and_classes_that_cannot_be_prepared_are_named():
@@ -247,16 +221,6 @@ def test_no_filter_lets_a_training_window_see_what_comes_after_the_embargo(how):
 def test_separate_training_windows_cannot_be_combined_with_a_split_by_time():
     with pytest.raises(ArgumentError, match="embargo"):
         PreparePipeline(window_s=1.0, split_by="time", train_hop_s=0.5)
-
-
-def test_steps_come_between_resampling_and_windows():
-    steps = [{"kind": "difference", "channels": ["gyro"], "keep": False}]
-    windows = PreparePipeline(window_s=1.0, steps=steps, sample_rate_hz=50.0).prepare(drives())
-    plain = PreparePipeline(window_s=1.0, sample_rate_hz=50.0).prepare(drives())
-    assert windows.provenance["configuration"]["steps"][0]["kind"] == "difference"
-    first = plain.X[:2, :, 1].ravel()  # two consecutive windows
-    found = windows.X[:2, :, 1].ravel()[1:]
-    np.testing.assert_allclose(found, np.diff(first), rtol=1e-4, atol=1e-5)
 
 
 def test_a_step_that_does_not_fit_is_named_with_its_place():

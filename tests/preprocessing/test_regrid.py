@@ -70,13 +70,6 @@ def test_rounded_time_stamps_count_as_an_even_clock(digits):
     np.testing.assert_allclose(values, expected, atol=4.0 * 2 * np.pi * 0.01 / 30)
 
 
-def test_even_stamps_give_exactly_what_resample_gives():
-    signal = np.random.default_rng(0).normal(size=(800, 2))
-    ((start_s, values),) = regrid(3.0 + np.arange(800) / 100.0, signal, 40.0)
-    assert start_s == 3.0
-    np.testing.assert_array_equal(values, resample(signal, 100.0, 40.0))
-
-
 def test_stamps_since_1970_cost_no_accuracy():
     exact = np.arange(2000) / 100.0
     signal = sine(5.0, exact)[:, None]
@@ -138,19 +131,6 @@ def test_a_gap_in_one_channel_ends_the_piece_of_all():
     assert (first[0], len(first[1]), second[0], len(second[1])) == (0.0, 120, 1.8, 120)
     np.testing.assert_array_equal(first[1], values[:120])
     np.testing.assert_array_equal(second[1], values[180:])
-
-
-def test_two_sensors_with_different_clocks_in_one_table_are_joined():
-    fast, slow = np.arange(0, 10, 0.01), np.arange(0.003, 10, 0.05)
-    times = np.sort(np.concatenate([fast, slow]))
-    values = np.full((len(times), 2), np.nan)
-    values[np.isin(times, fast), 0] = sine(2.0, fast)
-    values[np.isin(times, slow), 1] = sine(1.0, slow)
-    ((start_s, merged),) = regrid(times, values, 50.0)
-    grid = start_s + np.arange(len(merged)) / 50.0
-    assert start_s == 0.003 + 0.007 or start_s == 0.003  # both sensors are known then
-    np.testing.assert_allclose(merged[EDGE:-EDGE, 0], sine(2.0, grid)[EDGE:-EDGE], atol=2e-3)
-    np.testing.assert_allclose(merged[EDGE:-EDGE, 1], sine(1.0, grid)[EDGE:-EDGE], atol=2e-3)
 
 
 def test_channels_that_are_never_known_together_give_no_piece():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SplitError
 from sensorseq.preprocessing.split import describe_split, holdout_by_group, split_by_group
+from sensorseq.preprocessing.splitters import GroupBalancedKFold
 from sensorseq.windows import PARTS
 
 
@@ -82,7 +83,12 @@ def test_a_class_with_too_few_groups_is_named():
         split_by_group(None, groups[30:])
 
 
-def test_classes_that_cannot_all_be_everywhere_are_an_error():
+@pytest.mark.parametrize(
+    "split",
+    [split_by_group, lambda y, groups: next(GroupBalancedKFold(2).split(y, y, groups))],
+    ids=["parts", "folds"],
+)
+def test_classes_that_cannot_all_be_everywhere_are_an_error(split):
     # Each class has three groups, and these triples overlap like the lines of a Fano plane. If the
     # plane's points have two colors, some line has only one color. If the points have three colors,
     # some line lacks a color.
@@ -90,7 +96,7 @@ def test_classes_that_cannot_all_be_everywhere_are_an_error():
     y = np.repeat(np.arange(7), 3)
     groups = np.array([int(point) for line in lines for point in line])
     with pytest.raises(SplitError, match="no assignment of whole groups"):
-        split_by_group(y, groups, random_state=0)
+        split(y, groups)
 
 
 @pytest.mark.parametrize(

@@ -124,9 +124,7 @@ def recordings(grouped):
 
 
 def test_the_pipeline_warns_of_subjects_and_groups_are_the_way_out():
-    with pytest.warns(
-        UserWarning, match="contain S0, S1, S2 and 3 more, each in more than one part"
-    ):
+    with pytest.warns(UserWarning, match="S0, S1, S2 and 3 more, each in more than one"):
         PreparePipeline(window_s=2).prepare(recordings(grouped=False))
     PreparePipeline(window_s=2).prepare(recordings(grouped=True))
     PreparePipeline(window_s=2, split_by="time").prepare(recordings(grouped=False))

@@ -86,15 +86,6 @@ def test_dimensions_are_those_of_fit():
         ChannelScaler().fit(X).transform(X[:, :, :1])
 
 
-def test_padding_may_be_nan_when_lengths_are_given():
-    X = windows().X.copy()
-    X[:, 20:] = np.nan
-    lengths = np.full(20, 20)
-    assert np.isfinite(ChannelScaler().fit_transform(X, lengths=lengths)).all()
-    with pytest.raises(ValueError, match="NaN"):
-        ChannelScaler().fit(X)
-
-
 def test_lengths_are_routed_through_a_pipeline():
     X = windows().X.copy()
     X[:, 20:] = np.nan
@@ -228,26 +219,6 @@ def test_the_balancer_works_in_the_pipeline_of_imbalanced_learn(flat):
     assert len(steps.predict(X)) == 30
     counts = np.bincount(given.groups[alone.sample_indices_])
     assert counts.tolist() == [7, 2, 1, 10]  # groups contribute in turn, not in proportion
-
-
-@pytest.mark.parametrize(
-    ("strategy", "peer"),
-    [("undersample", "RandomUnderSampler"), ("oversample", "RandomOverSampler")],
-)
-def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer):
-    module = pytest.importorskip(f"imblearn.{strategy.removesuffix('sample')}_sampling")
-    given = unbalanced()
-    theirs = getattr(module, peer)(random_state=0)
-    theirs.fit_resample(given.X[:, :, 0], given.y)
-    ours = ClassBalancer(strategy, 0)
-    _, y = ours.fit_resample(given.X, given.y)
-    rows = theirs.sample_indices_
-    for label in ("ice", "mud"):
-        assert (y == label).sum() == (given.y[rows] == label).sum()
-    full = np.flatnonzero(given.y == ("mud" if strategy == "undersample" else "ice"))
-    for chosen in (rows, ours.sample_indices_):
-        # each window of the class that sets the count is used once
-        np.testing.assert_array_equal(np.sort(chosen[np.isin(chosen, full)]), full)
 
 
 def test_parameters_survive_cloning():

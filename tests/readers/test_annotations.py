@@ -89,9 +89,7 @@ def test_files_with_the_same_name_are_distinguished_by_folder_or_refused(tmp_pat
     (recording,) = read_recordings(tmp_path / "logs", manifest=table)
     assert recording.recording_id == "mon/run1"
     table = export(tmp_path / "e.json", "/data/upload/1/1a2b3c4d-run1.csv", SPANS)
-    with pytest.raises(
-        RecordingError, match=r"task 7: must .* but names mon/run1\.csv and tue/run1\.csv;"
-    ):
+    with pytest.raises(RecordingError, match=r"task 7: .* mon/run1\.csv and tue/run1\.csv;"):
         find_recordings(tmp_path / "logs", ReadOptions(manifest=table))
     log(tmp_path / "one" / "run1.csv")
     tasks = [
@@ -106,10 +104,7 @@ def test_files_with_the_same_name_are_distinguished_by_folder_or_refused(tmp_pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (
-            {"data": {"csv": "other.csv"}},
-            r"export\.json, task 7: must .* names none \(other\.csv\);",
-        ),
+        ({"data": {"csv": "other.csv"}}, r"export\.json, task 7: .* none \(other\.csv\);"),
         ({"annotations": [{"result": []}, {"result": []}]}, r"task 7: has 2 annotations"),
         ({"annotations": [{"result": []}]}, r"task 7: run1\.csv has no label; annotate it"),
         ({"annotations": [{"result": [region("2026-03-01T10:00", 5, "a")]}]}, "has no time zone"),
@@ -157,18 +152,14 @@ def test_a_table_of_intervals_is_in_the_time_stamps_of_the_log(tmp_path, unit):
     (tmp_path / "manifest.csv").write_text("path,start,end,label\n" + "\n".join(rows) + "\n")
     assert spans_of(tmp_path) == approximately(SPANS, 731.2)
     (tmp_path / "manifest.csv").write_text("path,start,end,label\nrun1.csv,2.5,10,a\n")
-    with pytest.raises(
-        RecordingError, match=r"run1\.csv: labels .* are outside .*start_s and end_s"
-    ):
+    with pytest.raises(RecordingError, match=r"run1\.csv: .* outside .*start_s and end_s"):
         spans_of(tmp_path)
     (tmp_path / "manifest.csv").write_text("path,start,label\nrun1.csv,1,a\n")
     with pytest.raises(RecordingError, match=r"column 'start' but no 'end'.*start, end and label"):
         find_recordings(tmp_path)
     both = "path,start,end,start_s,end_s,label\nrun1.csv,1,2,3,4,a\n"
     (tmp_path / "manifest.csv").write_text(both)
-    with pytest.raises(
-        RecordingError, match="row 1: has start_s and end_s as well as start and end"
-    ):
+    with pytest.raises(RecordingError, match="row 1: has start_s and end_s as well"):
         find_recordings(tmp_path)
 
 
@@ -230,16 +221,8 @@ def test_spans_of_a_prediction_return_from_label_studio_with_the_same_times(tmp_
         ("prepare", tmp_path / "logs", "--window-s", 2, "-o", windows),
         ("train", windows, "-o", model, *fast),
         (
-            "predict",
-            model,
-            tmp_path / "logs",
-            "--smooth",
-            "none",
-            "--label-studio",
-            out,
-            "--csv",
-            tmp_path / "spans.csv",
-            "--absolute-time",
+            *("predict", model, tmp_path / "logs", "--smooth", "none", "--label-studio", out),
+            *("--csv", tmp_path / "spans.csv", "--absolute-time"),
         ),
     ):
         succeed(*step)

@@ -74,21 +74,7 @@ def test_a_fraction_after_a_megabyte_of_whole_numbers_is_read(tmp_path):
     [
         ("", "empty"),
         (" \n\n", "empty"),
-        ("time_s,a\n", "no sample"),
-        ("ticks,a\n0,1\n", "Give the time column with time_column"),
-        ("time_s,a\n0,1\n1,oops\n2,3\n", "row 2, column 'a': 'oops'"),
         ("time_s,a\n0,1\n1,1_000\n", "row 2, column 'a': '1_000'"),
-        ("time_s,a\n0,1\nnoon,2\n", "row 2, column 'time_s': 'noon'"),
-        (
-            "time_s,a\n0,1\n,2\n",
-            "row 2: no timestamp in time column 'time_s'; fill it in, or remove",
-        ),
-        (
-            "time_s,a\nx,1\ny,2\n",
-            "'time_s' has no numbers; timestamps must be numbers, such as seconds since",
-        ),
-        ("time_s,a\n0,x\n1,y\n", "no column of numbers besides"),
-        ("time_s\n0\n1\n", "no column of numbers besides"),
         ("time_s,a,a,a[1]\n0,1,2,3\n", "'a[1]' appears more than once"),
         ("time_s,a\n0,1\n1,2,3\n", "Expected 2 columns, got 3"),
         (b"time_s,a\n0,\xff\xfe\n", "not a table"),
@@ -108,27 +94,6 @@ def test_a_unit_for_an_unknown_channel_is_an_error(tmp_path):
     path = write(tmp_path, "time_s,a\n0,1\n")
     with pytest.raises(RecordingError, match="unit is given for 'b'"):
         read_csv(path, ReadOptions(units={"b": "A"}))
-
-
-@pytest.mark.parametrize(
-    ("stamps", "said"),
-    [
-        (
-            (0, 1, 1, 2),
-            r"row 3: time repeats in .*'time_s', 1 s from the start \(1 such.*Keep one row",
-        ),
-        (
-            (0, 5, 1, 2),
-            r"row 3: time goes back 4 s in .*'time_s', 5 s from the start \(1 such.*Sort",
-        ),
-        ((0, "inf", 1, 2), "row 2: inf in time column"),
-    ],
-)
-def test_a_clock_that_stops_or_runs_backwards_is_named_with_its_row(tmp_path, stamps, said):
-    path = write(tmp_path, "time_s,a\n" + "".join(f"{stamp},1\n" for stamp in stamps))
-    with pytest.raises(RecordingError, match=said) as caught:
-        read_csv(path)
-    assert str(path) in str(caught.value)
 
 
 def test_usual_names_of_time_are_found_and_two_of_them_are_refused(tmp_path):
@@ -305,9 +270,7 @@ def test_nul_bytes_are_named_with_a_remedy(tmp_path, name, text, place):
 
 @pytest.mark.parametrize("text", ["\0" * 4096, "\n\0\0"])
 def test_a_file_of_nul_bytes_is_empty(tmp_path, text):
-    with pytest.raises(
-        RecordingError, match="the file is empty except for NUL bytes; leave it out"
-    ):
+    with pytest.raises(RecordingError, match="empty except for NUL bytes"):
         read_csv(write(tmp_path, text))
     with pytest.raises(RecordingError, match="has a header but no samples"):
         read_csv(write(tmp_path, HEADER + text))

@@ -176,9 +176,7 @@ def test_a_column_of_numbers_in_a_different_format_is_never_left_out(number, row
         assert read_csv(path, ReadOptions(**form)).values[2, 1] == float(number.replace(",", "."))
         return
     row = min(rows) + 1
-    with pytest.raises(
-        RecordingError, match=rf"row {row}, column 'a': .* is not a number in this notation"
-    ):
+    with pytest.raises(RecordingError, match=rf"row {row}, column 'a': .* in this notation"):
         read_csv(path, ReadOptions(**form))
 
 
@@ -283,9 +281,7 @@ def test_numbers_in_a_different_format_are_an_error_in_a_long_table(form, number
     mark = ";" if form else ","
     rows = [f"{i / 10}{mark}{number}{mark}{i}{mark}run {i // 4}\n" for i in range(8)]
     path = write(tmp_path / "a.csv", f"time{mark}a{mark}b{mark}run\n" + "".join(rows), "utf-8")
-    with pytest.raises(
-        RecordingError, match=r"row 1, column 'a': .* is not a number in this notation"
-    ):
+    with pytest.raises(RecordingError, match=r"row 1, column 'a': .* in this notation"):
         read_recordings(path, recording_column="run", **form)
 
 

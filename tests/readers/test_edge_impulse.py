@@ -1,14 +1,13 @@
 """Files in Edge Impulse's acquisition format, and folders from phone apps."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from commands import succeed
 from tables import write_table
 
-from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.errors import RecordingError
 from sensorseq.readers import find_recordings, read_recordings
 
 
@@ -95,10 +94,7 @@ def test_labels_of_an_export_are_those_listed_not_the_parts_of_its_split(tmp_pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (
-            {"values": [[1, 2], [3]]},
-            "row 2 of values: must contain one number for each of the 2 sensors",
-        ),
+        ({"values": [[1, 2], [3]]}, "row 2 of values: .* each of the 2 sensors"),
         ({"values": [[1, 2]], "interval_ms": 0}, "interval_ms is 0, not a positive number"),
         ({"values": [[1, "x"]]}, r"a\.json: "),
         ({"values": []}, "its payload has no values"),
@@ -119,13 +115,6 @@ def test_damage_is_named(tmp_path, change, said):
     (tmp_path / "b.json").write_text("[1, 2]")
     with pytest.raises(RecordingError, match=r"b\.json: has no payload"):
         read_recordings(tmp_path / "b.json")
-
-
-def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
-    (tmp_path / "a.cbor").write_bytes(b"payload interval_ms values")
-    monkeypatch.setitem(sys.modules, "cbor2", None)
-    with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[edge\]"'):
-        read_recordings(tmp_path)
 
 
 def test_a_folder_of_phyphox_is_one_recording_of_several_sensors(tmp_path):

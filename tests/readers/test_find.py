@@ -164,15 +164,22 @@ def test_notes_are_not_a_sensor_of_a_listed_recording(tmp_path):
     assert one.sensors == ("imu", "pro")
 
 
-def test_an_empty_folder_is_an_error_that_lists_the_known_formats(tmp_path):
-    with pytest.raises(RecordingError, match=r"contains no file that can be read .*\.parquet"):
-        find_recordings(tmp_path)
+PAIR = {"pair": "{sensor}_{recording}.*"}
 
 
-def test_two_files_with_the_same_recording_id_are_an_error_that_names_both(tmp_path):
-    touch(tmp_path, "ICE/a.csv", "ICE/a.parquet")
-    with pytest.raises(RecordingError, match=r"a\.csv and .*a\.parquet: both .* 'ICE/a'"):
-        find_recordings(tmp_path)
+@pytest.mark.parametrize(
+    ("names", "options", "said"),
+    [
+        ([], {}, r"contains no file that can be read .*\.parquet"),
+        (["ICE/a.csv", "ICE/a.parquet"], {}, r"a\.csv and .*a\.parquet: both .* 'ICE/a'"),
+        (["ICE/p_1.csv", "ICE/p_1.parquet"], PAIR, r"p_1\.csv and .*p_1\.parquet: pair="),
+        (["ICE/p-1.csv"], PAIR, r"p-1\.csv: does not match pair"),
+    ],
+)
+def test_files_that_are_not_recordings_of_their_own_are_named(tmp_path, names, options, said):
+    touch(tmp_path, *names)
+    with pytest.raises(RecordingError, match=said):
+        find_recordings(tmp_path, ReadOptions(**options))
 
 
 class TestManifest:
@@ -205,10 +212,7 @@ class TestManifest:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            (
-                "path,label\nx/a.csv,s\nx/c.csv,s\n",
-                r"manifest\.csv, row 2: .*c\.csv does not exist",
-            ),
+            ("path,label\nx/a.csv,s\nx/c.csv,s\n", r"manifest\.csv, row 2: .*c\.csv does not"),
             (f"path,label\n{'9' * 300}.csv,s\n", "row 1: the file .* does not exist"),
             ("path,label\nx/a.csv,s\nx/b.csv.gz,\n", r"row 2: 'x/b\.csv\.gz' has no label"),
             ("path,label\nx/a.csv,s\nx/a.csv,t\n", "row 2: 'x/a.csv' is already listed in row 1"),
@@ -241,16 +245,6 @@ class TestPair:
         touch(tmp_path, "ICE/pro_01.csv", "ICE/imu_01.csv.gz", "ICE/pro_02.csv")
         one, two = find_recordings(tmp_path, ReadOptions(files=self.files, pair=self.pair))
         assert (one.missing_sensors, two.missing_sensors) == ((), ("imu",))
-
-    def test_two_files_of_one_sensor_are_an_error_that_names_both(self, tmp_path):
-        touch(tmp_path, "ICE/pro_01.csv", "ICE/pro_01.parquet")
-        with pytest.raises(RecordingError, match=r"pro_01\.csv and .*pro_01\.parquet: pair="):
-            find_recordings(tmp_path, ReadOptions(pair=self.pair))
-
-    def test_a_name_that_does_not_match_is_an_error(self, tmp_path):
-        touch(tmp_path, "ICE/pro-01.csv")
-        with pytest.raises(RecordingError, match=r"pro-01\.csv: does not match pair"):
-            find_recordings(tmp_path, ReadOptions(pair=self.pair))
 
     def test_a_manifest_must_give_each_recording_a_single_label(self, tmp_path):
         touch(tmp_path, "pro_1.csv", "imu_1.csv")
@@ -315,31 +309,18 @@ def test_chosen_and_excluded_classes_also_apply_to_parts(tmp_path):
         (["run_1.csv,0,4,"], r"row 1: .*has no label"),
         (["run_1.csv,0,4,ice", "run_1.csv,,,mud"], r"row 2: .* in row 1.*need start_s"),
         (["run_1.csv,,,ice", "run_1.csv,0,4,mud"], r"row 2: .* in row 1.*need start_s"),
+        (
+            ["path,start_s,end_s,label,group", "run_1.csv,0,4,ice,a", "run_1.csv,4,5,mud,b"],
+            r"row 2: group is 'b'.*row 1 has 'a'",
+        ),
+        (["path,start_s,label", "run_1.csv,0,ice"], "'start_s' but no 'end_s'"),
+        (["path,start_s,end_s", "run_1.csv,0,4"], "no 'label'"),
     ],
 )
 def test_invalid_rows_are_named(tmp_path, rows, said):
-    folder = manifest_of(tmp_path, "path,start_s,end_s,label", *rows)
-    with pytest.raises(RecordingError, match=rf"manifest\.csv, {said}"):
-        find_recordings(folder)
-
-
-def test_rows_of_one_path_must_agree_in_the_other_columns(tmp_path):
-    folder = manifest_of(
-        tmp_path,
-        "path,start_s,end_s,label,group",
-        "run_1.csv,0,4,ice,robot",
-        "run_1.csv,4,5,mud,rover",
-    )
-    with pytest.raises(RecordingError, match=r"row 2: group is 'rover'.*row 1 has 'robot'"):
-        find_recordings(folder)
-
-
-def test_times_without_the_other_columns_are_an_error(tmp_path):
-    folder = manifest_of(tmp_path, "path,start_s,label", "run_1.csv,0,ice")
-    with pytest.raises(RecordingError, match="'start_s' but no 'end_s'"):
-        find_recordings(folder)
-    folder = manifest_of(tmp_path, "path,start_s,end_s", "run_1.csv,0,4")
-    with pytest.raises(RecordingError, match="no 'label'"):
+    head = [] if rows[0].startswith("path") else ["path,start_s,end_s,label"]
+    folder = manifest_of(tmp_path, *head, *rows)
+    with pytest.raises(RecordingError, match=rf"manifest\.csv.* {said}"):
         find_recordings(folder)
 
 
@@ -393,9 +374,7 @@ def test_sensors_that_a_manifest_omits_stay_omitted_if_it_lists_several(tmp_path
 def test_pair_that_joins_none_of_the_files_in_a_manifest_is_refused(tmp_path):
     touch(tmp_path, "acc_run1.csv", "acc_run2.csv", "gyro_run3.csv")
     (tmp_path / "manifest.csv").write_text("path,label\nacc_run1.csv,w\nacc_run2.csv,t\n")
-    with pytest.raises(
-        RecordingError, match="joins nothing, because all files are of sensor 'acc'"
-    ):
+    with pytest.raises(RecordingError, match=r"joins nothing, .* of sensor 'acc'"):
         find_recordings(tmp_path, ReadOptions(pair="{sensor}_{recording}.csv"))
 
 

@@ -97,11 +97,7 @@ THREE = np.arange(3.0)
         ({"time": THREE, "a": THREE, "b": np.arange(4.0)}, "3 samples, but 'b' has 4; .* `pair`"),
         ({"data": np.ones((3, 2))}, r"columns: data\[0\], data\[1\]\). Give the time column"),
         ({"left/a": THREE, "right/a": THREE}, "no dataset; it contains left, right. Store one"),
-        ({"time": [0.0, 2.0, 1.0], "a": THREE}, "row 3: time goes back"),
         ({"time": THREE, "a": np.ones((3, 2, 2))}, "has 3 dimensions"),
-        ({"a": THREE}, "Give the time column with time_column"),
-        ({"time": [b"noon", b"one", b"two"], "a": THREE}, "'time' has no numbers"),
-        ({"time": np.empty(0), "a": np.empty(0)}, "no sample"),
     ],
 )
 def test_a_different_layout_is_an_error_that_names_the_file(tmp_path, columns, said):
@@ -292,9 +288,7 @@ def test_a_fill_value_has_the_precision_of_the_samples(tmp_path):
 )
 def test_an_invalid_packing_is_named(tmp_path, attributes):
     (name,) = attributes
-    with pytest.raises(
-        RecordingError, match=rf"attribute '{name}' of dataset 'temp' is .* Correct"
-    ):
+    with pytest.raises(RecordingError, match=rf"'{name}' of dataset 'temp' is .* Correct"):
         read_hdf5(write(tmp_path, packed(**attributes)))
 
 

@@ -104,14 +104,6 @@ def test_a_second_clock_of_another_time_is_refused_unless_it_is_chosen(tmp_path)
     assert read_source_rate(source, ReadOptions(channels=chosen)) == pytest.approx(100)
 
 
-def test_a_gap_in_one_sensor_cuts_all_sensors():
-    motor, imu = sensor(20.0, 0, 30, 0.5), sensor(100.0, 0, 30, 2.0, ("gyro",))
-    hole = (imu.timestamps_s > 10) & (imu.timestamps_s < 13)
-    imu = Recording(imu.values[~hole], imu.timestamps_s[~hole], ("gyro",), "run")
-    pieces = resample_recording(join_sensors([motor, imu], ["motor", "imu"]), 50.0)
-    assert [piece.timestamps_s[0] for piece in pieces] == pytest.approx([0, 13], abs=0.06)
-
-
 def test_a_channel_name_that_two_sensors_share_gets_a_prefix():
     left, right = sensor(20.0, 0, 3, 1, ("current", "a")), sensor(20.0, 0, 3, 2, ("current", "b"))
     joined = join_sensors([left, right], ["left", "right"])

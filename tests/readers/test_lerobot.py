@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import succeed
 from lerobot_datasets import FPS, JOINTS, TASKS, episode, write_dataset
 
 from sensorseq import read_recordings
@@ -69,22 +68,6 @@ def test_names_that_do_not_fit_are_replaced_by_positions(tmp_path):
     assert list(first.channel_names) == [*places, "action.left", "action.right"]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_a_dataset_can_be_used_from_its_folder_to_a_prediction(tmp_path, version):
-    root = write_dataset(tmp_path / "set", version, [episode(i, 120) for i in range(10)])
-    windows, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
-    steps = [
-        ("inspect", root),
-        ("prepare", root, "--window-s", 0.5, "--hop-s", 0.25, "-o", windows),
-        ("train", windows, "-o", model, "--set", "max_epochs=2"),
-        ("predict", model, root),
-    ]
-    for step in steps:
-        out = succeed(*step)
-    assert "episode_000003" in out
-    assert TASKS[1] in out
-
-
 def damaged(root, change):
     info = root / "meta" / "info.json"
     if callable(change):
@@ -119,16 +102,10 @@ def cut_info(root):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            lose_a_file,
-            r"lists 11 episodes, but \d+ file\(s\) below .*data contain .*; .* episode [14]\.",
-        ),
+        (lose_a_file, r"lists 11 episodes, but \d+ file\(s\) .* contain .*; .* episode [14]\."),
         ({"total_episodes": 9}, "lists 9 episodes, .* contain 11; some are not listed"),
         ({"fps": 50}, "the timestamps of episode 0 have a rate of 40 Hz, but fps in .* is 50"),
-        (
-            {"codebase_version": "v9.0"},
-            "has version v9.0; only versions 2 and 3 of LeRobot datasets",
-        ),
+        ({"codebase_version": "v9.0"}, "has version v9.0; only versions 2 and 3"),
         ({"fps": 0}, r"is not the info.json of a LeRobot dataset: fps is 0"),
         ({"total_episodes": 10**9}, "lists 1000000000 episodes, .* no file contains episode 11"),
         ({"total_episodes": -1}, "LeRobot dataset: total_episodes is -1"),

@@ -1,12 +1,9 @@
 """MDF files from vehicles are read like robot logs, with each channel group at its own rate."""
 
-import sys
-
 import numpy as np
 import pytest
-from commands import succeed
 
-from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.errors import RecordingError
 from sensorseq.options import ReadOptions
 from sensorseq.readers import find_recordings, list_topics, read_recordings, read_source_rate
 from sensorseq.readers.robot_logs import read_robot_log
@@ -76,28 +73,6 @@ def test_large_files_are_read_in_pieces_and_stored(tmp_path, monkeypatch):
     np.testing.assert_array_equal(one.values[:, 0], current)
 
 
-def test_logs_can_be_used_from_their_folder_to_a_prediction(tmp_path):
-    for label, amplitude in (("road", 0.2), ("field", 3.0)):
-        (tmp_path / "logs" / label).mkdir(parents=True)
-        for run in range(5):
-            path = tmp_path / "logs" / label / f"{label}{run}.mf4"
-            mdfs.drive(path, amplitude=amplitude, seed=run)
-    logs, windows, model = tmp_path / "logs", tmp_path / "w.h5", tmp_path / "m.safetensors"
-    channels = ("--channels", "CAN1.motor.current,Wheel[0].speed")
-    cut = (*channels, "--window-s", 2, "-o")
-    fast = ("--set", "max_epochs=1", "--set", "features=None", "--set", "refit=None")
-    steps = [
-        ("inspect", logs),
-        ("prepare", logs, *cut, windows),
-        ("train", windows, "-o", model, *fast),
-        ("predict", model, logs / "road" / "road0.mf4"),
-        ("prepare", logs, "--native-rates", *cut, tmp_path / "native.h5"),
-    ]
-    for step in steps:
-        out = succeed(*step)
-        assert step[0] != "inspect" or "Wheel[1]" in out
-
-
 def test_truncated_or_unknown_files_are_named(tmp_path):
     path, *_ = mdfs.drive(tmp_path / "a.mf4")
     content = path.read_bytes()
@@ -125,13 +100,6 @@ def test_a_damaged_block_is_an_error(tmp_path):
     path.write_bytes(content)
     with pytest.raises(RecordingError, match=r"the records of group .* cannot be read"):
         read_robot_log(path)
-
-
-def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
-    path, *_ = mdfs.drive(tmp_path / "a.mf4")
-    monkeypatch.setitem(sys.modules, "asammdf", None)
-    with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[vehicle\]"'):
-        list_topics(path)
 
 
 def write_groups(path, *groups):

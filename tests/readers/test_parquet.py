@@ -52,26 +52,6 @@ def test_timestamps_become_seconds(tmp_path, unit):
     np.testing.assert_array_equal(recording.timestamps_s - start.timestamp(), [0, 3])
 
 
-@pytest.mark.parametrize(
-    ("columns", "said"),
-    [
-        ({"time": [0.0, 1.0, 1.0], "a": [1.0, 2.0, 3.0]}, "row 3: time repeats"),
-        ({"time": [0.0, None], "a": [1.0, 2.0]}, "row 2: no timestamp"),
-        ({"time": ["noon", "later"], "a": [1.0, 2.0]}, "'time' has no numbers; time"),
-        ({"time": [0.0, 1.0], "a": ["1.5", "oops"]}, "row 2, column 'a': 'oops'"),
-        ({"clock": [0.0, 1.0], "a": [1.0, 2.0]}, "Give the time column with time_column"),
-        ({"time": [0.0, 1.0], "a": ["x", "y"]}, "no column of numbers besides 'time'"),
-        ({"time": pa.array([], pa.float64()), "a": pa.array([], pa.float64())}, "no sample"),
-        ({"time": [0.0, 1.0], "a": [1.0, float("inf")]}, "row 2, column 'a': inf"),
-    ],
-)
-def test_unusable_values_are_named_with_file_and_row(tmp_path, columns, said):
-    path = write(tmp_path, columns, "schräge Fahrt.parquet")
-    with pytest.raises(RecordingError, match=said) as caught:
-        read_parquet(path)
-    assert str(path) in str(caught.value)
-
-
 LISTS = {
     "fixed": lambda X: pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), X.shape[1]),
     "list": lambda X: pa.array(X.tolist(), pa.list_(pa.float32())),

@@ -1,13 +1,10 @@
 """Robot logs, written by the packages that robots and their tools use."""
 
-import json
 import math
 import re
 import shutil
-import sys
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +26,7 @@ pytest.importorskip("google.protobuf")
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 from mcap.reader import make_reader
-from mcap.writer import Writer as McapWriter
+from mcaps import write_mcap
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
@@ -103,14 +100,7 @@ def write_log(folder, kind, *, n=50, header_offset_s=0.0, name="run"):
 
 
 def write_json_mcap(file, messages):
-    with file.open("wb") as stream:
-        writer = McapWriter(stream)
-        writer.start()
-        schema = writer.register_schema("current", "jsonschema", b"{}")
-        channel = writer.register_channel("/motor", "json", schema)
-        for time_ns, content in messages:
-            writer.add_message(channel, time_ns, json.dumps(content).encode(), time_ns)
-        writer.finish()
+    return write_mcap(file, (("/motor", *message) for message in messages))
 
 
 @pytest.fixture(scope="module")
@@ -162,21 +152,12 @@ def test_each_topic_is_a_sensor_with_its_own_samples(logs, kind):
 
 
 def test_messages_with_an_unknown_encoding_are_refused_only_if_requested(tmp_path):
-    file = tmp_path / "log.mcap"
-    with file.open("wb") as stream:
-        writer = McapWriter(stream)
-        writer.start()
-        for topic, encoding in (("/camera", "cbor"), ("/motor", "json")):
-            channel = writer.register_channel(topic, encoding, 0)
-            for i in range(5):
-                time_ns = START_NS + i * 10**7
-                writer.add_message(channel, time_ns, json.dumps({"a": i}).encode(), time_ns)
-        writer.finish()
+    topics = ("/camera", "cbor", None), ("/motor", "json", None)
+    messages = [(topic, START_NS + i * 10**7, {"a": i}) for topic in topics for i in range(5)]
+    file = write_mcap(tmp_path / "log.mcap", messages)
     (motor,) = read_sensors(file, ReadOptions(channels=["/motor.a"]))["/motor"]
     np.testing.assert_array_equal(motor.values[:, 0], np.arange(5))
-    with pytest.raises(
-        RecordingError, match="'/camera' have the encoding 'cbor'; known encodings: cdr"
-    ):
+    with pytest.raises(RecordingError, match="'/camera' have the encoding 'cbor'; known"):
         read_sensors(file)
 
 
@@ -401,20 +382,15 @@ def test_protobuf_messages_are_read_by_the_definitions_in_the_file(tmp_path):
     for one in reversed(types.file):
         pool.Add(one)
     Motor = message_factory.GetMessageClass(pool.FindMessageTypeByName("my.Motor"))
-    file = tmp_path / "motor.mcap"
-    with file.open("wb") as stream:
-        writer = McapWriter(stream)
-        writer.start()
-        schema = writer.register_schema("my.Motor", "protobuf", types.SerializeToString())
-        channel = writer.register_channel("/motor", "protobuf", schema)
-        for i in range(20):
-            message = Motor(phases=[i, -i], name="left", count=2**40 + i, joints=[{"x": i}])
-            message.timestamp.FromNanoseconds(START_NS + i * 10**7)
-            if i % 2:
-                message.force.y = 0.5 * i
-            log_time = START_NS + i * 10**7 + 10**9
-            writer.add_message(channel, log_time, message.SerializeToString(), log_time)
-        writer.finish()
+    schema, messages = ("my.Motor", "protobuf", types.SerializeToString()), []
+    for i in range(20):
+        message = Motor(phases=[i, -i], name="left", count=2**40 + i, joints=[{"x": i}])
+        message.timestamp.FromNanoseconds(START_NS + i * 10**7)
+        if i % 2:
+            message.force.y = 0.5 * i
+        log_time = START_NS + i * 10**7 + 10**9
+        messages.append((("/motor", "protobuf", schema), log_time, message.SerializeToString()))
+    file = write_mcap(tmp_path / "motor.mcap", messages)
     (topic,) = list_topics(file)
     assert topic.message_type == "my.Motor"
     names = ["phases[0]", "phases[1]", "joints[0].x", "joints[0].y", "count", "force.x", "force.y"]
@@ -461,15 +437,13 @@ def test_a_field_that_the_first_message_lacks_is_a_channel(tmp_path):
 
 
 def test_fields_of_one_definition_only_are_named(tmp_path):
-    with (file := tmp_path / "log.mcap").open("wb") as stream:
-        writer = McapWriter(stream)
-        writer.start()
-        for k, (name, current) in enumerate([("V1", "current"), ("V2", "current_ma")]):
-            schema = writer.register_schema(name, "jsonschema", b"{}")
-            channel = writer.register_channel("/motor", "json", schema)
-            for t in range(START_NS + 5 * k, START_NS + 5 * k + 5):
-                writer.add_message(channel, t, json.dumps({"speed": 1, current: 2}).encode(), t)
-        writer.finish()
+    of_each = {"V1": "current", "V2": "current_ma"}
+    messages = [
+        (("/motor", "json", (name, "jsonschema", b"{}")), START_NS + 5 * k + i, {"speed": 1, of: 2})
+        for k, (name, of) in enumerate(of_each.items())
+        for i in range(5)
+    ]
+    file = write_mcap(tmp_path / "log.mcap", messages)
     for channels in (None, ["/motor.current"], ["/motor.current_ma"]):
         with pytest.raises(RecordingError, match=r"\(V1, V2\), and not all of them have 'current"):
             read_robot_log(file, ReadOptions(channels=channels))
@@ -479,19 +453,14 @@ def test_fields_of_one_definition_only_are_named(tmp_path):
 def write_two_clocks(folder, offsets_s, period_ms=(20, 20)):
     """Write two topics with a ramp in s by log time, and stamps before it; return the file."""
     times = [(k, j * step, offsets_s[k]) for k, step in enumerate(period_ms) for j in range(100)]
-    with (file := folder / "log.mcap").open("wb") as stream:
-        writer = McapWriter(stream)
-        writer.start()
-        schema = writer.register_schema("x", "jsonschema", b"{}")
-        topics = [writer.register_channel(name, "json", schema) for name in ("/body", "/foot")]
-        for k, t_ms, offset_s in sorted(times, key=lambda time: time[1]):
-            ns = START_NS + t_ms * 10**6
-            stamp_ns = ns - round(1e9 * offset_s)
-            stamp = {"sec": stamp_ns // 10**9, "nanosec": stamp_ns % 10**9}
-            content = {"x": t_ms / 1000, **({"header": {"stamp": stamp}} if offset_s else {})}
-            writer.add_message(topics[k], ns, json.dumps(content).encode(), ns)
-        writer.finish()
-    return file
+    messages = []
+    for k, t_ms, offset_s in sorted(times, key=lambda time: time[1]):
+        ns = START_NS + t_ms * 10**6
+        stamp_ns = ns - round(1e9 * offset_s)
+        stamp = {"sec": stamp_ns // 10**9, "nanosec": stamp_ns % 10**9}
+        content = {"x": t_ms / 1000, **({"header": {"stamp": stamp}} if offset_s else {})}
+        messages.append((("/body", "/foot")[k], ns, content))
+    return write_mcap(folder / "log.mcap", messages)
 
 
 @pytest.mark.parametrize("offsets_s", [(3.2, 0.005), (START_NS / 1e9 - 12, 0.1), (0, -4), (2, -2)])
@@ -602,19 +571,13 @@ def long_logs(tmp_path_factory):
 
         patch.setattr(Writer1, "__init__", small_chunks)
         files = {kind: write_log(folder, kind, n=200, name=kind) for kind in ("bag", "mcap")}
-    with files["mcap"].open("rb") as one, (folder / "chunks.mcap").open("wb") as other:
-        writer = McapWriter(other, chunk_size=5000)
-        writer.start()
-        channels = {}
-        for schema, channel, message in make_reader(one).iter_messages():
-            if channel.id not in channels:
-                known = writer.register_schema(schema.name, schema.encoding, schema.data)
-                own = channel.topic, channel.message_encoding, known
-                channels[channel.id] = writer.register_channel(*own)
-            number = channels[channel.id]
-            writer.add_message(number, message.log_time, message.data, message.publish_time)
-        writer.finish()
-    return {**files, "mcap": folder / "chunks.mcap"}
+    with files["mcap"].open("rb") as whole:
+        messages = []
+        for schema, channel, message in make_reader(whole).iter_messages():
+            of_topic = schema.name, schema.encoding, schema.data
+            topic = channel.topic, channel.message_encoding, of_topic
+            messages.append((topic, message.log_time, message.data))
+    return {**files, "mcap": write_mcap(folder / "chunks.mcap", messages, chunk_size=5000)}
 
 
 @pytest.fixture(scope="module")
@@ -703,13 +666,6 @@ def test_prepare_uses_messages_before_the_damage_if_errors_are_skipped(long_logs
     for resume in (False, True):
         with pytest.raises(RecordingError, match=r"cut\.bag: cannot be read"):
             prepare(tmp_path / "in", tmp_path / "out.h5", resume=resume, **options)
-
-
-def test_missing_packages_are_named_with_their_extra(logs, monkeypatch):
-    monkeypatch.setitem(sys.modules, "mcap.reader", None)
-    with pytest.raises(Exception, match=r'pip install "sensorseq\[ros\]"'):
-        read_robot_log(logs["mcap"])
-    assert isinstance(logs["mcap"], Path)
 
 
 def test_channels_that_never_change_are_one_line(logs, tmp_path):

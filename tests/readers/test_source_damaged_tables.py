@@ -1,6 +1,9 @@
-"""A file that is missing, truncated or of a different kind raises an error that names it."""
+"""A file that is missing, damaged or without a usable clock raises an error that names it."""
+
+import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from tables import READERS, write_table
 
@@ -35,4 +38,31 @@ def test_another_kind_of_file_is_an_error_that_names_it(tmp_path, suffix):
     path = tmp_path / f"text{suffix}"
     path.write_text("time,a\n0,1\n")
     with pytest.raises(RecordingError, match=rf"text\{suffix}: (is not an HDF5|not a complete)"):
+        READERS[suffix](path)
+
+
+A = np.arange(3.0)
+
+
+@pytest.mark.parametrize("suffix", READERS)
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"time": [0.0, 1.0, 1.0], "a": A}, r", row 3: time repeats .* 1 s from .* Keep one row"),
+        ({"time": [0.0, 2.0, 1.0], "a": A}, r", row 3: time goes back 1 s .* 2 s from .* Sort"),
+        ({"time": [0.0, np.inf, 2.0], "a": A}, ", row 2: inf in time column 'time'"),
+        ({"time": pa.array([0.0, None, 2.0]), "a": A}, ", row 2: no timestamp .*'time'; fill it"),
+        ({"time": ["0", "noon", "2"], "a": A}, ", row 2, column 'time': 'noon'"),
+        ({"time": ["noon", "one", "two"], "a": A}, ": column 'time' has no numbers; timestamps"),
+        ({"ticks": A, "a": A}, ": .* Give the time column with time_column"),
+        ({"time": A, "a": ["x", "y", "z"]}, ": no column of numbers besides 'time'"),
+        ({"time": A}, ": no column of numbers besides 'time'"),
+        ({"time": np.empty(0), "a": np.empty(0)}, ": .* no sample"),
+        ({"time": A, "a": [1.0, np.inf, 2.0]}, ", row 2, column 'a': inf"),
+        ({"time": A, "a": ["1.5", "oops", "2"]}, ", row 2, column 'a': 'oops'"),
+    ],
+)
+def test_every_reader_names_the_file_the_row_and_the_value(tmp_path, suffix, columns, said):
+    path = write_table(tmp_path / f"schräge Fahrt{suffix}", columns)
+    with pytest.raises(RecordingError, match=f"{re.escape(str(path))}{said}"):
         READERS[suffix](path)

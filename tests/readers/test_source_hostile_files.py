@@ -199,15 +199,10 @@ NESTED = "T0 a\nfloat64 y\n" + "".join(
 )
 @pytest.mark.parametrize("encoding", ["cdr", "ros1"])
 def test_message_types_with_too_many_values_are_refused(tmp_path, definition, encoding, said):
-    writer_of = pytest.importorskip("mcap.writer", reason="mcap is not installed").Writer
-    with (tmp_path / "a.mcap").open("wb") as file:
-        writer = writer_of(file)
-        writer.start()
-        schema = writer.register_schema("pkg/msg/Top", "ros2msg", definition.encode())
-        channel = writer.register_channel("/a", encoding, schema)
-        for i in range(9):
-            writer.add_message(channel, i * 10**7, b"\0\1\0\0" + b"\xff" * 16, i * 10**7)
-        writer.finish()
+    mcaps = pytest.importorskip("mcaps", reason="mcap is not installed")
+    topic = "/a", encoding, ("pkg/msg/Top", "ros2msg", definition.encode())
+    content = b"\0\1\0\0" + b"\xff" * 16
+    mcaps.write_mcap(tmp_path / "a.mcap", [(topic, i * 10**7, content) for i in range(9)])
     with pytest.raises(RecordingError, match=rf"a\.mcap: .*{said}"):
         read_recordings(tmp_path / "a.mcap")
 

@@ -1,14 +1,12 @@
 """ULog files from drones are read like robot logs."""
 
 import struct
-import sys
 
 import numpy as np
 import pytest
-from commands import succeed
 from ulogs import START_US, flight, message, write_ulog
 
-from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.errors import RecordingError
 from sensorseq.options import ReadOptions
 from sensorseq.readers import find_recordings, read_recordings, read_source_rate
 from sensorseq.readers.robot_logs import list_topics, read_robot_log
@@ -56,25 +54,6 @@ def test_a_number_may_label_and_topics_keep_their_rates(tmp_path):
     assert one.channel_names == tuple(channels)
     (source,) = find_recordings(tmp_path)
     assert read_source_rate(source) == pytest.approx(200)
-
-
-def test_logs_can_be_used_from_their_folder_to_a_prediction(tmp_path):
-    for label, amplitude in (("hover", 0.2), ("climb", 3.0)):
-        (tmp_path / "logs" / label).mkdir(parents=True)
-        for seed in range(5):
-            flight(tmp_path / "logs" / label / f"{seed}.ulg", seed=seed, amplitude=amplitude)
-    logs, windows, model = tmp_path / "logs", tmp_path / "w.h5", tmp_path / "m.safetensors"
-    assert "sensor_accel_0" in succeed("inspect", logs)
-    channels = ("--channels", "sensor_accel_0.x", "--channels", "battery_status_0.current_a")
-    cut = ("--window-s", 0.5, "--hop-s", 0.25, "-o")
-    steps = [
-        ("prepare", logs, *channels, *cut, windows),
-        ("train", windows, "-o", model, "--set", "max_epochs=2"),
-        ("predict", model, logs / "climb" / "1.ulg"),
-        ("prepare", logs, *channels, "--native-rates", *cut, tmp_path / "native.h5"),
-    ]
-    for step in steps:
-        succeed(*step)
 
 
 def test_a_truncated_log_is_named_with_the_byte_or_used_up_to_it(tmp_path):
@@ -173,9 +152,3 @@ def test_padding_and_strings_are_not_channels_and_missing_files_are_named(tmp_pa
             read([path, path])
     (tmp_path / "metadata.yaml").write_text("a: 1\n")
     assert [source.recording_id for source in find_recordings(tmp_path)] == ["a"]
-
-
-def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyulog", None)
-    with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[vehicle\]"'):
-        list_topics(flight(tmp_path / "a.ulg"))

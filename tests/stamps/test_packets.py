@@ -189,16 +189,6 @@ def test_smooth_signals_are_spread_by_default_and_signals_with_pauses_never(
     np.testing.assert_array_equal(paused.timestamps_s, paused_s)
 
 
-def test_merging_takes_the_mean_of_each_stamp_and_keeping_refuses(tmp_path):
-    at = np.arange(300)
-    table(tmp_path, {"time": at // 3 * 0.07, "a": np.sin(at / 20)})
-    (merged,) = read_recordings(tmp_path, stamps="merge")
-    np.testing.assert_allclose(merged.values[:, 0], np.sin(at / 20).reshape(-1, 3).mean(axis=1))
-    assert merged.attributes["repaired_stamps"]["n_duplicates"] == 200
-    with pytest.raises(RecordingError, match="row 2: time repeats"):
-        read_recordings(tmp_path, stamps="keep")
-
-
 @pytest.mark.parametrize("kind", ["even", "jitter", "gaps", "log", "uneven"])
 def test_clocks_without_packets_are_left_alone(tmp_path, kind):
     rng, n = np.random.default_rng(1), 3000
@@ -215,13 +205,6 @@ def test_clocks_without_packets_are_left_alone(tmp_path, kind):
     table(tmp_path, {"time": t, "a": rng.normal(size=n)})
     (recording,) = read_recordings(tmp_path)
     np.testing.assert_allclose(recording.timestamps_s, t)
-
-
-def test_packets_without_a_regular_rate_are_refused_with_a_way_out():
-    rng = np.random.default_rng(0)
-    stamps = np.repeat(np.cumsum(rng.uniform(0.1, 3, 100)), 4)
-    with pytest.raises(SignalError, match=r"About 4 samples .*but without an even rate"):
-        repair_stamps(stamps, rng.normal(size=(400, 1)))
 
 
 def test_an_unknown_value_of_stamps_is_refused_before_anything_is_read(tmp_path):

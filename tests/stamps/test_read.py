@@ -120,9 +120,7 @@ def test_a_column_that_counts_the_rows_is_refused_with_a_remedy(tmp_path, file, 
 def test_a_column_of_other_ticks_is_refused_with_a_remedy(tmp_path, file, read, per_s):
     ticks = 123_457 + np.arange(200) * per_s // 50
     path = write(tmp_path / file, ticks, "clk")
-    with pytest.raises(
-        RecordingError, match=r"other ticks, leave out `time_column`, choose .* rate"
-    ):
+    with pytest.raises(RecordingError, match=r"other ticks, leave out `time_column`"):
         read(path, ReadOptions(time_column="clk"))
     (recording,) = read_recordings(path, channels="a", sample_rate_hz=50)
     np.testing.assert_allclose(recording.timestamps_s, np.arange(200) / 50)
@@ -458,11 +456,7 @@ def test_dates_that_lost_digits_and_times_of_day_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "stamps", "said"),
     [
-        (
-            "time_s",
-            EPOCH_S * 1000 + np.arange(99) * 20,
-            r"0\.05 Hz after the .* in ms 50 Hz in 2026",
-        ),
+        ("time_s", EPOCH_S * 1000 + np.arange(99) * 20, r"0\.05 Hz .* in ms 50 Hz in 2026"),
         ("time_s", EPOCH_S * 1000 + np.arange(99), r"1 Hz after the year 2100, in ms 1000 Hz"),
         ("time_s", np.arange(99) * 200, r"0\.005 Hz, in ms 5 Hz, .*Use time_unit='ms', or"),
         ("time_s", np.arange(99) * 1e-5, r"1e\+05 Hz\. Convert them to seconds, or use"),
@@ -470,11 +464,7 @@ def test_dates_that_lost_digits_and_times_of_day_are_refused(tmp_path):
         ("t_ns", np.arange(99) * 5, r"In ns, the unit in its name, that is 2e\+08 Hz"),
         ("time_ms", EPOCH_S + np.arange(99) * 0.02, r"5e\+04 Hz, in s 50 Hz in 2026"),
         ("time", EPOCH_S + np.arange(99) * 20, r"In ms, that is 50 Hz, in s 0\.05 Hz in 2026"),
-        (
-            "time",
-            45352.4 + np.arange(99) * 2.3e-7,
-            r"4\.348e\+06 Hz, in days one row every 0.0199 s\. Conv",
-        ),
+        ("time", 45352.4 + np.arange(99) * 2.3e-7, r"4\.348e\+06 Hz, in days .* 0.0199 s\. Conv"),
         ("time", (EPOCH_S * 1000 + np.arange(99) * 20).astype("M8[ns]"), r"5e\+07 Hz\. Were they"),
     ],
 )

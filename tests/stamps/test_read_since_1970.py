@@ -12,7 +12,7 @@ from sensorseq.recording import LabelSpan
 from sensorseq.stamps.names import UNITS
 
 START_S = 1_709_283_600  # a day in 2024, as seconds since 1970
-HELD = [2, 25, 64, 125]
+EXACT = [2, 25, 50, 64, 125]
 """Rates in Hz whose stamps are exact in whole microseconds."""
 OTHER = [3, 6.5, 333]
 SECONDS, LABEL_S = 16, 4
@@ -64,42 +64,28 @@ def assert_same(made, expected, *, bits):
         np.testing.assert_array_equal(windows.X, other.X)
 
 
-@pytest.mark.parametrize("rate_hz", HELD)
-def test_windows_are_bit_for_bit_equal_if_the_unit_represents_the_stamps_exactly(tmp_path, rate_hz):
-    from_0 = "time", decimal(ticks(rate_hz, "us", 0))
-    expected = windows_of(tmp_path / "one.csv", *from_0, rate_hz)
-    n_samples = rate_hz
-    assert expected[0].X.shape == (SECONDS, n_samples, 1)
-    np.testing.assert_array_equal(expected[1], np.arange(SECONDS))
-    for kind, stamps in KINDS.items():
-        if kind.endswith(" ms") and 1000 % rate_hz:
-            continue
-        assert_same(
-            windows_of(tmp_path / "one.csv", *stamps(rate_hz), rate_hz), expected, bits=True
-        )
-
-
-@pytest.mark.parametrize("rate_hz", OTHER)
-def test_otherwise_windows_have_the_same_number_starts_and_labels(tmp_path, rate_hz):
-    from_0 = "time", decimal(ticks(rate_hz, "us", 0))
-    expected = windows_of(tmp_path / "one.csv", *from_0, rate_hz)
-    assert len(expected[0].y) == SECONDS
-    for stamps in KINDS.values():
-        made = windows_of(tmp_path / "one.csv", *stamps(rate_hz), rate_hz)
-        assert_same(made, expected, bits=False)
-
-
 @pytest.mark.parametrize(
-    ("options", "rate_hz"),
-    [({"sample_rate_hz": 33.0}, 50), ({"sample_rate_hz": 33.0}, 120), ({"hop_s": 0.3}, 50)],
+    ("rate_hz", "options"),
+    [
+        *((rate_hz, {}) for rate_hz in EXACT + OTHER),
+        *((rate_hz, {"sample_rate_hz": 33.0}) for rate_hz in (50, 120)),
+        (50, {"hop_s": 0.3}),
+    ],
     ids=str,
 )
-def test_windows_are_also_the_same_if_resampled_and_with_overlap(tmp_path, rate_hz, options):
+def test_windows_are_those_of_stamps_from_0_to_the_bit_if_the_unit_is_fine_enough(
+    tmp_path, rate_hz, options
+):
     from_0 = "time", decimal(ticks(rate_hz, "us", 0))
     expected = windows_of(tmp_path / "one.csv", *from_0, rate_hz, **options)
-    for kind in ("since 1970 in s", "since 1970 in us", "since 1970 in ns", "dates"):
-        made = windows_of(tmp_path / "one.csv", *KINDS[kind](rate_hz), rate_hz, **options)
-        assert_same(made, expected, bits=rate_hz != 120)
+    assert options or len(expected[0].y) == SECONDS
+    if rate_hz in EXACT and not options:
+        assert expected[0].X.shape == (SECONDS, rate_hz, 1)
+        np.testing.assert_array_equal(expected[1], np.arange(SECONDS))
+    for kind, stamps in KINDS.items():
+        made = windows_of(tmp_path / "one.csv", *stamps(rate_hz), rate_hz, **options)
+        is_exact = rate_hz in EXACT and (not kind.endswith(" ms") or 1000 % rate_hz == 0)
+        assert_same(made, expected, bits=is_exact)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".h5"])

@@ -162,9 +162,7 @@ def test_a_restarted_clock_is_refused_and_the_place_to_cut_is_named(stamps, cut)
 def test_a_counter_that_begins_again_is_named_and_its_remedy_works(bits, per_s):
     counts = 2**bits - round(5.003 * per_s) + np.arange(1500) * round(0.02 * per_s)
     values = sines(1500, 50)
-    with pytest.raises(
-        SignalError, match=rf"{bits} bits begins again at samples? .*251.*2\*\*{bits}"
-    ):
+    with pytest.raises(SignalError, match=rf"{bits} bits begins again at .*251.*2\*\*{bits}"):
         repair_stamps(counts % 2**bits / per_s, values)
     assert repair_stamps(counts / per_s, values).n_out_of_order == 0
 
@@ -190,9 +188,7 @@ def test_fractions_without_leading_zeros_are_named(step_ms, start_s):
 def test_alternating_rows_of_two_sessions_are_refused(n_rows, offset_s):
     stamps = np.arange(1400) * 0.01
     both = np.stack([stamps.reshape(-1, n_rows), stamps.reshape(-1, n_rows) + offset_s], axis=1)
-    with pytest.raises(
-        SignalError, match=r"alternate\. .*stamps='merge' would mix the recordings\."
-    ):
+    with pytest.raises(SignalError, match=r"alternate\. .*stamps='merge' would mix"):
         repair_stamps(both.ravel(), sines(2800, 100))
 
 
@@ -219,9 +215,7 @@ def test_samples_without_a_rate_are_neither_merged_nor_spread():
     stamps = np.sort(rng.integers(0, 300, 1000)).astype(float)
     with pytest.raises(SignalError, match=r"About 3.\d+ samples share .*Hz on average, but"):
         repair_stamps(stamps, sines(1000, 3))
-    with pytest.raises(
-        SignalError, match=r"About 9 samples share each timestamp, but without an even rate"
-    ):
+    with pytest.raises(SignalError, match=r"About 9 samples .* without an even rate"):
         repair_stamps(np.zeros(9), sines(9, 3))
 
 

@@ -41,18 +41,6 @@ def test_a_line_with_an_offset_becomes_0_from_end_to_end(phase, n_samples):
     assert (filtered(Detrend(0.5, phase=phase), np.full(n_samples, 1e8 + 0.1)) == 0).all()
 
 
-def test_a_centered_detrend_has_the_gain_of_one_less_a_hann_window():
-    frequency, gain = response(Detrend(2.0))
-    turns = frequency * 2.02  # 202 sample periods lie between the two samples with weight 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        hann = np.where(turns == 1, 0.5, np.sinc(turns) / (1 - turns**2))
-    below = frequency < 10
-    np.testing.assert_allclose(gain[below].real, 1 - hann[below], atol=2e-3)
-    assert np.abs(gain.imag).max() < 1e-12
-    assert np.abs(np.abs(gain[frequency >= 2 / 2.0]) - 1).max() < 0.03
-    assert np.abs(gain[frequency < 0.1 / 2.0]).max() < 0.01
-
-
 @given(n_samples=st.integers(1, 120), window=st.integers(3, 40), seed=st.integers(0, 99))
 def test_a_causal_detrend_is_the_residual_of_the_trailing_line(n_samples, window, seed):
     signal = 1e3 + np.cumsum(np.random.default_rng(seed).normal(size=n_samples))
@@ -65,13 +53,6 @@ def test_a_causal_detrend_is_the_residual_of_the_trailing_line(n_samples, window
         times = np.arange(len(seen)) - (len(seen) - 1)
         _, end = np.polyfit(times, seen - seen[0], 1)
         assert rest[t] == pytest.approx(seen[-1] - seen[0] - end, abs=1e-10)
-
-
-def test_a_causal_detrend_lets_fast_sines_pass_within_7_percent():
-    frequency, gain = response(Detrend(2.0, phase="causal"))
-    assert np.abs(np.abs(gain[frequency >= 10 / 2.0]) - 1).max() < 0.07
-    curvature = (2 * np.pi * 0.1) ** 2 / 12  # the error of a line fitted to 0.1 periods of a sine
-    assert np.abs(gain[frequency < 0.1 / 2.0]).max() < curvature
 
 
 @given(n_samples=st.integers(1, 60), half=st.integers(1, 20), seed=st.integers(0, 99))
