@@ -169,12 +169,6 @@ def test_a_streamed_fit_is_repeatable_bit_for_bit(path, small_buffer):
     assert outcome(first) != outcome(make(random_state=4).fit(path))
 
 
-def test_a_fit_on_a_file_within_the_buffer_equals_the_fit_on_its_windows(tmp_path):
-    windows = make_windows()
-    path = write(tmp_path / "windows.h5", windows)
-    assert outcome(make().fit(path)) == outcome(make().fit(windows.take(windows.split != "test")))
-
-
 def test_both_engines_take_the_same_trajectory_through_the_stream(tmp_path, small_buffer):
     path = write(tmp_path / "windows.h5", make_windows(lengths=True))
     native, autograd = (
