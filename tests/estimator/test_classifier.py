@@ -211,26 +211,12 @@ def test_an_unrelated_argument_changes_no_initial_weight():
 # Input data.
 
 
-@pytest.mark.parametrize("dtype", [bool, int, np.float32])
-def test_one_hot_labels_are_labels(dtype):
-    one_hot = small().fit(X, np.eye(3)[Y].astype(dtype))
-    assert_same_fit(small().fit(X, Y), one_hot)
-    assert one_hot.score(X, np.eye(3)[Y]) == one_hot.score(X, Y)
-
-
 def test_one_hot_columns_stand_for_the_classes_fit_saw():
     names = np.array(["ICE", "SAND", "SNOW"])
     other, of_other = make_windows(30, seed=1)
     classifier = small().fit(X, names[Y], X_val=other, y_val=np.eye(3)[of_other])
     assert_same_fit(classifier, small().fit(X, names[Y], X_val=other, y_val=names[of_other]))
     assert classifier.score(X, np.eye(3)[Y]) == classifier.score(X, names[Y]) > 0.5
-
-
-def test_an_object_array_of_windows_is_read_as_a_list():
-    listed = [window[: 12 + i % 9] for i, window in enumerate(X)]
-    boxed = np.empty(len(X), object)
-    boxed[:] = listed
-    assert_same_fit(small().fit(listed, Y), small().fit(boxed, Y))
 
 
 def test_one_channel_is_the_same_in_two_and_three_dimensions():
@@ -261,15 +247,6 @@ def test_steps_beyond_the_lengths_change_nothing():
     listed = [window[:length] for window, length in zip(X, lengths, strict=True)]
     assert_same_fit(first, small(**settings).fit(listed, Y))
     np.testing.assert_array_equal(first.predict(listed), first.predict(hollow, lengths))
-
-
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "meanmax"])
-def test_a_window_is_classified_the_same_alone_and_among_longer_windows(pooling):
-    classifier = small(pooling=pooling, bidirectional=True, dtype="float64").fit(X, Y)
-    lengths = np.full(len(X), 20)
-    lengths[0] = 6
-    among = classifier.predict_proba(X, lengths)[0]
-    np.testing.assert_allclose(classifier.predict_proba(X[:1, :6])[0], among, rtol=1e-9)
 
 
 def test_groups_are_never_on_both_sides(monkeypatch):
@@ -425,14 +402,6 @@ def test_only_cross_entropy_is_judged_in_nats(loss):
     assert "was not judged" in str(report)
 
 
-def test_an_interrupt_leaves_a_classifier_that_can_be_used():
-    with pytest.warns(UserWarning, match=r"interrupted after epoch 4 of 6; .* can be used\.$"):
-        classifier = small(callbacks=[InterruptAfter(4)]).fit(X, Y)
-    assert classifier.n_iter_ == 4
-    assert classifier.best_score_ == classifier.history_["val_loss"].min()
-    assert classifier.predict(X).shape == (60,)
-
-
 def test_auto_chooses_as_many_epochs_as_the_training_part_needs():
     calls = []
 
@@ -511,16 +480,6 @@ def test_the_engine_states_the_reason_why_it_ran():
     assert "the loss is a callable" in engine.reason
     with pytest.raises(ArgumentError, match=r"engine='native' .* the loss"):
         small(loss=torch.nn.functional.cross_entropy, engine="native").fit(X, Y)
-
-
-def test_both_engines_take_the_same_trajectory():
-    options = {"dtype": "float64", "early_stopping": False, "ema_decay": 0.9, "random_state": 3}
-    native = small(engine="native", **options).fit(X, Y)
-    autograd = small(engine="autograd", **options).fit(X, Y)
-    for ours, theirs in zip(native.history_, autograd.history_, strict=True):
-        for name in set(ours) - {"duration_s"}:
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-6, abs=1e-9), name
-    np.testing.assert_allclose(native.predict_proba(X), autograd.predict_proba(X), rtol=1e-6)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

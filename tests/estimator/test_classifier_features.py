@@ -13,14 +13,12 @@ from fits import (
     InterruptAfter,
     lstm_weight,
     on_features,
-    outputs_of,
     reloaded,
     use_members,
     weights,
     without_time,
 )
 from sklearn.linear_model import LogisticRegression
-from threads import torch_threads
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import (
@@ -183,48 +181,6 @@ def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
     np.testing.assert_array_equal(member.logits(other, None), member.logits(once, None))
 
 
-@pytest.mark.trains
-def test_the_seed_determines_every_bit_with_any_number_of_threads():
-    errors = []
-    for n_threads in (1, 2, 1):
-        with torch_threads(n_threads):
-            clf = small().fit(X, Y, groups=GROUPS)
-            errors.append((clf.decision_function(NEW), clf.features_, weights(clf)))
-    for other in errors[1:]:
-        np.testing.assert_array_equal(other[0], errors[0][0])
-        assert other[1:] == errors[0][1:]
-
-
-@pytest.mark.trains
-def test_a_window_gets_the_same_prediction_in_any_batch():
-    clf = small(features=["rocket", "summary", "boosting"], refit=None).fit(X, Y, groups=GROUPS)
-    use_members(clf, 1.0)
-    many = np.tile(NEW, (70, 1, 1))  # more windows than fit in one block
-    together = clf.decision_function(many)
-    np.testing.assert_allclose(together[: len(NEW)], clf.decision_function(NEW), atol=1e-5)
-    np.testing.assert_allclose(together, np.tile(together[: len(NEW)], 70), atol=1e-5)
-    alone = [clf.decision_function(NEW[i : i + 1])[0] for i in range(len(NEW))]
-    np.testing.assert_allclose(together[: len(NEW)], alone, atol=1e-5)
-
-
-def test_the_logits_are_the_sum_of_their_parts():
-    """Compute the sum of the LSTM's weighted logits and the outputs of the linear layers."""
-    clf = small(features=["summary", averages], refit=None).fit(X, Y, groups=GROUPS)
-    whole, scaled = clf.model_.sum, clf.scaler_.transform(NEW)
-    with torch.no_grad():
-        lstm = clf.module_(torch.from_numpy(scaled.astype(np.float32))).numpy()
-    expected = whole.weights["lstm"] * lstm
-    for name, member in on_features(clf).items():
-        made = member.describe.transform(scaled) if name == "summary" else averages(scaled, None)
-        expected = expected + whole.weights[name] * (made @ member.weight + member.bias)
-    np.testing.assert_allclose(outputs_of(clf, NEW), expected, atol=1e-4)
-    assert on_features(clf).keys() <= {"summary", "function_1"}
-    assert clf.features_.names == tuple(on_features(clf))
-    table = {tried.name: tried.weight for tried in clf.features_.candidates}
-    assert whole.weights == {name: table[name] for name in whole.members}
-    assert not whole.bias.any()
-
-
 def test_features_none_is_the_lstm_alone():
     clf = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
     assert clf.model_.sum.weights == {"lstm": 1.0}
@@ -234,22 +190,6 @@ def test_features_none_is_the_lstm_alone():
 
 
 # Chosen features
-
-
-@pytest.mark.trains
-def test_auto_keeps_features_that_lower_the_loss():
-    rng = np.random.default_rng(1)
-    y = np.arange(80) % 2
-    noise = rng.normal(size=(80, 40, 1))
-    spread = noise * (1 + y[:, None, None])  # only statistics of spread distinguish the classes
-    clf = small(features="auto", refit=None, max_epochs=1, learning_rate=1e-6)
-    clf.fit(spread[:60], y[:60], X_val=spread[60:], y_val=y[60:])
-    assert {"summary", "boosting"} & set(clf.features_.names)
-    by_name = {tried.name: tried for tried in clf.features_.candidates}
-    assert by_name["summary"].accuracy > 0.9
-    assert by_name["summary"].log_loss < by_name["lstm"].log_loss - 0.1
-    assert clf.score(spread[60:], y[60:]) > 0.9
-    assert "LSTM alone" in clf.features_.reason
 
 
 @pytest.mark.trains
@@ -452,16 +392,12 @@ def test_without_a_refit_the_held_out_fit_is_kept():
     assert further == [first, first]
     assert [c.refitted_ for c in (single, other, again)] == [False, False, True]
     assert single.held_out_predictions(48) is None
+    whole = other.model_.sum
+    table = {tried.name: tried.weight for tried in other.features_.candidates}
+    assert whole.weights == {name: table[name] for name in whole.members}
+    assert other.features_.names == tuple(on_features(other))
     rows, probability = again.held_out_predictions(48)
     assert probability.shape == (len(rows), 2)
-
-
-@pytest.mark.trains
-def test_every_member_of_an_ensemble_is_refitted():
-    clf = small(features="summary", n_models=2).fit(X, Y, groups=GROUPS)
-    assert len(clf.modules_) == 2
-    assert weights(clf.modules_[0]) != weights(clf.modules_[1])
-    assert clf.predict_proba(NEW).shape == (9, 2)
 
 
 def test_many_windows_are_not_refitted(monkeypatch):
@@ -499,22 +435,6 @@ def test_features_can_be_fitted_to_any_data_that_the_network_accepts(arguments, 
     assert np.isfinite(probability).all()
     again, _ = reloaded(clf, tmp_path)
     np.testing.assert_array_equal(again.predict_proba(NEW), probability)
-
-
-@pytest.mark.trains
-def test_2d_input_is_one_channel_and_list_items_may_differ_in_length():
-    flat = small().fit(X[:, :, 0], Y).decision_function(NEW[:, :, 0])
-    deep = small().fit(X[:, :, :1], Y).decision_function(NEW[:, :, :1])
-    np.testing.assert_array_equal(flat, deep)
-    ragged = [window[: 8 + i % 9] for i, window in enumerate(X)]
-    lengths = [len(window) for window in ragged]
-    padded = np.where(np.arange(16)[:, None] < np.reshape(lengths, (-1, 1, 1)), X, 0)
-    listed = small().fit(ragged, Y)
-    by_length = small().fit(padded, Y, lengths=lengths).decision_function(padded, lengths)
-    np.testing.assert_array_equal(listed.decision_function(ragged), by_length)
-    shorter = listed.decision_function([window[:6] for window in NEW])
-    wider = np.pad(NEW[:, :6], ((0, 0), (0, 30), (0, 0)))
-    np.testing.assert_allclose(shorter, listed.decision_function(wider, [6] * 9), atol=1e-6)
 
 
 @pytest.mark.trains

@@ -33,19 +33,7 @@ def outcome(estimator):
     return weights(estimator), rows, estimator.best_epoch_, estimator.best_score_
 
 
-FITS = {
-    "native": {},
-    "autograd": {"engine": "autograd"},
-    "dropout": {"dropout": 0.3, "recurrent_dropout": 0.2, "head_norm": "batch"},
-    "autograd with dropout": {"engine": "autograd", "dropout": 0.3, "recurrent_dropout": 0.2},
-    "augmented": {"augment": "standard"},
-    "average, early stopping": {"ema_decay": 0.9, "max_epochs": 30, "patience": 1},
-    "random crops": {"max_timesteps": 6, "crop": "random", "scale": None},
-    "an ensemble": {"n_models": 3},
-}
-
-
-@pytest.mark.parametrize("arguments", FITS.values(), ids=FITS)
+@pytest.mark.parametrize("arguments", [{}, {"augment": "standard"}, {"n_models": 3}], ids=str)
 def test_recording_does_not_change_a_fit(arguments):
     recorded = make(**arguments).fit(X, Y)
     assert recorded.fluctuation_.record.n_epochs == len(recorded.history_)

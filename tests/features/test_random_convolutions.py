@@ -295,13 +295,6 @@ def test_unusable_input_is_reported(step, windows, lengths, message):
         getattr(convolutions, step)(windows, lengths)
 
 
-def test_nan_beyond_a_length_is_not_an_error():
-    windows = np.where(np.arange(240).reshape(X.shape) == 171, np.nan, X)
-    lengths = [20, 20, 20, 20, 5, 20]
-    features = RandomConvolutions(84).fit(windows, lengths).transform(windows, lengths)
-    assert np.isfinite(features).all()
-
-
 def test_other_misuse_is_reported():
     with pytest.raises(SignalError, match="call fit first"):
         RandomConvolutions().transform(X)
