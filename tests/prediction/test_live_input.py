@@ -73,6 +73,7 @@ T_ROWS = "0.1,1.5,2,3\n0.2,4,5,6\n0.3,7,8,9\n"
     ("text", "n_samples", "n_unreadable"),
     [
         ("cur,gyr,acc\n" + ROWS, 3, 0),
+        ("\ufeffcur,gyr,acc\n" + ROWS, 3, 0),
         ('"cur" , "gyr","acc",\n' + ROWS, 3, 0),
         ("cur,gyr,acc\n" + ROWS.replace("\n", ",\r\n"), 3, 0),
         ("time,cur,gyr,acc\ns,A,rad/s,m/s2\n" + T_ROWS, 3, 1),  # a line of units
@@ -424,6 +425,14 @@ def test_a_datagram_that_cannot_be_read_is_left_out(datagrams, bad):
     assert len(said) == 1
     assert message in said[0]
     assert parser.n_unreadable == 90
+
+
+def test_a_datagram_that_ends_within_a_sample_is_left_out(datagrams):
+    parser = live.SampleParser("float32", NAMES)
+    whole = np.ones((2, len(NAMES)), "<f4").tobytes()
+    parts, _ = datagrams(parser, whole, b"\0" * 5, whole)
+    np.testing.assert_array_equal(joined(parts, len(NAMES))[0], np.ones((4, len(NAMES))))
+    assert parser.n_unreadable == 1
 
 
 def test_a_datagram_of_several_sensors_that_cannot_be_read_is_left_out(datagrams):

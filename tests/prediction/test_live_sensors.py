@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from commands import said
 from fits import fused_classifier
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sensorseq import read_sensors
 from sensorseq.errors import SensorseqError
@@ -129,26 +127,6 @@ def test_lines_that_name_their_sensor_get_the_decisions_of_the_recordings(
     code, out, err = said("stream", path, "--input", tmp_path / "lines")
     assert code == 0, err
     assert_decided(out, expected(fitted, logs))
-
-
-@given(st.lists(st.integers(0, 150), max_size=6))
-def test_bytes_may_be_split_anywhere(cuts):
-    text = b"ime,1\nb,0.1,7\n\na,0.1,1,\r\na,0.2,3,4\nb,time,x\nb,0.2,8\na,0.3,5\nc,0,1\nb,0.3,9"
-    parser = live.SensorParser({"a": ("x", "y"), "b": ("x",)}, None, {"a": 2, "b": 1})
-    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    parts = [part for a, b in itertools.pairwise(edges) for part in parser.parts(text[a:b])]
-    parts += parser.parts(b"", whole=True)
-    for name, values in (("a", [[1, np.nan], [3, 4]]), ("b", [[7], [8], [9]])):
-        of_sensor = [part for part in parts if part.sensor == name]
-        np.testing.assert_array_equal(np.concatenate([part.values for part in of_sensor]), values)
-        stamps = np.concatenate([part.timestamps_s for part in of_sensor])
-        np.testing.assert_array_equal(stamps, [0.1, 0.2, 0.3][: len(values)])
-    assert parser.counts == {
-        "n_unreadable of a": 1,
-        "n_unreadable of b": 0,  # a header after the first line is no fault
-        "n_unreadable of no known sensor ('ime')": 2,
-        "n_unreadable datagrams": 0,
-    }
 
 
 def test_odd_lines_are_skipped_and_counted_by_sensor(model, logs, tmp_path):
