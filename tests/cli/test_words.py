@@ -335,7 +335,8 @@ def test_a_replaced_file_is_reported(place, tmp_path):
         assert (code, f"replaced {tmp_path / 'w.h5'}" in " ".join(out.split())) == (0, earlier)
 
 
-def test_an_output_that_cannot_be_written_has_one_exit_code(place, tmp_path):
+def test_an_output_that_cannot_be_written_has_one_exit_code(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(SensorLSTMClassifier, "fit", lambda *_: pytest.fail("it trained"))
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("x")
     model, windows, logs = place / "m", place / "w.h5", place / "logs"
@@ -358,6 +359,9 @@ def test_an_output_that_cannot_be_written_has_one_exit_code(place, tmp_path):
             assert str(out) in err
             assert "Errno" not in err
             assert len(err.splitlines()) == 1
+    for outputs in (["-o", "/proc/m"], ["-o", tmp_path / "new", "--report", "/proc/m"]):
+        code, _, err = said("train", windows, *outputs)
+        assert (code, "/proc/m" in err) == (4, True)
     code, _, err = said("export", model, "--format", "c", "-o", tmp_path / "folder" / "file")
     assert (code, "Errno" in err) == (3, False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder"]
