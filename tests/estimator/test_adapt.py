@@ -166,12 +166,6 @@ def test_groups_are_never_on_both_sides_of_a_fold():
     np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in folds])), range(60))
 
 
-@pytest.mark.parametrize("groups", [np.repeat(np.arange(3), 4), np.zeros(12, int)])
-def test_a_class_with_one_group_is_not_left_out(groups):
-    few = Windows(None, None, target=np.repeat(np.arange(3), 4), groups=groups)
-    assert adapting.split_few(few) == []
-
-
 def test_what_cannot_be_checked_is_not_changed(model):
     X, y = robot(30, 1, shifted=True)
     for arguments in ((X[:3], y[:3]), (X, y, y)):  # one window or one group of each class

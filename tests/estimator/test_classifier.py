@@ -519,29 +519,54 @@ def test_a_second_interrupt_ends_a_search(monkeypatch):
 # The model file.
 
 
+WITH_FEATURES = [
+    {},
+    {"features": "rocket", "refit": None, "n_models": 2},
+    {"features": ["summary", "boosting"], "refit": None, "dtype": "float64"},
+    {"features": "summary", "max_timesteps": 9, "crop": "random", "refit": "all"},
+    {"features": None, "refit": "all"},
+]
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("kind", "arguments"),
     [
-        {},
-        {"head_norm": "batch", "bidirectional": True, "num_layers": 2, "scale": "robust"},
-        {"scale": None, "dtype": "float64", "optimizer_params": {"betas": (0.8, 0.99)}},
-        {"class_weight": {0: 2.0, 1: 1.0}, "max_timesteps": 15, "crop": "tail"},
+        (plain_classifier, {}),
+        (plain_classifier, {"head_norm": "batch", "bidirectional": True, "num_layers": 2}),
+        (plain_classifier, {"scale": None, "optimizer_params": {"betas": (0.8, 0.99)}}),
+        (plain_classifier, {"class_weight": {0: 2.0}, "dtype": "float64", "scale": "robust"}),
+        (plain_classifier, {"max_timesteps": 15, "crop": "tail"}),
+        (plain_classifier, {"n_models": 3, "head_norm": "batch"}),
+        *(
+            pytest.param(SensorLSTMClassifier, arguments, marks=pytest.mark.trains)
+            for arguments in WITH_FEATURES
+        ),
     ],
-    ids=lambda arguments: "+".join(arguments) or "defaults",
+    ids=lambda given: getattr(given, "__name__", str(given)),
 )
-def test_a_saved_classifier_is_the_same_after_loading(arguments, tmp_path):
-    classifier = small(**arguments).fit(X, Y)
-    again, _ = reloaded(classifier, tmp_path)
-    assert weights(again) == weights(classifier)
-    assert again.get_params() == classifier.get_params()
-    assert again.history_ == classifier.history_
-    assert again.fluctuation_.to_dict() == classifier.fluctuation_.to_dict()
-    for name in ("best_epoch_", "best_score_", "n_iter_", "n_features_in_", "engine_"):
-        assert getattr(again, name) == getattr(classifier, name)
-    np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
-    first = (tmp_path / "model").read_bytes()
-    again.save(tmp_path / "again")
-    assert (tmp_path / "again").read_bytes() == first
+def test_a_file_and_a_pickle_contain_the_same_classifier(kind, arguments, tmp_path):
+    settings = {"hidden_size": 6, "max_epochs": 4, "learning_rate": 0.03, "random_state": 0}
+    classifier = kind(**{**settings, "device": "cpu", **arguments}).fit(X, Y)
+    new, _ = make_windows(9, seed=1)
+    new[4] *= 1000
+    outside = classifier.outside(new)
+    of_file, of_pickle = reloaded(classifier, tmp_path)
+    content = (tmp_path / "model").read_bytes()
+    for again in (of_file, of_pickle):
+        assert list(map(weights, again.modules_)) == list(map(weights, classifier.modules_))
+        assert again.get_params() == classifier.get_params()
+        assert again.histories_ == classifier.histories_
+        assert again.fluctuation_.to_dict() == classifier.fluctuation_.to_dict()
+        for name in ("best_epoch_", "best_score_", "n_iter_", "n_features_in_", "engine_"):
+            assert getattr(again, name) == getattr(classifier, name)
+        assert again.features_ == classifier.features_
+        assert str(again.features_) == str(classifier.features_)
+        np.testing.assert_array_equal(again.predict_proba(new), classifier.predict_proba(new))
+        for part in ("reasons", "ratio"):
+            found = getattr(again.outside(new), part)
+            np.testing.assert_array_equal(found, getattr(outside, part))
+        again.save(tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -560,17 +585,6 @@ def test_saved_labels_keep_their_type(labels, tmp_path):
     predicted = reloaded(classifier, tmp_path)[0].predict(X)
     assert predicted.dtype == classifier.predict(X).dtype == labels.dtype
     np.testing.assert_array_equal(predicted, classifier.predict(X))
-
-
-def test_equal_fits_give_equal_files_except_for_durations(tmp_path):
-    contents = []
-    for name in ("first", "second"):
-        classifier = small().fit(X, Y)
-        rows = without_time(classifier.history_)
-        classifier.histories_ = [type(classifier.history_)(rows)]
-        classifier.save(tmp_path / name)
-        contents.append((tmp_path / name).read_bytes())
-    assert contents[0] == contents[1]
 
 
 @pytest.mark.parametrize(

@@ -106,16 +106,6 @@ def test_every_member_stops_independently():
     assert ensemble.n_iter_ == len(ensemble.histories_[0])
 
 
-def test_a_file_and_a_pickle_contain_every_member(tmp_path):
-    ensemble = small(n_models=3, head_norm="batch").fit(X, Y)
-    for loaded in reloaded(ensemble, tmp_path):
-        assert loaded.get_params() == ensemble.get_params()
-        np.testing.assert_array_equal(loaded.predict(X), ensemble.predict(X))
-        assert loaded.histories_ == ensemble.histories_
-        for module, wanted in zip(loaded.modules_, ensemble.modules_, strict=True):
-            assert weights(module) == weights(wanted)
-
-
 def test_a_file_that_lacks_a_member_is_refused(tmp_path):
     path = tmp_path / "ensemble.safetensors"
     small(n_models=2).fit(X, Y).save(path)

@@ -106,30 +106,6 @@ def averages(windows, lengths):
 
 
 @pytest.mark.trains
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {},
-        {"features": "rocket", "refit": None, "n_models": 2},
-        {"features": ["summary", "boosting"], "refit": None, "dtype": "float64"},
-        {"features": "summary", "max_timesteps": 9, "crop": "random", "refit": "all"},
-        {"features": None, "refit": "all"},
-    ],
-    ids=str,
-)
-def test_a_file_and_a_pickle_predict_the_same_bits(arguments, tmp_path):
-    clf = small(**arguments).fit(X, Y, groups=GROUPS)
-    for again in reloaded(clf, tmp_path):
-        np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
-        if clf.features is not None:
-            assert again.features_ == clf.features_
-            assert str(again.features_) == str(clf.features_)
-        assert again.get_params() == clf.get_params()
-        third, _ = reloaded(again, tmp_path)
-        np.testing.assert_array_equal(third.decision_function(NEW), clf.decision_function(NEW))
-
-
-@pytest.mark.trains
 @pytest.mark.parametrize("refit", [None, "auto"])
 def test_steps_of_the_most_important_statistics(refit, tmp_path, rankings, set_limits):
     """Each fit chooses from its own windows; the model stores only the chosen statistics."""
@@ -166,19 +142,6 @@ def test_boosting_on_the_most_important_of_many_statistics(tmp_path, rankings, s
     assert clf.score(X, Y) > 0.8
     again, _ = reloaded(clf, tmp_path)
     np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
-
-
-@pytest.mark.trains
-def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
-    """Moving scaled windows to the next float32 value does not change the logits of the trees."""
-    rng = np.random.default_rng(2)
-    y = np.arange(264) % 2
-    windows = rng.normal(size=(264, 16, 2)) * (1 + 0.4 * y[:, None, None])
-    clf = small(features="boosting", refit=None, validation_fraction=0.25).fit(windows, y)
-    (member,) = on_features(clf).values()
-    scaled = clf.scaler_.transform(windows)
-    once, other = scaled.astype(np.float32), np.nextafter(scaled, 9, dtype=np.float32)
-    np.testing.assert_array_equal(member.logits(other, None), member.logits(once, None))
 
 
 def test_features_none_is_the_lstm_alone():

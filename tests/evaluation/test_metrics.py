@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, permutation_test
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError
 from sensorseq.evaluation.calibration import resampling_weights
 from sensorseq.evaluation.metrics import METRICS, compare, score_predictions, scores_of
 
@@ -190,13 +190,3 @@ def test_scores_of_a_stack_are_the_scores_of_each():
     for name in METRICS:
         each = [scores_of(matrix)[name] for matrix in stack]
         np.testing.assert_allclose(scores_of(stack)[name], each)
-
-
-def test_unknown_labels_and_wrong_shapes_are_reported():
-    for y, probability, classes, message in (
-        (["ICY"], [[0.5, 0.5]], ["ICE", "SNOW"], "'ICY' .* Did you mean 'ICE'"),
-        ([], np.zeros((0, 2)), [0, 1], "no windows"),
-        ([0, 1], [[1.0], [0.0]], [0, 1], r"need \(2, 2\)"),
-    ):
-        with pytest.raises(InputError, match=message):
-            score_predictions(y, probability, classes)

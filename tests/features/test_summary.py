@@ -79,19 +79,6 @@ def test_a_sine_has_its_power_in_its_band():
         assert np.exp(powers[band]) == pytest.approx(0.25, rel=0.05)
 
 
-@pytest.mark.parametrize(("n_steps", "line"), [(100, 1), (100, 20), (101, 37), (64, 32)])
-def test_a_sine_has_a_narrow_spectrum_at_its_line(n_steps, line):
-    X = np.cos(2 * np.pi * line / n_steps * np.arange(n_steps))[None, :, None]
-    edges = [1, *inner_edges(n_steps), n_steps]
-    (band,) = [b for b in range(len(edges) - 1) if edges[b] <= line < edges[b + 1]]
-    power = narrow_powers(X, n_steps)[0]
-    assert power[band] == pytest.approx(1.0 if 2 * line == n_steps else 0.25)
-    assert np.delete(power, band) == pytest.approx(0, abs=1e-12)
-    expected = line / n_steps, 0, 0
-    for name, value in zip(SPECTRAL, expected, strict=True):
-        assert feature(X, name, n_steps=n_steps) == pytest.approx(value, abs=1e-7)
-
-
 @given(st.integers(2, 90), st.integers(1, 90), st.integers(0, 99))
 def test_narrow_bands_divide_the_periodogram_of_windows_of_any_length(length, n_steps, seed):
     X = np.random.default_rng(seed).normal(size=(3, length, 1))

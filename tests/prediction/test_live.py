@@ -255,8 +255,6 @@ def test_times_have_the_unit_in_their_name(name):
     [
         ("--replay {csv} --sample-rate-hz 200", 3, "Give the sensor's rate"),
         ("--replay {csv} --udp 5005", 2, "give only one of --input"),
-        ("--udp here", 2, "--udp here is not a port"),
-        ("--format binary", 2, "--format binary is not known"),
         ("--input absent.csv", 3, "absent.csv"),
         ("--lag 5", 2, "--lag 5 has no effect with --smooth none; leave it out, or use --smooth"),
         ("--lag 3 --smooth filter", 2, "--lag 3 has no effect with --smooth filter; leave it out"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fits import plain_classifier, reloaded
+from fits import plain_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -146,16 +146,6 @@ def test_a_channel_constant_in_training_may_not_change():
     assert result.mask.all()
     assert set(result.reasons[:, 2]) == {"values"}
     assert np.isnan(result.ratio[:, 2]).all()
-
-
-def test_saved_and_pickled_models_give_the_same_result(model, tmp_path):
-    windows = changed(0, lambda x: 1000 * x)
-    expected = model.outside(windows)
-    for again in reloaded(model, tmp_path):
-        result = again.outside(windows)
-        assert str(result) == str(expected)
-        np.testing.assert_array_equal(result.reasons, expected.reasons)
-        np.testing.assert_array_equal(result.ratio, expected.ratio)
 
 
 def test_a_model_file_without_ranges_loads_and_the_error_explains_what_is_missing(model, tmp_path):

@@ -383,19 +383,6 @@ def test_a_buffer_size_that_is_not_a_number_is_refused(variable, path):
         make().fit(path)
 
 
-def test_scattered_windows_are_read_where_they_are_stored(tmp_path):
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(5000, 40, 3)).astype(np.float32)
-    path = write(tmp_path / "windows.h5", WindowSet(X))
-    with PreparedFile(path) as file:
-        assert 1 < file.stored.X.chunk_windows < 200
-        for share in (0.001, 0.01, 0.3, 0.9):
-            rows = np.flatnonzero(rng.random(len(X)) < share)
-            np.testing.assert_array_equal(file.take(rows).X, X[rows])
-        np.testing.assert_array_equal(file.take([4, 4, 2]).X, X[[4, 4, 2]])
-        assert len(file.take(np.array([], int))) == 0
-
-
 def test_a_streamed_fit_leaves_a_checkpoint_that_predicts(tmp_path, small_buffer):
     path = write(tmp_path / "windows.h5", make_windows(lengths=True))
     kept = tmp_path / "lstm"
