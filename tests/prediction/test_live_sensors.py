@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from commands import said
 from fits import fused_classifier
+from robots import served
 
 from sensorseq import read_sensors
 from sensorseq.errors import SensorseqError
 from sensorseq.io.prepared import read_sensor_windows
 from sensorseq.options import ReadOptions
 from sensorseq.prediction import live
-from sensorseq.prediction.serving import serve
 from sensorseq.prepare import prepare
 
 RATES_HZ = {"imu": 50.0, "motor": 6.5}
@@ -222,17 +222,10 @@ def test_robots_of_several_sensors_get_decisions_over_tcp(model, logs):
         writer.close()
         return found.decode()
 
-    async def all_of_them():
-        port = asyncio.get_running_loop().create_future()
-        server = asyncio.ensure_future(
-            serve(fitted.stream, "0", say=lambda _: None, ready=port.set_result)
-        )
-        try:
-            return await asyncio.gather(*[talk(await port, number) for number in (1, 2, 3)])
-        finally:
-            server.cancel()
+    async def all_of_them(port):
+        return await asyncio.gather(*[talk(port, number) for number in (1, 2, 3)])
 
-    *found, refused = asyncio.run(asyncio.wait_for(all_of_them(), 60))
+    (*found, refused), _ = served(fitted.stream, all_of_them)
     for number, text in enumerate(found, 1):
         assert_decided(text, expected(fitted, logs, number))
     assert "begin with none of the sensors imu, motor" in json.loads(refused)["error"]
