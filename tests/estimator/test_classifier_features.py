@@ -14,7 +14,6 @@ from fits import (
     lstm_weight,
     on_features,
     reloaded,
-    use_members,
     weights,
     without_time,
 )
@@ -25,12 +24,10 @@ from sensorseq.errors import (
     ArgumentError,
     InputError,
     LeakWarning,
-    ModelFileError,
     PreparedFileError,
 )
 from sensorseq.estimator import fit, plan
 from sensorseq.features.summary import FEATURES
-from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
 from sensorseq.learners import all_windows, boosting, learner, linear, lstm, weigh
 from sensorseq.learners.all_windows import N_FOLDS
@@ -882,68 +879,6 @@ def test_damage_in_a_file_whose_features_are_computed_is_named(tmp_path, monkeyp
     monkeypatch.setitem(all_learners(), "rocket", replaced)
     with pytest.raises(PreparedFileError, match="was replaced while"):
         small().fit(file)
-
-
-# Damaged files
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "model"
-    clf, other = (
-        small(features=kind, refit=None, random_state=1).fit(X, Y, groups=GROUPS)
-        for kind in ("summary", "boosting")
-    )
-    # as if one fit had chosen both kinds of features
-    use_members(clf, lstm_weight(clf), on_features(clf) | on_features(other))
-    clf.save(path)
-    return path
-
-
-WEIGHT, BIAS = "member.summary.weight", "member.summary.bias"
-DAMAGES = {
-    "no member": lambda a, h: h["members"].pop("summary"),
-    "no mapping": lambda a, h: h.update(members=3),
-    "unknown kind": lambda a, h: [
-        of_kind.update(forest=of_kind["boosting"]) for of_kind in (h["members"], h["weights"])
-    ],
-    "weight": lambda a, h: h["weights"].update(lstm=float("nan")),
-    "weight of trees": lambda a, h: h["weights"].update(boosting=float("inf")),
-    "no weights": lambda a, h: h.pop("weights"),
-    "no lstm": lambda a, h: [h[part].pop("lstm") for part in ("weights", "members")],
-    "bias of the sum": lambda a, h: h.update(bias=[0.0]),
-    "bias of the sum not finite": lambda a, h: h.update(bias=[0.0, float("nan")]),
-    "weights cut": lambda a, h: a.update({WEIGHT: a[WEIGHT][:-1]}),
-    "weights of another type": lambda a, h: a.update({WEIGHT: a[WEIGHT].astype(np.float64)}),
-    "weights not finite": lambda a, h: a[WEIGHT].__setitem__((0, 0), np.nan),
-    "bias": lambda a, h: a.update({BIAS: np.zeros((2, 2))}),
-    "one bias": lambda a, h: a.update({BIAS: np.zeros(1)}),
-    "no thresholds": lambda a, h: a.pop("member.summary.state.thresholds"),
-    "more outputs": lambda a, h: a.update(
-        {BIAS: np.zeros(3), WEIGHT: np.repeat(a[WEIGHT], 2, 1)[:, :3]}
-    ),
-    "cycle": lambda a, h: a["member.boosting.left"].__setitem__(slice(None), 0),
-    "channels": lambda a, h: h["members"]["boosting"]["summary"].update(n_channels=1),
-    "no trees": lambda a, h: h["members"]["boosting"].pop("trees"),
-}
-
-
-def test_a_file_that_is_read_and_written_again_is_unchanged(model, tmp_path):
-    write_model(tmp_path / "same", *read_model(model))
-    np.testing.assert_array_equal(
-        SensorLSTMClassifier.load(tmp_path / "same").predict_proba(NEW),
-        SensorLSTMClassifier.load(model).predict_proba(NEW),
-    )
-
-
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_an_edited_part_of_features_is_refused(damage, model, tmp_path):
-    arrays, description = read_model(model)
-    arrays = {name: array.copy() for name, array in arrays.items()}
-    damage(arrays, description["sum"])
-    write_model(tmp_path / "edited", arrays, description)
-    with pytest.raises(ModelFileError, match="edited is inconsistent"):
-        SensorLSTMClassifier.load(tmp_path / "edited")
 
 
 def test_the_choice_survives_conversion_to_json():

@@ -10,7 +10,6 @@ from fits import PLAIN, reloaded, weights, without_time
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.errors import ModelFileError
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
 from sensorseq.io.stored_windows import BUFFER_VARIABLE
@@ -94,14 +93,6 @@ class TestReport:
         again = SensorLSTMClassifier.load(tmp_path / "model").fluctuation_
         assert not again.evidence.get("only_of_the_record")
         assert again.verdict == fitted.fluctuation_.verdict
-
-    @pytest.mark.parametrize("wrong", [None, 3, {}, {"format": "sensorseq.fluctuation"}])
-    def test_is_refused_if_a_file_contains_something_else(self, fitted, wrong, tmp_path):
-        fitted.save(tmp_path / "model")
-        arrays, description = read_model(tmp_path / "model")
-        write_model(tmp_path / "model", arrays, {**description, "fluctuation": wrong})
-        with pytest.raises(ModelFileError, match="model"):
-            SensorLSTMClassifier.load(tmp_path / "model")
 
     def test_does_not_store_the_record(self, tmp_path):
         classifier = make().fit(X, Y)

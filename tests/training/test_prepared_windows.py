@@ -8,11 +8,9 @@ from fits import small_classifier, weights
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import (
     InputError,
-    ModelFileError,
     PreparedFileError,
     WindowError,
 )
-from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
 from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.preprocessing import ChannelScaler
@@ -208,16 +206,6 @@ def test_files_that_cannot_be_trained_on_are_refused_with_their_name(windows, tm
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(PreparedFileError, match=r"windows\.h5: has no checksums"):
         small().fit(path)
-
-
-def test_a_model_with_an_incomplete_preparation_is_refused(windows, tmp_path):
-    path = tmp_path / "model"
-    small(max_epochs=1).fit(windows).save(path)
-    arrays, description = read_model(path)
-    del description["preparation"]["recordings"]
-    write_model(path, arrays, description)
-    with pytest.raises(ModelFileError, match="is inconsistent"):
-        SensorLSTMClassifier.load(path)
 
 
 def test_a_warm_start_remembers_what_was_learned_before_and_refuses_other_channels():
