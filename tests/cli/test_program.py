@@ -1,5 +1,4 @@
 import ast
-import contextlib
 import csv
 import json
 import os
@@ -735,9 +734,6 @@ def test_training_scales_as_the_file_was_prepared(tmp_path, how, kind):
     succeed("prepare", folder, "--window-s", "2", "--scale", how, "-o", windows)
     succeed("train", windows, "-o", model, *ALONE, "--max-epochs", "1")
     assert SensorLSTMClassifier.load(model).scaler_.kind == kind
-    expected = pytest.warns(UserWarning, match="prepared with scale='robust'")
-    with expected if how == "robust" else contextlib.nullcontext():
-        plain_classifier(max_epochs=1, hidden_size=2).fit(windows)
 
 
 # Mistakes of new users.

@@ -12,7 +12,6 @@ import torch
 from fits import InterruptAfter, plain_classifier, reloaded, weights, without_time
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.model_selection import cross_validate
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threads import torch_threads
 
@@ -24,7 +23,6 @@ from sensorseq.errors import (
     EnvironmentProblemError,
     InputError,
 )
-from sensorseq.training import engine
 
 
 def small(**arguments):
@@ -122,27 +120,10 @@ def test_planted_frequencies_are_learned_with_every_choice(arguments):
     assert classifier.score(*make_windows(n=240, seed=1)) > 0.9
 
 
-def test_probabilities_sum_to_one_and_agree_with_logits_and_labels():
-    classifier = small().fit(X, Y)
-    probability = classifier.predict_proba(X)
-    logits = classifier.decision_function(X)
-    assert probability.shape == logits.shape == (60, 3)
-    np.testing.assert_allclose(probability.sum(1), 1, rtol=1e-12)
-    np.testing.assert_array_equal(probability.argmax(1), logits.argmax(1))
-    np.testing.assert_array_equal(classifier.predict(X), classifier.classes_[logits.argmax(1)])
-
-
 def test_a_slice_of_an_array_is_predicted_like_its_copy():
     clf = small(scale=None, max_epochs=1).fit(X.astype(np.float32), Y)
     part = X.astype(np.float32)[:, 3:12]
     np.testing.assert_array_equal(clf.predict_proba(part), clf.predict_proba(part.copy()))
-
-
-def test_two_classes_have_one_decision_value():
-    classifier = small().fit(X, Y == 0)
-    decision = classifier.decision_function(X)
-    assert decision.shape == (60,)
-    np.testing.assert_array_equal(classifier.predict(X), decision > 0)
 
 
 # The same seed gives the same result.
@@ -245,33 +226,6 @@ def test_steps_beyond_the_lengths_change_nothing():
     listed = [window[:length] for window, length in zip(X, lengths, strict=True)]
     assert_same_fit(first, small(**settings).fit(listed, Y))
     np.testing.assert_array_equal(first.predict(listed), first.predict(hollow, lengths))
-
-
-def test_groups_are_never_on_both_sides(monkeypatch):
-    groups = np.repeat(np.arange(20), 3)
-    seen = []
-
-    def rows_of(part, windows):
-        flat = windows.X.reshape(len(groups), -1)
-        flattened = part.X.reshape(len(part), -1)
-        return [int(np.flatnonzero((flat == row).all(1))[0]) for row in flattened]
-
-    hold_out = sensorseq.estimator.classifier.hold_out
-
-    def spy(*arguments):
-        data = hold_out(*arguments)
-        parts = data.train, data.validation
-        seen.append([set(groups[rows_of(part, data.windows)]) for part in parts])
-        return data
-
-    monkeypatch.setattr(sensorseq.estimator.classifier, "hold_out", spy)
-    for seed in range(5):
-        small(hidden_size=2, max_epochs=1, random_state=seed).fit(X, Y, groups=groups)
-    assert len(seen) == 5
-    for train, validation in seen:
-        assert validation
-        assert not train & validation
-        assert train | validation == set(range(20))
 
 
 def test_the_scaler_learns_from_the_training_part_alone():
@@ -463,13 +417,6 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(
     np.testing.assert_array_equal(classifier.predict_proba(X), expected)
 
 
-def test_verbose_shows_progress_on_stderr(capsys):
-    small(verbose=1).fit(X, Y)
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "epoch 6/6  loss" in shown.err
-
-
 def test_the_engine_states_the_reason_why_it_ran():
     assert small().fit(X, Y).engine_.name == "native"
     assert str(small(engine="autograd").fit(X, Y).engine_) == "autograd (requested)"
@@ -506,12 +453,6 @@ def test_a_clone_of_a_fitted_classifier_gives_the_same_fit():
     twin = clone(classifier)
     assert not hasattr(twin, "module_")
     assert_same_fit(classifier, twin.fit(X, Y))
-
-
-def test_a_second_interrupt_ends_a_search(monkeypatch):
-    monkeypatch.setattr(engine, "INTERRUPTED_TWICE_S", 60.0)  # long enough on a busy machine
-    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
-        cross_validate(small(callbacks=[InterruptAfter(1)]), X, Y, cv=3)
 
 
 # The model file.

@@ -99,12 +99,6 @@ def test_two_classes_give_one_column_of_log_odds():
     np.testing.assert_array_equal(odds > 0, ensemble.predict(X))
 
 
-def test_every_member_stops_independently():
-    ensemble = small(n_models=4, max_epochs=60, patience=2, learning_rate=0.1).fit(X, Y)
-    assert len({len(history) for history in ensemble.histories_}) > 1
-    assert ensemble.n_iter_ == len(ensemble.histories_[0])
-
-
 def test_a_warm_start_continues_with_every_member():
     ensemble = small(n_models=2, warm_start=True, max_epochs=2).fit(X, Y)
     before = [weights(module) for module in ensemble.modules_]

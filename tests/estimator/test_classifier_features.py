@@ -1,6 +1,5 @@
 """The classifier's features= and refit=: which windows they use, and how features are stored."""
 
-import json
 import pickle
 import threading
 from dataclasses import replace
@@ -34,7 +33,6 @@ from sensorseq.learners.all_windows import N_FOLDS
 from sensorseq.learners.kinds import all_learners
 from sensorseq.learners.learner import FittedMember, Learner
 from sensorseq.prediction.members.boosting import BoostingMember
-from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.training import train_network
 from sensorseq.training.labels import draw_entropy
@@ -879,13 +877,3 @@ def test_damage_in_a_file_whose_features_are_computed_is_named(tmp_path, monkeyp
     monkeypatch.setitem(all_learners(), "rocket", replaced)
     with pytest.raises(PreparedFileError, match="was replaced while"):
         small().fit(file)
-
-
-def test_the_choice_survives_conversion_to_json():
-    clf = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
-    text = json.dumps(clf.features_.to_dict())
-    again = FeatureChoice.from_dict(json.loads(text))
-    assert again == clf.features_
-    lines = str(clf.features_).splitlines()
-    kinds = ["rocket", "hydra", "summary", "boosting"]
-    assert [line.split()[0] for line in lines[2:]] == ["lstm", *kinds, "together"]
