@@ -66,8 +66,8 @@ DAMAGES = {
     },
     "no bias": changed(LINEAR, None),
     "a bias of other classes": changed(LINEAR, lambda a: np.zeros(4, np.float32)),
-    "another weight of the network": lambda a, d: a.update({"module.extra": np.zeros(4)}),
-    "an unknown array": lambda a, d: a.update({"unknown": np.zeros(4)}),
+    "another weight of the network": lambda a, d: a.update({"module.extra": np.zeros(4, "f4")}),
+    "an unknown array": lambda a, d: a.update({"unknown": np.zeros(4, "f4")}),
     "a scaler of other channels": changed("scaler.channel_center", lambda a: np.zeros(7)),
     "a scaler of no kind": changed("scaler.kind", None),
     "no second network": lambda a, d: [

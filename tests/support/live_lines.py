@@ -14,6 +14,7 @@ MESSAGES = (
     "init done",
     "# time,vel of log 7",
 )
+ODD = ("x", "", "# 1,2,3", "1,2,3,4,5,6,7,8,9", "1_0,?")
 TIMES = {"time": 1, "t": 1, "Time [ms]": 1000, "time_us": 10**6}
 
 
@@ -72,6 +73,9 @@ def draw_lines(rng, *, name=""):
         lines.append(fragment)
         n_unreadable += 1
     lines += [header] * has_header + rows
+    for line in map(str, rng.permutation(ODD)[: rng.integers(4) * chance(0.5)]):
+        lines.insert(len(lines) - int(rng.integers(n_rows - 3)), line)
+        n_unreadable += bool(line)
     if has_header and chance(0.3):  # the program started again
         lines.insert(len(lines) - int(rng.integers(n_rows)), header)
     data = "".join(f"{name + ',' if name else ''}{line}{end}" for line in lines)
