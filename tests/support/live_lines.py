@@ -14,7 +14,6 @@ MESSAGES = (
     "init done",
     "# time,vel of log 7",
 )
-ODD = ("x", "", "# 1,2,3", "1,2,3,4,5,6,7,8,9", "1_0,?")
 TIMES = {"time": 1, "t": 1, "Time [ms]": 1000, "time_us": 10**6}
 
 
@@ -73,7 +72,12 @@ def draw_lines(rng, *, name=""):
         lines.append(fragment)
         n_unreadable += 1
     lines += [header] * has_header + rows
-    for line in map(str, rng.permutation(ODD)[: rng.integers(4) * chance(0.5)]):
+    odd = ["", "7 7", "1,2,3,4,5,6,7,8,9"]
+    if "note" not in columns:
+        whole = rows[0].removesuffix(",")
+        odd += [f"# {whole}"] * has_header + [f"{whole} # x", f"1_{whole}"]
+    if chance(0.6):  # a line among the samples that is none
+        line = str(rng.choice(odd))
         lines.insert(len(lines) - int(rng.integers(n_rows - 3)), line)
         n_unreadable += bool(line)
     if has_header and chance(0.3):  # the program started again
