@@ -19,24 +19,18 @@ FAST = [
 RATE = 20
 
 
-@pytest.fixture
-def robot():
-    return {
-        "classes": ("A 1", "B 2"),
-        "names": ("m 1", "m 2"),
-        "size": 40.0,
-        "start": 1760000123,
-    }
+CLASSES, NAMES = ("A 1", "B 2"), ("m 1", "m 2")
+SIZE, START = 40.0, 1760000123
 
 
-def signals(robot, seconds=20.0, rate=RATE):
+def signals(seconds=20.0, rate=RATE):
     """Yield the class, name, times and values of six recordings."""
     rng = np.random.default_rng(3)
-    for number, label in enumerate(robot["classes"]):
+    for number, label in enumerate(CLASSES):
         for i in range(3):
             t = np.arange(int(seconds * rate)) / rate
             wave = np.sin(2 * np.pi * (1 + 3 * number) * t[:, None] + np.arange(2))
-            values = robot["size"] * (wave + 0.1 * rng.standard_normal(wave.shape))
+            values = SIZE * (wave + 0.1 * rng.standard_normal(wave.shape))
             yield label, f"run_{i}", t, values
 
 
@@ -50,11 +44,11 @@ def write(path, columns, header):
     return path
 
 
-def write_logs(robot, folder, columns=lambda t, x: [t, x], header=("time",), **drawn):
+def write_logs(folder, columns=lambda t, x: [t, x], header=("time",), **drawn):
     """Write six recordings; return the last file, with its times and values."""
-    for label, name, t, x in signals(robot, **drawn):
+    for label, name, t, x in signals(**drawn):
         path = folder / label / f"{name}.csv"
-        write(path, columns(t, x), [*header, *robot["names"]])
+        write(path, columns(t, x), [*header, *NAMES])
     return path, t, x
 
 
@@ -80,9 +74,9 @@ def predicted(folder, recording, *options, predict=()):
     return told, found
 
 
-def test_a_file_without_header_is_reported_and_read_with_names_or_positions(robot, tmp_path):
-    for label, name, t, x in signals(robot):
-        stamps = 1000 * robot["start"] + np.rint(1000 * t)
+def test_a_file_without_header_is_reported_and_read_with_names_or_positions(tmp_path):
+    for label, name, t, x in signals():
+        stamps = 1000 * START + np.rint(1000 * t)
         lines = [
             ",".join([*(f"{v:.5f}" for v in row), f"{ms:.0f}"])
             for row, ms in zip(x, stamps, strict=True)
@@ -97,7 +91,7 @@ def test_a_file_without_header_is_reported_and_read_with_names_or_positions(robo
     told = told_by("inspect", logs, code=3)
     assert told.count("first line contains numbers") == 1  # not once for each file
     assert "5 more" in told
-    names = [*robot["names"], "stamp"]
+    names = [*NAMES, "stamp"]
     told = told_by_prepare(logs, "--names", ",".join(names), "--time-column", "stamp")
     assert ", ".join(names[:2]) in told
     assert "is in ms" in told
@@ -106,7 +100,7 @@ def test_a_file_without_header_is_reported_and_read_with_names_or_positions(robo
     # These are the same samples, with a header that has the names used in training.
     headed = write(
         tmp_path / "headed.csv",
-        [x, 1000 * robot["start"] + np.rint(1000 * t)],
+        [x, 1000 * START + np.rint(1000 * t)],
         ["column_1", "column_2", "column_3"],
     )
     _, same = predicted(logs, headed, "--no-header", "--time-column", "3", predict=["--header"])
@@ -116,16 +110,16 @@ def test_a_file_without_header_is_reported_and_read_with_names_or_positions(robo
     assert "3 field(s)" in told
 
 
-def test_names_given_for_a_file_with_a_header_are_refused(robot, tmp_path):
-    write_logs(robot, tmp_path / "logs")
+def test_names_given_for_a_file_with_a_header_are_refused(tmp_path):
+    write_logs(tmp_path / "logs")
     told = told_by_prepare(tmp_path / "logs", "--names", "time,a,b", code=3)
-    assert robot["names"][0] in told
+    assert NAMES[0] in told
     assert "--header" in told
 
 
-def test_the_rate_is_the_clock_of_files_without_a_time_column(robot, tmp_path):
+def test_the_rate_is_the_clock_of_files_without_a_time_column(tmp_path):
     logs = tmp_path / "logs"
-    path, _, x = write_logs(robot, logs, lambda t, x: [x], header=())
+    path, _, x = write_logs(logs, lambda t, x: [x], header=())
     told = told_by_prepare(logs, code=3)
     assert "--sample-rate-hz" in told
     assert "--time-column" in told
@@ -135,55 +129,53 @@ def test_the_rate_is_the_clock_of_files_without_a_time_column(robot, tmp_path):
     starts = [window["start_s"] for window in found["windows"]]
     assert np.diff(starts) == pytest.approx(1)
     bare = write(tmp_path / "bare.csv", [x], None)
-    names = ["--names", ",".join(robot["names"])]
+    names = ["--names", ",".join(NAMES)]
     told, other = predicted(logs, bare, "--sample-rate-hz", RATE, predict=names)
     assert other["windows"] == found["windows"]
 
 
-def merged(robot, seconds=25.0, each_hz=68):
+def merged(seconds=25.0, each_hz=68):
     """Yield the class, name, times and values of tables that join two topics at unrelated times."""
     rng = np.random.default_rng(8)
-    for number, label in enumerate(robot["classes"]):
+    for number, label in enumerate(CLASSES):
         for i in range(3):
             first = np.sort(rng.uniform(0, seconds, int(seconds * each_hz)))
             t = np.sort(np.concatenate([first, first + rng.uniform(0.001, 0.004, len(first))]))
             t = t[np.append(True, np.diff(t) > 1e-5)]
             x = np.sin(2 * np.pi * (1 + 3 * number) * t[:, None] + np.arange(2))
-            yield label, f"run_{i}", robot["start"] + t, robot["size"] * x
+            yield label, f"run_{i}", START + t, SIZE * x
 
 
-def test_the_rate_of_merged_topics_is_that_of_their_samples(robot, tmp_path):
-    for label, name, t, x in merged(robot):
+def test_the_rate_of_merged_topics_is_that_of_their_samples(tmp_path):
+    for label, name, t, x in merged():
         path = write(
             tmp_path / "logs" / label / f"{name}.csv",
             [np.arange(len(t)), t, x],
-            ["", "time", *robot["names"]],
+            ["", "time", *NAMES],
         )
     told, found = predicted(path.parent.parent, path)
     rate = float(re.search(r"at ([\d.]+) Hz", told)[1])
     assert rate == pytest.approx(len(t) / 25, rel=0.03)
-    assert f"channels {robot['names'][0]}, {robot['names'][1]}" in told  # without the index
+    assert f"channels {NAMES[0]}, {NAMES[1]}" in told  # without the index
     assert "column without a name" in told
-    assert found["label"] == robot["classes"][1]
+    assert found["label"] == CLASSES[1]
 
 
-def test_a_rate_of_stamps_in_whole_milliseconds_is_not_rounded(robot, tmp_path):
+def test_a_rate_of_stamps_in_whole_milliseconds_is_not_rounded(tmp_path):
     def columns(t, x):  # the stamps are 12 or 13 ms apart
-        return [1000 * robot["start"] + np.rint(1000 * t), x]
+        return [1000 * START + np.rint(1000 * t), x]
 
-    write_logs(robot, tmp_path / "logs", columns, ["time_ms"], rate=80)
+    write_logs(tmp_path / "logs", columns, ["time_ms"], rate=80)
     told = told_by_prepare(tmp_path / "logs")
     assert float(re.search(r"at ([\d.]+) Hz", told)[1]) == pytest.approx(80, rel=1e-3)
 
 
-def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_bridges_them(
-    robot, tmp_path
-):
+def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_bridges_them(tmp_path):
     def stamps(t):  # with a pause after every 0.6 s
         return t + 1.7 * np.floor(t / 0.6)
 
     logs = tmp_path / "logs"
-    _, t, _ = write_logs(robot, logs, lambda t, x: [stamps(t), x], seconds=25, rate=40)
+    _, t, _ = write_logs(logs, lambda t, x: [stamps(t), x], seconds=25, rate=40)
     told = told_by_prepare(logs, window_s=2, code=3)
     gap_s = float(re.search(r"--max-gap-s ([\d.]+)", told)[1])
     assert gap_s == pytest.approx(1.725, rel=0.06)
@@ -193,39 +185,39 @@ def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_bridges_t
     assert "max-gap-s" not in told
 
 
-def test_counters_are_left_out_and_reported_unless_they_are_named(robot, tmp_path):
+def test_counters_are_left_out_and_reported_unless_they_are_named(tmp_path):
     def columns(t, x):
         n = np.arange(len(t))
         return [n, t, 7 + 3 * n, 1e3 * (t + 4.01), x]
 
     logs = tmp_path / "logs"
-    path, t, x = write_logs(robot, logs, columns, ["", "time", "seq", "device"])
+    path, t, x = write_logs(logs, columns, ["", "time", "seq", "device"])
     told, _ = predicted(logs, path)
-    assert f"channels {', '.join(robot['names'])} " in told
+    assert f"channels {', '.join(NAMES)} " in told
     assert "left out column 'seq'" in told
     assert "left out column 'device'" in told
     assert "without a name" in told
     assert "'seq'" in told_by("inspect", logs)
-    other = write(tmp_path / "other.csv", [t, x], ["t", *robot["names"]])
+    other = write(tmp_path / "other.csv", [t, x], ["t", *NAMES])
     told_by("predict", tmp_path / "m.safetensors", other)  # prediction does not need these columns
-    told = told_by_prepare(logs, "--channels", f"seq,{robot['names'][0]}")
-    assert f"channels seq, {robot['names'][0]}" in told
+    told = told_by_prepare(logs, "--channels", f"seq,{NAMES[0]}")
+    assert f"channels seq, {NAMES[0]}" in told
 
 
-def test_a_time_column_with_an_unknown_name_is_refused_before_a_rate_is_the_clock(robot, tmp_path):
-    write_logs(robot, tmp_path / "logs", lambda t, x: [1000 * t, x], ["tick"])
+def test_a_time_column_with_an_unknown_name_is_refused_before_a_rate_is_the_clock(tmp_path):
+    write_logs(tmp_path / "logs", lambda t, x: [1000 * t, x], ["tick"])
     told = told_by_prepare(tmp_path / "logs", "--sample-rate-hz", RATE, code=3)
     assert "--time-column tick" in told
     assert "--channels" in told
 
 
 @pytest.mark.parametrize("start", [0.0, 1645150995123.25])
-def test_fractions_of_milliseconds_are_refused_with_a_question(robot, start, tmp_path):
+def test_fractions_of_milliseconds_are_refused_with_a_question(start, tmp_path):
     def columns(t, x):
         return [start + 1000 * t + 0.125 * (np.arange(len(t)) % 8 == 7), x]
 
     logs = tmp_path / "logs"
-    write_logs(robot, logs, columns)
+    write_logs(logs, columns)
     told = told_by_prepare(logs, code=3)
     assert "--time-unit ms" in told
     assert f"{RATE} Hz" in told
@@ -233,19 +225,19 @@ def test_fractions_of_milliseconds_are_refused_with_a_question(robot, start, tmp
     assert float(re.search(r"at ([\d.]+) Hz", told)[1]) == pytest.approx(RATE, rel=1e-3)
 
 
-def test_a_hundred_times_the_rate_is_refused(robot, tmp_path):
-    write_logs(robot, tmp_path / "logs")
+def test_a_hundred_times_the_rate_is_refused(tmp_path):
+    write_logs(tmp_path / "logs")
     told = told_by_prepare(tmp_path / "logs", "--sample-rate-hz", 50_000, code=3)
     assert "2500 times" in told
     assert f"--sample-rate-hz {RATE}" in told
 
 
-def test_a_recording_of_zeros_is_refused_and_windows_of_zeros_are_reported(robot, tmp_path):
+def test_a_recording_of_zeros_is_refused_and_windows_of_zeros_are_reported(tmp_path):
     logs = tmp_path / "logs"
-    path, t, x = write_logs(robot, logs, lambda t, x: [t, x * ((t <= 5) | (t >= 9))[:, None]])
+    path, t, x = write_logs(logs, lambda t, x: [t, x * ((t <= 5) | (t >= 9))[:, None]])
     told = told_by_prepare(logs)
     assert "zero in 18 windows, 3 of them" in told
-    write(path, [t, 0 * x], ["time", *robot["names"]])
+    write(path, [t, 0 * x], ["time", *NAMES])
     told = told_by_prepare(logs, code=3)
     assert path.name in told
     assert "zero" in told
@@ -256,16 +248,16 @@ def test_a_recording_of_zeros_is_refused_and_windows_of_zeros_are_reported(robot
 @pytest.mark.parametrize(
     "given", ["path,class", "path;label", "path,surface --label-column surface"]
 )
-def test_a_manifest_names_its_classes_as_people_do(robot, given, tmp_path):
+def test_a_manifest_names_its_classes_as_people_do(given, tmp_path):
     header, *options = given.split(" ")
     rows = []
-    for label, name, t, x in signals(robot):
-        path = write(tmp_path / "all" / f"{label}_{name}.csv", [t, x], ["time", *robot["names"]])
+    for label, name, t, x in signals():
+        path = write(tmp_path / "all" / f"{label}_{name}.csv", [t, x], ["time", *NAMES])
         rows.append(header.replace(header[:4], path.name).replace(header[5:], label))
     manifest = tmp_path / "all" / "list.csv"
     manifest.write_text("\n".join([header, *rows]) + "\n")
     told = told_by_prepare(manifest, *options)
-    assert all(label in told for label in robot["classes"])
+    assert all(label in told for label in CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -278,55 +270,55 @@ def test_a_manifest_names_its_classes_as_people_do(robot, given, tmp_path):
         ("path,label", "lable", "--label-column label"),
     ],
 )
-def test_a_misspelled_column_of_a_manifest_is_named(robot, header, option, meant, tmp_path):
-    for _, name, t, x in signals(robot, seconds=2):
-        path = write(tmp_path / f"{name}.csv", [t, x], ["time", *robot["names"]])
+def test_a_misspelled_column_of_a_manifest_is_named(header, option, meant, tmp_path):
+    for _, name, t, x in signals(seconds=2):
+        path = write(tmp_path / f"{name}.csv", [t, x], ["time", *NAMES])
     manifest = tmp_path / "list.csv"
-    manifest.write_text(f"{header}\n{path.name},{robot['classes'][0]}\n")
+    manifest.write_text(f"{header}\n{path.name},{CLASSES[0]}\n")
     options = ["--label-column", option] if option else []
     told = told_by_prepare(manifest, *options, code=3)
     assert meant in told
     assert manifest.name in told
 
 
-def test_a_recording_to_exclude_that_is_misspelled_does_not_suggest_its_class(robot, tmp_path):
-    label = robot["classes"][1]
+def test_a_recording_to_exclude_that_is_misspelled_does_not_suggest_its_class(tmp_path):
+    label = CLASSES[1]
     for name in ("pro_12", "pro_3"):
         write(tmp_path / label / f"{name}.csv", [np.arange(9.0), np.ones(9)], ["time", "a"])
     told = told_by_prepare(tmp_path, "--exclude", f"{label}/12", code=2)
     assert f"{label}/pro_12" in told
 
 
-def test_times_are_seconds_from_the_start_of_a_recording_and_its_date_is_said_once(robot, tmp_path):
-    path, t, x = write_logs(robot, tmp_path / "logs", lambda t, x: [robot["start"] + t, x])
+def test_times_are_seconds_from_the_start_of_a_recording_and_its_date_is_said_once(tmp_path):
+    path, t, x = write_logs(tmp_path / "logs", lambda t, x: [START + t, x])
     _, found = predicted(tmp_path / "logs", path)
     told = told_by("predict", tmp_path / "m.safetensors", path)
-    assert str(robot["start"])[:6] not in told
+    assert str(START)[:6] not in told
     assert "0.0 to 20.0" in told
     assert told.count(found["date"]) == 1
     assert re.fullmatch(r"2025-\d\d-\d\d \d\d:\d\d:\d\d UTC", found["date"])
-    stamps = robot["start"] + t
+    stamps = START + t
     stamps[100] -= 3
-    write(path, [stamps, x], ["time", *robot["names"]])
+    write(path, [stamps, x], ["time", *NAMES])
     told = told_by("inspect", path, code=3)
     assert f"back {3 - 1 / RATE:.6g} s" in told
     assert f"{99 / RATE:.6g} s from the start" in told
 
 
-def test_samples_lost_by_the_clock_are_missing_in_the_table_too(robot, tmp_path):
+def test_samples_lost_by_the_clock_are_missing_in_the_table_too(tmp_path):
     def columns(t, x):
         return [column[np.arange(len(t)) % 20 != 7] for column in (t, x)]
 
-    path, *_ = write_logs(robot, tmp_path, columns)
+    path, *_ = write_logs(tmp_path, columns)
     told = told_by("inspect", path)
     assert re.search(r"380 40 0", told)  # 20 samples are missing in each of two channels
 
 
-def test_a_stream_without_one_good_line_fails(robot, tmp_path):
-    path, *_ = write_logs(robot, tmp_path / "logs")
+def test_a_stream_without_one_good_line_fails(tmp_path):
+    path, *_ = write_logs(tmp_path / "logs")
     predicted(tmp_path / "logs", path)
     words = tmp_path / "words.txt"
     words.write_text("speed=1\nspeed=2\n")
     told = told_by("stream", tmp_path / "m.safetensors", "--input", words, code=3)
     assert "none of 2" in told
-    assert robot["names"][1] in told
+    assert NAMES[1] in told

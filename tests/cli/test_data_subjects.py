@@ -74,9 +74,3 @@ def test_a_table_has_its_column_of_groups_as_the_way_out(tmp_path):
     assert "The names of the recordings" not in text
     subject = np.array([name[:2] for name in names])
     assert all(len(set(part[subject == one])) == 1 for one in np.unique(subject))
-
-
-def test_numbers_of_repetitions_are_not_subjects(tmp_path):
-    folder_of(tmp_path / "logs", "{l}/run{s:02d}_take{k}.csv")
-    text, _, _ = prepare(tmp_path, tmp_path / "logs")
-    assert "The names of the recordings" not in text

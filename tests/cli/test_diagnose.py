@@ -114,7 +114,6 @@ def test_the_page_is_written_where_it_is_asked_for(wild, tmp_path):
         ("--column loss=a --column loss=b", 2, "give ROLE=NAME once"),
         ("--column los=val_loss", 2, "Did you mean 'loss'"),
         ("--column loss=los", 2, "no such column"),
-        ("--n-val 0", 2, "--n-val 0 must be"),
         ("--best-epoch 99", 2, "--best-epoch 99,"),
         ("--html {log}", 2, "would be overwritten"),
         ("--html /missing/page.html", 3, "the folder /missing is missing; create it"),

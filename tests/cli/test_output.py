@@ -100,6 +100,7 @@ def test_a_read_only_disk_is_refused_before_anything_is_read(place, tmp_path):
     with small_disk(tmp_path / "disk") as disk, read_only(disk):
         for line in (
             ["prepare", place / "logs", "--window-s", "2", "-o", disk / "o"],
+            ["run", nothing, "-o", disk / "o"],
             ["train", nothing, "-o", disk / "o"],
             ["train", nothing, "-o", tmp_path / "o", "--report", disk / "o"],
             ["evaluate", nothing, nothing, "--report", disk / "o"],

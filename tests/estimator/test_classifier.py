@@ -12,7 +12,6 @@ import torch
 from fits import InterruptAfter, plain_classifier, reloaded, weights, without_time
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.model_selection import cross_validate
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threads import torch_threads
 
@@ -23,10 +22,7 @@ from sensorseq.errors import (
     DivergedError,
     EnvironmentProblemError,
     InputError,
-    ModelFileError,
 )
-from sensorseq.io.model_file import read_model, write_model
-from sensorseq.training import engine
 
 
 def small(**arguments):
@@ -124,27 +120,10 @@ def test_planted_frequencies_are_learned_with_every_choice(arguments):
     assert classifier.score(*make_windows(n=240, seed=1)) > 0.9
 
 
-def test_probabilities_sum_to_one_and_agree_with_logits_and_labels():
-    classifier = small().fit(X, Y)
-    probability = classifier.predict_proba(X)
-    logits = classifier.decision_function(X)
-    assert probability.shape == logits.shape == (60, 3)
-    np.testing.assert_allclose(probability.sum(1), 1, rtol=1e-12)
-    np.testing.assert_array_equal(probability.argmax(1), logits.argmax(1))
-    np.testing.assert_array_equal(classifier.predict(X), classifier.classes_[logits.argmax(1)])
-
-
 def test_a_slice_of_an_array_is_predicted_like_its_copy():
     clf = small(scale=None, max_epochs=1).fit(X.astype(np.float32), Y)
     part = X.astype(np.float32)[:, 3:12]
     np.testing.assert_array_equal(clf.predict_proba(part), clf.predict_proba(part.copy()))
-
-
-def test_two_classes_have_one_decision_value():
-    classifier = small().fit(X, Y == 0)
-    decision = classifier.decision_function(X)
-    assert decision.shape == (60,)
-    np.testing.assert_array_equal(classifier.predict(X), decision > 0)
 
 
 # The same seed gives the same result.
@@ -211,26 +190,12 @@ def test_an_unrelated_argument_changes_no_initial_weight():
 # Input data.
 
 
-@pytest.mark.parametrize("dtype", [bool, int, np.float32])
-def test_one_hot_labels_are_labels(dtype):
-    one_hot = small().fit(X, np.eye(3)[Y].astype(dtype))
-    assert_same_fit(small().fit(X, Y), one_hot)
-    assert one_hot.score(X, np.eye(3)[Y]) == one_hot.score(X, Y)
-
-
 def test_one_hot_columns_stand_for_the_classes_fit_saw():
     names = np.array(["ICE", "SAND", "SNOW"])
     other, of_other = make_windows(30, seed=1)
     classifier = small().fit(X, names[Y], X_val=other, y_val=np.eye(3)[of_other])
     assert_same_fit(classifier, small().fit(X, names[Y], X_val=other, y_val=names[of_other]))
     assert classifier.score(X, np.eye(3)[Y]) == classifier.score(X, names[Y]) > 0.5
-
-
-def test_an_object_array_of_windows_is_read_as_a_list():
-    listed = [window[: 12 + i % 9] for i, window in enumerate(X)]
-    boxed = np.empty(len(X), object)
-    boxed[:] = listed
-    assert_same_fit(small().fit(listed, Y), small().fit(boxed, Y))
 
 
 def test_one_channel_is_the_same_in_two_and_three_dimensions():
@@ -261,42 +226,6 @@ def test_steps_beyond_the_lengths_change_nothing():
     listed = [window[:length] for window, length in zip(X, lengths, strict=True)]
     assert_same_fit(first, small(**settings).fit(listed, Y))
     np.testing.assert_array_equal(first.predict(listed), first.predict(hollow, lengths))
-
-
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "meanmax"])
-def test_a_window_is_classified_the_same_alone_and_among_longer_windows(pooling):
-    classifier = small(pooling=pooling, bidirectional=True, dtype="float64").fit(X, Y)
-    lengths = np.full(len(X), 20)
-    lengths[0] = 6
-    among = classifier.predict_proba(X, lengths)[0]
-    np.testing.assert_allclose(classifier.predict_proba(X[:1, :6])[0], among, rtol=1e-9)
-
-
-def test_groups_are_never_on_both_sides(monkeypatch):
-    groups = np.repeat(np.arange(20), 3)
-    seen = []
-
-    def rows_of(part, windows):
-        flat = windows.X.reshape(len(groups), -1)
-        flattened = part.X.reshape(len(part), -1)
-        return [int(np.flatnonzero((flat == row).all(1))[0]) for row in flattened]
-
-    hold_out = sensorseq.estimator.classifier.hold_out
-
-    def spy(*arguments):
-        data = hold_out(*arguments)
-        parts = data.train, data.validation
-        seen.append([set(groups[rows_of(part, data.windows)]) for part in parts])
-        return data
-
-    monkeypatch.setattr(sensorseq.estimator.classifier, "hold_out", spy)
-    for seed in range(5):
-        small(hidden_size=2, max_epochs=1, random_state=seed).fit(X, Y, groups=groups)
-    assert len(seen) == 5
-    for train, validation in seen:
-        assert validation
-        assert not train & validation
-        assert train | validation == set(range(20))
 
 
 def test_the_scaler_learns_from_the_training_part_alone():
@@ -425,14 +354,6 @@ def test_only_cross_entropy_is_judged_in_nats(loss):
     assert "was not judged" in str(report)
 
 
-def test_an_interrupt_leaves_a_classifier_that_can_be_used():
-    with pytest.warns(UserWarning, match=r"interrupted after epoch 4 of 6; .* can be used\.$"):
-        classifier = small(callbacks=[InterruptAfter(4)]).fit(X, Y)
-    assert classifier.n_iter_ == 4
-    assert classifier.best_score_ == classifier.history_["val_loss"].min()
-    assert classifier.predict(X).shape == (60,)
-
-
 def test_auto_chooses_as_many_epochs_as_the_training_part_needs():
     calls = []
 
@@ -496,13 +417,6 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(
     np.testing.assert_array_equal(classifier.predict_proba(X), expected)
 
 
-def test_verbose_shows_progress_on_stderr(capsys):
-    small(verbose=1).fit(X, Y)
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "epoch 6/6  loss" in shown.err
-
-
 def test_the_engine_states_the_reason_why_it_ran():
     assert small().fit(X, Y).engine_.name == "native"
     assert str(small(engine="autograd").fit(X, Y).engine_) == "autograd (requested)"
@@ -511,16 +425,6 @@ def test_the_engine_states_the_reason_why_it_ran():
     assert "the loss is a callable" in engine.reason
     with pytest.raises(ArgumentError, match=r"engine='native' .* the loss"):
         small(loss=torch.nn.functional.cross_entropy, engine="native").fit(X, Y)
-
-
-def test_both_engines_take_the_same_trajectory():
-    options = {"dtype": "float64", "early_stopping": False, "ema_decay": 0.9, "random_state": 3}
-    native = small(engine="native", **options).fit(X, Y)
-    autograd = small(engine="autograd", **options).fit(X, Y)
-    for ours, theirs in zip(native.history_, autograd.history_, strict=True):
-        for name in set(ours) - {"duration_s"}:
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-6, abs=1e-9), name
-    np.testing.assert_allclose(native.predict_proba(X), autograd.predict_proba(X), rtol=1e-6)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -551,38 +455,57 @@ def test_a_clone_of_a_fitted_classifier_gives_the_same_fit():
     assert_same_fit(classifier, twin.fit(X, Y))
 
 
-def test_a_second_interrupt_ends_a_search(monkeypatch):
-    monkeypatch.setattr(engine, "INTERRUPTED_TWICE_S", 60.0)  # long enough on a busy machine
-    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
-        cross_validate(small(callbacks=[InterruptAfter(1)]), X, Y, cv=3)
-
-
 # The model file.
 
 
+WITH_FEATURES = [
+    {},
+    {"features": "rocket", "refit": None, "n_models": 2},
+    {"features": ["summary", "boosting"], "refit": None, "dtype": "float64"},
+    {"features": "summary", "max_timesteps": 9, "crop": "random", "refit": "all"},
+    {"features": None, "refit": "all"},
+]
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("kind", "arguments"),
     [
-        {},
-        {"head_norm": "batch", "bidirectional": True, "num_layers": 2, "scale": "robust"},
-        {"scale": None, "dtype": "float64", "optimizer_params": {"betas": (0.8, 0.99)}},
-        {"class_weight": {0: 2.0, 1: 1.0}, "max_timesteps": 15, "crop": "tail"},
+        (plain_classifier, {}),
+        (plain_classifier, {"head_norm": "batch", "bidirectional": True, "num_layers": 2}),
+        (plain_classifier, {"scale": None, "optimizer_params": {"betas": (0.8, 0.99)}}),
+        (plain_classifier, {"class_weight": {0: 2.0}, "dtype": "float64", "scale": "robust"}),
+        (plain_classifier, {"max_timesteps": 15, "crop": "tail"}),
+        (plain_classifier, {"n_models": 3, "head_norm": "batch"}),
+        *(
+            pytest.param(SensorLSTMClassifier, arguments, marks=pytest.mark.trains)
+            for arguments in WITH_FEATURES
+        ),
     ],
-    ids=lambda arguments: "+".join(arguments) or "defaults",
+    ids=lambda given: getattr(given, "__name__", str(given)),
 )
-def test_a_saved_classifier_is_the_same_after_loading(arguments, tmp_path):
-    classifier = small(**arguments).fit(X, Y)
-    again, _ = reloaded(classifier, tmp_path)
-    assert weights(again) == weights(classifier)
-    assert again.get_params() == classifier.get_params()
-    assert again.history_ == classifier.history_
-    assert again.fluctuation_.to_dict() == classifier.fluctuation_.to_dict()
-    for name in ("best_epoch_", "best_score_", "n_iter_", "n_features_in_", "engine_"):
-        assert getattr(again, name) == getattr(classifier, name)
-    np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
-    first = (tmp_path / "model").read_bytes()
-    again.save(tmp_path / "again")
-    assert (tmp_path / "again").read_bytes() == first
+def test_a_file_and_a_pickle_contain_the_same_classifier(kind, arguments, tmp_path):
+    settings = {"hidden_size": 6, "max_epochs": 4, "learning_rate": 0.03, "random_state": 0}
+    classifier = kind(**{**settings, "device": "cpu", **arguments}).fit(X, Y)
+    new, _ = make_windows(9, seed=1)
+    new[4] *= 1000
+    outside = classifier.outside(new)
+    of_file, of_pickle = reloaded(classifier, tmp_path)
+    content = (tmp_path / "model").read_bytes()
+    for again in (of_file, of_pickle):
+        assert list(map(weights, again.modules_)) == list(map(weights, classifier.modules_))
+        assert again.get_params() == classifier.get_params()
+        assert again.histories_ == classifier.histories_
+        assert again.fluctuation_.to_dict() == classifier.fluctuation_.to_dict()
+        for name in ("best_epoch_", "best_score_", "n_iter_", "n_features_in_", "engine_"):
+            assert getattr(again, name) == getattr(classifier, name)
+        assert again.features_ == classifier.features_
+        assert str(again.features_) == str(classifier.features_)
+        np.testing.assert_array_equal(again.predict_proba(new), classifier.predict_proba(new))
+        for part in ("reasons", "ratio"):
+            found = getattr(again.outside(new), part)
+            np.testing.assert_array_equal(found, getattr(outside, part))
+        again.save(tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -601,17 +524,6 @@ def test_saved_labels_keep_their_type(labels, tmp_path):
     predicted = reloaded(classifier, tmp_path)[0].predict(X)
     assert predicted.dtype == classifier.predict(X).dtype == labels.dtype
     np.testing.assert_array_equal(predicted, classifier.predict(X))
-
-
-def test_equal_fits_give_equal_files_except_for_durations(tmp_path):
-    contents = []
-    for name in ("first", "second"):
-        classifier = small().fit(X, Y)
-        rows = without_time(classifier.history_)
-        classifier.histories_ = [type(classifier.history_)(rows)]
-        classifier.save(tmp_path / name)
-        contents.append((tmp_path / name).read_bytes())
-    assert contents[0] == contents[1]
 
 
 @pytest.mark.parametrize(
@@ -637,53 +549,8 @@ def test_an_unfitted_classifier_has_nothing_to_save(tmp_path):
         small().save(tmp_path / "model")
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """The model file of a fit of one epoch."""
-    path = tmp_path_factory.mktemp("saved") / "model"
-    small(max_epochs=1).fit(X, Y).save(path)
-    return path
-
-
-def rename(description, old, new):
-    return {new if key == old else key: value for key, value in description.items()}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda a, d: (a, {**d, "parameters": {**d["parameters"], "hidden_sizes": 3}}),
-        lambda a, d: (a, rename(d, "classes", "class")),
-        lambda a, d: (a, {**d, "classes": {"dtype": "V8", "values": []}}),
-        lambda a, d: (a, {**d, "class_shares": [0.5, 0.5, 0.5, 0.5, 0.5]}),
-        lambda a, d: (a, {**d, "class_shares": [0.0, 1.0]}),
-        lambda a, d: (a, {**d, "n_channels": 5}),
-        lambda a, d: (a, {**d, "n_channels": "2"}),
-        lambda a, d: (a, {**d, "dtype": "float16"}),
-        lambda a, d: (a, {**d, "dtype": "set_default_device"}),
-        lambda a, d: (a, {**d, "history": []}),
-        lambda a, d: (a, {**d, "history": ["x"]}),
-        lambda a, d: (a, {**d, "engine": [1, 2, 3]}),
-        lambda a, d: (a, {**d, "architecture": {**d["architecture"], "pooling": "sum"}}),
-        lambda a, d: (a, {**d, "architecture": {}}),
-        lambda a, d: (a, {**d, "flat_timesteps": "x"}),
-        lambda a, d: (a, {**d, "report_facts": {"n_val": -1}}),
-        lambda a, d: ({k: v for k, v in a.items() if k != "module.linear.bias"}, d),
-        lambda a, d: ({**a, "module.linear.bias": np.zeros(4, np.float32)}, d),
-        lambda a, d: ({**a, "module.extra": np.zeros(4, np.float32)}, d),
-        lambda a, d: ({**a, "unknown": np.zeros(4, np.float32)}, d),
-        lambda a, d: ({**a, "scaler.channel_center": np.zeros(7)}, d),
-        lambda a, d: ({k: v for k, v in a.items() if k != "scaler.kind"}, d),
-    ],
-)
-def test_a_model_that_contradicts_itself_is_refused_with_its_path(change, saved, tmp_path):
-    path = tmp_path / "model"
-    write_model(path, *change(*read_model(saved)))
-    with pytest.raises(ModelFileError, match=str(path)):
-        SensorLSTMClassifier.load(path)
-
-
-def test_loading_does_not_touch_the_global_generator(saved):
+def test_loading_does_not_touch_the_global_generator(tmp_path):
+    small(max_epochs=1).fit(X, Y).save(tmp_path / "model")
     before = torch.get_rng_state()
-    SensorLSTMClassifier.load(saved)
+    SensorLSTMClassifier.load(tmp_path / "model")
     assert torch.equal(before, torch.get_rng_state())

@@ -9,9 +9,8 @@ from remedies.problems import tones
 from scipy.special import softmax
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.errors import ArgumentError, DivergedError, ModelFileError
+from sensorseq.errors import ArgumentError, DivergedError
 from sensorseq.evaluation.inspect import describe_file, format_file
-from sensorseq.io.model_file import read_model, write_model
 
 X, Y = tones(60, 0, n_timesteps=12, noise=0.3, first=0.2, step=0.5)
 
@@ -98,35 +97,6 @@ def test_two_classes_give_one_column_of_log_odds():
     assert odds.shape == (len(X),)
     np.testing.assert_allclose(1 / (1 + np.exp(-odds)), probability[:, 1])
     np.testing.assert_array_equal(odds > 0, ensemble.predict(X))
-
-
-def test_every_member_stops_independently():
-    ensemble = small(n_models=4, max_epochs=60, patience=2, learning_rate=0.1).fit(X, Y)
-    assert len({len(history) for history in ensemble.histories_}) > 1
-    assert ensemble.n_iter_ == len(ensemble.histories_[0])
-
-
-def test_a_file_and_a_pickle_contain_every_member(tmp_path):
-    ensemble = small(n_models=3, head_norm="batch").fit(X, Y)
-    for loaded in reloaded(ensemble, tmp_path):
-        assert loaded.get_params() == ensemble.get_params()
-        np.testing.assert_array_equal(loaded.predict(X), ensemble.predict(X))
-        assert loaded.histories_ == ensemble.histories_
-        for module, wanted in zip(loaded.modules_, ensemble.modules_, strict=True):
-            assert weights(module) == weights(wanted)
-
-
-def test_a_file_that_lacks_a_member_is_refused(tmp_path):
-    path = tmp_path / "ensemble.safetensors"
-    small(n_models=2).fit(X, Y).save(path)
-    arrays, description = read_model(path)
-    lost = {name: array for name, array in arrays.items() if not name.startswith("module_1.")}
-    write_model(path, lost, description)
-    with pytest.raises(ModelFileError, match="is inconsistent"):
-        SensorLSTMClassifier.load(path)
-    write_model(path, arrays, {**description, "other_histories": []})
-    with pytest.raises(ModelFileError, match="'module_1"):
-        SensorLSTMClassifier.load(path)
 
 
 def test_a_warm_start_continues_with_every_member():

@@ -1,6 +1,5 @@
 """The classifier's features= and refit=: which windows they use, and how features are stored."""
 
-import json
 import pickle
 import threading
 from dataclasses import replace
@@ -13,33 +12,27 @@ from fits import (
     InterruptAfter,
     lstm_weight,
     on_features,
-    outputs_of,
     reloaded,
-    use_members,
     weights,
     without_time,
 )
 from sklearn.linear_model import LogisticRegression
-from threads import torch_threads
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import (
     ArgumentError,
     InputError,
     LeakWarning,
-    ModelFileError,
     PreparedFileError,
 )
 from sensorseq.estimator import fit, plan
 from sensorseq.features.summary import FEATURES
-from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
 from sensorseq.learners import all_windows, boosting, learner, linear, lstm, weigh
 from sensorseq.learners.all_windows import N_FOLDS
 from sensorseq.learners.kinds import all_learners
 from sensorseq.learners.learner import FittedMember, Learner
 from sensorseq.prediction.members.boosting import BoostingMember
-from sensorseq.prediction.members.choice import FeatureChoice
 from sensorseq.prediction.members.lstm import LstmMember
 from sensorseq.training import train_network
 from sensorseq.training.labels import draw_entropy
@@ -108,30 +101,6 @@ def averages(windows, lengths):
 
 
 @pytest.mark.trains
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {},
-        {"features": "rocket", "refit": None, "n_models": 2},
-        {"features": ["summary", "boosting"], "refit": None, "dtype": "float64"},
-        {"features": "summary", "max_timesteps": 9, "crop": "random", "refit": "all"},
-        {"features": None, "refit": "all"},
-    ],
-    ids=str,
-)
-def test_a_file_and_a_pickle_predict_the_same_bits(arguments, tmp_path):
-    clf = small(**arguments).fit(X, Y, groups=GROUPS)
-    for again in reloaded(clf, tmp_path):
-        np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
-        if clf.features is not None:
-            assert again.features_ == clf.features_
-            assert str(again.features_) == str(clf.features_)
-        assert again.get_params() == clf.get_params()
-        third, _ = reloaded(again, tmp_path)
-        np.testing.assert_array_equal(third.decision_function(NEW), clf.decision_function(NEW))
-
-
-@pytest.mark.trains
 @pytest.mark.parametrize("refit", [None, "auto"])
 def test_steps_of_the_most_important_statistics(refit, tmp_path, rankings, set_limits):
     """Each fit chooses from its own windows; the model stores only the chosen statistics."""
@@ -170,61 +139,6 @@ def test_boosting_on_the_most_important_of_many_statistics(tmp_path, rankings, s
     np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
 
 
-@pytest.mark.trains
-def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
-    """Moving scaled windows to the next float32 value does not change the logits of the trees."""
-    rng = np.random.default_rng(2)
-    y = np.arange(264) % 2
-    windows = rng.normal(size=(264, 16, 2)) * (1 + 0.4 * y[:, None, None])
-    clf = small(features="boosting", refit=None, validation_fraction=0.25).fit(windows, y)
-    (member,) = on_features(clf).values()
-    scaled = clf.scaler_.transform(windows)
-    once, other = scaled.astype(np.float32), np.nextafter(scaled, 9, dtype=np.float32)
-    np.testing.assert_array_equal(member.logits(other, None), member.logits(once, None))
-
-
-@pytest.mark.trains
-def test_the_seed_determines_every_bit_with_any_number_of_threads():
-    errors = []
-    for n_threads in (1, 2, 1):
-        with torch_threads(n_threads):
-            clf = small().fit(X, Y, groups=GROUPS)
-            errors.append((clf.decision_function(NEW), clf.features_, weights(clf)))
-    for other in errors[1:]:
-        np.testing.assert_array_equal(other[0], errors[0][0])
-        assert other[1:] == errors[0][1:]
-
-
-@pytest.mark.trains
-def test_a_window_gets_the_same_prediction_in_any_batch():
-    clf = small(features=["rocket", "summary", "boosting"], refit=None).fit(X, Y, groups=GROUPS)
-    use_members(clf, 1.0)
-    many = np.tile(NEW, (70, 1, 1))  # more windows than fit in one block
-    together = clf.decision_function(many)
-    np.testing.assert_allclose(together[: len(NEW)], clf.decision_function(NEW), atol=1e-5)
-    np.testing.assert_allclose(together, np.tile(together[: len(NEW)], 70), atol=1e-5)
-    alone = [clf.decision_function(NEW[i : i + 1])[0] for i in range(len(NEW))]
-    np.testing.assert_allclose(together[: len(NEW)], alone, atol=1e-5)
-
-
-def test_the_logits_are_the_sum_of_their_parts():
-    """Compute the sum of the LSTM's weighted logits and the outputs of the linear layers."""
-    clf = small(features=["summary", averages], refit=None).fit(X, Y, groups=GROUPS)
-    whole, scaled = clf.model_.sum, clf.scaler_.transform(NEW)
-    with torch.no_grad():
-        lstm = clf.module_(torch.from_numpy(scaled.astype(np.float32))).numpy()
-    expected = whole.weights["lstm"] * lstm
-    for name, member in on_features(clf).items():
-        made = member.describe.transform(scaled) if name == "summary" else averages(scaled, None)
-        expected = expected + whole.weights[name] * (made @ member.weight + member.bias)
-    np.testing.assert_allclose(outputs_of(clf, NEW), expected, atol=1e-4)
-    assert on_features(clf).keys() <= {"summary", "function_1"}
-    assert clf.features_.names == tuple(on_features(clf))
-    table = {tried.name: tried.weight for tried in clf.features_.candidates}
-    assert whole.weights == {name: table[name] for name in whole.members}
-    assert not whole.bias.any()
-
-
 def test_features_none_is_the_lstm_alone():
     clf = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
     assert clf.model_.sum.weights == {"lstm": 1.0}
@@ -234,22 +148,6 @@ def test_features_none_is_the_lstm_alone():
 
 
 # Chosen features
-
-
-@pytest.mark.trains
-def test_auto_keeps_features_that_lower_the_loss():
-    rng = np.random.default_rng(1)
-    y = np.arange(80) % 2
-    noise = rng.normal(size=(80, 40, 1))
-    spread = noise * (1 + y[:, None, None])  # only statistics of spread distinguish the classes
-    clf = small(features="auto", refit=None, max_epochs=1, learning_rate=1e-6)
-    clf.fit(spread[:60], y[:60], X_val=spread[60:], y_val=y[60:])
-    assert {"summary", "boosting"} & set(clf.features_.names)
-    by_name = {tried.name: tried for tried in clf.features_.candidates}
-    assert by_name["summary"].accuracy > 0.9
-    assert by_name["summary"].log_loss < by_name["lstm"].log_loss - 0.1
-    assert clf.score(spread[60:], y[60:]) > 0.9
-    assert "LSTM alone" in clf.features_.reason
 
 
 @pytest.mark.trains
@@ -452,16 +350,12 @@ def test_without_a_refit_the_held_out_fit_is_kept():
     assert further == [first, first]
     assert [c.refitted_ for c in (single, other, again)] == [False, False, True]
     assert single.held_out_predictions(48) is None
+    whole = other.model_.sum
+    table = {tried.name: tried.weight for tried in other.features_.candidates}
+    assert whole.weights == {name: table[name] for name in whole.members}
+    assert other.features_.names == tuple(on_features(other))
     rows, probability = again.held_out_predictions(48)
     assert probability.shape == (len(rows), 2)
-
-
-@pytest.mark.trains
-def test_every_member_of_an_ensemble_is_refitted():
-    clf = small(features="summary", n_models=2).fit(X, Y, groups=GROUPS)
-    assert len(clf.modules_) == 2
-    assert weights(clf.modules_[0]) != weights(clf.modules_[1])
-    assert clf.predict_proba(NEW).shape == (9, 2)
 
 
 def test_many_windows_are_not_refitted(monkeypatch):
@@ -499,22 +393,6 @@ def test_features_can_be_fitted_to_any_data_that_the_network_accepts(arguments, 
     assert np.isfinite(probability).all()
     again, _ = reloaded(clf, tmp_path)
     np.testing.assert_array_equal(again.predict_proba(NEW), probability)
-
-
-@pytest.mark.trains
-def test_2d_input_is_one_channel_and_list_items_may_differ_in_length():
-    flat = small().fit(X[:, :, 0], Y).decision_function(NEW[:, :, 0])
-    deep = small().fit(X[:, :, :1], Y).decision_function(NEW[:, :, :1])
-    np.testing.assert_array_equal(flat, deep)
-    ragged = [window[: 8 + i % 9] for i, window in enumerate(X)]
-    lengths = [len(window) for window in ragged]
-    padded = np.where(np.arange(16)[:, None] < np.reshape(lengths, (-1, 1, 1)), X, 0)
-    listed = small().fit(ragged, Y)
-    by_length = small().fit(padded, Y, lengths=lengths).decision_function(padded, lengths)
-    np.testing.assert_array_equal(listed.decision_function(ragged), by_length)
-    shorter = listed.decision_function([window[:6] for window in NEW])
-    wider = np.pad(NEW[:, :6], ((0, 0), (0, 30), (0, 0)))
-    np.testing.assert_allclose(shorter, listed.decision_function(wider, [6] * 9), atol=1e-6)
 
 
 @pytest.mark.trains
@@ -999,75 +877,3 @@ def test_damage_in_a_file_whose_features_are_computed_is_named(tmp_path, monkeyp
     monkeypatch.setitem(all_learners(), "rocket", replaced)
     with pytest.raises(PreparedFileError, match="was replaced while"):
         small().fit(file)
-
-
-# Damaged files
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "model"
-    clf, other = (
-        small(features=kind, refit=None, random_state=1).fit(X, Y, groups=GROUPS)
-        for kind in ("summary", "boosting")
-    )
-    # as if one fit had chosen both kinds of features
-    use_members(clf, lstm_weight(clf), on_features(clf) | on_features(other))
-    clf.save(path)
-    return path
-
-
-WEIGHT, BIAS = "member.summary.weight", "member.summary.bias"
-DAMAGES = {
-    "no member": lambda a, h: h["members"].pop("summary"),
-    "no mapping": lambda a, h: h.update(members=3),
-    "unknown kind": lambda a, h: [
-        of_kind.update(forest=of_kind["boosting"]) for of_kind in (h["members"], h["weights"])
-    ],
-    "weight": lambda a, h: h["weights"].update(lstm=float("nan")),
-    "weight of trees": lambda a, h: h["weights"].update(boosting=float("inf")),
-    "no weights": lambda a, h: h.pop("weights"),
-    "no lstm": lambda a, h: [h[part].pop("lstm") for part in ("weights", "members")],
-    "bias of the sum": lambda a, h: h.update(bias=[0.0]),
-    "bias of the sum not finite": lambda a, h: h.update(bias=[0.0, float("nan")]),
-    "weights cut": lambda a, h: a.update({WEIGHT: a[WEIGHT][:-1]}),
-    "weights of another type": lambda a, h: a.update({WEIGHT: a[WEIGHT].astype(np.float64)}),
-    "weights not finite": lambda a, h: a[WEIGHT].__setitem__((0, 0), np.nan),
-    "bias": lambda a, h: a.update({BIAS: np.zeros((2, 2))}),
-    "one bias": lambda a, h: a.update({BIAS: np.zeros(1)}),
-    "no thresholds": lambda a, h: a.pop("member.summary.state.thresholds"),
-    "more outputs": lambda a, h: a.update(
-        {BIAS: np.zeros(3), WEIGHT: np.repeat(a[WEIGHT], 2, 1)[:, :3]}
-    ),
-    "cycle": lambda a, h: a["member.boosting.left"].__setitem__(slice(None), 0),
-    "channels": lambda a, h: h["members"]["boosting"]["summary"].update(n_channels=1),
-    "no trees": lambda a, h: h["members"]["boosting"].pop("trees"),
-}
-
-
-def test_a_file_that_is_read_and_written_again_is_unchanged(model, tmp_path):
-    write_model(tmp_path / "same", *read_model(model))
-    np.testing.assert_array_equal(
-        SensorLSTMClassifier.load(tmp_path / "same").predict_proba(NEW),
-        SensorLSTMClassifier.load(model).predict_proba(NEW),
-    )
-
-
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_an_edited_part_of_features_is_refused(damage, model, tmp_path):
-    arrays, description = read_model(model)
-    arrays = {name: array.copy() for name, array in arrays.items()}
-    damage(arrays, description["sum"])
-    write_model(tmp_path / "edited", arrays, description)
-    with pytest.raises(ModelFileError, match="edited is inconsistent"):
-        SensorLSTMClassifier.load(tmp_path / "edited")
-
-
-def test_the_choice_survives_conversion_to_json():
-    clf = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
-    text = json.dumps(clf.features_.to_dict())
-    again = FeatureChoice.from_dict(json.loads(text))
-    assert again == clf.features_
-    lines = str(clf.features_).splitlines()
-    kinds = ["rocket", "hydra", "summary", "boosting"]
-    assert [line.split()[0] for line in lines[2:]] == ["lstm", *kinds, "together"]

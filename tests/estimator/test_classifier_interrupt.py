@@ -95,7 +95,8 @@ def test_a_program_continues_with_the_best_weights(settings, capsys, python_take
     assert any(
         f"{message} {clf.best_epoch_} are kept" in str(warning.message) for warning in caught
     )
-    messages = capsys.readouterr().err
+    output, messages = capsys.readouterr()
+    assert output == ""
     shown = (clf.n_iter_, clf.n_iter_ - 1)  # the interrupt may come before the bar advances
     assert any(f"{n} epochs of 1 network" in messages for n in shown)
 

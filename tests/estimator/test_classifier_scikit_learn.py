@@ -233,30 +233,6 @@ def test_sample_weights_are_routed_when_they_are_requested(routing):
 # Several estimators together give the same results as each one alone.
 
 
-def test_soft_voting_is_the_mean_probability_and_hard_voting_the_majority():
-    named = [(str(seed), classifier(random_state=seed)) for seed in range(3)]
-    alone = [clone(one).fit(LISTED, Y) for _, one in named]
-    soft = VotingClassifier(named, voting="soft").fit(LISTED, Y)
-    expected = np.mean([clf.predict_proba(LISTED) for clf in alone], axis=0)
-    np.testing.assert_allclose(soft.predict_proba(LISTED), expected, rtol=1e-12)
-    hard = VotingClassifier(named).fit(LISTED, Y)
-    votes = np.stack([clf.predict(LISTED) for clf in alone])
-    counts = np.stack([(votes == label).sum(axis=0) for label in range(3)])
-    np.testing.assert_array_equal(hard.predict(LISTED), counts.argmax(axis=0))
-
-
-@pytest.mark.skipif(not IS_1_8, reason="needs scikit-learn 1.8")
-def test_calibration_of_a_fitted_classifier_leaves_it_as_it_is():
-    from sklearn.frozen import FrozenEstimator
-
-    fitted = classifier(max_epochs=6).fit(X, Y)
-    before = fitted.predict_proba(X)
-    calibrated = CalibratedClassifierCV(FrozenEstimator(fitted), method="temperature").fit(X, Y)
-    np.testing.assert_array_equal(fitted.predict_proba(X), before)
-    ours, theirs = before.argmax(axis=1), calibrated.predict(X)
-    np.testing.assert_array_equal(ours, theirs)  # the order of classes is unchanged
-
-
 def test_thresholds_of_two_classes_can_be_tuned():
     y = Y == 1
     tuned = TunedThresholdClassifierCV(classifier(), thresholds=5, cv=2).fit(X, y)

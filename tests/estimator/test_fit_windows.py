@@ -45,15 +45,6 @@ def test_every_window_is_in_one_part_and_every_group_whole(seed, by_group):
         assert not set(train.groups) & set(validation.groups)
 
 
-def test_windows_without_weight_are_in_no_part():
-    weight = np.ones(N)
-    weight[[3, 7]] = 0
-    parts = split(X, Y, weight)
-    rows = np.sort(np.concatenate([part.rows for part in parts]))
-    np.testing.assert_array_equal(rows, np.setdiff1d(np.arange(N), [3, 7]))
-    assert all(part.weight.all() for part in parts)
-
-
 def test_a_stored_split_is_kept_and_its_test_windows_are_left_out():
     stored = np.repeat(["train", "validation", "test"], N // 3)
     windows = WindowSet(X.astype(np.float32), y=Y, split=stored)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from fits import small_classifier
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.estimator import fit
 from sensorseq.estimator.report import make_report
 
@@ -46,12 +45,3 @@ def test_facts_of_the_data_reach_the_report(windows, labels, arguments, kinds, m
     small(**arguments).fit(windows, labels, groups=groups)
     found_kinds = {finding.kind for finding in received["data_facts"]}
     assert set(kinds) <= found_kinds <= {*kinds, "windows_in_both_parts", "copied_windows"}
-
-
-def test_a_model_with_facts_is_saved_and_loaded(tmp_path):
-    model = small().fit(still(), Y, groups=GROUPS)
-    assert model._judged.facts["data_facts"]
-    model.save(tmp_path / "m.safetensors")
-    loaded = SensorLSTMClassifier.load(tmp_path / "m.safetensors")
-    assert loaded.fluctuation_.to_dict() == model.fluctuation_.to_dict()
-    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))

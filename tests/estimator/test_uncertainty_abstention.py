@@ -47,23 +47,6 @@ def test_the_bound_is_kept_if_every_threshold_errs_slightly_too_often(alike, n_g
     assert broken <= binom.ppf(0.99, n_trials, 0.1)
 
 
-def test_treating_windows_as_independent_would_break_the_bound():
-    """A complete recording is wrong with probability 0.27; no threshold keeps the bound of 1/4."""
-    rng = np.random.default_rng(1)
-    broken = {"groups": 0, "windows": 0}
-    for _ in range(150):
-        group = np.repeat(np.arange(20), 60)
-        is_right = np.repeat(rng.random(20) < 0.73, 60)
-        probability = rng.uniform(0.5, 1, 1200)
-        for name, index in {"groups": group, "windows": np.arange(1200)}.items():
-            broken[name] += (
-                choose_threshold(probability, is_right, index, error_rate=0.25, confidence=0.9)
-                is not None
-            )
-    assert broken["groups"] <= binom.ppf(0.99, 150, 0.1)
-    assert broken["windows"] > binom.ppf(0.99, 150, 0.1)
-
-
 def test_many_windows_are_answered_nearly_as_often_as_the_error_rate_allows():
     rng = np.random.default_rng(2)
     probability, is_right, group = draw(rng, 400, 0.5)

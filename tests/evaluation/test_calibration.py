@@ -137,14 +137,18 @@ def test_decisions_per_recording_have_intervals_by_group():
         ([[0.9, 0.3]] * 2, {}, InputError, "must sum to 1"),
         ([[np.nan, 1.0]] * 2, {}, InputError, "must sum to 1"),
         ([[0.9, 0.1]] * 2, {"y": [0, 7]}, InputError, "7 is not one of the classes"),
+        ([[1.0]], {"y": ["ICY"], "classes": ["ICE"]}, InputError, "'ICY' .* Did you mean 'ICE'"),
         ([[0.9, 0.1]] * 2, {"groups": [1]}, InputError, "groups has 1 value, but y has 2"),
         ([[0.9, 0.1]] * 2, {"n_bins": 0}, ArgumentError, "n_bins=0"),
     ],
 )
 def test_invalid_arguments_are_reported(probability, arguments, error, message):
-    keywords = {"y": [0, 1], **arguments}
+    keywords = {"y": [0, 1], "classes": [0, 1], **arguments}
     with pytest.raises(error, match=message):
-        calibration_error(keywords.pop("y"), probability, [0, 1], **keywords)
+        calibration_error(probability=probability, **keywords)
+    if not keywords.keys() & {"groups", "n_bins"} and "sum to 1" not in message:
+        with pytest.raises(error, match=message):
+            score_predictions(probability=probability, **keywords)
 
 
 def test_scores_print_as_text_of_eighty_columns():

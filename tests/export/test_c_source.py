@@ -574,8 +574,6 @@ def test_the_command_writes_c_with_its_accuracy(files, tmp_path):
     [
         ("--format c --lengths", "--lengths does not apply to --format c"),
         ("--weights int8", "--weights does not apply to --format onnx"),
-        ("--sample-rate 5", "--sample-rate does not apply to --format onnx"),
-        ("--format c --weights int4", "int4"),
     ],
 )
 def test_options_of_the_other_format_are_errors(files, tmp_path, options, message):

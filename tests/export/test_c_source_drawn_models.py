@@ -9,8 +9,7 @@ import warnings
 import numpy as np
 import onnxruntime
 import pytest
-from c_models import CModel
-from fits import on_features
+from c_models import CModel, near_a_threshold
 
 from sensorseq import SensorLSTMClassifier
 
@@ -66,28 +65,6 @@ def draw(seed):
         clf = SensorLSTMClassifier(**arguments)
         clf.fit(X[:n], y[:n], lengths=None if lengths is None else lengths[:n])
     return clf, X, lengths, n_steps
-
-
-def near_a_threshold(clf, X, lengths):
-    """Return the windows with a statistic that is within 1e-6 of a threshold."""
-    scaled = X if clf.scaler_ is None else clf.scaler_.transform_to_float32(X)
-    near = np.zeros(len(X), bool)
-    for name, member in on_features(clf).items():
-        if name == "summary":
-            steps = member.describe
-            values = steps.summary.transform(scaled, lengths)[:, steps.columns, None]
-            threshold = steps.edges()
-        elif name in ("boosting", "motors"):
-            is_motors = name == "motors"
-            read = member.windows.features if is_motors else member.summary.transform
-            feature, threshold = (member.trees.arrays[key] for key in ("feature", "threshold"))
-            values = read(scaled, lengths)[:, feature[feature >= 0]]
-            threshold = threshold[feature >= 0]
-        else:
-            continue
-        is_near = np.abs(values - threshold) <= 1e-6 * np.maximum(np.abs(threshold), 1e-3)
-        near |= is_near.reshape(len(X), -1).any(axis=1)
-    return near
 
 
 def compare(seed, folder):

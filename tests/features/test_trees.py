@@ -168,15 +168,6 @@ def test_many_iterations_and_a_root_without_split():
     np.testing.assert_allclose(found, stump.predict_proba(x), atol=1e-12)
 
 
-@pytest.mark.parametrize("n_classes", [2, 4])
-def test_state_round_trip(n_classes):
-    model, x = fitted(n_classes)
-    trees = trees_of(model)
-    again = BoostedTrees.from_state(trees.state())
-    np.testing.assert_array_equal(again.log_probabilities(x), trees.log_probabilities(x))
-    assert (again.n_statistics, again.n_outputs) == (5, n_classes)
-
-
 STATE = trees_of(fitted(3)[0]).state()
 INNER = int(np.flatnonzero(STATE["arrays"]["feature"] >= 0)[2])
 

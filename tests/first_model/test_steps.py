@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from checkout import ROOT
 from commands import answer, refused, said, succeed, write_logs
-from small_disk import read_only, small_disk
 
 import sensorseq
 from sensorseq.errors import ArgumentError, OpenQuestionsError, OutputError, RecordingError
@@ -272,16 +271,6 @@ def test_a_channel_that_labels_the_samples_in_every_folder_is_no_channel(tmp_pat
         path.write_text("\n".join([f"{head},motion", *rows]))
     why = refused(3, "run", logs, "-o", tmp_path / "out")
     assert "channel 'motion' looks like the label of the samples" in why
-    for path in logs.glob("*/*.csv"):  # a switch, and a setting of each recording
-        head, *rows = path.read_text().splitlines()
-        number = int(path.stem[-1])
-        rows = [
-            f"{row.rpartition(',')[0]},{int(number > at / 30)},{number}"
-            for at, row in enumerate(rows)
-        ]
-        path.write_text("\n".join([f"{head},setting", *rows]))
-    error = said("run", logs, "-o", tmp_path / "out")[2]
-    assert "leave out channels that never change within a recording (setting)?" in error
 
 
 def test_a_rate_that_no_recording_can_have_is_a_question_about_the_unit(tmp_path):
@@ -303,7 +292,7 @@ def test_short_recordings_are_windows_of_their_own(tmp_path):
     assert made["evaluation"]["n_windows"] == 8
 
 
-def test_a_label_column_has_few_classes(tmp_path):
+def test_a_label_column_is_asked_for_and_has_few_classes(tmp_path):
     for number in range(60):
         rows = [f"{i / 20},{i % 7},s{number},{number % 2}" for i in range(100)]
         text = "\n".join(["time,current,session,label", *rows])
@@ -311,13 +300,6 @@ def test_a_label_column_has_few_classes(tmp_path):
     error = said("run", tmp_path, "-o", tmp_path / "out")[2]
     assert "which column has the label of each sample? label may." in error
     assert "--label-column label" in error.splitlines()[-1]
-
-
-def test_a_label_column_is_asked_for(tmp_path):
-    for number in range(2):
-        rows = [f"{i / 20},{i % 7},{'ice' if i < 100 else 'mud'}" for i in range(200)]
-        (tmp_path / f"run_{number}.csv").write_text("\n".join(["time,current,surface", *rows]))
-    assert "--label-column surface" in said("run", tmp_path, "-o", tmp_path / "out")[2]
 
 
 def one_class(logs):
@@ -346,20 +328,28 @@ def few_windows(logs):
         path.write_text("\n".join(path.read_text().splitlines()[:25]) + "\n")
 
 
+def three_short_recordings_each(logs):
+    for path in logs.glob("*/run_[3-9].csv"):
+        path.unlink()
+    for path in logs.glob("*/*.csv"):
+        path.write_text("\n".join(path.read_text().splitlines()[:101]) + "\n")
+
+
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "options", "said"),
     [
-        (one_class, "at least two classes"),
-        (one_recording_each, "needs at least 3"),
-        (no_labels, "have no labels"),
-        (no_files, "contains no file"),
-        (few_windows, "give only 10 windows"),
+        (one_class, [], "at least two classes"),
+        (one_recording_each, [], "needs at least 3"),
+        (no_labels, [], "have no labels"),
+        (no_files, [], "contains no file"),
+        (few_windows, [], "give only 10 windows"),
+        (three_short_recordings_each, ["--window-s", "4"], "only 6 windows of 4 s"),
     ],
 )
-def test_recordings_that_cannot_be_used_are_one_sentence(tmp_path, spoil, said):
+def test_recordings_that_cannot_be_used_are_one_sentence(tmp_path, spoil, options, said):
     logs = write_logs(tmp_path / "logs")
     spoil(logs)
-    assert said in refused(3, "run", logs, "-o", tmp_path / "out")
+    assert said in refused(3, "run", logs, *options, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -370,20 +360,6 @@ def test_a_folder_above_or_below_the_classes_is_answered_with_the_right_one(tmp_
     assert f"Did you mean {logs}? It has 2 folders." in error
     missing = refused(3, "run", tmp_path / "data" / "log", "-o", tmp_path / "out")
     assert "no such folder or file. Did you mean 'logs'?" in missing
-
-
-def test_three_windows_in_all_are_too_few(tmp_path):
-    logs = write_logs(tmp_path / "logs", n=3, seconds=5)
-    why = refused(3, "run", logs, "--window-s", "4", "-o", tmp_path / "out")
-    assert "only 6 windows of 4 s" in why
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_read_only_disk_is_refused_before_anything_is_read(tmp_path, monkeypatch):
-    logs = write_logs(tmp_path / "logs", n=1)
-    monkeypatch.setattr(steps, "inspect_recordings", None)
-    with small_disk(tmp_path / "disk") as disk, read_only(disk):
-        assert "read-only" in refused(4, "run", logs, "-o", disk / "out").lower()
 
 
 def test_ctrl_c_leaves_whole_files_and_the_next_call_goes_on(tmp_path):

@@ -81,15 +81,6 @@ def test_a_copy_of_a_member_shares_its_weight_and_a_useless_member_gets_almost_n
     assert twice[0] == pytest.approx(twice[1], rel=1e-3)
 
 
-def test_a_factor_on_a_members_logits_divides_its_weight():
-    logits, class_index = drawn()
-    weights, bias = fit_weights(logits, class_index, np.ones(240))
-    factor = np.array([1e-3, 300.0])
-    scaled, same = fit_weights(logits * factor[:, None, None], class_index, np.ones(240))
-    np.testing.assert_allclose(scaled * factor, weights, rtol=1e-3)
-    np.testing.assert_allclose(same, bias, atol=1e-3)
-
-
 def test_a_long_recording_counts_more_than_a_short_one_but_less_than_its_length():
     class_index = np.repeat([0, 1], [20, 10])
     groups = np.repeat([0, 1, 2], [16, 4, 10])

@@ -51,16 +51,6 @@ def test_after_every_piece_the_logits_are_those_of_all_steps_so_far(data):
             assert stream.n_steps.tolist() == [seen] * n_windows
 
 
-def test_step_by_step_logits_equal_those_of_torch_on_the_sequence():
-    lstm = nn.LSTM(3, 7, 2, batch_first=True).double()
-    linear = nn.Linear(7, 4).double()
-    stream = LSTMLinear.from_torch(lstm, linear).stream(5)
-    x = torch.randn(5, 20, 3, dtype=torch.float64)
-    expected = linear(lstm(x)[0])
-    for t in range(20):
-        torch.testing.assert_close(stream(x[:, t]), expected[:, t])
-
-
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_one_step_may_come_without_its_dimension(num_layers):
     module = module_of(3, 9, 4, num_layers)

@@ -76,28 +76,6 @@ def test_tables_are_distinguished_from_sequences():
     assert not is_table([[1.0], [1.0, 2.0]])
 
 
-@pytest.mark.parametrize(
-    ("X", "lengths", "message"),
-    [
-        (np.zeros(500), None, r"X has shape \(500,\); .* np.reshape\(X, \(1, -1, 1\)\)\.$"),
-        (np.zeros((3, 4, 1)), [1, 0, 2], r"lengths\[1\] is 0"),
-        ([np.zeros((3, 2)), np.zeros(3)], None, r"X\[1\] has shape \(3,\)"),
-        ([[1.0], [1.0, 2.0]], None, "X is ragged"),
-    ],
-)
-def test_windows_that_cannot_be_read_are_described(X, lengths, message):
-    with pytest.raises(InputError, match=message):
-        windows_of(X, lengths)
-
-
-def test_the_first_value_that_is_not_finite_is_named():
-    X = np.zeros((5, 4, 3))
-    X[2, 3, 1] = np.nan
-    X[4, 0, 0] = np.inf
-    with pytest.raises(InputError, match=r"NaN in window 2, step 3, channel 1 \(2 such values\)"):
-        windows_of(X)
-
-
 def smooth(shape, axis):
     """Return the cumulative sum of noise along an axis."""
     return np.random.default_rng(0).normal(size=shape).cumsum(axis=axis)

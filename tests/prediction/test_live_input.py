@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from live_lines import cut, draw_lines, read_parts
+from robots import served
 
 from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction import live, serving
@@ -73,6 +74,7 @@ T_ROWS = "0.1,1.5,2,3\n0.2,4,5,6\n0.3,7,8,9\n"
     ("text", "n_samples", "n_unreadable"),
     [
         ("cur,gyr,acc\n" + ROWS, 3, 0),
+        ("\ufeffcur,gyr,acc\n" + ROWS, 3, 0),
         ('"cur" , "gyr","acc",\n' + ROWS, 3, 0),
         ("cur,gyr,acc\n" + ROWS.replace("\n", ",\r\n"), 3, 0),
         ("time,cur,gyr,acc\ns,A,rad/s,m/s2\n" + T_ROWS, 3, 1),  # a line of units
@@ -236,23 +238,14 @@ def test_decisions_before_an_error_are_written(text, before, message):
     assert decided(out.getvalue()) == before
 
 
-def served(monkeypatch, robots, **options):
+def served_in_turn(monkeypatch, robots, **options):
     """Serve robots, which are coroutine functions of a port, one after the other."""
     monkeypatch.setattr(serving, "parser_for", parser_of)
-    texts = []
 
-    async def everything():
-        port = asyncio.get_running_loop().create_future()
-        server = asyncio.ensure_future(
-            serving.serve(CountingStream, "0", say=texts.append, ready=port.set_result, **options)
-        )
-        try:
-            return [await robot(await port) for robot in robots]
-        finally:
-            server.cancel()
-            await asyncio.sleep(0.1)
+    async def one_after_the_other(port):
+        return [await robot(port) for robot in robots]
 
-    return asyncio.run(asyncio.wait_for(everything(), 30)), texts
+    return served(CountingStream, one_after_the_other, **options)
 
 
 def sending(text):
@@ -271,7 +264,7 @@ def sending(text):
 def test_a_robot_gets_the_decisions_before_an_error_and_then_the_error(
     monkeypatch, text, before, message
 ):
-    (answer,), texts = served(monkeypatch, [sending(text)])
+    (answer,), texts = served_in_turn(monkeypatch, [sending(text)])
     assert decided(answer) == [*before, None]
     error = json.loads(answer.splitlines()[-1])["error"]
     assert message in error
@@ -280,7 +273,7 @@ def test_a_robot_gets_the_decisions_before_an_error_and_then_the_error(
 
 
 def test_the_counts_of_a_robot_are_reported_in_words(monkeypatch):
-    (answer,), texts = served(monkeypatch, [sending("cur,gyr,acc\n" + ROWS + "1,2\n")])
+    (answer,), texts = served_in_turn(monkeypatch, [sending("cur,gyr,acc\n" + ROWS + "1,2\n")])
     assert decided(answer) == [1.5, 4.0, 7.0]
     assert "samples 3, unreadable 1, infinite 2, bad stamps of imu 1" in " ".join(texts)
 
@@ -310,7 +303,7 @@ def test_silent_connections_make_room_for_robots_that_send_data(monkeypatch):
         return answers
 
     robots = [silent, talking, silent, silent, *[silent] * 6, still_talking, talking, ended]
-    found, texts = served(monkeypatch, robots, max_clients=4)
+    found, texts = served_in_turn(monkeypatch, robots, max_clients=4)
     assert [json.loads(line)["x"] for line in (found[1], found[-3], found[-2])] == [1.0, 7.0, 1.0]
     assert all(
         "has sent no data for 0 s, so it makes room for another." in text for text in found[-1]
@@ -331,7 +324,7 @@ def test_a_robot_beyond_the_maximum_is_refused_while_the_others_send_data(monkey
             writer.close()
 
     robots = [talking, talking, sending("1,2,3\n4,5,6\n"), ended]
-    found, _ = served(monkeypatch, robots, max_clients=2)
+    found, _ = served_in_turn(monkeypatch, robots, max_clients=2)
     assert [json.loads(line)["x"] for line in found[:2]] == [1.0, 1.0]
     assert "there are already 2 connections, the maximum number." in found[2]
 
@@ -365,7 +358,7 @@ def test_connections_are_checked_for_loss(monkeypatch):
             found.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)),
         )
     )  # fmt: skip
-    served(monkeypatch, [sending(ROWS)])
+    served_in_turn(monkeypatch, [sending(ROWS)])
     assert found == [1, 60_000]
 
 
@@ -424,6 +417,14 @@ def test_a_datagram_that_cannot_be_read_is_left_out(datagrams, bad):
     assert len(said) == 1
     assert message in said[0]
     assert parser.n_unreadable == 90
+
+
+def test_a_datagram_that_ends_within_a_sample_is_left_out(datagrams):
+    parser = live.SampleParser("float32", NAMES)
+    whole = np.ones((2, len(NAMES)), "<f4").tobytes()
+    parts, _ = datagrams(parser, whole, b"\0" * 5, whole)
+    np.testing.assert_array_equal(joined(parts, len(NAMES))[0], np.ones((4, len(NAMES))))
+    assert parser.n_unreadable == 1
 
 
 def test_a_datagram_of_several_sensors_that_cannot_be_read_is_left_out(datagrams):

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 from commands import said
 from fits import fused_classifier
-from hypothesis import given
-from hypothesis import strategies as st
+from robots import served
 
 from sensorseq import read_sensors
 from sensorseq.errors import SensorseqError
 from sensorseq.io.prepared import read_sensor_windows
 from sensorseq.options import ReadOptions
 from sensorseq.prediction import live
-from sensorseq.prediction.serving import serve
 from sensorseq.prepare import prepare
 
 RATES_HZ = {"imu": 50.0, "motor": 6.5}
@@ -131,26 +129,6 @@ def test_lines_that_name_their_sensor_get_the_decisions_of_the_recordings(
     assert_decided(out, expected(fitted, logs))
 
 
-@given(st.lists(st.integers(0, 150), max_size=6))
-def test_bytes_may_be_split_anywhere(cuts):
-    text = b"ime,1\nb,0.1,7\n\na,0.1,1,\r\na,0.2,3,4\nb,time,x\nb,0.2,8\na,0.3,5\nc,0,1\nb,0.3,9"
-    parser = live.SensorParser({"a": ("x", "y"), "b": ("x",)}, None, {"a": 2, "b": 1})
-    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    parts = [part for a, b in itertools.pairwise(edges) for part in parser.parts(text[a:b])]
-    parts += parser.parts(b"", whole=True)
-    for name, values in (("a", [[1, np.nan], [3, 4]]), ("b", [[7], [8], [9]])):
-        of_sensor = [part for part in parts if part.sensor == name]
-        np.testing.assert_array_equal(np.concatenate([part.values for part in of_sensor]), values)
-        stamps = np.concatenate([part.timestamps_s for part in of_sensor])
-        np.testing.assert_array_equal(stamps, [0.1, 0.2, 0.3][: len(values)])
-    assert parser.counts == {
-        "n_unreadable of a": 1,
-        "n_unreadable of b": 0,  # a header after the first line is no fault
-        "n_unreadable of no known sensor ('ime')": 2,
-        "n_unreadable datagrams": 0,
-    }
-
-
 def test_odd_lines_are_skipped_and_counted_by_sensor(model, logs, tmp_path):
     fitted, path = model
     lines = lines_of(logs).splitlines(keepends=True)
@@ -244,17 +222,10 @@ def test_robots_of_several_sensors_get_decisions_over_tcp(model, logs):
         writer.close()
         return found.decode()
 
-    async def all_of_them():
-        port = asyncio.get_running_loop().create_future()
-        server = asyncio.ensure_future(
-            serve(fitted.stream, "0", say=lambda _: None, ready=port.set_result)
-        )
-        try:
-            return await asyncio.gather(*[talk(await port, number) for number in (1, 2, 3)])
-        finally:
-            server.cancel()
+    async def all_of_them(port):
+        return await asyncio.gather(*[talk(port, number) for number in (1, 2, 3)])
 
-    *found, refused = asyncio.run(asyncio.wait_for(all_of_them(), 60))
+    (*found, refused), _ = served(fitted.stream, all_of_them)
     for number, text in enumerate(found, 1):
         assert_decided(text, expected(fitted, logs, number))
     assert "begin with none of the sensors imu, motor" in json.loads(refused)["error"]

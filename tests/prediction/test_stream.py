@@ -1,3 +1,4 @@
+import copy
 import functools
 from dataclasses import replace
 
@@ -126,14 +127,17 @@ def test_lost_samples_and_a_drifting_clock_are_not_taken_for_a_different_rate():
 
 
 @pytest.mark.parametrize(
-    ("smooth", "variant"),
-    [("filter", "resampled, steps"), ("lag", "plain"), ("lag", "zero phase")],
+    ("smooth", "lag", "variant"),
+    [("filter", None, "resampled, steps"), ("lag", 2, "plain"), ("lag", 0, "zero phase")],
 )
-def test_smoothed_decisions_are_those_of_the_timeline(smooth, variant):
-    model = shared(variant)
+@pytest.mark.parametrize("mean_dwell_s", [None, 6.0])
+def test_smoothed_decisions_are_those_of_the_timeline(smooth, lag, variant, mean_dwell_s):
+    model = copy.copy(shared(variant))
+    dwell = {"mean_s": [4.0, 9.0], "follows": [[0.0, 1.0], [1.0, 0.0]]}
+    model.model_ = model.model_.with_input(preparation={**model.preparation_, "dwell": dwell})
     t = np.arange(600) / 50.0 + np.where(np.arange(600) >= 320, 4.0, 0.0)
     log = recording("new", "rough", seed=6, t=t)
-    how = {"smooth": Smoothing(smooth, 2 if smooth == "lag" else None, 6.0)}
+    how = {"smooth": Smoothing(smooth, lag, mean_dwell_s)}
     stream, bare = model.stream(50.0, **how), model.stream(50.0)
     decisions, expected = stream_in(stream, log), model.timeline(log, **how)
     np.testing.assert_array_equal(
@@ -145,8 +149,7 @@ def test_smoothed_decisions_are_those_of_the_timeline(smooth, variant):
     )
     assert stream.counts["n_decisions"] == len(decisions) == len(stream_in(bare, log))
     hop_s = model.preparation_["configuration"]["window"]["hop_s"]
-    later = 2 * hop_s if smooth == "lag" else 0.0
-    assert stream.latency_s == pytest.approx(bare.latency_s + later)
+    assert stream.latency_s == pytest.approx(bare.latency_s + (lag or 0) * hop_s)
 
 
 def test_a_decision_is_due_no_later_than_its_latency(model):

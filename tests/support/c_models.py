@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fits import on_features
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 SIZE = """
@@ -121,3 +122,25 @@ class CSensors:
 
 def _pointer(array):
     return array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
+
+def near_a_threshold(clf, X, lengths):
+    """Return the windows with a statistic that is within 1e-6 of a threshold."""
+    scaled = X if clf.scaler_ is None else clf.scaler_.transform_to_float32(X)
+    near = np.zeros(len(X), bool)
+    for name, member in on_features(clf).items():
+        if name == "summary":
+            steps = member.describe
+            values = steps.summary.transform(scaled, lengths)[:, steps.columns, None]
+            threshold = steps.edges()
+        elif name in ("boosting", "motors"):
+            is_motors = name == "motors"
+            read = member.windows.features if is_motors else member.summary.transform
+            feature, threshold = (member.trees.arrays[key] for key in ("feature", "threshold"))
+            values = read(scaled, lengths)[:, feature[feature >= 0]]
+            threshold = threshold[feature >= 0]
+        else:
+            continue
+        is_near = np.abs(values - threshold) <= 1e-6 * np.maximum(np.abs(threshold), 1e-3)
+        near |= is_near.reshape(len(X), -1).any(axis=1)
+    return near

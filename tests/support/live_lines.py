@@ -72,6 +72,14 @@ def draw_lines(rng, *, name=""):
         lines.append(fragment)
         n_unreadable += 1
     lines += [header] * has_header + rows
+    odd = ["", "7 7", "1,2,3,4,5,6,7,8,9"]
+    if "note" not in columns:
+        whole = rows[0].removesuffix(",")
+        odd += [f"# {whole}"] * has_header + [f"{whole} # x", f"1_{whole}"]
+    if chance(0.6):  # a line among the samples that is none
+        line = str(rng.choice(odd))
+        lines.insert(len(lines) - int(rng.integers(n_rows - 3)), line)
+        n_unreadable += bool(line)
     if has_header and chance(0.3):  # the program started again
         lines.insert(len(lines) - int(rng.integers(n_rows)), header)
     data = "".join(f"{name + ',' if name else ''}{line}{end}" for line in lines)

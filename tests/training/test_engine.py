@@ -21,16 +21,6 @@ def make_module(**arguments):
     return LSTMLinear(2, 4, 3, **arguments)
 
 
-# one step of plain gradient descent on all windows
-DESCENT = {
-    "optimizer": "sgd",
-    "optimizer_params": {"momentum": 0.0},
-    "learning_rate": 1.0,
-    "lr_schedule": "constant",
-}
-DESCENT |= {"batch_size": None, "max_epochs": 1, "restore_best": False}
-
-
 def train(module, train_part=TRAIN, validation=VALIDATION, seed=0, callbacks=(), **arguments):
     config = TrainingConfig(n_outputs=3, **{"max_epochs": 5, **arguments})
     seed = np.random.SeedSequence(seed)
@@ -40,10 +30,10 @@ def train(module, train_part=TRAIN, validation=VALIDATION, seed=0, callbacks=(),
 @pytest.mark.parametrize(
     ("optimizer", "make"),
     [
-        ("adam", lambda p: torch.optim.Adam(p, 0.01)),
-        ("adamw", lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.0)),
-        ("rmsprop", lambda p: torch.optim.RMSprop(p, 0.01)),
-        ("sgd", lambda p: torch.optim.SGD(p, 0.01, momentum=0.9)),
+        ("adam", lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.1)),
+        ("adamw", lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1)),
+        ("rmsprop", lambda p: torch.optim.RMSprop(p, 0.01, weight_decay=0.1)),
+        ("sgd", lambda p: torch.optim.SGD(p, 0.01, momentum=0.9, weight_decay=0.1)),
     ],
 )
 def test_full_batch_training_equals_the_plain_torch_loop(optimizer, make):
@@ -51,14 +41,14 @@ def test_full_batch_training_equals_the_plain_torch_loop(optimizer, make):
     twin = copy.deepcopy(module)
     settings = {"optimizer": optimizer, "learning_rate": 0.01, "lr_schedule": "constant"}
     settings |= {"batch_size": None, "early_stopping": False, "restore_best": False}
-    result = train(module, max_grad_norm=0.5, **settings)
+    result = train(module, max_grad_norm=0.05, weight_decay=0.1, **settings)
     steps = make(twin.parameters())
     losses, norms = [], []
     for _ in range(5):
         steps.zero_grad()
         loss = functional.cross_entropy(twin(TRAIN.X), TRAIN.target)
         loss.backward()
-        norms.append(nn.utils.clip_grad_norm_(twin.parameters(), 0.5).item())
+        norms.append(nn.utils.clip_grad_norm_(twin.parameters(), 0.05).item())
         steps.step()
         losses.append(loss.item())
     assert result.history["loss"] == pytest.approx(losses, rel=1e-5)
@@ -83,15 +73,6 @@ def test_weights_act_as_in_a_weighted_torch_loss_up_to_its_unit():
         steps.step()
     for ours, theirs in zip(module.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-
-
-def test_clipping_bounds_the_update_of_plain_descent():
-    for bound in (0.01, 0.1):
-        module = make_module()
-        before = nn.utils.parameters_to_vector(module.parameters()).detach().clone()
-        train(module, **DESCENT, max_grad_norm=bound)
-        after = nn.utils.parameters_to_vector(module.parameters()).detach()
-        assert torch.linalg.vector_norm(after - before).item() == pytest.approx(bound, rel=1e-3)
 
 
 def test_no_two_gradients_share_memory_so_clipping_in_place_scales_each_once():
@@ -182,14 +163,6 @@ def test_the_same_seed_gives_equal_bits_and_the_global_generator_is_unchanged():
     assert not torch.equal(weights(1, 7), weights(1, 8))
 
 
-def test_dropout_acts_in_training_and_not_in_validation():
-    module = make_module(dropout=0.5)
-    train(module, max_epochs=1)
-    assert not module.training
-    first = evaluate(module, VALIDATION, CROSS_ENTROPY)
-    assert first == evaluate(module, VALIDATION, CROSS_ENTROPY)
-
-
 def test_a_loss_that_becomes_nan_ends_training_with_the_best_weights():
     calls = []
 
@@ -227,12 +200,6 @@ class Watcher:
 
     def on_fit_end(self, module, history):
         self.seen.append("end")
-
-
-def test_callbacks_see_begin_each_epoch_and_end():
-    watcher = Watcher()
-    train(make_module(), max_epochs=3, callbacks=[watcher])
-    assert watcher.seen == ["begin", 1, 2, 3, "end"]
 
 
 def test_an_interrupt_keeps_the_best_weights_so_far():
@@ -286,23 +253,6 @@ def test_the_average_of_weights_is_what_is_validated_and_kept():
     plain = train(make_module(), learning_rate=0.1, max_epochs=6)
     assert plain.history[0]["loss"] == result.history[0]["loss"]
     assert plain.history[0]["val_loss"] != result.history[0]["val_loss"]
-
-
-def test_weight_decay_adds_its_gradient_to_a_step_and_nothing_to_the_curve():
-    settings = {
-        "optimizer": "sgd",
-        "optimizer_params": {"momentum": 0.0},
-        "learning_rate": 0.1,
-        "max_epochs": 1,
-    }
-    settings |= {"lr_schedule": "constant", "batch_size": None, "max_grad_norm": None}
-    plain, decayed, before = (make_module() for _ in range(3))
-    free = train(plain, restore_best=False, **settings)
-    held = train(decayed, restore_best=False, weight_decay=0.05, **settings)
-    assert held.history["loss"] == pytest.approx(free.history["loss"], rel=1e-5)
-    weights = (module.parameters() for module in (before, decayed, plain))
-    for weight, ours, theirs in zip(*weights, strict=True):
-        torch.testing.assert_close(ours - theirs, -0.1 * 0.05 * weight, rtol=1e-3, atol=1e-6)
 
 
 def test_a_loss_of_the_whole_batch_trains_as_one_of_each_window_but_cannot_be_weighted():

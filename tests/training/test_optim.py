@@ -8,7 +8,7 @@ from torch import nn
 
 from sensorseq.errors import ArgumentError
 from sensorseq.training.config import TrainingConfig, count_epochs
-from sensorseq.training.optim import Schedule, clip_gradients, make_optimizer
+from sensorseq.training.optim import Schedule, make_optimizer
 from sensorseq.training.stopping import WeightAverage
 
 
@@ -177,26 +177,6 @@ def test_a_value_that_torch_refuses_is_an_argument_error():
     config = TrainingConfig(n_outputs=2, optimizer_params={"betas": (2.0, 0.9)})
     with pytest.raises(ArgumentError, match=r"optimizer_params=.* optimizer='adam'"):
         make_optimizer(nn.Linear(1, 1).parameters(), config)
-
-
-def with_gradients(*values):
-    parameters = [nn.Parameter(torch.zeros(len(value))) for value in values]
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.grad = torch.tensor(value)
-    return parameters
-
-
-def test_clipping_bounds_the_global_norm_and_keeps_the_direction():
-    parameters = with_gradients([3.0, 0.0], [0.0, 4.0])
-    assert clip_gradients(parameters, 1.0).item() == pytest.approx(5.0)
-    gradient = torch.cat([p.grad for p in parameters])
-    torch.testing.assert_close(gradient, torch.tensor([0.6, 0.0, 0.0, 0.8]))
-
-
-def test_without_clipping_the_norm_is_measured_and_nothing_changes():
-    parameters = with_gradients([3.0, 4.0])
-    assert clip_gradients(parameters, None).item() == pytest.approx(5.0)
-    assert parameters[0].grad.tolist() == [3.0, 4.0]
 
 
 def test_the_average_follows_its_recurrence():

@@ -1,4 +1,4 @@
-"""Runs trained side by side have bitwise the same results as runs trained alone."""
+"""Runs trained side by side have bitwise the same results and records as runs trained alone."""
 
 from dataclasses import replace
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from fits import without_time
-from training_jobs import copy_of, make_data, make_job
+from training_jobs import assert_same_record, copy_of, make_data, make_job
 
 import sensorseq.training.native as native
 import sensorseq.training.side_by_side as side_by_side
 from sensorseq.training import train_network
 from sensorseq.training.callbacks import HOOKS
+from sensorseq.training.recorder import Recorder
 from sensorseq.training.side_by_side import train_side_by_side
 
 DATA, VALIDATION = make_data(1), make_data(2, 11)
@@ -21,6 +22,7 @@ def train_alone(job):
     return train_network(
         job.module, job.train, job.validation, job.config,
         seed=job.seed, callbacks=job.callbacks, engine=job.engine, refresh=job.refresh,
+        recorder=job.recorder,
     )  # fmt: skip
 
 
@@ -33,9 +35,16 @@ def assert_same(job, result, other, wanted):
     for name, values in job.module.state_dict().items():
         np.testing.assert_array_equal(values.numpy(), expected[name].numpy(), err_msg=name)
     assert not job.module.training
+    if job.recorder is None:
+        assert result.record is None
+    else:
+        assert result.record.n_epochs == len(result.history)
+        assert_same_record(result.record, wanted.record)
 
 
 def assert_same_as_alone(jobs):
+    """Train jobs together and alone; the second job is not recorded, but the others are."""
+    jobs = [replace(job, recorder=None if i == 1 else Recorder()) for i, job in enumerate(jobs)]
     copies = [copy_of(job) for job in jobs]
     results = train_side_by_side(jobs)
     for job, result, other in zip(jobs, results, copies, strict=True):

@@ -169,12 +169,6 @@ def test_a_streamed_fit_is_repeatable_bit_for_bit(path, small_buffer):
     assert outcome(first) != outcome(make(random_state=4).fit(path))
 
 
-def test_a_fit_on_a_file_within_the_buffer_equals_the_fit_on_its_windows(tmp_path):
-    windows = make_windows()
-    path = write(tmp_path / "windows.h5", windows)
-    assert outcome(make().fit(path)) == outcome(make().fit(windows.take(windows.split != "test")))
-
-
 def test_both_engines_take_the_same_trajectory_through_the_stream(tmp_path, small_buffer):
     path = write(tmp_path / "windows.h5", make_windows(lengths=True))
     native, autograd = (
@@ -387,19 +381,6 @@ def test_a_batch_larger_than_the_buffer_is_refused_by_name(batch_size, path, sma
 def test_a_buffer_size_that_is_not_a_number_is_refused(variable, path):
     with buffer_of(variable), pytest.raises(ArgumentError, match=BUFFER_VARIABLE):
         make().fit(path)
-
-
-def test_scattered_windows_are_read_where_they_are_stored(tmp_path):
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(5000, 40, 3)).astype(np.float32)
-    path = write(tmp_path / "windows.h5", WindowSet(X))
-    with PreparedFile(path) as file:
-        assert 1 < file.stored.X.chunk_windows < 200
-        for share in (0.001, 0.01, 0.3, 0.9):
-            rows = np.flatnonzero(rng.random(len(X)) < share)
-            np.testing.assert_array_equal(file.take(rows).X, X[rows])
-        np.testing.assert_array_equal(file.take([4, 4, 2]).X, X[[4, 4, 2]])
-        assert len(file.take(np.array([], int))) == 0
 
 
 def test_a_streamed_fit_leaves_a_checkpoint_that_predicts(tmp_path, small_buffer):
