@@ -122,8 +122,8 @@ def inspect(
 
 
 def _inspect_leakage(path: Path, sensor: str | None, as_json: bool) -> None:
+    from sensorseq.base.layout import wrapped
     from sensorseq.evaluation.inspect import inspect_leakage
-    from sensorseq.evaluation.text import wrapped
 
     report, data = inspect_leakage(path, sensor)
     shown = "\n".join([str(report), *(wrapped(f"data: {finding}") for finding in data)])
@@ -191,7 +191,6 @@ def prepare(
     The exit code is 2 if an option or the configuration is invalid, and 3 if a recording cannot be
     used.
     """
-    from sensorseq.evaluation.text import format_summary
     from sensorseq.io.blocks import reuse_freed_memory
     from sensorseq.io.prepared import refuse_prepared
     from sensorseq.prepare import prepare as make_file
@@ -214,5 +213,5 @@ def prepare(
             allow_constant=allow_constant,
             progress=lambda stage, done, total: advance(done, total, stage),
         )
-    text = in_options(format_summary(summary.to_dict()), context.command.params, (), ())
+    text = summary.text(lambda sentence: in_options(sentence, context.command.params, (), ()))
     print_result(summary.to_dict(), text, as_json)

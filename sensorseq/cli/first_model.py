@@ -39,7 +39,7 @@ def run(
     single steps. If a question is open, the command says so before it begins, with a command that
     gives the likely answer. Called again, it does only what changed.
     """
-    from sensorseq.evaluation.text import wrapped
+    from sensorseq.base.layout import wrapped
     from sensorseq.first_model import run as make_first_model
     from sensorseq.first_model.run_page import describe_worth
 

@@ -69,6 +69,7 @@ def predict(
     A robot stays on a surface for a while, so the classification of a window also uses its
     neighbors. --smooth none classifies each window independently.
     """
+    from sensorseq.base.layout import wrapped
     from sensorseq.evaluation.predict import (
         format_agreement,
         format_prediction,
@@ -77,7 +78,6 @@ def predict(
         predict_recordings,
         table_of_spans,
     )
-    from sensorseq.evaluation.text import wrapped
     from sensorseq.prediction.outside import join_outside, report_outside
     from sensorseq.sequence.smoothing import Smoothing
 

@@ -148,7 +148,7 @@ def train(
 
 def _name_odd_recordings(windows: Path, sensor: str | None, quiet: bool) -> None:
     """Print the recordings that stand out, with the command that shows them."""
-    from sensorseq.evaluation.text import wrapped
+    from sensorseq.base.layout import wrapped
     from sensorseq.inspection.joined_windows import rank_joined
     from sensorseq.inspection.recordings import stands_out
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from sensorseq.base.layout import table, wrapped
 from sensorseq.base.text import percent, plural
 from sensorseq.evaluation.drives import DriveEvaluation
 from sensorseq.evaluation.evaluate import Comparison
 from sensorseq.evaluation.metrics import compare, confusion_text, recordings_text, scores_text
-from sensorseq.evaluation.text import NAMES, format_p_value, table, wrapped
+from sensorseq.evaluation.text import NAMES, format_p_value
 
 P_VALUE = (
     "probability of a difference in accuracy at least this large if model and baseline were"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.layout import format_channels, format_counts, table, wrapped
 from sensorseq.base.text import listed, percent, plural
 from sensorseq.diagnosis.report_text import by_share, member_name
 from sensorseq.errors import (
@@ -25,7 +26,6 @@ from sensorseq.errors import (
     did_you_mean,
     refusing,
 )
-from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.joined_windows import join_windows

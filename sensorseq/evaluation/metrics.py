@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.base.layout import WIDTH, table
 from sensorseq.base.text import html_table, percent
 from sensorseq.errors import ArgumentError
 from sensorseq.evaluation.calibration import (
@@ -22,7 +23,7 @@ from sensorseq.evaluation.calibration import (
     resampling_weights,
     sign_flips,
 )
-from sensorseq.evaluation.text import NAMES, WIDTH, format_interval, table
+from sensorseq.evaluation.text import NAMES, format_interval
 from sensorseq.prediction.decisions import recording_prediction
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")

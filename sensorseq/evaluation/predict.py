@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.base.layout import table, wrapped
 from sensorseq.base.text import listed, percent, plain, plural
 from sensorseq.errors import ArgumentError, SensorseqError, WindowError, printable
 from sensorseq.evaluation.raw_recordings import (
@@ -18,7 +19,6 @@ from sensorseq.evaluation.raw_recordings import (
     plans_of,
     recordings_of_sensors,
 )
-from sensorseq.evaluation.text import table, wrapped
 from sensorseq.inspection.facts import ChannelFacts, RecordingFacts, measure
 from sensorseq.options import ReadOptions, as_options, takes_options
 from sensorseq.prediction.decisions import recording_prediction

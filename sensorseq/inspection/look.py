@@ -94,7 +94,7 @@ def describe_look(
         "result": result,
         "errors": [row["error"] for row in result["recordings"] if "error" in row],
         "facts": facts,
-        "left_out": [*describe_counters(counters), *describe_dropped(dropped)],
+        "left_out": [*describe_counters(counters, "--channels"), *describe_dropped(dropped)],
         "rates": sorted({f"{r.rate_hz:.4g}" for r in facts if r.rate_hz > 0}, key=float),
         "sets": sets,
         "first": _first(result, facts),

@@ -11,7 +11,6 @@ import numpy as np
 from sensorseq.base.checks import check_positive
 from sensorseq.errors import (
     ArgumentError,
-    InputError,
     RecordingError,
     WindowError,
     check_choice,

@@ -1,7 +1,6 @@
 """Convert named columns of a file to a Recording, with the checks common to all tables."""
 
 import re
-import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
@@ -537,13 +536,16 @@ def without_counters(recording: Recording) -> Recording:
     return replace(kept, attributes={**kept.attributes, "counters": counters})
 
 
-def describe_counters(counters: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each dropped column, with the number of recordings that had it."""
+def describe_counters(counters: Mapping[str, int], option: str = "`channels`") -> list[str]:
+    """Return a sentence for each dropped column, with the number of recordings that had it.
+
+    `option` is what to call the option that keeps such a column.
+    """
     named = "left out column {!r}, which counts rows or time (index, counter or stamp), in {}"
     nameless = "left out {!r}, a column without a name, in {}"
     return [
         (nameless if _NAMELESS.fullmatch(name) else named).format(name, plural(count, "recording"))
-        + "; --channels can keep it"
+        + f"; {option} can keep it"
         for name, count in counters.items()
     ]
 
@@ -561,7 +563,7 @@ def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) 
     for count in sorted(set(columns.values()), reverse=True):
         names = [name for name, n in columns.items() if n == count]
         noun = "column" if len(names) == 1 else "columns"
-        label = f"; if it is the label, use --label-column {shlex.quote(names[0])}"
+        label = f"; if it is the label, use label_column={names[0]!r}"
         hint = label if may_be_label else ""
         lines.append(
             f"left out {noun} {listed(map(repr, names), 6)} of {plural(count, 'recording')},"

@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import typer
@@ -17,6 +19,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.cli import app
 from sensorseq.cli.words import in_options
 from sensorseq.errors import InputError, OutputError, printable
+from sensorseq.prepare.summary import PreparedSummary
 from sensorseq.preprocessing.options import OPTIONS
 
 EVIL = "ev\x1b[31mil\x07\x9b2J\u202egpj\u2066\u200b\ufeff"
@@ -186,6 +189,37 @@ def test_switches_are_shown_without_a_value():
         "augment=None, monitor='a b'", COMMANDS["train"].params, ("augment", "monitor"), ()
     )
     assert shown == "--set augment=none, --set monitor='a b'"
+
+
+def test_the_summary_of_a_preparation_names_options_in_the_command_and_arguments_in_python():
+    rows = {"label": {"ice": 3, "mud": 2}}
+    leak = {"recordings": ["mud/a", "mud/b"], "parts": ["train", "test"], "n_windows": 2}
+    summary = PreparedSummary(
+        Path("w.h5"), rows, 9, 5, 20, ("a", "time_unit"), 20.0, "given",
+        dropped_columns={"time_unit": 2}, counters={"seq": 9}, constant_channels=["a"],
+        copies=[leak], own_rates_hz=(5.0, 20.0), odd_rates_hz={"mud/a": 0.1},
+        bridging_gaps_s={"mud/b": 2.5}, subjects="Use `group_column`.",
+        simultaneous="Join them with pair='{sensor}_{recording}'.",
+    )  # fmt: skip
+    unlabeled = replace(summary, counts={"all": {"": 5}})
+    command = unlabeled.text(lambda text: in_options(text, COMMANDS["prepare"].params, (), ()))
+    for argument, option in {
+        "`exclude`": "--exclude",
+        "pair='{sensor}_{recording}'": "--pair '{sensor}_{recording}'",
+        "`group_column`": "--group-column",
+        "max_gap_s=2.5": "--max-gap-s 2.5",
+        "`time_unit`": "--time-unit",
+        "sample_rate_hz=5,": "--sample-rate-hz 5,",
+        "with `channels`": "with --channels",
+        "label_column='time_unit'": "--label-column time_unit",
+        "`channels` can": "--channels can",
+    }.items():
+        assert argument in " ".join(str(unlabeled).split())
+        assert option in " ".join(command.split())
+    assert "`" not in command
+    assert "--" not in str(unlabeled)
+    assert "label_column" not in str(summary)
+    assert max(map(len, f"{command}\n{unlabeled}".split("\n"))) <= 80
 
 
 @given(st.text("aä走\\ \n\t\0\x1b\x7f\x9b\xa0\xad\u200b\u202e\u2066\ufeff\ud800\U000e0001"))

@@ -23,7 +23,6 @@ from sensorseq.errors import (
     WindowError,
 )
 from sensorseq.evaluation.predict import predict_recordings
-from sensorseq.evaluation.text import format_summary
 from sensorseq.io.prepared import PreparedFile, read_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.cutting import RecordingPlan
@@ -238,7 +237,7 @@ class TestProvenance:
         facts = {"start_s": 0.0, "n_samples": 20, "n_windows": 0, "reason": "shorter than a window"}
         assert provenance["dropped"] == [{"recording_id": "sand/short", **facts}]
         assert summary.dropped == provenance["dropped"]
-        assert "dropped 1: shorter than a window" in str(summary)
+        assert "left out 1: shorter than a window" in str(summary)
         assert str(tmp_path) not in str(provenance)
         assert b"%s" % str(tmp_path).encode() not in (tmp_path / "w.h5").read_bytes()
 
@@ -263,7 +262,8 @@ class TestProvenance:
         summary = prepare_plainly(terrains, tmp_path / "w.h5")
         assert summary.dropped_columns == {"terrain": 6}
         assert summary.channels == ("current", "speed")
-        assert "left out column 'terrain' of 6 recordings, because not every" in str(summary)
+        said = " ".join(str(summary).split())
+        assert "left out column 'terrain' of 6 recordings, because not every" in said
 
     def test_channels_in_a_different_order_are_the_same_channels(self, terrains, tmp_path):
         path = terrains / "sand" / "pro_02.csv"
@@ -284,12 +284,12 @@ class TestProvenance:
 
     def test_very_different_rates_are_reported_with_a_remedy(self, terrains, tmp_path):
         alike = prepare_plainly(terrains, tmp_path / "a.h5")
-        assert "Upsampling" not in format_summary(alike.to_dict())
+        assert "Upsampling" not in str(alike)
         assert alike.own_rates_hz == pytest.approx((20.0, 20.0))
         write_csv(terrains / "sand" / "pro_02.csv", signals(22, 100, rate_hz=5.0))
         apart = prepare_plainly(terrains, tmp_path / "b.h5")
         assert apart.own_rates_hz == pytest.approx((5.0, 20.0))
-        assert "--sample-rate-hz 5, or leave" in " ".join(format_summary(apart.to_dict()).split())
+        assert "sample_rate_hz=5, or leave" in " ".join(str(apart).split())
 
     def test_the_balanced_rows_are_reported_by_class(self, terrains, tmp_path):
         plain = prepare_plainly(terrains, tmp_path / "w.h5")
@@ -297,7 +297,7 @@ class TestProvenance:
         summary = prepare_plainly(terrains, tmp_path / "w.h5", balance="undersample")
         least = min(summary.counts["train"].values())
         assert summary.n_fitted == dict.fromkeys(summary.counts["train"], least)
-        said = " ".join(format_summary(summary.to_dict()).split())
+        said = " ".join(str(summary).split())
         assert f"Training uses {3 * least} balanced windows" in said
 
     def test_a_column_of_words_is_suggested_as_the_label_if_none_is_known(self, terrains, tmp_path):
@@ -305,7 +305,7 @@ class TestProvenance:
         for number in range(3):
             write_csv(tmp_path / "logs" / f"{number}.csv", {**signals(number), "surface": words})
         summary = prepare_plainly(tmp_path / "logs", tmp_path / "w.h5")
-        assert "--label-column surface" in format_summary(summary.to_dict())
+        assert "label_column='surface'" in str(summary)
 
     def test_a_recording_that_is_the_beginning_of_another_is_named(self, terrains, tmp_path):
         lines = (terrains / "sand" / "pro_02.csv").read_text().splitlines()
@@ -321,7 +321,7 @@ class TestProvenance:
             if parts[0] != parts[1]:
                 apart += 1
                 expected = [{"recordings": names, "parts": parts, "n_windows": 5}]
-                assert "LEAK: 5 windows of sand/twin" in format_summary(summary.to_dict())
+                assert "LEAK: 5 windows of sand/twin" in str(summary)
             assert summary.copies == expected
         assert 0 < apart < len(shares)
 

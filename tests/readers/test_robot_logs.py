@@ -4,6 +4,7 @@ import math
 import re
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -12,7 +13,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sensorseq.errors import RecordingError
-from sensorseq.evaluation.text import format_summary
 from sensorseq.options import ReadOptions
 from sensorseq.prepare import prepare
 from sensorseq.readers import find_recordings, read_recordings, read_sensors, read_source_rate
@@ -658,7 +658,7 @@ def test_prepare_uses_messages_before_the_damage_if_errors_are_skipped(long_logs
     assert entry["reason"].startswith("cut.bag: cannot be read; it is intact up to byte")
     assert entry["reason"].endswith("Only the first 2.0 s of the log are used.")
     assert summary.n_recordings == 5
-    assert "salvaged: cut.bag" in " ".join(format_summary(summary.to_dict()).split())
+    assert "salvaged: cut.bag" in " ".join(str(summary).split())
     with pytest.warns(UserWarning, match="salvaged: .*first 2.0 s of the log are used"):
         read_recordings(tmp_path / "in", channels=options["channels"], on_error="skip")
     again = prepare(tmp_path / "in", tmp_path / "out.h5", on_error="skip", **options)
@@ -671,13 +671,13 @@ def test_prepare_uses_messages_before_the_damage_if_errors_are_skipped(long_logs
 def test_channels_that_never_change_are_one_line(logs, tmp_path):
     shutil.copy(logs["mcap"], tmp_path / "run.mcap")
     how = {"window_s": 0.1, "split": (1.0, 0.0, 0.0)}
-    summary = prepare(tmp_path, tmp_path / "out.h5", **how).to_dict()
-    constant = summary["constant_channels"]
-    said = " ".join(format_summary(summary).split())
+    summary = prepare(tmp_path, tmp_path / "out.h5", **how)
+    constant = summary.constant_channels
+    said = " ".join(str(summary).split())
     assert len(constant) > 3
     assert f"{len(constant)} channels never change" in said
     assert f"{constant[0]!r}" in said
     assert f"{constant[-1]!r}" not in said
-    assert "--channels" in said
-    one = " ".join(format_summary(summary | {"constant_channels": constant[:1]}).split())
+    assert "`channels`" in said
+    one = " ".join(str(replace(summary, constant_channels=constant[:1])).split())
     assert f"channel {constant[0]!r} never changes" in one
