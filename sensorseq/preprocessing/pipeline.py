@@ -113,12 +113,13 @@ class PreparePipeline:
         **changes
             Arguments that override the configuration.
         """
-        return cls._of(options_in(configuration) | changes)
+        return cls._of(options_in(configuration), **changes)
 
     @classmethod
-    def _of(cls, options: Mapping[str, Any]) -> "PreparePipeline":
+    def _of(cls, options: Mapping[str, Any], **changes: Any) -> "PreparePipeline":
+        """Make the pipeline from the options of a configuration, without those about files."""
         of_pipeline = {n: value for n, value in options.items() if n in PIPELINE_OPTIONS}
-        return cls(**{"window_s": None, **of_pipeline})
+        return cls(**{"window_s": None, **of_pipeline, **changes})
 
     def to_toml(self) -> str:
         """Return the content of a configuration file for the same pipeline."""

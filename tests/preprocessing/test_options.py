@@ -68,6 +68,7 @@ def test_editors_and_mypy_read_the_names_and_types_of_the_tables(arguments, miss
     [
         lambda **wrong: prepare("recordings", "windows.h5", window_s=1.0, **wrong),
         lambda **wrong: PreparePipeline(window_s=1.0, **wrong),
+        lambda **wrong: PreparePipeline.from_configuration({"window": {"window_s": 1}}, **wrong),
         lambda **wrong: read_recordings("recordings", **wrong),
     ],
 )
