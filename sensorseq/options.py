@@ -17,9 +17,6 @@ from typing import Any, ParamSpec, TypedDict, TypeVar
 from sensorseq.errors import did_you_mean
 
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
-_WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
-LISTING = (*_WHICH, "sensor_column", "label_column", *CSV_FORM)
-"""The options for listing recordings and their labels without reading the samples."""
 LARGE_BYTES = 1 << 25
 """Arrays of a recording that need more memory than this are stored in the folder `scratch`."""
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer import Option
@@ -14,9 +14,6 @@ from sensorseq.cli.output import check_output, check_parent, print_result
 from sensorseq.errors import ArgumentError
 from sensorseq.io.atomic import make_folder
 from sensorseq.options import split_names
-
-if TYPE_CHECKING:
-    pass
 
 
 class Format(StrEnum):

@@ -66,7 +66,7 @@ def _split_rows(
     complete: NDArray[np.bool_],
     use: PreparationOptions,
 ) -> tuple[NDArray[np.str_] | None, dict[str, Any]]:
-    """Split windows by group or recording like `PreparationPlan.learn`, and describe the split.
+    """Split windows by group or recording like `CutRecordings.learn`, and describe the split.
 
     Only the windows marked in `complete`, in which no sensor is missing, decide how groups are
     assigned to parts. Each part then has every class for each sensor. Groups without complete
