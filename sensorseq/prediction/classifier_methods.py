@@ -15,7 +15,6 @@ from sensorseq.prediction.decisions import (
     RecordingDecision,
     answered_windows,
     decide_recording,
-    softmax,
 )
 from sensorseq.prediction.outside import OutsideWindows, join_sensors_outside
 from sensorseq.prediction.probability_model import ProbabilityModel
@@ -65,7 +64,7 @@ class ClassifierMethods:
         X, lengths : as in `predict`
         """
         X, model = self._open(X), self._fitted_model()
-        return softmax(model.logits(X, lengths) / model.temperature)
+        return model.class_probabilities(X, lengths)
 
     def predict_or_abstain(
         self, X: Any, lengths: ArrayLike | None = None, *, threshold: float | None = None
@@ -140,7 +139,7 @@ class ClassifierMethods:
                 "the recording of each window is unknown; give recording_id, or a WindowSet that"
                 " has it."
             )
-        probabilities = softmax(model.logits(X, lengths) / model.temperature)
+        probabilities = model.class_probabilities(X, lengths)
         ids = check_groups("recording_id", recording_id, len(probabilities))
         assert ids is not None
         return [

@@ -209,6 +209,10 @@ class ProbabilityModel:
         self.check_not_empty(lacks)
         return logits
 
+    def class_probabilities(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return probabilities (n, K); an EMPTY window raises an error."""
+        return softmax(self.logits(X, lengths) / self.temperature)
+
     def probabilities(
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
